@@ -1,0 +1,350 @@
+//! Counters: one block a worker, written by that worker alone, read by anyone.
+//!
+//! A worker counts in plain memory ([`Tally`]) and publishes at the end of each batch. A block carries a sequence number
+//! that is odd while the worker writes, so a reader gets the state after a whole batch and never a mix: the ledger
+//! closes at every moment it is read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crossbeam::utils::CachePadded;
+use serde::Serialize;
+
+use crate::drop_reason::{DROP_REASONS, DropReason};
+use crate::endpoint::{Backend, BackendId};
+
+/// What a worker counts, besides drops by reason. Packets unless the name says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Counter {
+    /// Received: taken from a NIC queue, or handed over by another worker.
+    Rx,
+    /// Received bytes, Ethernet header included.
+    RxBytes,
+    /// Sent on to an endpoint or back to a client.
+    Forwarded,
+    /// Answered by Ringway itself.
+    Replied,
+    /// Given to the kernel.
+    Passed,
+    /// Gauge: waiting for a neighbour; neither forwarded nor dropped yet.
+    Held,
+    /// Frames put on a tx ring.
+    Tx,
+    /// Bytes put on a tx ring.
+    TxBytes,
+    /// Frames given to another worker, which counts them as received.
+    HandedOver,
+    /// Flows opened.
+    FlowsOpened,
+    /// Flows that ended, whatever the way.
+    FlowsClosed,
+    /// Flows that ended early because the table was full.
+    FlowsEvicted,
+    /// Gauge: flows in the table.
+    Flows,
+    /// Gauge: half-open and unreplied flows in the table.
+    FlowsHalfOpen,
+    /// Packets forwarded by Maglev without a flow, because the table was full.
+    Stateless,
+    /// Answers that the rate limit held back (their packets count as drops).
+    RepliesLimited,
+    /// Batches that had packets.
+    Batches,
+    /// System calls that woke the kernel for transmit or receive.
+    Kicks,
+    /// Kicks that failed (device down, peer down).
+    KickErrors,
+    /// Kernel: frames dropped because the rx ring was full.
+    KernelRxRingFull,
+    /// Kernel: frames dropped because the fill ring was empty.
+    KernelFillRingEmpty,
+    /// Kernel: frames dropped for other reasons.
+    KernelRxDropped,
+    /// Kernel: invalid rx descriptors.
+    KernelRxInvalid,
+    /// Kernel: invalid tx descriptors.
+    KernelTxInvalid,
+}
+
+/// How many counters there are besides the drops.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+impl Counter {
+    /// Every counter, in order.
+    pub const ALL: [Counter; 24] = [
+        Counter::Rx,
+        Counter::RxBytes,
+        Counter::Forwarded,
+        Counter::Replied,
+        Counter::Passed,
+        Counter::Held,
+        Counter::Tx,
+        Counter::TxBytes,
+        Counter::HandedOver,
+        Counter::FlowsOpened,
+        Counter::FlowsClosed,
+        Counter::FlowsEvicted,
+        Counter::Flows,
+        Counter::FlowsHalfOpen,
+        Counter::Stateless,
+        Counter::RepliesLimited,
+        Counter::Batches,
+        Counter::Kicks,
+        Counter::KickErrors,
+        Counter::KernelRxRingFull,
+        Counter::KernelFillRingEmpty,
+        Counter::KernelRxDropped,
+        Counter::KernelRxInvalid,
+        Counter::KernelTxInvalid,
+    ];
+
+    /// The name in JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Counter::Rx => "rx",
+            Counter::RxBytes => "rxBytes",
+            Counter::Forwarded => "forwarded",
+            Counter::Replied => "replied",
+            Counter::Passed => "passed",
+            Counter::Held => "held",
+            Counter::Tx => "tx",
+            Counter::TxBytes => "txBytes",
+            Counter::HandedOver => "handedOver",
+            Counter::FlowsOpened => "flowsOpened",
+            Counter::FlowsClosed => "flowsClosed",
+            Counter::FlowsEvicted => "flowsEvicted",
+            Counter::Flows => "flows",
+            Counter::FlowsHalfOpen => "flowsHalfOpen",
+            Counter::Stateless => "stateless",
+            Counter::RepliesLimited => "repliesLimited",
+            Counter::Batches => "batches",
+            Counter::Kicks => "kicks",
+            Counter::KickErrors => "kickErrors",
+            Counter::KernelRxRingFull => "kernelRxRingFull",
+            Counter::KernelFillRingEmpty => "kernelFillRingEmpty",
+            Counter::KernelRxDropped => "kernelRxDropped",
+            Counter::KernelRxInvalid => "kernelRxInvalid",
+            Counter::KernelTxInvalid => "kernelTxInvalid",
+        }
+    }
+}
+
+const REPLIES_AT: usize = COUNTERS + DROP_REASONS;
+const VALUES: usize = COUNTERS + 2 * DROP_REASONS;
+
+/// All counters of one worker at one moment, or a sum over workers. Values: counters, drops by reason, replies by reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally([u64; VALUES]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally([0; VALUES])
+    }
+}
+
+impl Tally {
+    /// Adds to a counter.
+    #[inline]
+    pub fn add(&mut self, counter: Counter, amount: u64) {
+        self.0[counter as usize] += amount;
+    }
+
+    /// Sets a gauge, or a value that somebody else counts (the kernel's).
+    #[inline]
+    pub fn set(&mut self, counter: Counter, value: u64) {
+        self.0[counter as usize] = value;
+    }
+
+    /// A counter's value.
+    #[inline]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Counts a dropped packet.
+    #[inline]
+    pub fn add_drop(&mut self, reason: DropReason) {
+        self.0[COUNTERS + reason.index()] += 1;
+    }
+
+    /// Packets dropped for this reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.0[COUNTERS + reason.index()]
+    }
+
+    /// Counts a packet that Ringway answered itself, under the reason of the answer. Counts it as replied, too.
+    #[inline]
+    pub fn add_reply(&mut self, reason: DropReason) {
+        self.0[REPLIES_AT + reason.index()] += 1;
+        self.add(Counter::Replied, 1);
+    }
+
+    /// Packets answered for this reason.
+    pub fn replies(&self, reason: DropReason) -> u64 {
+        self.0[REPLIES_AT + reason.index()]
+    }
+
+    /// Packets dropped, over all reasons.
+    pub fn dropped(&self) -> u64 {
+        self.0[COUNTERS..REPLIES_AT].iter().sum()
+    }
+
+    /// Whether the ledger closes: rx = forwarded + replied + passed + held + drops.
+    pub fn closes(&self) -> bool {
+        let fates = [Counter::Forwarded, Counter::Replied, Counter::Passed, Counter::Held];
+        self.get(Counter::Rx) == fates.into_iter().map(|fate| self.get(fate)).sum::<u64>() + self.dropped()
+    }
+
+    /// Adds another worker's values.
+    pub fn merge(&mut self, other: &Tally) {
+        for (value, more) in self.0.iter_mut().zip(other.0) {
+            *value += more;
+        }
+    }
+}
+
+/// A worker's published counters.
+pub struct WorkerCounters {
+    sequence: CachePadded<AtomicU64>,
+    values: [AtomicU64; VALUES],
+    backends: Box<[BackendCell]>,
+}
+
+#[derive(Default)]
+struct BackendCell {
+    flows: AtomicU64,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What one backend got from one worker, or in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTally {
+    /// Flows opened to it.
+    pub flows: u64,
+    /// Packets of its flows, both directions.
+    pub packets: u64,
+    /// Bytes of its flows, both directions, Ethernet header included.
+    pub bytes: u64,
+}
+
+impl BackendTally {
+    /// Adds another worker's values.
+    pub fn merge(&mut self, other: BackendTally) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+impl WorkerCounters {
+    /// Counters with room for backend numbers below `backends`; larger numbers are counted nowhere.
+    pub fn new(backends: usize) -> Arc<Self> {
+        Arc::new(WorkerCounters {
+            sequence: CachePadded::new(AtomicU64::new(0)),
+            values: std::array::from_fn(|_| AtomicU64::new(0)),
+            backends: (0..backends).map(|_| BackendCell::default()).collect(),
+        })
+    }
+
+    /// Publishes the worker's counts. Only the owning worker calls it.
+    pub fn publish(&self, tally: &Tally) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (published, value) in self.values.iter().zip(tally.0) {
+            published.store(value, Ordering::Relaxed);
+        }
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The counts after some whole batch.
+    pub fn read(&self) -> Tally {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let tally = Tally(std::array::from_fn(|index| self.values[index].load(Ordering::Relaxed)));
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
+                return tally;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Counts a flow opened to a backend. Only the owning worker calls it.
+    #[inline]
+    pub fn backend_flow(&self, backend: BackendId) {
+        if let Some(cell) = self.backends.get(backend.0 as usize) {
+            raise(&cell.flows, 1);
+        }
+    }
+
+    /// Counts a packet of a backend's flow. Only the owning worker calls it.
+    #[inline]
+    pub fn backend_packet(&self, backend: BackendId, bytes: u64) {
+        if let Some(cell) = self.backends.get(backend.0 as usize) {
+            raise(&cell.packets, 1);
+            raise(&cell.bytes, bytes);
+        }
+    }
+
+    /// What a backend got.
+    pub fn backend(&self, backend: BackendId) -> BackendTally {
+        self.backends.get(backend.0 as usize).map_or(BackendTally::default(), |cell| BackendTally {
+            flows: cell.flows.load(Ordering::Relaxed),
+            packets: cell.packets.load(Ordering::Relaxed),
+            bytes: cell.bytes.load(Ordering::Relaxed),
+        })
+    }
+
+    /// The sum of what a service port's backends got.
+    pub fn backends_sum<'b>(&self, backends: impl IntoIterator<Item = &'b Backend>) -> BackendTally {
+        let mut sum = BackendTally::default();
+        backends.into_iter().for_each(|backend| sum.merge(self.backend(backend.id)));
+        sum
+    }
+}
+
+/// A single writer needs no read-modify-write instruction.
+#[inline]
+fn raise(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_stands_at_its_place() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_ledger_closes_at_every_read_while_a_worker_writes() {
+        let counters = WorkerCounters::new(1);
+        let reader = counters.clone();
+        let thread = std::thread::spawn(move || {
+            let mut last = 0;
+            while last < 200_000 {
+                let tally = reader.read();
+                assert!(tally.closes(), "{tally:?}");
+                assert!(tally.get(Counter::Rx) >= last);
+                last = tally.get(Counter::Rx);
+            }
+        });
+        let mut tally = Tally::default();
+        for round in 0..100_000u64 {
+            tally.add(Counter::Rx, 2);
+            tally.add_drop(DropReason::ALL[round as usize % DROP_REASONS]);
+            tally.add_reply(DropReason::NoEndpoint);
+            counters.publish(&tally);
+        }
+        thread.join().unwrap();
+        assert_eq!(counters.read(), tally);
+    }
+}

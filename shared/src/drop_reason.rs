@@ -1,0 +1,104 @@
+//! The one list of drop reasons: variant, label (metric, trace, ledger) and the sentence that the README prints.
+//!
+//! A reason is a fact about a packet, never about code.
+
+/// Makes the enum and its tables from the one list.
+macro_rules! drop_reasons {
+    ($($variant:ident, $label:literal, $sentence:literal;)*) => {
+        /// Why a packet was dropped, or why Ringway answered it itself instead of forwarding it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $sentence] $variant,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of the list.
+            pub const ALL: [DropReason; [$($label),*].len()] = [$(DropReason::$variant),*];
+
+            /// The label in metrics, traces and ledgers.
+            pub const fn label(self) -> &'static str {
+                match self { $(DropReason::$variant => $label,)* }
+            }
+
+            /// One sentence for a person.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(DropReason::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    NoEndpoint, "no_endpoint", "The Service port has no ready and no serving endpoint on any node; the client is told (TCP RST or ICMP port unreachable).";
+    NoServicePort, "no_service_port", "The destination is a VIP, but no Service has this port on it; the client is told.";
+    NoLocalEndpoint, "no_local_endpoint", "The traffic policy is Local and no endpoint of the Service is on this node.";
+    UnallocatedClusterIp, "unallocated_cluster_ip", "The destination lies in a service CIDR, but no Service has this address.";
+    SourceNotAllowed, "source_not_allowed", "The client is outside the Service's loadBalancerSourceRanges.";
+    EndpointDeleted, "endpoint_deleted", "The flow's endpoint or Service is gone; a TCP client gets a RST so that it reconnects at once.";
+    EndpointRefused, "endpoint_refused", "The chosen endpoint has one of the node's own addresses, which Ringway does not forward to.";
+    FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows and this new one needs masquerade.";
+    SnatPortsExhausted, "snat_ports_exhausted", "Every SNAT port of this worker towards this endpoint is in use.";
+    NoSourceAddress, "no_source_address", "Masquerade is needed, but the way to the endpoint has no address of this family to use as source.";
+    NoRoute, "no_route", "The node has no route to the endpoint or to the client.";
+    NoInterface, "no_interface", "The route to the endpoint or to the client leaves by an interface that the configuration does not list.";
+    InterfaceDown, "interface_down", "The interface that the packet must leave by is down or gone.";
+    NeighborUnresolved, "neighbor_unresolved", "The next hop did not answer ARP or neighbour discovery within a second, or too many packets waited for it.";
+    TooBig, "too_big", "The packet is larger than the MTU of the way out or than a frame holds.";
+    TxRingFull, "tx_ring_full", "The transmit ring of the way out was full.";
+    HandoverQueueFull, "handover_queue_full", "The packet belongs to a flow of another worker, and that worker's handover queue was full.";
+    TtlExpired, "ttl_expired", "TTL or hop limit ran out here; the sender is told (time exceeded) unless it was 0 on arrival.";
+    TruncatedIpv4, "truncated_ipv4", "The frame ends before the IPv4 total length, or before the end of the header.";
+    InvalidIpv4Header, "invalid_ipv4_header", "The IPv4 version or header length is wrong, or the total length is shorter than the header.";
+    Ipv4HeaderChecksum, "ipv4_header_checksum", "The IPv4 header checksum is wrong.";
+    TruncatedIpv6, "truncated_ipv6", "The frame ends before the IPv6 payload length, or inside an extension header.";
+    InvalidIpv6Header, "invalid_ipv6_header", "The IPv6 version is wrong, or an extension header is malformed.";
+    ExtensionChainTooLong, "extension_chain_too_long", "More than 8 IPv6 extension headers.";
+    TruncatedTcp, "truncated_tcp", "The packet ends inside the TCP header.";
+    InvalidTcpHeader, "invalid_tcp_header", "The TCP data offset is below 5 words or points past the end of the packet.";
+    TruncatedUdp, "truncated_udp", "The packet ends inside the UDP header.";
+    InvalidUdpLength, "invalid_udp_length", "The UDP length is below 8 or larger than the packet.";
+    TruncatedSctp, "truncated_sctp", "The packet ends inside the SCTP common header.";
+    ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast or broadcast.";
+    Land, "land", "Source and destination are the same address and port.";
+    SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0).";
+    Fragment, "fragment", "A fragment of a packet for a VIP or of one of our flows; this version forwards whole packets only.";
+    UnsupportedProtocol, "unsupported_protocol", "A packet to a VIP whose protocol is none that Services have, or one that this version does not forward.";
+    RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
+    IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no flow of ours.";
+    EchoWithoutEndpoint, "echo_without_endpoint", "An ICMP echo request to a VIP whose Services have no endpoint or do not admit the sender.";
+}
+
+/// How many reasons there are.
+pub const DROP_REASONS: usize = DropReason::ALL.len();
+
+impl DropReason {
+    /// The reason with this label.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+
+    /// The reason's place in [`DropReason::ALL`], for arrays of counters.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn labels_are_unique_snake_case_and_sentences_end_with_a_stop() {
+        let labels: HashSet<_> = DropReason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), DROP_REASONS);
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert_eq!(DropReason::from_label(reason.label()), Some(reason));
+            assert!(
+                reason.label().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            );
+            assert!(reason.sentence().ends_with('.'), "{}", reason.label());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Endpoints as the control side knows them, and backends: their numbered form, which packets are sent to.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::maglev::Maglev;
+
+/// The number of a backend: one endpoint (address and port) of one service port. Stable from snapshot to snapshot while
+/// the endpoint exists; it indexes the per-worker counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(pub u32);
+
+/// An endpoint in the form that the packet path uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its number.
+    pub id: BackendId,
+    /// The pod's address.
+    pub address: IpAddr,
+    /// The pod's port, host byte order.
+    pub port: u16,
+    /// Its share of new flows in relation to the others; 1 unless weights are asked for.
+    pub weight: u16,
+}
+
+impl Backend {
+    /// Address and port.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// The conditions of an EndpointSlice endpoint after their defaults (rule 4 of the Service semantics).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointState {
+    /// May get new flows.
+    pub ready: bool,
+    /// Answers, although it may be about to go.
+    pub serving: bool,
+    /// The pod is being deleted.
+    pub terminating: bool,
+}
+
+/// Why an endpoint is not in a set. Printed by `trace` and `services`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exclusion {
+    /// Not ready, and not a fallback either.
+    NotReady,
+    /// Terminating while others are ready.
+    Terminating,
+    /// Its hints name other nodes.
+    OtherNodeHint,
+    /// Its hints name other zones.
+    OtherZoneHint,
+    /// The set is local and the endpoint is on another node (or on none that is known).
+    OtherNode(Option<Arc<str>>),
+    /// It cannot be forwarded to, with the reason.
+    Refused(Arc<str>),
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exclusion::NotReady => f.write_str("not ready"),
+            Exclusion::Terminating => f.write_str("terminating, and other endpoints are ready"),
+            Exclusion::OtherNodeHint => f.write_str("its hints name other nodes"),
+            Exclusion::OtherZoneHint => f.write_str("its hints name other zones"),
+            Exclusion::OtherNode(Some(node)) => write!(f, "on node {node}, not on this one"),
+            Exclusion::OtherNode(None) => f.write_str("names no node, so it is not on this one"),
+            Exclusion::Refused(reason) => write!(f, "refused: {reason}"),
+        }
+    }
+}
+
+/// An endpoint of a service port with everything that a person would ask about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its form in the packet path.
+    pub backend: Backend,
+    /// Conditions.
+    pub state: EndpointState,
+    /// The node it runs on.
+    pub node: Option<Arc<str>>,
+    /// The zone it runs in.
+    pub zone: Option<Arc<str>>,
+    /// The EndpointSlice (namespace/name) that named it.
+    pub slice: Arc<str>,
+    /// Why it is not in the cluster set; `None` when it is.
+    pub excluded_from_cluster: Option<Exclusion>,
+    /// Why it is not in the local set; `None` when it is.
+    pub excluded_from_local: Option<Exclusion>,
+}
+
+/// A set of backends that a new connection may go to, with the Maglev table that picks one. Backends are sorted by
+/// address and port, so that equal sets make equal tables everywhere.
+#[derive(Clone, Debug)]
+pub struct EndpointSet {
+    backends: Arc<[Backend]>,
+    table: Arc<Maglev>,
+}
+
+impl EndpointSet {
+    /// The set of `backends` with its table. Duplicates (same address and port) count once.
+    pub fn new(mut backends: Vec<Backend>) -> Self {
+        backends.sort_by_key(|backend| (backend.address, backend.port));
+        backends.dedup_by_key(|backend| (backend.address, backend.port));
+        let table = Maglev::for_backends(&backends);
+        EndpointSet { backends: backends.into(), table: Arc::new(table) }
+    }
+
+    /// The set without backends.
+    pub fn empty() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// The backends, sorted by address and port.
+    pub fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+
+    /// True when no connection can go anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.backends.is_empty()
+    }
+
+    /// The Maglev table.
+    pub fn table(&self) -> &Maglev {
+        &self.table
+    }
+
+    /// The backend for a connection with this hash; `None` only in an empty set.
+    #[inline]
+    pub fn select(&self, hash: u64) -> Option<&Backend> {
+        self.backends.get(self.table.lookup(hash)? as usize)
+    }
+}

@@ -1,0 +1,159 @@
+//! Maglev consistent hashing (Eisenbud et al., NSDI 2016): build on the control side, lookup in the packet path. Pure.
+//!
+//! Each backend walks its own permutation of the slots; in turns, each takes the next slot of its permutation that is
+//! still free. The permutation of a backend depends on its address and port alone, so that every node and every restart
+//! builds the same table from the same endpoints.
+
+use std::net::IpAddr;
+
+use crate::address::{address_words, fold};
+use crate::endpoint::Backend;
+
+/// The largest table that is built by default, the paper's "small" size.
+pub const MAX_DEFAULT_SLOTS: u32 = 65_537;
+
+/// Slots a backend in a default table: a share is then within about 1 % of even.
+const SLOTS_PER_BACKEND: u32 = 100;
+
+/// A lookup table: slot to index of the backend in the list the table was built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maglev {
+    slots: Slots,
+}
+
+// Tables of most Services have few backends: two bytes a slot keep more of them in cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slots {
+    Narrow(Box<[u16]>),
+    Wide(Box<[u32]>),
+}
+
+impl Maglev {
+    /// A table of the default size for these backends.
+    pub fn for_backends(backends: &[Backend]) -> Self {
+        Self::build(backends, default_slots(backends.len()))
+    }
+
+    /// A table with `slots` slots, a prime number of at least the number of backends.
+    pub fn build(backends: &[Backend], slots: u32) -> Self {
+        // A backend of weight 0 gets nothing; if all are 0 they are all equal.
+        let all_zero = backends.iter().all(|backend| backend.weight == 0);
+        let weight = |backend: &Backend| if all_zero { 1 } else { u32::from(backend.weight) };
+        let heaviest = backends.iter().map(weight).max().unwrap_or(1);
+        let mut walks: Vec<Walk> = (0..)
+            .zip(backends)
+            .filter(|(_, backend)| weight(backend) > 0)
+            .map(|(index, backend)| Walk::new(backend, index, weight(backend), slots))
+            .collect();
+        let mut table = vec![u32::MAX; slots as usize];
+        if !walks.is_empty() {
+            fill(&mut table, &mut walks, heaviest);
+        } else {
+            table.clear();
+        }
+        let slots = if backends.len() <= usize::from(u16::MAX) {
+            Slots::Narrow(table.into_iter().map(|index| index as u16).collect())
+        } else {
+            Slots::Wide(table.into())
+        };
+        Maglev { slots }
+    }
+
+    /// How many slots the table has.
+    pub fn slots(&self) -> usize {
+        match &self.slots {
+            Slots::Narrow(slots) => slots.len(),
+            Slots::Wide(slots) => slots.len(),
+        }
+    }
+
+    /// The slot of a hash: multiply-shift, which needs no division.
+    #[inline]
+    pub fn slot(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.slots() as u128) >> 64) as usize
+    }
+
+    /// The index of the backend in `slot`.
+    #[inline]
+    pub fn at(&self, slot: usize) -> Option<u32> {
+        match &self.slots {
+            Slots::Narrow(slots) => slots.get(slot).map(|index| u32::from(*index)),
+            Slots::Wide(slots) => slots.get(slot).copied(),
+        }
+    }
+
+    /// The index of the backend for a hash; `None` only in an empty table.
+    #[inline]
+    pub fn lookup(&self, hash: u64) -> Option<u32> {
+        self.at(self.slot(hash))
+    }
+}
+
+/// One backend's walk through its permutation.
+struct Walk {
+    next: u32,
+    skip: u32,
+    backend: u32,
+    weight: u32,
+    credit: u32,
+}
+
+impl Walk {
+    fn new(backend: &Backend, index: u32, weight: u32, slots: u32) -> Self {
+        let (offset, skip) = hashes(backend.address, backend.port);
+        let next = (offset % u64::from(slots)) as u32;
+        // Any skip from 1 to slots - 1 visits every slot once, because slots is prime.
+        let skip = (skip % u64::from(slots - 1)) as u32 + 1;
+        Walk { next, skip, backend: index, weight, credit: 0 }
+    }
+}
+
+fn fill(table: &mut [u32], walks: &mut [Walk], heaviest: u32) {
+    let slots = table.len() as u32;
+    let mut left = slots;
+    loop {
+        for walk in walks.iter_mut() {
+            // A backend takes its turn as often as its weight in relation to the heaviest says.
+            walk.credit += walk.weight;
+            if walk.credit < heaviest {
+                continue;
+            }
+            walk.credit -= heaviest;
+            loop {
+                let slot = walk.next;
+                let sum = slot + walk.skip;
+                walk.next = if sum >= slots { sum - slots } else { sum };
+                let taken = &mut table[slot as usize];
+                if *taken == u32::MAX {
+                    *taken = walk.backend;
+                    break;
+                }
+            }
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The two hashes of a backend: its permutation's offset and skip. Fixed for ever: they decide where connections go.
+fn hashes(address: IpAddr, port: u16) -> (u64, u64) {
+    let [high, low] = address_words(address);
+    let key = fold(high ^ 0x2d35_8dcc_aa6c_78a5, low ^ 0x8bb8_4b93_962e_acc9) ^ u64::from(port);
+    let offset = fold(key ^ 0x4b33_a62e_d433_d4a3, 0x4d5a_2da5_1de1_aa47);
+    let skip = fold(key ^ 0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db);
+    (offset, skip)
+}
+
+/// The default size: the smallest prime of at least 100 slots a backend, at most 65,537 (or as many as the backends need).
+pub fn default_slots(backends: usize) -> u32 {
+    let backends = u32::try_from(backends).unwrap_or(u32::MAX / SLOTS_PER_BACKEND);
+    let wanted = backends.saturating_mul(SLOTS_PER_BACKEND).min(MAX_DEFAULT_SLOTS);
+    next_prime(wanted.max(backends.saturating_mul(2)).max(3))
+}
+
+fn next_prime(from: u32) -> u32 {
+    let is_prime = |number: u32| number > 1 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d));
+    (from..).find(|number| is_prime(*number)).unwrap_or(MAX_DEFAULT_SLOTS)
+}

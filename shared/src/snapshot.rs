@@ -1,0 +1,102 @@
+//! The snapshot: all Services and the network at one moment, immutable.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
+
+use crate::address::{Family, Frontend};
+use crate::network::Network;
+use crate::service::{Matched, ServicePort};
+
+/// The number of a snapshot; larger is newer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+/// What the workers read: everything that decides about a packet, except their own flows.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// The Services.
+    pub services: Arc<Services>,
+    /// Interfaces, routes and neighbours.
+    pub network: Arc<Network>,
+}
+
+/// What a frontend leads to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Which kind of address it is.
+    pub matched: Matched,
+    /// The Service's port.
+    pub service_port: Arc<ServicePort>,
+}
+
+/// An address that Services have (never a NodePort's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// It is some Service's ClusterIP.
+    pub cluster_ip: bool,
+    /// It is also one of this node's own addresses, so ports that no Service has are the node's.
+    pub host_owned: bool,
+}
+
+/// The node that Ringway runs on, as far as the Service semantics ask for it.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// All of the node's addresses, loopback not included.
+    pub addresses: HashSet<IpAddr>,
+    /// The node's pod CIDRs: the local detector of each family.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Node {
+    /// Whether there is a local detector for this family.
+    pub fn detects(&self, family: Family) -> bool {
+        self.pod_cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family)
+    }
+
+    /// Whether `source` is a pod of this node.
+    pub fn is_pod(&self, source: IpAddr) -> bool {
+        self.pod_cidrs.iter().any(|cidr| cidr.contains(&source))
+    }
+
+    /// Whether `source` is one of this node's own addresses, loopback included.
+    pub fn is_own(&self, source: IpAddr) -> bool {
+        source.is_loopback() || self.addresses.contains(&source)
+    }
+}
+
+/// All Services, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// Counts changes of this part; a flow that saw another value checks that its endpoint still exists.
+    pub generation: u32,
+    /// Every (address, protocol, port) that is balanced, NodePorts included.
+    pub frontends: HashMap<Frontend, Target>,
+    /// Every ClusterIP, external IP and load-balancer IP.
+    pub vips: HashMap<IpAddr, Vip>,
+    /// Known service CIDRs (rule 8).
+    pub service_cidrs: Vec<IpNet>,
+    /// This node.
+    pub node: Node,
+    /// `services.masqueradeAll`.
+    pub masquerade_all: bool,
+    /// The service ports by number, for counters and names; `None` where a number is not in use.
+    pub service_ports: Vec<Option<Arc<ServicePort>>>,
+}
+
+impl Services {
+    /// What `frontend` leads to.
+    #[inline]
+    pub fn find(&self, frontend: &Frontend) -> Option<&Target> {
+        self.frontends.get(frontend)
+    }
+
+    /// The service port with this number.
+    pub fn service_port(&self, id: crate::ServicePortId) -> Option<&Arc<ServicePort>> {
+        self.service_ports.get(id.0 as usize)?.as_ref()
+    }
+}
