@@ -47,7 +47,7 @@ drop_reasons! {
     HandoverQueueFull, "handover_queue_full", "The packet belongs to a flow of another worker, and that worker's handover queue was full.";
     TtlExpired, "ttl_expired", "TTL or hop limit ran out here; the sender is told (time exceeded) unless it was 0 on arrival.";
     TruncatedIpv4, "truncated_ipv4", "The frame ends before the IPv4 total length, or before the end of the header.";
-    InvalidIpv4Header, "invalid_ipv4_header", "The IPv4 version or header length is wrong, or the total length is shorter than the header.";
+    InvalidIpv4Header, "invalid_ipv4_header", "The IPv4 version or header length is wrong, the total length is shorter than the header, or an option is malformed.";
     Ipv4HeaderChecksum, "ipv4_header_checksum", "The IPv4 header checksum is wrong.";
     TruncatedIpv6, "truncated_ipv6", "The frame ends before the IPv6 payload length, or inside an extension header.";
     InvalidIpv6Header, "invalid_ipv6_header", "The IPv6 version is wrong, or an extension header is malformed.";
@@ -57,9 +57,10 @@ drop_reasons! {
     TruncatedUdp, "truncated_udp", "The packet ends inside the UDP header.";
     InvalidUdpLength, "invalid_udp_length", "The UDP length is below 8 or larger than the packet.";
     TruncatedSctp, "truncated_sctp", "The packet ends inside the SCTP common header.";
-    ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast or broadcast.";
+    TruncatedIcmp, "truncated_icmp", "The packet ends inside the ICMP header.";
+    ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast, broadcast or an IPv4-mapped IPv6 address.";
     Land, "land", "Source and destination are the same address and port.";
-    SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0).";
+    SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0, or another type with segments left).";
     Fragment, "fragment", "A fragment of a packet for a VIP or of one of our flows; this version forwards whole packets only.";
     UnsupportedProtocol, "unsupported_protocol", "A packet to a VIP whose protocol is none that Services have, or one that this version does not forward.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
