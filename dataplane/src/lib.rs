@@ -1,1 +1,4 @@
 //! ringway-dataplane
+
+pub mod forward;
+pub mod wire;

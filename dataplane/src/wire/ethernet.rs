@@ -1,0 +1,62 @@
+//! Ethernet II headers.
+
+use ringway_shared::MacAddress;
+
+/// Bytes of an untagged header.
+pub const HEADER: usize = 14;
+/// The EtherType of IPv4.
+pub const IPV4: u16 = 0x0800;
+/// The EtherType of IPv6.
+pub const IPV6: u16 = 0x86dd;
+
+/// The fields of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Where the frame goes.
+    pub destination: MacAddress,
+    /// Where it comes from.
+    pub source: MacAddress,
+    /// What follows; a length when below 1536.
+    pub ether_type: u16,
+}
+
+impl Header {
+    /// The header of `frame`, when there is a whole one.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Option<Self> {
+        let header = frame.first_chunk::<HEADER>()?;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = *header;
+        Some(Header {
+            destination: MacAddress([a, b, c, d, e, f]),
+            source: MacAddress([g, h, i, j, k, l]),
+            ether_type: u16::from_be_bytes([m, n]),
+        })
+    }
+}
+
+/// Writes both addresses. A frame too short for them stays as it is.
+#[inline]
+pub fn set_macs(frame: &mut [u8], destination: MacAddress, source: MacAddress) {
+    if let Some(header) = frame.first_chunk_mut::<HEADER>() {
+        let (first, rest) = header.split_at_mut(6);
+        first.copy_from_slice(&destination.0);
+        rest[..6].copy_from_slice(&source.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_written_and_read_back() {
+        let (to, from) = (MacAddress([2, 0, 0, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 2]));
+        let mut frame = [0x86; HEADER];
+        set_macs(&mut frame, to, from);
+        assert_eq!(Header::parse(&frame), Some(Header { destination: to, source: from, ether_type: 0x8686 }));
+        let mut short = [7; HEADER - 1];
+        set_macs(&mut short, to, from);
+        assert_eq!(short, [7; HEADER - 1]);
+        assert_eq!(Header::parse(&short), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! IPv4 headers (RFC 791).
+
+use ringway_shared::{DropReason, Family};
+
+use super::{Fragment, IpHeader, IpRefusal, L4Found, checksum};
+
+/// Bytes of a header without options.
+pub(crate) const HEADER: usize = 20;
+/// The offset of the header checksum.
+pub(crate) const CHECKSUM: usize = 10;
+
+const V4_MAPPED: u64 = 0xffff << 32;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
+
+/// Reads the header at `l3`: version, header length, total length within the frame, checksum, options; in this order.
+#[inline]
+pub(super) fn parse(frame: &[u8], l3: usize) -> Result<IpHeader, IpRefusal> {
+    let bytes = frame.get(l3..).unwrap_or(&[]);
+    let header = bytes.first_chunk::<HEADER>().ok_or(IpRefusal::Foreign)?;
+    let [version, _, t0, t1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let header_length = usize::from(version & 0xf) * 4;
+    let total_length = usize::from(u16::from_be_bytes([t0, t1]));
+    let flags = u16::from_be_bytes([f0, f1]);
+    let (offset, more) = ((flags & 0x1fff) << 3, flags & 0x2000 != 0);
+    let fragment = (offset != 0 || more).then(|| Fragment {
+        offset,
+        more,
+        identification: u32::from(u16::from_be_bytes([i0, i1])),
+    });
+    let mut ip = IpHeader {
+        source: [0, V4_MAPPED | u64::from(u32::from_be_bytes([s0, s1, s2, s3]))],
+        destination: [0, V4_MAPPED | u64::from(u32::from_be_bytes([d0, d1, d2, d3]))],
+        family: Family::V4,
+        protocol,
+        ttl,
+        l4: l3 + header_length,
+        end: l3 + total_length,
+        fragment,
+        source_routed: false,
+    };
+    if version >> 4 != 4 || header_length < HEADER {
+        return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::No));
+    }
+    let Some(whole) = bytes.get(..header_length) else {
+        return Err(IpRefusal::Invalid(DropReason::TruncatedIpv4, ip, L4Found::No));
+    };
+    if total_length < header_length {
+        return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::No));
+    }
+    if total_length > bytes.len() {
+        return Err(IpRefusal::Invalid(DropReason::TruncatedIpv4, ip, L4Found::Yes));
+    }
+    // A constant length lets the compiler unroll the sum of the usual header.
+    let sum = if header_length == HEADER { checksum::sum(header) } else { checksum::sum(whole) };
+    if sum != 0xffff {
+        return Err(IpRefusal::Invalid(DropReason::Ipv4HeaderChecksum, ip, L4Found::Yes));
+    }
+    if header_length > HEADER {
+        match source_route(whole.get(HEADER..).unwrap_or(&[])) {
+            Some(found) => ip.source_routed = found,
+            None => return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::Yes)),
+        }
+    }
+    Ok(ip)
+}
+
+/// Whether `options` hold a source route; nothing when they cannot be walked to their end.
+fn source_route(mut options: &[u8]) -> Option<bool> {
+    loop {
+        match *options {
+            // The end of the list, explicit or not.
+            [] | [0, ..] => return Some(false),
+            [1, ref rest @ ..] => options = rest,
+            [LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..] => return Some(true),
+            [_, length, ..] if length >= 2 => options = options.get(usize::from(length)..)?,
+            _ => return None,
+        }
+    }
+}
+
+/// Whether no host can have this address: 0.0.0.0/8, loopback, multicast or limited broadcast.
+#[inline]
+pub(super) fn is_impossible_source(address: u32) -> bool {
+    let first = address >> 24;
+    first == 0 || first == 127 || (224..240).contains(&first) || address == u32::MAX
+}

@@ -1,0 +1,286 @@
+//! What a frame says: one parse with one check of every length, and offsets that later steps may rely on.
+//!
+//! [`Packet::parse`] reads a frame once. A packet it accepts has whole headers up to and including L4, an IPv4 header
+//! checksum that is right, and lengths that lie within the frame; the L4 checksum is the receiver's business. What it
+//! refuses is either not ours to judge ([`Refusal::Foreign`]: ARP, VLAN tags, LLDP, …) or broken ([`Invalid`]), with
+//! whatever could still be read, since a broken packet for somebody else passes untouched.
+
+pub mod checksum;
+pub mod ethernet;
+pub mod icmp;
+mod ipv4;
+mod ipv6;
+pub mod sctp;
+pub mod tcp;
+pub mod udp;
+
+use std::net::IpAddr;
+
+use ringway_shared::address::address_of_words;
+use ringway_shared::{DropReason, Family, FiveTuple, Frontend, MacAddress, Protocol};
+
+pub(crate) use ipv4::{CHECKSUM as IPV4_CHECKSUM, HEADER as IPV4_HEADER};
+pub(crate) use ipv6::HEADER as IPV6_HEADER;
+
+/// What follows the IP headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP segment.
+    Tcp {
+        /// Its control bits.
+        flags: tcp::Flags,
+        /// Whether it carries data.
+        payload: bool,
+    },
+    /// A UDP datagram.
+    Udp,
+    /// An SCTP packet.
+    Sctp,
+    /// ICMP over IPv4 or ICMPv6 over IPv6.
+    Icmp {
+        /// What it asks of us.
+        class: icmp::Class,
+        /// Its type.
+        icmp_type: u8,
+        /// Its code.
+        code: u8,
+    },
+    /// Any other protocol, by its number.
+    Other(u8),
+    /// A fragment but the first: it has no L4 header, whatever the protocol.
+    LaterFragment {
+        /// The protocol number (IPv6: the next header of the fragment header).
+        protocol: u8,
+    },
+}
+
+/// The place of a fragment in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Where the fragment starts, in bytes.
+    pub offset: u16,
+    /// Whether more fragments follow it.
+    pub more: bool,
+    /// What its siblings share; 16 bits in IPv4.
+    pub identification: u32,
+}
+
+/// A packet whose headers are whole, as it was when it was parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Addresses, ports and protocol. Ports are 0 where there are none, and then the low byte of `ports` is the real
+    /// protocol number, so that no flow's tuple equals it; read the protocol from `kind`.
+    pub tuple: FiveTuple,
+    /// What follows the IP headers.
+    pub kind: Kind,
+    /// Its place when it is a fragment. An IPv6 fragment header on a whole packet (RFC 6946) makes none.
+    pub fragment: Option<Fragment>,
+    /// Why the packet must be dropped if it is ours: an impossible source, land, or a source route.
+    pub objection: Option<DropReason>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Where the frame goes.
+    pub destination_mac: MacAddress,
+    /// Where the frame comes from.
+    pub source_mac: MacAddress,
+    /// The offset of the IP header.
+    pub l3: u16,
+    /// The offset of what follows the IP headers.
+    pub l4: u16,
+    /// The end of the IP packet. The frame may be longer (Ethernet padding) and is to be trimmed to it.
+    pub end: u16,
+}
+
+/// Why there is no [`Packet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not IP in an untagged Ethernet II frame, or too short to show its addresses: passes.
+    Foreign,
+    /// Broken: dropped with the reason if it is for us, else it passes.
+    Invalid(Invalid),
+}
+
+/// What could be read of a broken packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// What is wrong.
+    pub reason: DropReason,
+    /// Where the frame goes.
+    pub destination_mac: MacAddress,
+    /// The source address.
+    pub source: IpAddr,
+    /// The destination address.
+    pub destination: IpAddr,
+    /// The whole tuple, when protocol and ports can be read.
+    pub tuple: Option<FiveTuple>,
+}
+
+impl Invalid {
+    /// The frontend it asks for, when protocol and port can be read.
+    pub fn frontend(&self) -> Option<Frontend> {
+        self.tuple.map(|tuple| tuple.frontend())
+    }
+}
+
+/// What the IP headers say. Offsets are proven to lie within the frame.
+struct IpHeader {
+    source: [u64; 2],
+    destination: [u64; 2],
+    family: Family,
+    /// The number of the L4 protocol.
+    protocol: u8,
+    ttl: u8,
+    l4: usize,
+    end: usize,
+    fragment: Option<Fragment>,
+    source_routed: bool,
+}
+
+/// Why IP headers are refused.
+enum IpRefusal {
+    /// The addresses are not in the frame.
+    Foreign,
+    /// The header ends before L4 could be found, or lies about where it is.
+    Invalid(DropReason, IpHeader, L4Found),
+}
+
+/// Whether `l4` of a refused header can be relied on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum L4Found {
+    Yes,
+    No,
+}
+
+impl Packet {
+    /// Reads `frame`, an Ethernet frame without its check sequence.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<Packet, Refusal> {
+        let link = ethernet::Header::parse(frame).ok_or(Refusal::Foreign)?;
+        let l3 = ethernet::HEADER;
+        let ip = match link.ether_type {
+            ethernet::IPV4 => ipv4::parse(frame, l3),
+            ethernet::IPV6 => ipv6::parse(frame, l3),
+            _ => return Err(Refusal::Foreign),
+        };
+        let ip = match ip {
+            Ok(ip) => ip,
+            Err(IpRefusal::Foreign) => return Err(Refusal::Foreign),
+            Err(IpRefusal::Invalid(reason, ip, l4)) => return Err(invalid(reason, &link, &ip, frame, l4)),
+        };
+        if ip.end > usize::from(u16::MAX) {
+            return Err(invalid(DropReason::TooBig, &link, &ip, frame, L4Found::Yes));
+        }
+        let payload = frame.get(ip.l4..ip.end).unwrap_or(&[]);
+        let kind = match ip.transport(payload) {
+            Ok(kind) => kind,
+            Err(reason) => return Err(invalid(reason, &link, &ip, frame, L4Found::Yes)),
+        };
+        let ports = match kind {
+            Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => ports(payload).unwrap_or(0),
+            Kind::Icmp { .. } | Kind::Other(_) | Kind::LaterFragment { .. } => 0,
+        };
+        let tuple = ip.tuple(ports);
+        Ok(Packet {
+            tuple,
+            kind,
+            fragment: ip.fragment,
+            objection: objection(&tuple, kind, ip.source_routed),
+            ttl: ip.ttl,
+            destination_mac: link.destination,
+            source_mac: link.source,
+            l3: l3 as u16,
+            l4: ip.l4 as u16,
+            end: ip.end as u16,
+        })
+    }
+
+    /// The address family.
+    #[inline]
+    pub fn family(&self) -> Family {
+        self.tuple.family()
+    }
+
+    /// The length of the IP packet, to compare with an MTU.
+    #[inline]
+    pub fn ip_length(&self) -> u16 {
+        self.end.saturating_sub(self.l3)
+    }
+
+    /// L4 header and payload, out of the frame that was parsed.
+    #[inline]
+    pub fn transport<'f>(&self, frame: &'f [u8]) -> Option<&'f [u8]> {
+        frame.get(usize::from(self.l4)..usize::from(self.end))
+    }
+
+    /// L4 header and payload, to be changed.
+    #[inline]
+    pub fn transport_mut<'f>(&self, frame: &'f mut [u8]) -> Option<&'f mut [u8]> {
+        frame.get_mut(usize::from(self.l4)..usize::from(self.end))
+    }
+}
+
+impl IpHeader {
+    /// Judges the L4 header.
+    #[inline]
+    fn transport(&self, payload: &[u8]) -> Result<Kind, DropReason> {
+        if self.fragment.is_some_and(|fragment| fragment.offset != 0) {
+            return Ok(Kind::LaterFragment { protocol: self.protocol });
+        }
+        match (self.protocol, self.family) {
+            (6, _) => tcp::parse(payload),
+            (17, _) => udp::parse(payload, self.fragment.is_some()),
+            (132, _) => sctp::parse(payload),
+            (icmp::V4, Family::V4) | (icmp::V6, Family::V6) => icmp::parse(payload, self.family),
+            (other, _) => Ok(Kind::Other(other)),
+        }
+    }
+
+    /// The tuple with `ports`: source port in the high half, destination port in the low half.
+    #[inline]
+    fn tuple(&self, ports: u32) -> FiveTuple {
+        FiveTuple {
+            source: self.source,
+            destination: self.destination,
+            ports: u64::from(ports) << 32 | u64::from(self.family == Family::V6) << 8 | u64::from(self.protocol),
+        }
+    }
+}
+
+/// The ports at the start of an L4 header, as one big-endian word.
+#[inline]
+fn ports(payload: &[u8]) -> Option<u32> {
+    payload.first_chunk::<4>().map(|ports| u32::from_be_bytes(*ports))
+}
+
+#[cold]
+fn invalid(reason: DropReason, link: &ethernet::Header, ip: &IpHeader, frame: &[u8], l4: L4Found) -> Refusal {
+    let later = ip.fragment.is_some_and(|fragment| fragment.offset != 0);
+    let readable = l4 == L4Found::Yes && !later && Protocol::from_number(ip.protocol).is_some();
+    // A packet that claims to be longer than the frame still shows its ports.
+    let payload = frame.get(ip.l4..ip.end.min(frame.len())).filter(|_| readable);
+    Refusal::Invalid(Invalid {
+        reason,
+        destination_mac: link.destination,
+        source: address_of_words(ip.source, ip.family),
+        destination: address_of_words(ip.destination, ip.family),
+        tuple: payload.and_then(ports).map(|ports| ip.tuple(ports)),
+    })
+}
+
+/// What makes a packet that can be read one that must not be served.
+#[inline]
+fn objection(tuple: &FiveTuple, kind: Kind, source_routed: bool) -> Option<DropReason> {
+    let impossible = match tuple.family() {
+        Family::V4 => ipv4::is_impossible_source(tuple.source[1] as u32),
+        Family::V6 => ipv6::is_impossible_source(tuple.source),
+    };
+    if impossible {
+        return Some(DropReason::ImpossibleSource);
+    }
+    let same_port = tuple.source_port() == tuple.destination_port();
+    // The ports of a later fragment are not known.
+    if tuple.source == tuple.destination && same_port && !matches!(kind, Kind::LaterFragment { .. }) {
+        return Some(DropReason::Land);
+    }
+    source_routed.then_some(DropReason::SourceRouted)
+}

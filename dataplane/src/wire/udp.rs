@@ -1,0 +1,28 @@
+//! UDP headers (RFC 768).
+
+use ringway_shared::DropReason;
+
+use super::Kind;
+
+/// Bytes of a header.
+pub const HEADER: usize = 8;
+/// The offset of the checksum.
+pub(crate) const CHECKSUM: usize = 6;
+
+/// Judges the header at the start of `datagram`, which ends where IP ends. The length of a first fragment speaks of the
+/// whole datagram, so it may be larger than what is here.
+#[inline]
+pub(super) fn parse(datagram: &[u8], first_fragment: bool) -> Result<Kind, DropReason> {
+    let header = datagram.first_chunk::<HEADER>().ok_or(DropReason::TruncatedUdp)?;
+    let length = usize::from(length(header));
+    if length < HEADER || (length > datagram.len() && !first_fragment) {
+        return Err(DropReason::InvalidUdpLength);
+    }
+    Ok(Kind::Udp)
+}
+
+/// The length of header and payload.
+#[inline]
+pub(crate) fn length(header: &[u8; HEADER]) -> u16 {
+    u16::from_be_bytes([header[4], header[5]])
+}
