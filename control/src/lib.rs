@@ -1,1 +1,4 @@
-//! ringway-control
+//! Control of Ringway: configuration, sources, compile, publish, and the commands.
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,345 @@
+//! The configuration file: every key of it, its default, and what a wrong one is told.
+//!
+//! A document is read in one go and every problem in it is reported, each with path, line, value and what is allowed.
+
+mod document;
+mod field;
+mod network;
+mod read;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ringway_shared::service::ForwardingMode;
+
+pub use document::Position;
+pub use field::Problem;
+use field::{Field, Problems};
+pub use network::{NetworkConfig, NetworkInterface, NetworkNeighbor, NetworkRoute};
+pub use value::InterfacePattern;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `nodeName`: this node, as `kubectl get nodes` calls it.
+    pub node_name: Arc<str>,
+    /// `source`: where Kubernetes objects come from.
+    pub source: Source,
+    /// `node`: what is said here wins over the Node object.
+    pub node: NodeConfig,
+    /// `services`.
+    pub services: ServicesConfig,
+    /// `network`: given, the kernel is not asked for interfaces, routes and neighbours.
+    pub network: Option<NetworkConfig>,
+    /// `interfaces`: what Ringway attaches to; at least one.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// `workers`.
+    pub workers: WorkersConfig,
+    /// `snat`.
+    pub snat: SnatConfig,
+    /// `forwarding`: the mode of Services without an annotation of their own.
+    pub forwarding: ForwardingMode,
+    /// `flows`.
+    pub flows: FlowsConfig,
+    /// `state`: the folder for what outlives a process.
+    pub state: PathBuf,
+    /// `whenDown`.
+    pub when_down: WhenDown,
+    /// `admin`.
+    pub admin: AdminConfig,
+    /// `log`: a filter as `RUST_LOG` takes it.
+    pub log: String,
+}
+
+/// `source`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The Kubernetes API: in-cluster unless a kubeconfig is given.
+    Kubernetes {
+        /// The kubeconfig file.
+        kubeconfig: Option<PathBuf>,
+        /// The context in it.
+        context: Option<String>,
+    },
+    /// Files and folders of manifests.
+    Files(Vec<PathBuf>),
+}
+
+/// `node`: keys that are present win whole, even empty ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The node's addresses; the first of each family is the primary one.
+    pub addresses: Option<Vec<IpAddr>>,
+    /// The local detector.
+    pub pod_cidrs: Option<Vec<IpNet>>,
+    /// The node's labels.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// `services`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicesConfig {
+    /// On which of the node's addresses NodePorts are served.
+    pub node_port_addresses: NodePortAddresses,
+    /// Service CIDRs (rule 8), besides those of ServiceCIDR objects.
+    pub service_cidrs: Vec<IpNet>,
+    /// Masquerade everything that asks for a ClusterIP.
+    pub masquerade_all: bool,
+}
+
+/// `services.nodePortAddresses`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePortAddresses {
+    /// The node's primary address of each family; also meant by an empty list.
+    pub primary: bool,
+    /// The node's addresses in these networks.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// One item of `interfaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// A name or a glob.
+    pub name: InterfacePattern,
+    /// How the steering program is attached.
+    pub xdp: XdpMode,
+    /// Whether frames are shared with the NIC.
+    pub zero_copy: ZeroCopy,
+}
+
+/// `interfaces[].xdp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native where the driver has it, else generic.
+    #[default]
+    Auto,
+    /// In the driver, or fail.
+    Native,
+    /// In the kernel's generic path.
+    Generic,
+}
+
+/// `interfaces[].zeroCopy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZeroCopy {
+    /// Where the driver has it.
+    #[default]
+    Auto,
+    /// Or fail.
+    On,
+    /// Never.
+    Off,
+}
+
+/// `workers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkersConfig {
+    /// One worker a CPU; `None` for one worker a queue, on the NIC's NUMA node.
+    pub cpus: Option<Vec<usize>>,
+    /// How workers wait.
+    pub poll: Poll,
+}
+
+/// `workers.poll`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Poll {
+    /// Sleep when idle.
+    #[default]
+    Adaptive,
+    /// Never sleep.
+    Busy,
+}
+
+/// `snat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnatConfig {
+    /// Source addresses; empty for the one that Linux would choose towards the endpoint.
+    pub addresses: Vec<IpAddr>,
+    /// Source ports, split between the workers.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// `flows`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowsConfig {
+    /// Room for so many flows in each worker's table.
+    pub per_worker: u32,
+    /// When idle flows end.
+    pub timeouts: TimeoutsConfig,
+}
+
+/// `flows.timeouts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutsConfig {
+    /// Established TCP.
+    pub tcp_established: Duration,
+    /// TCP before the handshake is complete.
+    pub tcp_half_open: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
+/// `whenDown`: what becomes of VIP packets while no process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDown {
+    /// They are dropped, so that flows survive.
+    #[default]
+    Hold,
+    /// The kernel gets them.
+    Pass,
+}
+
+/// `admin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// The Unix socket that commands ask.
+    pub socket: PathBuf,
+    /// Where metrics are served; `None` for nowhere (`off`).
+    pub metrics: Option<SocketAddr>,
+    /// Where health checks are served; `None` for nowhere (`off`).
+    pub healthz: Option<SocketAddr>,
+}
+
+/// The admin socket when nothing else is said.
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/ringway/admin.sock";
+
+impl Default for SnatConfig {
+    fn default() -> Self {
+        SnatConfig { addresses: Vec::new(), ports: 61_000..=65_535 }
+    }
+}
+
+impl Default for FlowsConfig {
+    fn default() -> Self {
+        FlowsConfig { per_worker: 1_048_576, timeouts: TimeoutsConfig::default() }
+    }
+}
+
+impl Default for TimeoutsConfig {
+    fn default() -> Self {
+        TimeoutsConfig {
+            tcp_established: Duration::from_secs(2 * 3600),
+            tcp_half_open: Duration::from_secs(30),
+            udp: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        AdminConfig {
+            socket: DEFAULT_ADMIN_SOCKET.into(),
+            metrics: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9098)),
+            healthz: Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 10256)),
+        }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source::Kubernetes { kubeconfig: None, context: None }
+    }
+}
+
+impl Default for Config {
+    /// The defaults of every key; nodeName is empty and interfaces are none, which no file may leave so.
+    fn default() -> Self {
+        Config {
+            node_name: "".into(),
+            source: Source::default(),
+            node: NodeConfig::default(),
+            services: ServicesConfig::default(),
+            network: None,
+            interfaces: Vec::new(),
+            workers: WorkersConfig::default(),
+            snat: SnatConfig::default(),
+            forwarding: ForwardingMode::Nat,
+            flows: FlowsConfig::default(),
+            state: "/run/ringway".into(),
+            when_down: WhenDown::Hold,
+            admin: AdminConfig::default(),
+            log: "info".into(),
+        }
+    }
+}
+
+/// Whether the `source` key is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKey {
+    /// It is.
+    Read,
+    /// `--objects` replaces it, so it is neither read nor required.
+    Replaced,
+}
+
+/// A configuration that cannot be used: all its problems, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    /// One line a problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}", self.file.display())?;
+            if let Some(Position { line, column }) = problem.position {
+                write!(f, ":{line}:{column}")?;
+            }
+            write!(f, ": {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn load(file: &Path, source: SourceKey) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message = match error.kind() {
+                std::io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
+                _ => format!("cannot read the configuration: {error}"),
+            };
+            ConfigError { file: file.into(), problems: vec![Problem { path: String::new(), position: None, message }] }
+        })?;
+        Self::parse(&text, file, source)
+    }
+
+    /// Reads a configuration from `text`; `file` is what messages call it.
+    pub fn parse(text: &str, file: &Path, source: SourceKey) -> Result<Self, ConfigError> {
+        let problems = Problems::default();
+        let mut config = Config::default();
+        match document::load(text) {
+            Err(malformed) => problems.add("", malformed.position, malformed.message),
+            Ok(None) => problems.add("", None, "the file is empty; at least nodeName and interfaces must be written"),
+            Ok(Some(node)) => {
+                if let Some(map) = Field::root(&node, &problems).map() {
+                    config.read(&map, source);
+                    map.finish();
+                }
+            }
+        }
+        let mut problems = problems.into_inner();
+        problems.sort_by_key(|problem| problem.position);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { file: file.into(), problems }) }
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;
