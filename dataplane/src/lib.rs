@@ -1,5 +1,4 @@
-//! The packet path of Ringway: frames in from the kernel's AF_XDP rings, a verdict for each, frames out.
+//! ringway-dataplane
 
-pub mod af_xdp;
 pub mod forward;
 pub mod wire;

@@ -1,0 +1,170 @@
+//! The kernel's routing tables over rtnetlink: whole tables on request, and a stream of what changes.
+
+use std::io;
+
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::{AsyncSocket, SocketAddr};
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
+use tokio::task::JoinHandle;
+
+use super::links::{Link, LinkAddress};
+use super::neighbors::{Change, Key, question};
+use super::routes::KernelRoute;
+
+/// Room for change messages that wait to be read: a storm of some ten thousand fits.
+const RECEIVE_BUFFER: u32 = 8 << 20;
+
+/// What kind of thing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A link, and with it perhaps its routes, of which the kernel says nothing.
+    Link,
+    /// An address, and with it perhaps its routes.
+    Address,
+    /// A route.
+    Route,
+    /// A neighbour.
+    Neighbor(Change),
+    /// Messages were lost: every table must be read again.
+    Overrun,
+}
+
+impl Event {
+    /// What a message means; `None` for what does not concern us.
+    fn of(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
+        use RouteNetlinkMessage as M;
+        match message.payload {
+            NetlinkPayload::InnerMessage(M::NewLink(_) | M::DelLink(_)) => Some(Event::Link),
+            NetlinkPayload::InnerMessage(M::NewAddress(_) | M::DelAddress(_)) => Some(Event::Address),
+            NetlinkPayload::InnerMessage(M::NewRoute(_) | M::DelRoute(_)) => Some(Event::Route),
+            NetlinkPayload::InnerMessage(M::NewNeighbour(message)) => {
+                Change::from_message(&message, false).map(Event::Neighbor)
+            }
+            NetlinkPayload::InnerMessage(M::DelNeighbour(message)) => {
+                Change::from_message(&message, true).map(Event::Neighbor)
+            }
+            NetlinkPayload::Overrun(_) => Some(Event::Overrun),
+            _ => None,
+        }
+    }
+}
+
+type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+
+/// Two netlink sockets: one for questions, one that hears of changes. Both are closed on drop.
+pub struct Kernel {
+    handle: Handle,
+    messages: Messages,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Kernel {
+    /// Opens the sockets in the calling thread's network namespace. From here on no change is missed.
+    pub fn open() -> io::Result<Self> {
+        let (mut watch, _, messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Neigh,
+        ])?;
+        // Smaller than asked for is no failure: an overrun is noticed and repaired.
+        let _ = watch.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER);
+        let (connection, handle, _) = new_connection()?;
+        Ok(Kernel { handle, messages, tasks: [tokio::spawn(watch), tokio::spawn(connection)] })
+    }
+
+    /// The next change that concerns us; `None` when the socket broke.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = Event::of(self.messages.next().await?.0) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// A change that has already arrived.
+    pub fn ready(&mut self) -> Option<Event> {
+        while let Ok((message, _)) = self.messages.try_recv() {
+            if let Some(event) = Event::of(message) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Every link.
+    pub async fn links(&self) -> io::Result<Vec<Link>> {
+        collect(self.handle.link().get().execute(), |message| Link::from_message(&message)).await
+    }
+
+    /// Every address that can be used.
+    pub async fn addresses(&self) -> io::Result<Vec<LinkAddress>> {
+        collect(self.handle.address().get().execute(), |message| LinkAddress::from_message(&message)).await
+    }
+
+    /// Every route that counts.
+    pub async fn routes(&self) -> io::Result<Vec<KernelRoute>> {
+        let mut routes = Vec::new();
+        let v4: RouteMessage = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+        let v6: RouteMessage = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
+        for family in [v4, v6] {
+            let dump = self.handle.route().get(family).execute();
+            routes.extend(collect(dump, |message| KernelRoute::from_message(&message)).await?);
+        }
+        Ok(routes)
+    }
+
+    /// Every neighbour.
+    pub async fn neighbors(&self) -> io::Result<Vec<Change>> {
+        let mut neighbors = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let dump = self.handle.neighbours().get().set_address_family(family).execute();
+            neighbors.extend(collect(dump, |message| Change::from_message(&message, false)).await?);
+        }
+        Ok(neighbors)
+    }
+
+    /// A way to ask the kernel to resolve neighbours while this is busy.
+    pub fn resolver(&self) -> Resolver {
+        Resolver(self.handle.clone())
+    }
+}
+
+/// Asks the kernel to resolve neighbours.
+#[derive(Clone)]
+pub struct Resolver(Handle);
+
+impl Resolver {
+    /// Makes the kernel resolve this neighbour, or confirm it when it is stale.
+    pub async fn ask(&self, (link, address): Key) -> io::Result<()> {
+        let (state, flags) = question();
+        let request = self.0.neighbours().add(link, address).state(state).flags(flags).replace();
+        request.execute().await.map_err(io_error)
+    }
+}
+
+async fn collect<M, T>(
+    dump: impl Stream<Item = Result<M, rtnetlink::Error>>,
+    convert: impl Fn(M) -> Option<T>,
+) -> io::Result<Vec<T>> {
+    dump.try_filter_map(async |message| Ok(convert(message))).try_collect().await.map_err(io_error)
+}
+
+fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}

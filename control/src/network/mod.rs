@@ -1,0 +1,81 @@
+//! The network as the kernel has it, watched: links, addresses, routes and neighbours become
+//! [`ringway_shared::Network`].
+//!
+//! Routing stays the kernel's business, and so do ARP and neighbour discovery. Links, addresses and routes change rarely
+//! and with side effects that the kernel does not tell (a link that goes down takes IPv4 routes along), so any such change
+//! makes us read the tables again; neighbours change often and are followed one by one. After a lost message
+//! everything is read again.
+
+pub mod kernel;
+pub mod links;
+pub mod neighbors;
+pub mod routes;
+mod watch;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use ringway_shared::{InterfaceId, Network};
+use tokio::sync::watch as latest;
+use tokio::task::JoinHandle;
+
+use crate::config::InterfacePattern;
+use kernel::Kernel;
+use watch::Watcher;
+
+/// Next hops that workers have packets for but no MAC address: pushed by workers, never waiting; what does not fit is
+/// asked for again by the next packet.
+pub type NeighborRequests = Arc<ArrayQueue<(InterfaceId, IpAddr)>>;
+
+/// A queue for next hops that workers miss.
+pub fn neighbor_requests() -> NeighborRequests {
+    Arc::new(ArrayQueue::new(1024))
+}
+
+/// A network that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {what} from the kernel over netlink: {error}")]
+pub struct NetworkError {
+    what: &'static str,
+    error: io::Error,
+}
+
+/// The network, kept up to date until this is dropped.
+pub struct NetworkWatch {
+    /// The newest network.
+    pub latest: latest::Receiver<Arc<Network>>,
+    /// The addresses of all endpoints; their next hops are resolved ahead of traffic.
+    pub endpoints: latest::Sender<Arc<[IpAddr]>>,
+    task: Option<JoinHandle<()>>,
+    // Keeps `latest` open where no task publishes.
+    _fixed: Option<latest::Sender<Arc<Network>>>,
+}
+
+impl Drop for NetworkWatch {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl NetworkWatch {
+    /// Reads the kernel's tables of this network namespace and watches them. `interfaces` is what Ringway attaches to.
+    pub async fn start(interfaces: Vec<InterfacePattern>, requests: NeighborRequests) -> Result<Self, NetworkError> {
+        let kernel = Kernel::open().map_err(|error| NetworkError { what: "the network", error })?;
+        let (endpoints, wanted) = latest::channel(Arc::from([]));
+        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted).await?;
+        let (sender, latest) = latest::channel(Arc::new(first));
+        let task = tokio::spawn(watcher.run(sender));
+        Ok(NetworkWatch { latest, endpoints, task: Some(task), _fixed: None })
+    }
+
+    /// A network that does not change: the one written in the configuration.
+    pub fn fixed(network: Network) -> Self {
+        let (sender, latest) = latest::channel(Arc::new(network));
+        let (endpoints, _) = latest::channel(Arc::from([]));
+        NetworkWatch { latest, endpoints, task: None, _fixed: Some(sender) }
+    }
+}

@@ -1,0 +1,325 @@
+//! The task that follows the kernel and publishes networks.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway_shared::network::{Interface, NoAdjacency, Route, RouteTarget};
+use ringway_shared::{InterfaceId, MacAddress, Network};
+use tokio::sync::{mpsc, watch};
+
+use super::kernel::{Event, Kernel, Resolver};
+use super::links::{Attachments, Link, LinkAddress};
+use super::neighbors::{Key, Neighbors};
+use super::routes::{self, KernelRoute};
+use super::{NeighborRequests, NetworkError};
+use crate::config::InterfacePattern;
+
+/// How often the workers' queue is looked at. They cannot wake us without a system call.
+const REQUESTS_EVERY: Duration = Duration::from_millis(5);
+/// The shortest pause between two readings of the tables, or between two networks, in a storm of changes. It grows with
+/// what the work costs, so that a storm takes a fifth of a CPU at most.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Questions to the kernel that wait to be asked.
+const QUESTIONS: usize = 4096;
+/// The pause before a broken netlink socket is opened again.
+const REOPEN: Duration = Duration::from_millis(200);
+
+/// Tables that must be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stale {
+    links: bool,
+    addresses: bool,
+    routes: bool,
+    neighbors: bool,
+}
+
+impl Stale {
+    const ALL: Stale = Stale { links: true, addresses: true, routes: true, neighbors: true };
+
+    fn any(self) -> bool {
+        self != Stale::default()
+    }
+}
+
+/// Everything that a network is made of; two equal pictures make equal networks.
+#[derive(Debug, Default, PartialEq)]
+struct Picture {
+    interfaces: Vec<Interface>,
+    routes: Vec<Route>,
+    neighbors: Vec<(InterfaceId, IpAddr, MacAddress)>,
+}
+
+/// A piece of work that is done at once when it is rare, and at intervals that grow with its cost when it is not.
+#[derive(Debug)]
+struct Pace {
+    not_before: Instant,
+}
+
+impl Pace {
+    fn done(&mut self, began: Instant) {
+        let now = Instant::now();
+        self.not_before = now + (now.duration_since(began) * 4).max(PAUSE);
+    }
+}
+
+/// Follows one network namespace.
+pub(super) struct Watcher {
+    kernel: Kernel,
+    resolver: mpsc::Sender<Key>,
+    attachments: Attachments,
+    requests: NeighborRequests,
+    endpoints: watch::Receiver<Arc<[IpAddr]>>,
+    links: Vec<Link>,
+    addresses: Vec<LinkAddress>,
+    routes: Vec<KernelRoute>,
+    neighbors: Neighbors,
+    stale: Stale,
+    changed: bool,
+    reading: Pace,
+    building: Pace,
+    numbers: HashMap<u32, InterfaceId>,
+    picture: Picture,
+    generation: u32,
+}
+
+impl Watcher {
+    /// Reads all tables; returns the first network.
+    pub(super) async fn start(
+        kernel: Kernel,
+        interfaces: Vec<InterfacePattern>,
+        requests: NeighborRequests,
+        endpoints: watch::Receiver<Arc<[IpAddr]>>,
+    ) -> Result<(Self, Network), NetworkError> {
+        let now = Instant::now();
+        let mut watcher = Watcher {
+            resolver: resolve(kernel.resolver()),
+            kernel,
+            attachments: Attachments::new(interfaces),
+            requests,
+            endpoints,
+            links: Vec::new(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            neighbors: Neighbors::default(),
+            stale: Stale::ALL,
+            changed: true,
+            reading: Pace { not_before: now },
+            building: Pace { not_before: now },
+            numbers: HashMap::new(),
+            picture: Picture::default(),
+            generation: 0,
+        };
+        watcher.read().await?;
+        let first = watcher.build().unwrap_or_default();
+        watcher.changed = false;
+        Ok((watcher, first))
+    }
+
+    /// Publishes until nobody listens any more.
+    pub(super) async fn run(mut self, networks: watch::Sender<Arc<Network>>) {
+        let mut requests = tokio::time::interval(REQUESTS_EVERY);
+        requests.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut asking = true;
+        loop {
+            let now = Instant::now();
+            if self.stale.any() && now >= self.reading.not_before {
+                if let Err(error) = self.read().await {
+                    tracing::warn!("{error}; trying again");
+                    self.reopen().await;
+                }
+                // What changed while the tables were read has arrived by now, and may make the reading stale again.
+                while let Some(event) = self.kernel.ready() {
+                    self.hear(event);
+                }
+                continue;
+            }
+            self.changed |= self.neighbors.expire(now);
+            if self.changed && now >= self.building.not_before {
+                self.changed = false;
+                if let Some(network) = self.build() {
+                    self.keep(&network);
+                    networks.send_replace(Arc::new(network));
+                }
+                self.building.done(now);
+            }
+            for key in self.neighbors.due(now) {
+                // A full queue is as good as an unanswered question: it is asked again.
+                let _ = self.resolver.try_send(key);
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                event = self.kernel.next() => match event {
+                    Some(event) => {
+                        self.hear(event);
+                        while let Some(event) = self.kernel.ready() {
+                            self.hear(event);
+                        }
+                    }
+                    None => {
+                        tracing::warn!("the netlink socket broke; opening it again");
+                        self.reopen().await;
+                    }
+                },
+                changed = self.endpoints.changed(), if asking => match changed {
+                    Ok(()) => {
+                        let network = networks.borrow().clone();
+                        self.keep(&network);
+                    }
+                    Err(_) => asking = false,
+                },
+                _ = requests.tick() => self.take_requests(),
+                () = sleep_until(deadline) => {}
+                () = networks.closed() => return,
+            }
+        }
+    }
+
+    /// When there is something to do even if nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let reading = self.stale.any().then_some(self.reading.not_before);
+        let building = self.changed.then_some(self.building.not_before);
+        [reading, building, self.neighbors.next_due()].into_iter().flatten().min()
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Link => {
+                (self.stale.links, self.stale.addresses, self.stale.routes) = (true, true, true);
+            }
+            Event::Address => (self.stale.addresses, self.stale.routes) = (true, true),
+            Event::Route => self.stale.routes = true,
+            Event::Neighbor(change) => {
+                self.neighbors.apply(change, Instant::now());
+                self.changed = true;
+            }
+            Event::Overrun => {
+                tracing::debug!("netlink messages were lost in a storm; reading every table again");
+                self.stale = Stale::ALL;
+            }
+        }
+    }
+
+    /// Reads the tables that are stale.
+    async fn read(&mut self) -> Result<(), NetworkError> {
+        let began = Instant::now();
+        let failed = |what| move |error| NetworkError { what, error };
+        let stale = std::mem::take(&mut self.stale);
+        // Until everything is read, everything asked for is still to be done.
+        let result = async {
+            if stale.links {
+                self.links = self.kernel.links().await.map_err(failed("links"))?;
+            }
+            if stale.addresses {
+                self.addresses = self.kernel.addresses().await.map_err(failed("addresses"))?;
+            }
+            if stale.routes {
+                self.routes = self.kernel.routes().await.map_err(failed("routes"))?;
+            }
+            if stale.neighbors {
+                let table = self.kernel.neighbors().await.map_err(failed("neighbours"))?;
+                self.neighbors.replace(table, Instant::now());
+            }
+            Ok(())
+        }
+        .await;
+        if result.is_err() {
+            self.stale = stale;
+        }
+        self.changed = true;
+        self.reading.done(began);
+        result
+    }
+
+    async fn reopen(&mut self) {
+        tokio::time::sleep(REOPEN).await;
+        match Kernel::open() {
+            Ok(kernel) => {
+                self.resolver = resolve(kernel.resolver());
+                self.kernel = kernel;
+                self.stale = Stale::ALL;
+            }
+            Err(error) => tracing::warn!("cannot open a netlink socket: {error}"),
+        }
+    }
+
+    /// The network, if it differs from the last one.
+    fn build(&mut self) -> Option<Network> {
+        let (interfaces, numbers) = self.attachments.interfaces(&self.links, &self.addresses);
+        let routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
+        let usable = self.neighbors.usable(Instant::now());
+        let mut neighbors: Vec<_> = usable
+            .filter_map(|((link, address), mac)| numbers.get(&link).map(|interface| (*interface, address, mac)))
+            .collect();
+        neighbors.sort_unstable();
+        self.numbers = numbers;
+        let picture = Picture { interfaces, routes, neighbors };
+        if picture == self.picture {
+            return None;
+        }
+        self.picture = picture;
+        self.generation = self.generation.wrapping_add(1);
+        let Picture { interfaces, routes, neighbors } = &self.picture;
+        Some(Network::new(self.generation, interfaces.clone(), routes.iter().cloned(), neighbors.iter().copied()))
+    }
+
+    /// Keeps the next hops of all endpoints resolved.
+    fn keep(&mut self, network: &Network) {
+        let endpoints = self.endpoints.borrow_and_update().clone();
+        let next_hops: HashSet<Key> = endpoints.iter().filter_map(|endpoint| next_hop(network, *endpoint)).collect();
+        self.neighbors.keep(&next_hops, Instant::now());
+    }
+
+    fn take_requests(&mut self) {
+        let now = Instant::now();
+        // A bound, so that workers cannot keep us here.
+        for _ in 0..self.requests.capacity() {
+            let Some((interface, address)) = self.requests.pop() else { break };
+            let up = self.picture.interfaces.get(usize::from(interface.0)).filter(|interface| interface.up);
+            if let Some(interface) = up {
+                self.neighbors.request((interface.index, address), now);
+            }
+        }
+    }
+}
+
+/// The neighbour that packets to `endpoint` go to.
+fn next_hop(network: &Network, endpoint: IpAddr) -> Option<Key> {
+    let (interface, address) = match network.resolve(endpoint) {
+        Err(NoAdjacency::Unresolved { interface, next_hop }) => (interface, next_hop),
+        Err(_) => return None,
+        Ok(_) => match network.route(endpoint)?.target {
+            RouteTarget::Out { interface, via } => (interface, via.unwrap_or(endpoint)),
+            _ => return None,
+        },
+    };
+    Some((network.interface(interface)?.index, address))
+}
+
+/// A task that asks the kernel one question after the other, so that a thousand of them do not hold up anything else.
+fn resolve(resolver: Resolver) -> mpsc::Sender<Key> {
+    let (sender, mut questions) = mpsc::channel::<Key>(QUESTIONS);
+    tokio::spawn(async move {
+        let mut said: Option<Instant> = None;
+        while let Some((link, address)) = questions.recv().await {
+            let Err(error) = resolver.ask((link, address)).await else { continue };
+            // The kernel's neighbour table can be full: that deserves a word, but not one a neighbour.
+            if said.is_none_or(|last| last.elapsed() > Duration::from_secs(60)) {
+                said = Some(Instant::now());
+                tracing::warn!(
+                    "the kernel does not resolve neighbour {address}: {error}; if its table is full, raise \
+                     net.ipv4.neigh.default.gc_thresh3 and net.ipv6.neigh.default.gc_thresh3"
+                );
+            }
+        }
+    });
+    sender
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
