@@ -1,4 +1,5 @@
-//! ringway-dataplane
+//! The packet path of Ringway: frames in from the kernel's AF_XDP rings, a verdict for each, frames out.
 
+pub mod af_xdp;
 pub mod forward;
 pub mod wire;

@@ -35,12 +35,14 @@ pub struct Target {
 }
 
 /// An address that Services have (never a NodePort's).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Vip {
     /// It is some Service's ClusterIP.
     pub cluster_ip: bool,
     /// It is also one of this node's own addresses, so ports that no Service has are the node's.
     pub host_owned: bool,
+    /// The service ports on it: whether one of them would serve a sender decides about echo requests.
+    pub targets: Vec<Target>,
 }
 
 /// The node that Ringway runs on, as far as the Service semantics ask for it.

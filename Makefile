@@ -1,0 +1,53 @@
+# Ringway's tasks. Each installs what it needs and the machine lacks (Debian, Ubuntu), and may be run as root or as a
+# user with sudo: cargo runs as that user, only what makes network namespaces and AF_XDP sockets runs as root.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+scripts := $(CURDIR)/tests/scripts
+target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
+
+.PHONY: help build demo test bench lint clean-namespaces
+
+help:
+	@echo 'make build              build target/release/ringway'
+	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (about a minute)'
+	@echo 'make test               every test, with real traffic in namespaces'
+	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
+	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
+	@echo 'make clean-namespaces   remove what a crashed run left behind'
+
+build:
+	@$(scripts)/prerequisites.sh build
+	cargo build --release --bin ringway
+
+demo:
+	@$(scripts)/prerequisites.sh build demo
+	@echo 'Building Ringway (the first time takes some minutes) ...'
+	cargo build --release --bin ringway
+	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
+	@$(scripts)/as-root.sh $(target)/release/ringway demo $(if $(KEEP),--keep)
+
+# All crates in one cargo call and one profile, so that nothing is built twice. Two tests at a time: each starts workers
+# that are pinned to CPUs. TEST narrows: make test TEST=node_port
+test:
+	@$(scripts)/prerequisites.sh build test
+	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
+	cargo test --workspace --no-run
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} RINGWAY_BIN=$(target)/debug/ringway cargo test --workspace --no-fail-fast $(if $(TEST),-- $(TEST))
+	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
+
+bench:
+	@$(scripts)/prerequisites.sh build bench
+	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
+	cargo build --release --workspace --bins
+	$(CURDIR)/perf/run.sh
+
+lint:
+	@$(scripts)/prerequisites.sh build ci
+	@$(CURDIR)/.ci/run lint
+
+clean-namespaces:
+	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh --all

@@ -1,0 +1,93 @@
+//! One memory mapping, unmapped on drop. UMEM regions and rings stand on it.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+/// A readable and writable mapping that starts on a page boundary. It hands out raw pointers only: who may read or write
+/// which part, and when, is the invariant of its user.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping is plain memory that belongs to no thread, and `Mapping` itself never reads or writes it.
+unsafe impl Send for Mapping {}
+// SAFETY: as for `Send`; the methods that take `&self` only compute pointers.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Zeroed memory that nobody else sees, its pages present.
+    pub(crate) fn anonymous(length: usize) -> Result<Self, Errno> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a null hint lets the kernel choose a free range, so no live memory is replaced.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE | MapFlags::POPULATE) }?;
+        Self::of(start, length)
+    }
+
+    /// `length` bytes of what `fd` offers at `offset`, shared with the kernel.
+    pub(crate) fn shared(fd: impl AsFd, offset: u64, length: usize) -> Result<Self, Errno> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a null hint lets the kernel choose a free range, so no live memory is replaced.
+        let start =
+            unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED | MapFlags::POPULATE, fd, offset) }?;
+        Self::of(start, length)
+    }
+
+    fn of(start: *mut c_void, length: usize) -> Result<Self, Errno> {
+        // The kernel never maps page 0 for a null hint.
+        NonNull::new(start.cast::<u8>()).map(|start| Mapping { start, length }).ok_or(Errno::NOMEM)
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The number of bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// A pointer to `count` values of `T` at `offset`; `None` unless they lie inside, aligned.
+    pub(crate) fn at<T>(&self, offset: u64, count: usize) -> Option<NonNull<T>> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = size_of::<T>().checked_mul(count)?.checked_add(offset)?;
+        if end > self.length {
+            return None;
+        }
+        // SAFETY: `offset <= end <= length`, so the result stays inside the one mapping.
+        let pointer = unsafe { self.start.byte_add(offset) }.cast::<T>();
+        pointer.is_aligned().then_some(pointer)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is exactly what mmap gave, and whoever holds pointers into it holds the mapping too.
+        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_stay_inside_and_aligned() {
+        let mapping = Mapping::anonymous(4096).unwrap();
+        assert!(mapping.at::<u64>(4088, 1).is_some());
+        assert!(mapping.at::<u64>(4088, 2).is_none());
+        assert!(mapping.at::<u64>(4, 1).is_none());
+        assert!(mapping.at::<u8>(u64::MAX, 1).is_none());
+        assert!(mapping.at::<u64>(0, usize::MAX).is_none());
+        assert!(mapping.at::<u8>(4096, 0).is_some());
+    }
+}

@@ -1,0 +1,407 @@
+//! UMEM: one region of equal chunks that packets live in, shared with the kernel, and its free list.
+//!
+//! A [`Frame`] owns one chunk. It is move-only, and only this module makes one, so at any moment a chunk is
+//! in exactly one place: on the free list, in a `Frame`, or in a ring (the kernel's). Free + in flight == total follows.
+//! A UMEM needs no kernel socket: replay, tests and benches use it as it is.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::slice;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::io::Errno;
+
+use super::frame::Frame;
+use super::mapping::Mapping;
+
+/// What the kernel leaves free at the start of a chunk before it writes a received packet (XDP_PACKET_HEADROOM).
+pub const KERNEL_HEADROOM: u32 = 256;
+
+/// The shape of a UMEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UmemLayout {
+    /// How many chunks.
+    pub frames: u32,
+    /// Bytes per chunk: 2048 or 4096.
+    pub chunk_size: u32,
+    /// Bytes free before a packet: at least 256, so that outer headers can grow there.
+    pub headroom: u32,
+}
+
+impl UmemLayout {
+    /// `frames` chunks with the usual sizes: 2048 bytes, 256 of them headroom, which carries an MTU of 1778.
+    pub fn of_frames(frames: u32) -> Self {
+        UmemLayout { frames, chunk_size: 2048, headroom: KERNEL_HEADROOM }
+    }
+
+    /// The largest packet, Ethernet header included, that fits behind the headroom.
+    pub fn room(&self) -> u32 {
+        self.chunk_size.saturating_sub(self.headroom)
+    }
+}
+
+/// Why there is no UMEM.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UmemError {
+    /// The layout is not one the kernel takes.
+    #[error("a UMEM cannot have {frames} frames of {chunk_size} bytes with {headroom} bytes of headroom: the chunk size is 2048 or 4096, the headroom 256 to half a chunk, and there is at least one frame", frames = .0.frames, chunk_size = .0.chunk_size, headroom = .0.headroom)]
+    Layout(UmemLayout),
+    /// The memory could not be had.
+    #[error("cannot map {bytes} bytes for {frames} frames: {errno}; free memory, or lower the number of workers")]
+    Memory {
+        /// The size asked for.
+        bytes: u64,
+        /// The number of frames asked for.
+        frames: u32,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+/// A region of chunks and the list of free ones. It belongs to one worker.
+pub struct Umem {
+    memory: Mapping,
+    layout: UmemLayout,
+    id: u32,
+    /// Bases of free chunks; the one freed last is used first, while it is in the cache.
+    free: Vec<u64>,
+    /// Debug builds know who is free, to stop at the first double free.
+    #[cfg(debug_assertions)]
+    is_free: Vec<bool>,
+}
+
+impl fmt::Debug for Umem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Umem").field("layout", &self.layout).field("free", &self.free.len()).finish_non_exhaustive()
+    }
+}
+
+/// Tells UMEMs of one process apart.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+impl Umem {
+    /// Maps the region; every chunk is free.
+    pub fn new(layout: UmemLayout) -> Result<Umem, UmemError> {
+        let sizes_fit = matches!(layout.chunk_size, 2048 | 4096)
+            && (KERNEL_HEADROOM..=layout.chunk_size / 2).contains(&layout.headroom);
+        if layout.frames == 0 || !sizes_fit {
+            return Err(UmemError::Layout(layout));
+        }
+        let bytes = u64::from(layout.frames) * u64::from(layout.chunk_size);
+        let memory = usize::try_from(bytes)
+            .map_err(|_| Errno::NOMEM)
+            .and_then(Mapping::anonymous)
+            .map_err(|errno| UmemError::Memory { bytes, frames: layout.frames, errno })?;
+        Ok(Umem {
+            memory,
+            layout,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            // Reversed, so that chunks are first used in ascending order.
+            free: (0..layout.frames).rev().map(|chunk| u64::from(chunk) * u64::from(layout.chunk_size)).collect(),
+            #[cfg(debug_assertions)]
+            is_free: vec![true; layout.frames as usize],
+        })
+    }
+
+    /// The shape it was made with.
+    pub fn layout(&self) -> UmemLayout {
+        self.layout
+    }
+
+    /// The number of chunks.
+    #[inline]
+    pub fn total(&self) -> u32 {
+        self.layout.frames
+    }
+
+    /// The number of chunks on the free list.
+    #[inline]
+    pub fn free_frames(&self) -> u32 {
+        self.free.len() as u32
+    }
+
+    /// An empty frame whose data starts at the headroom; `None` when all chunks are in use.
+    #[inline]
+    pub fn allocate(&mut self) -> Option<Frame> {
+        let base = self.take_chunk()?;
+        Some(Frame { address: base + u64::from(self.layout.headroom), length: 0, umem: self.id })
+    }
+
+    /// Ends a frame: its chunk is free again.
+    #[inline]
+    pub fn free(&mut self, frame: Frame) {
+        debug_assert_eq!(frame.umem, self.id, "a frame of another UMEM");
+        if frame.umem == self.id {
+            let (address, _) = frame.into_descriptor();
+            self.return_chunk(address);
+        } else {
+            std::mem::forget(frame);
+        }
+    }
+
+    /// The packet.
+    #[inline]
+    pub fn packet(&self, frame: &Frame) -> &[u8] {
+        let Some(pointer) = self.data(frame) else { return &[] };
+        // SAFETY: `data` proved that the bytes lie inside one chunk of this mapping, and the frame owns that chunk: the
+        // kernel does not write to it, and writing through this UMEM takes `&mut self`.
+        unsafe { slice::from_raw_parts(pointer, frame.len()) }
+    }
+
+    /// The packet, to be changed.
+    #[inline]
+    pub fn packet_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
+        let Some(pointer) = self.data(frame) else { return &mut [] };
+        // SAFETY: as in `packet`; `&mut self` makes this the only slice into the UMEM.
+        unsafe { slice::from_raw_parts_mut(pointer, frame.len()) }
+    }
+
+    /// One packet to read and another to write at the same time, as an answer needs that quotes what it answers.
+    #[inline]
+    pub fn packet_pair(&mut self, source: &Frame, target: &mut Frame) -> (&[u8], &mut [u8]) {
+        let (Some(from), Some(to)) = (self.data(source), self.data(target)) else { return (&[], &mut []) };
+        // SAFETY: as in `packet`; the two frames own different chunks, so the slices do not overlap.
+        let from = unsafe { slice::from_raw_parts(from, source.len()) };
+        // SAFETY: as in `packet_mut`; the two frames own different chunks, so the slices do not overlap.
+        let to = unsafe { slice::from_raw_parts_mut(to, target.len()) };
+        (from, to)
+    }
+
+    /// Makes `bytes` the packet, behind the full headroom; false, and nothing changed, when they are too long.
+    #[inline]
+    pub fn fill(&mut self, frame: &mut Frame, bytes: &[u8]) -> bool {
+        if bytes.len() > self.layout.room() as usize || frame.umem != self.id {
+            return false;
+        }
+        frame.address = self.base(frame.address) + u64::from(self.layout.headroom);
+        frame.length = bytes.len() as u32;
+        self.packet_mut(frame).copy_from_slice(bytes);
+        true
+    }
+
+    /// Sets the packet's length by growing or shrinking it at the tail; false, and nothing changed, when the chunk ends
+    /// before. Bytes that appear are whatever was there.
+    #[inline]
+    pub fn resize(&mut self, frame: &mut Frame, length: usize) -> bool {
+        let offset = (frame.address - self.base(frame.address)) as usize;
+        if length > self.layout.chunk_size as usize - offset {
+            return false;
+        }
+        frame.length = length as u32;
+        true
+    }
+
+    /// Moves the packet's start `bytes` towards the start of the chunk, for outer headers; false, and nothing changed,
+    /// when the headroom is used up.
+    #[inline]
+    pub fn grow_head(&mut self, frame: &mut Frame, bytes: usize) -> bool {
+        let offset = (frame.address - self.base(frame.address)) as usize;
+        if bytes > offset {
+            return false;
+        }
+        frame.address -= bytes as u64;
+        frame.length += bytes as u32;
+        true
+    }
+
+    /// Cuts `bytes` off the packet's start; false, and nothing changed, when it has not as many.
+    #[inline]
+    pub fn shrink_head(&mut self, frame: &mut Frame, bytes: usize) -> bool {
+        if bytes > frame.len() {
+            return false;
+        }
+        frame.address += bytes as u64;
+        frame.length -= bytes as u32;
+        true
+    }
+
+    /// The chunk that `address` points into.
+    #[inline]
+    fn base(&self, address: u64) -> u64 {
+        address & !u64::from(self.layout.chunk_size - 1)
+    }
+
+    /// Where a frame's bytes are, if they lie in one chunk of this UMEM.
+    #[inline]
+    fn data(&self, frame: &Frame) -> Option<*mut u8> {
+        let in_chunk = frame.address - self.base(frame.address) + u64::from(frame.length);
+        let is_inside = in_chunk <= u64::from(self.layout.chunk_size) && frame.address < self.memory.len() as u64;
+        debug_assert!(is_inside && frame.umem == self.id, "{frame:?} does not belong to {self:?}");
+        if !is_inside || frame.umem != self.id {
+            return None;
+        }
+        // SAFETY: the address is inside the mapping.
+        Some(unsafe { self.memory.start().as_ptr().add(frame.address as usize) })
+    }
+
+    /// Takes a chunk off the free list; its base.
+    #[inline]
+    pub(crate) fn take_chunk(&mut self) -> Option<u64> {
+        let base = self.free.pop()?;
+        #[cfg(debug_assertions)]
+        {
+            self.is_free[(base / u64::from(self.layout.chunk_size)) as usize] = false;
+        }
+        Some(base)
+    }
+
+    /// Puts the chunk that `address` points into on the free list. The caller owned it.
+    #[inline]
+    pub(crate) fn return_chunk(&mut self, address: u64) {
+        let base = self.base(address);
+        debug_assert!(base < self.memory.len() as u64, "{address:#x} is outside {self:?}");
+        #[cfg(debug_assertions)]
+        {
+            let is_free = &mut self.is_free[(base / u64::from(self.layout.chunk_size)) as usize];
+            assert!(!std::mem::replace(is_free, true), "the chunk at {base:#x} was freed twice");
+        }
+        // The list has room for every chunk, so this never allocates; a full list would mean a double free.
+        if self.free.len() < self.free.capacity() {
+            self.free.push(base);
+        }
+    }
+
+    /// The frame of a descriptor that a ring gave back: the chunk is ours from here on. `None` when it lies outside.
+    #[inline]
+    pub(crate) fn adopt(&self, address: u64, length: u32) -> Option<Frame> {
+        let in_chunk = address.checked_sub(self.base(address))? + u64::from(length);
+        if address >= self.memory.len() as u64 || in_chunk > u64::from(self.layout.chunk_size) {
+            return None;
+        }
+        Some(Frame { address, length, umem: self.id })
+    }
+
+    /// The start and the length of the region, for registration with the kernel.
+    pub(crate) fn region(&self) -> (u64, u64) {
+        (self.memory.start().as_ptr() as u64, self.memory.len() as u64)
+    }
+
+    /// Tells this UMEM from the others of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn umem(frames: u32) -> Umem {
+        Umem::new(UmemLayout::of_frames(frames)).unwrap()
+    }
+
+    #[test]
+    fn layouts_that_the_kernel_refuses_are_refused_with_numbers() {
+        for layout in [
+            UmemLayout { frames: 0, chunk_size: 2048, headroom: 256 },
+            UmemLayout { frames: 1, chunk_size: 1024, headroom: 256 },
+            UmemLayout { frames: 1, chunk_size: 3000, headroom: 256 },
+            UmemLayout { frames: 1, chunk_size: 2048, headroom: 255 },
+            UmemLayout { frames: 1, chunk_size: 2048, headroom: 1025 },
+        ] {
+            let error = Umem::new(layout).unwrap_err();
+            assert_eq!(error, UmemError::Layout(layout));
+            assert!(error.to_string().contains(&layout.headroom.to_string()), "{error}");
+        }
+        assert!(Umem::new(UmemLayout { frames: 3, chunk_size: 4096, headroom: 512 }).is_ok());
+    }
+
+    #[test]
+    fn a_frame_carries_bytes_grows_and_shrinks_at_both_ends() {
+        let mut umem = umem(2);
+        let mut frame = umem.allocate().unwrap();
+        assert_eq!((frame.len(), umem.packet(&frame).len()), (0, 0));
+        assert!(umem.fill(&mut frame, b"hello"));
+        assert!(umem.resize(&mut frame, 4));
+        umem.packet_mut(&mut frame)[0] = b'H';
+        assert_eq!(umem.packet(&frame), b"Hell");
+        assert!(umem.grow_head(&mut frame, 256));
+        assert!(!umem.grow_head(&mut frame, 1));
+        assert!(umem.resize(&mut frame, 2048));
+        assert!(!umem.resize(&mut frame, 2049));
+        assert!(umem.shrink_head(&mut frame, 256));
+        assert!(!umem.shrink_head(&mut frame, 1793));
+        assert_eq!(&umem.packet(&frame)[..4], b"Hell");
+        assert!(!umem.fill(&mut frame, &[0; 1793]));
+        assert!(umem.fill(&mut frame, &[7; 1792]));
+        let mut copy = umem.allocate().unwrap();
+        assert!(umem.resize(&mut copy, 9));
+        let (from, to) = umem.packet_pair(&frame, &mut copy);
+        to.copy_from_slice(&from[..9]);
+        assert_eq!(umem.packet(&copy), [7; 9]);
+        umem.free(frame);
+        umem.free(copy);
+        assert_eq!(umem.free_frames(), umem.total());
+    }
+
+    #[test]
+    fn descriptors_outside_the_region_are_refused() {
+        let umem = umem(2);
+        assert!(umem.adopt(4096, 0).is_none());
+        assert!(umem.adopt(2048, 2049).is_none());
+        assert!(umem.adopt(4000, 96 + 1).is_none());
+        assert!(umem.adopt(u64::MAX, u32::MAX).is_none());
+        let frame = umem.adopt(4000, 96).unwrap();
+        assert_eq!(frame.into_descriptor(), (4000, 96));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "was dropped")]
+    fn dropping_a_frame_is_stopped_in_debug_builds() {
+        drop(umem(1).allocate());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "freed twice")]
+    fn freeing_a_chunk_twice_is_stopped_in_debug_builds() {
+        let mut umem = umem(1);
+        let frame = umem.allocate().unwrap();
+        let (address, _) = frame.into_descriptor();
+        umem.return_chunk(address);
+        umem.return_chunk(address);
+    }
+
+    proptest! {
+        /// Random use against an oracle of what each frame holds: contents never mix and no chunk is lost.
+        #[test]
+        fn frames_keep_their_bytes_and_none_is_lost(
+            operations in proptest::collection::vec((0u8..4, any::<u8>(), 0usize..1793), 1..200),
+        ) {
+            let mut umem = umem(8);
+            let mut held: Vec<(Frame, Vec<u8>)> = Vec::new();
+            for (operation, byte, length) in operations {
+                let picked = usize::from(byte) % held.len().max(1);
+                match operation {
+                    0 | 1 => match umem.allocate() {
+                        Some(mut frame) => {
+                            assert!(umem.fill(&mut frame, &vec![byte; length]));
+                            held.push((frame, vec![byte; length]));
+                        }
+                        None => assert_eq!(held.len(), 8),
+                    },
+                    2 if !held.is_empty() => umem.free(held.swap_remove(picked).0),
+                    3 if !held.is_empty() => {
+                        let (frame, bytes) = &mut held[picked];
+                        if umem.shrink_head(frame, length) {
+                            bytes.drain(..length);
+                        } else {
+                            assert!(length > bytes.len());
+                        }
+                    }
+                    _ => {}
+                }
+                for (frame, bytes) in &held {
+                    assert_eq!(umem.packet(frame), bytes);
+                }
+                assert_eq!(umem.free_frames() as usize + held.len(), 8);
+            }
+            for (frame, _) in held {
+                umem.free(frame);
+            }
+            assert_eq!(umem.free_frames(), 8);
+        }
+    }
+}

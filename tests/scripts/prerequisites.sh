@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|bench|ci ...
+#
+# A thing is looked for by its command, so on a machine that has everything this asks no package manager and no network.
+set -euo pipefail
+export PATH="$HOME/.cargo/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+say() { printf 'prerequisites: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+missing_packages=()
+missing_commands=()
+
+# need COMMAND PACKAGE [WHY]
+need() {
+    command -v "$1" >/dev/null 2>&1 && return 0
+    missing_commands+=("$1")
+    [[ " ${missing_packages[*]-} " == *" $2 "* ]] || missing_packages+=("$2")
+}
+
+# need_file FILE PACKAGE
+need_file() {
+    [[ -e "$1" ]] && return 0
+    missing_commands+=("$1")
+    [[ " ${missing_packages[*]-} " == *" $2 "* ]] || missing_packages+=("$2")
+}
+
+for group in "$@"; do
+    case "$group" in
+    build)
+        need cc gcc # the linker driver that rustc calls
+        need_file /usr/include/stdlib.h libc6-dev
+        ;;
+    demo)
+        need ip iproute2
+        ;;
+    test)
+        need ip iproute2
+        need nginx nginx-light
+        need curl curl
+        need iperf3 iperf3
+        need ping iputils-ping
+        need tracepath iputils-tracepath
+        need ethtool ethtool
+        need tcpdump tcpdump
+        need nft nftables
+        ;;
+    bench)
+        need ip iproute2
+        need ethtool ethtool
+        need nft nftables
+        need valgrind valgrind
+        ;;
+    ci) # only to prove that the committed BPF object comes from its source
+        need clang-14 clang-14
+        need llvm-strip-14 llvm-14
+        need_file /usr/include/bpf/bpf_helpers.h libbpf-dev
+        ;;
+    *) die "unknown group '$group': use build, demo, test, bench or ci" ;;
+    esac
+done
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+if ((${#missing_packages[@]})); then
+    say "missing: ${missing_commands[*]}"
+    command -v apt-get >/dev/null || die "this is not Debian or Ubuntu: please install what offers these commands, then run again"
+    if [[ $(id -u) != 0 ]] && ! command -v sudo >/dev/null; then
+        die "neither root nor sudo: as root, run: apt-get install ${missing_packages[*]}"
+    fi
+    say "installing with apt-get: ${missing_packages[*]}"
+    # Packages bring services that start at once (nginx on port 80). Only the programs are wanted.
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e "$policy" ]]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+        trap 'as_root rm -f "$policy"' EXIT
+    fi
+    install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
+    install "${missing_packages[@]}" || {
+        say "trying again after apt-get update"
+        as_root apt-get update && install "${missing_packages[@]}"
+    } || die "apt-get could not install: ${missing_packages[*]}. Is the network reachable? Install them by hand, then run again"
+fi
+
+# Rust comes from rustup, as the user who builds, never as root for somebody else.
+if ! command -v cargo >/dev/null; then
+    say "cargo is missing: installing Rust with rustup (https://rustup.rs) for $(id -un)"
+    command -v curl >/dev/null || die "curl is missing too: apt-get install curl, then run again"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default --no-modify-path ||
+        die "rustup failed: install Rust 1.95 or newer by hand (https://rustup.rs), then run again"
+fi
+version=$(cargo --version | cut -d' ' -f2)
+if [[ $(printf '%s\n' 1.95.0 "${version%%-*}" | sort -V | head -1) != 1.95.0 ]]; then
+    die "cargo is $version, Ringway needs 1.95 or newer: run 'rustup update stable', then again"
+fi
