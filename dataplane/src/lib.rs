@@ -2,4 +2,5 @@
 
 pub mod af_xdp;
 pub mod forward;
+pub mod trace;
 pub mod wire;

@@ -270,6 +270,17 @@ fn invalid(reason: DropReason, link: &ethernet::Header, ip: &IpHeader, frame: &[
 /// What makes a packet that can be read one that must not be served.
 #[inline]
 fn objection(tuple: &FiveTuple, kind: Kind, source_routed: bool) -> Option<DropReason> {
+    let by_tuple = match objection_to(tuple) {
+        // The ports of a later fragment are not known.
+        Some(DropReason::Land) if matches!(kind, Kind::LaterFragment { .. }) => None,
+        objection => objection,
+    };
+    by_tuple.or(source_routed.then_some(DropReason::SourceRouted))
+}
+
+/// What in its addresses and ports makes a packet one that must not be served: an impossible source, or land.
+#[inline]
+pub fn objection_to(tuple: &FiveTuple) -> Option<DropReason> {
     let impossible = match tuple.family() {
         Family::V4 => ipv4::is_impossible_source(tuple.source[1] as u32),
         Family::V6 => ipv6::is_impossible_source(tuple.source),
@@ -277,10 +288,6 @@ fn objection(tuple: &FiveTuple, kind: Kind, source_routed: bool) -> Option<DropR
     if impossible {
         return Some(DropReason::ImpossibleSource);
     }
-    let same_port = tuple.source_port() == tuple.destination_port();
-    // The ports of a later fragment are not known.
-    if tuple.source == tuple.destination && same_port && !matches!(kind, Kind::LaterFragment { .. }) {
-        return Some(DropReason::Land);
-    }
-    source_routed.then_some(DropReason::SourceRouted)
+    let same = tuple.source == tuple.destination && tuple.source_port() == tuple.destination_port();
+    same.then_some(DropReason::Land)
 }

@@ -1,0 +1,333 @@
+//! Why a packet goes where it goes, in words: the explanation behind `ringway trace`.
+//!
+//! Everything that decides is asked from the same functions as the packet path ([`decide`], [`selection_hash`],
+//! [`masquerade_for`], the network's `resolve` and `source_address`), so an explanation cannot differ from what happens.
+//! Each packet is taken as a new connection on its own; nothing is changed, and no flow is looked up.
+
+mod steps;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::service::TrafficPolicy;
+use ringway_shared::snapshot::{Services, Target};
+use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
+use serde::Serialize;
+
+use crate::wire;
+
+/// What an explanation is built from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'s> {
+    /// The Services.
+    pub services: &'s Services,
+    /// Interfaces, routes and neighbours; `None` when nothing is known about them, and then nothing is said.
+    pub network: Option<&'s Network>,
+    /// `snat.addresses`.
+    pub snat_addresses: &'s [IpAddr],
+}
+
+/// The fate of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceVerdict {
+    /// It goes to the chosen endpoint.
+    Forward,
+    /// It is dropped in silence.
+    Drop,
+    /// It is dropped and the client is told.
+    Reject,
+    /// The kernel gets it untouched.
+    Pass,
+}
+
+/// An endpoint that is not eligible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// `IP:PORT`.
+    pub endpoint: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// The Maglev slot that chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Its number.
+    pub slot: usize,
+    /// How many there are.
+    pub slots: usize,
+}
+
+/// Where the packet leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// The interface.
+    pub interface: String,
+    /// The next hop's MAC address.
+    pub next_hop_mac: String,
+    /// The largest IP packet that the way carries.
+    pub mtu: u32,
+}
+
+/// The answer for one packet. Its JSON form is a documented interface; keys are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// The packet as it was asked for.
+    pub packet: String,
+    /// Its fate.
+    pub verdict: TraceVerdict,
+    /// The drop reason's label, for drop and reject.
+    pub reason: Option<&'static str>,
+    /// `NAMESPACE/NAME` of the Service.
+    pub service: Option<String>,
+    /// The name of the Service's port; empty when it has none.
+    pub service_port: Option<String>,
+    /// Through which kind of address the Service was asked for.
+    pub matched: Option<&'static str>,
+    /// Where a new connection may go, sorted; empty unless forwarded.
+    pub eligible: Vec<String>,
+    /// Where this one goes.
+    pub chosen: Option<String>,
+    /// Whether the source is rewritten on the way to the chosen endpoint.
+    pub masquerade: bool,
+    /// The traffic policy that was applied.
+    pub policy: Option<&'static str>,
+    /// The Service's other endpoints, each with the reason.
+    pub excluded: Vec<Excluded>,
+    /// The Maglev slot.
+    pub maglev: Option<Slot>,
+    /// The source address after masquerade, when the network is known.
+    pub snat_address: Option<IpAddr>,
+    /// Where the packet leaves, when the network is known.
+    pub adjacency: Option<Exit>,
+    /// The decision step by step, one sentence each.
+    pub steps: Vec<String>,
+}
+
+/// Explains what a new connection with this tuple gets. `packet` is what the user calls it.
+pub fn explain(view: &View<'_>, packet: &str, tuple: &FiveTuple) -> Trace {
+    let mut trace = Trace::new(packet);
+    let decision = decide(view.services, tuple);
+    let target = match decision {
+        Decision::Pass => {
+            trace.steps.push(steps::no_frontend(view.services, tuple));
+            trace.steps.push("The kernel gets it untouched.".into());
+            return trace;
+        }
+        Decision::Drop(_, target) | Decision::Reject(_, target) => target,
+        Decision::Forward { target, .. } => Some(target),
+    };
+    trace.matched(view, tuple, target);
+    if trace.object(tuple) {
+        return trace;
+    }
+    match decision {
+        Decision::Pass => {}
+        Decision::Drop(reason, _) => trace.die(TraceVerdict::Drop, reason),
+        Decision::Reject(reason, _) => trace.die(TraceVerdict::Reject, reason),
+        Decision::Forward { target, set, policy, masquerade } => {
+            trace.forward(view, tuple, target, set, policy, masquerade);
+        }
+    }
+    trace
+}
+
+impl Trace {
+    fn new(packet: &str) -> Self {
+        Trace {
+            packet: packet.to_owned(),
+            verdict: TraceVerdict::Pass,
+            reason: None,
+            service: None,
+            service_port: None,
+            matched: None,
+            eligible: Vec::new(),
+            chosen: None,
+            masquerade: false,
+            policy: None,
+            excluded: Vec::new(),
+            maglev: None,
+            snat_address: None,
+            adjacency: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The first step: what the destination is.
+    fn matched(&mut self, view: &View<'_>, tuple: &FiveTuple, target: Option<&Target>) {
+        let Some(target) = target else {
+            self.steps.push(steps::no_frontend(view.services, tuple));
+            return;
+        };
+        self.service = Some(target.service_port.service.to_string());
+        self.service_port = Some(target.service_port.port_name.to_string());
+        self.matched = Some(target.matched.label());
+        self.steps.push(steps::frontend(target, tuple));
+        self.steps.push(steps::source(view.services, tuple.source_address()));
+        if let Some(policy) = steps::policy(view.services, target, tuple.source_address()) {
+            self.steps.push(policy);
+        }
+        if target.service_port.endpoints.is_empty() {
+            self.steps.push("No EndpointSlice names an endpoint for this port.".into());
+        }
+    }
+
+    /// The packet ends here.
+    fn die(&mut self, verdict: TraceVerdict, reason: DropReason) {
+        self.verdict = verdict;
+        self.reason = Some(reason.label());
+        self.eligible.clear();
+        self.chosen = None;
+        self.masquerade = false;
+        self.maglev = None;
+        self.snat_address = None;
+        self.adjacency = None;
+        let fate = if verdict == TraceVerdict::Reject { "Rejected" } else { "Dropped" };
+        self.steps.push(format!("{fate}, {}: {}", reason.label(), reason.sentence()));
+    }
+
+    fn forward(
+        &mut self,
+        view: &View<'_>,
+        tuple: &FiveTuple,
+        target: &Target,
+        set: &EndpointSet,
+        policy: TrafficPolicy,
+        masquerade: Masquerade,
+    ) {
+        self.verdict = TraceVerdict::Forward;
+        self.policy = Some(policy.label());
+        self.eligible = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
+        self.eligible.sort();
+        self.exclude(target, policy);
+        self.steps.push(steps::eligible(target, set));
+        self.steps.extend(self.excluded.iter().map(|other| format!("{} is not: {}.", other.endpoint, other.why)));
+        let hash = selection_hash(tuple, &target.service_port);
+        let Some(chosen) = set.select(hash) else {
+            // Only an empty set chooses nothing, and `decide` forwards to none.
+            self.die(TraceVerdict::Drop, DropReason::NoEndpoint);
+            return;
+        };
+        self.chosen = Some(chosen.socket().to_string());
+        let slot = Slot { slot: set.table().slot(hash), slots: set.table().slots() };
+        self.maglev = Some(slot);
+        self.steps.push(steps::choice(&target.service_port, slot, chosen));
+        let masquerade = masquerade_for(masquerade, tuple.source_address(), chosen);
+        self.masquerade = masquerade.is_due();
+        self.steps.push(steps::sentence(masquerade.sentence()));
+        if let Some(network) = view.network {
+            self.leave(view, network, chosen);
+        }
+    }
+
+    /// Which endpoints are not eligible, and why.
+    fn exclude(&mut self, target: &Target, policy: TrafficPolicy) {
+        self.excluded = target
+            .service_port
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| {
+                let why = match policy {
+                    TrafficPolicy::Cluster => endpoint.excluded_from_cluster.as_ref(),
+                    TrafficPolicy::Local => endpoint.excluded_from_local.as_ref(),
+                };
+                Some(Excluded { endpoint: endpoint.backend.socket().to_string(), why: why?.to_string() })
+            })
+            .collect();
+    }
+
+    /// The last steps: the SNAT address and the way out, either of which may be missing.
+    fn leave(&mut self, view: &View<'_>, network: &Network, chosen: &Backend) {
+        let adjacency = match network.resolve(chosen.address) {
+            Ok(id) => network.adjacency(id),
+            Err(error) => {
+                self.steps.push(steps::no_way(network, chosen.address, &error));
+                self.die(TraceVerdict::Drop, error.reason());
+                return;
+            }
+        };
+        if self.masquerade {
+            self.snat_address = snat_address(view.snat_addresses, network, chosen.address);
+            let Some(address) = self.snat_address else {
+                self.die(TraceVerdict::Drop, DropReason::NoSourceAddress);
+                return;
+            };
+            self.steps.push(format!("The source becomes {address} with a port of the SNAT range."));
+        }
+        let Some(adjacency) = adjacency else { return };
+        let Some(interface) = network.interface(adjacency.out) else { return };
+        let exit = Exit {
+            interface: interface.name.to_string(),
+            next_hop_mac: adjacency.destination_mac.to_string(),
+            mtu: adjacency.mtu,
+        };
+        self.steps.push(format!("It leaves by {} to {}.", exit.interface, exit.next_hop_mac));
+        self.adjacency = Some(exit);
+    }
+
+    /// Ends packets for us that cannot be genuine, whatever the Service rules say; true when this is one.
+    fn object(&mut self, tuple: &FiveTuple) -> bool {
+        let Some(reason) = wire::objection_to(tuple) else { return false };
+        if tuple.source_address().is_loopback() {
+            // The node's own processes use loopback sources, and the Service rules have an answer for them; on the wire
+            // nobody has.
+            self.steps.push(format!(
+                "On the wire such a source is dropped ({}); inside the node it is genuine.",
+                reason.label()
+            ));
+            return false;
+        }
+        self.die(TraceVerdict::Drop, reason);
+        true
+    }
+}
+
+/// The source address of a masqueraded flow to `endpoint`: the first configured one of its family, else the one that
+/// Linux would choose on the way.
+pub fn snat_address(configured: &[IpAddr], network: &Network, endpoint: IpAddr) -> Option<IpAddr> {
+    let family = Family::of(endpoint);
+    if configured.is_empty() {
+        return network.source_address(endpoint);
+    }
+    configured
+        .iter()
+        .copied()
+        .find(|address| Family::of(*address) == family)
+        .or_else(|| network.source_address(endpoint))
+}
+
+impl fmt::Display for Trace {
+    /// For a person: the answer first, then the steps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.packet)?;
+        match (self.verdict, &self.chosen, self.reason) {
+            (TraceVerdict::Forward, Some(chosen), _) => {
+                let source = if self.masquerade { "masqueraded" } else { "source kept" };
+                write!(f, "  FORWARD to {chosen} of {}, {source}", self.service.as_deref().unwrap_or_default())?;
+            }
+            (TraceVerdict::Forward, None, _) => f.write_str("  FORWARD")?,
+            (TraceVerdict::Pass, ..) => f.write_str("  PASS to the kernel")?,
+            (TraceVerdict::Drop, _, reason) => write!(f, "  DROP {}", reason.unwrap_or_default())?,
+            (TraceVerdict::Reject, _, reason) => write!(f, "  REJECT {}", reason.unwrap_or_default())?,
+        }
+        for (at, step) in (1..).zip(&self.steps) {
+            write!(f, "\n  {at:>2}. {step}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The drop that an unreachable endpoint means, for callers that only ask whether there is a way.
+pub fn unreachable(network: &Network, endpoint: IpAddr) -> Option<(NoAdjacency, String)> {
+    let error = network.resolve(endpoint).err()?;
+    let said = steps::no_way(network, endpoint, &error);
+    Some((error, said))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! The sentences of an explanation, one a step.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ringway_shared::decision::SourceKind;
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::service::{Matched, ServicePort, TrafficPolicy};
+use ringway_shared::snapshot::{Services, Target};
+use ringway_shared::{Backend, EndpointSet, FiveTuple, Network};
+
+use super::Slot;
+
+/// A clause as a sentence: capital letter, full stop.
+pub(super) fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or(String::new(), |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// Which Service's port was asked for.
+pub(super) fn frontend(target: &Target, tuple: &FiveTuple) -> String {
+    let (address, port, protocol) = (tuple.destination_address(), tuple.destination_port(), tuple.protocol());
+    let service = &target.service_port.service;
+    let name = match &*target.service_port.port_name {
+        "" => String::new(),
+        name => format!(" (port {name:?})"),
+    };
+    let kind = match target.matched {
+        Matched::ClusterIp => "a ClusterIP",
+        Matched::ExternalIp => "an external IP",
+        Matched::LoadBalancerIp => "a load-balancer IP",
+        Matched::NodePort => {
+            return format!("{address} is this node's and {protocol} {port} is a NodePort of Service {service}{name}.");
+        }
+    };
+    format!("{address} is {kind} of Service {service}, which has {protocol} {port}{name}.")
+}
+
+/// Why no Service's port was asked for.
+pub(super) fn no_frontend(services: &Services, tuple: &FiveTuple) -> String {
+    let address = tuple.destination_address();
+    let asked = format!("{} {}", tuple.protocol(), SocketAddr::new(address, tuple.destination_port()));
+    match services.vips.get(&address) {
+        Some(vip) if vip.host_owned => format!(
+            "No Service has {asked}; {address} is a Service's address but also this node's own, so its other ports are \
+             the node's."
+        ),
+        Some(_) => {
+            format!(
+                "{address} is a Service's address, but no Service has {} {}.",
+                tuple.protocol(),
+                tuple.destination_port()
+            )
+        }
+        None => match services.service_cidrs.iter().find(|cidr| cidr.contains(&address)) {
+            Some(cidr) => format!("{address} lies in the service CIDR {cidr}, but no Service has it."),
+            None => format!("No Service has {asked}."),
+        },
+    }
+}
+
+/// Where the source stands.
+pub(super) fn source(services: &Services, source: IpAddr) -> String {
+    match SourceKind::of(services, source) {
+        SourceKind::Pod => format!("The source {source} is in this node's pod CIDRs."),
+        SourceKind::Node => format!("The source {source} is one of this node's own addresses."),
+        SourceKind::Other => {
+            format!("The source {source} is neither in this node's pod CIDRs nor one of its own addresses.")
+        }
+    }
+}
+
+/// What the traffic policy says; nothing where the source is refused before the policy is asked.
+pub(super) fn policy(services: &Services, target: &Target, source: IpAddr) -> Option<String> {
+    let port = &*target.service_port;
+    let refused = target.matched == Matched::LoadBalancerIp
+        && port.source_ranges.as_ref().is_some_and(|ranges| !ranges.admit(source));
+    if refused || !port.has_endpoint {
+        return None;
+    }
+    let words = match (target.matched, port.internal_policy, port.external_policy, SourceKind::of(services, source)) {
+        (Matched::ClusterIp, TrafficPolicy::Cluster, ..) => {
+            "internalTrafficPolicy is Cluster: endpoints of the whole cluster."
+        }
+        (Matched::ClusterIp, TrafficPolicy::Local, ..) => {
+            "internalTrafficPolicy is Local: endpoints on this node only."
+        }
+        (_, _, TrafficPolicy::Cluster, _) => "externalTrafficPolicy is Cluster: endpoints of the whole cluster.",
+        (_, _, TrafficPolicy::Local, SourceKind::Pod) => {
+            "externalTrafficPolicy is Local, but a pod of this node asks: endpoints of the whole cluster."
+        }
+        (_, _, TrafficPolicy::Local, SourceKind::Node) => {
+            "externalTrafficPolicy is Local, but the node itself asks: endpoints of the whole cluster."
+        }
+        (_, _, TrafficPolicy::Local, SourceKind::Other) => {
+            "externalTrafficPolicy is Local: endpoints on this node only, and the source is kept."
+        }
+    };
+    Some(words.to_owned())
+}
+
+/// Which endpoints a new connection may go to.
+pub(super) fn eligible(target: &Target, set: &EndpointSet) -> String {
+    let endpoints = &target.service_port.endpoints;
+    let list: Vec<String> = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
+    let is_ready = |backend: &Backend| {
+        endpoints
+            .iter()
+            .any(|e| (e.backend.address, e.backend.port) == (backend.address, backend.port) && e.state.ready)
+    };
+    let fallback = if set.backends().iter().any(is_ready) {
+        ""
+    } else {
+        " None is ready, so those that are terminating but still serve take over."
+    };
+    format!(
+        "{} of {} endpoints {} eligible: {}.{fallback}",
+        list.len(),
+        endpoints.len(),
+        are(list.len()),
+        list.join(", ")
+    )
+}
+
+fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+/// How one of them was chosen.
+pub(super) fn choice(port: &ServicePort, slot: Slot, chosen: &Backend) -> String {
+    let hashed = match port.affinity {
+        Some(timeout) => {
+            format!("sessionAffinity is ClientIP ({} s), so the client's address alone is hashed", timeout.as_secs())
+        }
+        None => "The five-tuple is hashed".to_owned(),
+    };
+    format!("{hashed}: Maglev slot {} of {} holds {}.", slot.slot, slot.slots, chosen.socket())
+}
+
+/// Why there is no way to `endpoint`, and what would help.
+pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -> String {
+    match error {
+        NoAdjacency::NoRoute => format!("There is no route to {endpoint}."),
+        NoAdjacency::NoInterface(name) => {
+            format!("The route to {endpoint} leaves by {name}, which the configuration's interfaces do not list.")
+        }
+        NoAdjacency::InterfaceDown(id) => {
+            let name = network.interface(*id).map_or("an interface", |interface| &*interface.name);
+            format!("The route to {endpoint} leaves by {name}, which is down.")
+        }
+        NoAdjacency::Local => format!("{endpoint} is one of this node's own addresses."),
+        NoAdjacency::Unresolved { interface, next_hop } => {
+            let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
+            format!("The next hop {next_hop} on {name} has no known MAC address.")
+        }
+    }
+}
