@@ -127,9 +127,9 @@ pub fn decide<'s>(services: &'s Services, tuple: &FiveTuple) -> Decision<'s> {
     };
     if set.is_empty() {
         let reason = match policy {
-            TrafficPolicy::Local => DropReason::NoLocalEndpoint,
+            TrafficPolicy::Local if !set.is_refused() => DropReason::NoLocalEndpoint,
             // Endpoints exist, yet none may be forwarded to.
-            TrafficPolicy::Cluster => DropReason::EndpointRefused,
+            TrafficPolicy::Local | TrafficPolicy::Cluster => DropReason::EndpointRefused,
         };
         return Decision::Drop(reason, Some(target));
     }

@@ -98,6 +98,7 @@ pub struct Endpoint {
 pub struct EndpointSet {
     backends: Arc<[Backend]>,
     table: Arc<Maglev>,
+    refused: bool,
 }
 
 impl EndpointSet {
@@ -106,12 +107,22 @@ impl EndpointSet {
         backends.sort_by_key(|backend| (backend.address, backend.port));
         backends.dedup_by_key(|backend| (backend.address, backend.port));
         let table = Maglev::for_backends(&backends);
-        EndpointSet { backends: backends.into(), table: Arc::new(table) }
+        EndpointSet { backends: backends.into(), table: Arc::new(table), refused: false }
     }
 
     /// The set without backends.
     pub fn empty() -> Self {
         Self::new(Vec::new())
+    }
+
+    /// The set that is empty only because its endpoints cannot be forwarded to.
+    pub fn refused() -> Self {
+        EndpointSet { refused: true, ..Self::empty() }
+    }
+
+    /// True when the set is empty only because its endpoints cannot be forwarded to.
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// The backends, sorted by address and port.

@@ -86,6 +86,17 @@ pub enum ForwardingMode {
     DsrIpip,
 }
 
+impl ForwardingMode {
+    /// The word in the configuration and in the annotation.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ForwardingMode::Nat => "nat",
+            ForwardingMode::DsrL2 => "dsr-l2",
+            ForwardingMode::DsrIpip => "dsr-ipip",
+        }
+    }
+}
+
 /// loadBalancerSourceRanges of one family (rule 18 of the Service semantics).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRanges {
