@@ -1,0 +1,178 @@
+//! The cluster as its objects describe it: what parse took, by object, and what was wrong with the rest.
+//!
+//! A refused object keeps its last good content. Content is held behind `Arc`, so a copy of the state is cheap and an
+//! unchanged object is recognised by its pointer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ringway_shared::service::ServiceName;
+
+use crate::parse::{EndpointSlice, Kind, Node, Object, ObjectKey, Parsed, Refusal, Service, ServiceCidr};
+use crate::problem::{Problem, Severity};
+
+/// All objects in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterState {
+    services: BTreeMap<ServiceName, Arc<Service>>,
+    slices: BTreeMap<ServiceName, Arc<EndpointSlice>>,
+    slices_of: BTreeMap<ServiceName, BTreeMap<ServiceName, Arc<EndpointSlice>>>,
+    nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
+    problems: BTreeMap<ObjectKey, Vec<Problem>>,
+    source_problems: Vec<Problem>,
+}
+
+impl ClusterState {
+    /// Puts an object in force, in place of its former content. `file` says where it came from, if from a file. False when
+    /// nothing changes for packets.
+    pub fn apply(&mut self, parsed: Parsed, file: Option<&Path>) -> bool {
+        let Parsed { key, object, notes } = parsed;
+        let problem = |text| Problem {
+            severity: Severity::Warning,
+            object: Some(key.clone()),
+            file: file.map(Path::to_owned),
+            text,
+        };
+        let problems = notes.into_iter().map(problem).collect();
+        self.set_problems(&key, problems);
+        match object {
+            Object::Service(new) => put(&mut self.services, new.name.clone(), new),
+            Object::EndpointSlice(new) => {
+                let name = new.name.clone();
+                if self.slices.get(&name) == Some(&new) {
+                    return false;
+                }
+                self.forget_slice(&name);
+                if let Some(service) = &new.service {
+                    self.slices_of.entry(service.clone()).or_default().insert(name.clone(), new.clone());
+                }
+                self.slices.insert(name, new);
+                true
+            }
+            Object::Node(new) => put(&mut self.nodes, new.name.clone(), new),
+            Object::ServiceCidr(new) => put(&mut self.service_cidrs, new.name.clone(), new),
+        }
+    }
+
+    /// Notes that an object was refused. Its last good content, if any, stays in force.
+    pub fn refuse(&mut self, key: &ObjectKey, refusal: &Refusal, file: Option<&Path>) {
+        let kept = if self.contains(key) { "; its last good content stays in force" } else { "" };
+        let problem = Problem::of_object(Severity::Refused, key, format!("{refusal}{kept}"));
+        self.set_problems(key, vec![Problem { file: file.map(Path::to_owned), ..problem }]);
+    }
+
+    /// Removes an object and its problems. False when nothing changes for packets.
+    pub fn remove(&mut self, key: &ObjectKey) -> bool {
+        self.set_problems(key, Vec::new());
+        match key.kind {
+            Kind::Service => self.services.remove(&key.service_name()).is_some(),
+            Kind::EndpointSlice => self.forget_slice(&key.service_name()),
+            Kind::Node => self.nodes.remove(&key.name).is_some(),
+            Kind::ServiceCidr => self.service_cidrs.remove(&key.name).is_some(),
+        }
+    }
+
+    /// Whether the object is in force.
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        match key.kind {
+            Kind::Service => self.services.contains_key(&key.service_name()),
+            Kind::EndpointSlice => self.slices.contains_key(&key.service_name()),
+            Kind::Node => self.nodes.contains_key(&key.name),
+            Kind::ServiceCidr => self.service_cidrs.contains_key(&key.name),
+        }
+    }
+
+    /// The Services, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// The Service with this name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The slices of a Service, by name; without those that do not count.
+    pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices_of.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The Node with this name.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The ServiceCIDRs, by name.
+    pub fn service_cidrs(&self) -> impl Iterator<Item = &Arc<ServiceCidr>> {
+        self.service_cidrs.values()
+    }
+
+    /// Everything that is wrong: first with the sources, then object by object.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.source_problems.iter().chain(self.problems.values().flatten())
+    }
+
+    /// What is wrong with one object.
+    pub fn problems_of(&self, key: &ObjectKey) -> &[Problem] {
+        self.problems.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys of all objects in force.
+    pub fn keys(&self) -> impl Iterator<Item = ObjectKey> {
+        let named = |kind: Kind, name: &ServiceName| ObjectKey { kind, ..ObjectKey::of_service(name) };
+        let global = |kind: Kind, name: &Arc<str>| ObjectKey { kind, namespace: "".into(), name: name.clone() };
+        let services = self.services.keys().map(move |name| named(Kind::Service, name));
+        let slices = self.slices.keys().map(move |name| named(Kind::EndpointSlice, name));
+        let nodes = self.nodes.keys().map(move |name| global(Kind::Node, name));
+        let cidrs = self.service_cidrs.keys().map(move |name| global(Kind::ServiceCidr, name));
+        services.chain(slices).chain(nodes).chain(cidrs)
+    }
+
+    /// Forgets what was wrong with objects that are not in force: their source no longer has them.
+    pub fn forget_problems_of_absent(&mut self) {
+        let problems = std::mem::take(&mut self.problems);
+        self.problems = problems.into_iter().filter(|(key, _)| self.contains(key)).collect();
+    }
+
+    /// What is wrong with the sources themselves.
+    pub fn source_problems(&self) -> &[Problem] {
+        &self.source_problems
+    }
+
+    /// Replaces what is wrong with the sources themselves: files, connections.
+    pub fn set_source_problems(&mut self, problems: Vec<Problem>) {
+        self.source_problems = problems;
+    }
+
+    fn set_problems(&mut self, key: &ObjectKey, problems: Vec<Problem>) {
+        if problems.is_empty() {
+            self.problems.remove(key);
+        } else {
+            self.problems.insert(key.clone(), problems);
+        }
+    }
+
+    fn forget_slice(&mut self, name: &ServiceName) -> bool {
+        let Some(old) = self.slices.remove(name) else { return false };
+        if let Some(service) = &old.service
+            && let Some(slices) = self.slices_of.get_mut(service)
+        {
+            slices.remove(name);
+            if slices.is_empty() {
+                self.slices_of.remove(service);
+            }
+        }
+        true
+    }
+}
+
+/// Inserts `new` unless it equals what is there, whose pointer then stays.
+fn put<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, Arc<T>>, key: K, new: Arc<T>) -> bool {
+    if map.get(&key) == Some(&new) {
+        return false;
+    }
+    map.insert(key, new);
+    true
+}

@@ -1,0 +1,158 @@
+//! Which endpoints a connection may go to: rules 2, 4 and 10 to 13.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ringway_shared::endpoint::{EndpointState, Exclusion};
+use ringway_shared::{Family, Protocol};
+
+use super::NodeFacts;
+use crate::parse::{EndpointSlice, SliceEndpoint};
+
+/// An endpoint of one service port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'s> {
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) endpoint: &'s SliceEndpoint,
+    pub(super) slice: &'s EndpointSlice,
+}
+
+impl Candidate<'_> {
+    fn state(&self) -> EndpointState {
+        self.endpoint.state
+    }
+
+    fn is_ready(&self) -> bool {
+        self.state().ready
+    }
+
+    fn is_fallback(&self) -> bool {
+        self.state().serving && self.state().terminating
+    }
+}
+
+/// The endpoints that `slices` give a service port (rule 2), each address and port once, sorted.
+pub(super) fn candidates<'s>(
+    slices: &'s [Arc<EndpointSlice>],
+    family: Family,
+    port_name: &str,
+    protocol: Protocol,
+    facts: &NodeFacts,
+) -> Vec<Candidate<'s>> {
+    let mut all = Vec::new();
+    for slice in slices.iter().filter(|slice| slice.family == family) {
+        let ports = slice.ports.iter().filter(|port| port.protocol == protocol && *port.name == *port_name);
+        for port in ports {
+            all.extend(slice.endpoints.iter().map(|endpoint| Candidate {
+                address: endpoint.address,
+                port: port.port,
+                endpoint,
+                slice,
+            }));
+        }
+    }
+    // Of the same address and port the one that is not terminating wins. Beyond that the rules leave it open: the more
+    // useful one, then the first slice by name, so that every node decides alike.
+    all.sort_by_key(|candidate| {
+        let state = candidate.state();
+        let elsewhere = !is_here(candidate, facts);
+        (candidate.address, candidate.port, state.terminating, !state.ready, !state.serving, elsewhere)
+    });
+    all.dedup_by_key(|candidate| (candidate.address, candidate.port));
+    all
+}
+
+/// The sets of one service port.
+#[derive(Debug)]
+pub(super) struct Eligibility {
+    /// Why each candidate is not in the cluster set; `None` when it is.
+    pub(super) cluster: Vec<Option<Exclusion>>,
+    /// Why each candidate is not in the local set; `None` when it is.
+    pub(super) local: Vec<Option<Exclusion>>,
+    /// Rule 13: some endpoint exists, be it eligible or not.
+    pub(super) exists: bool,
+}
+
+/// Rules 10 to 13 for these candidates.
+pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> Eligibility {
+    // An endpoint that cannot be forwarded to is none of those to choose from, but it exists.
+    let refusals: Vec<_> = candidates.iter().map(|candidate| refusal(candidate, facts)).collect();
+    let usable = || candidates.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|(c, _)| c);
+    let some_ready = usable().any(Candidate::is_ready);
+    let ready_here = usable().any(|candidate| candidate.is_ready() && is_here(candidate, facts));
+    let hint = Hint::of(usable().filter(|candidate| candidate.is_ready()), facts);
+    let exclusion = |candidate: &Candidate<'_>, ready_wins: bool| match (ready_wins, candidate.is_ready()) {
+        (true, true) => None,
+        (false, _) if candidate.is_fallback() => None,
+        (true, false) if candidate.is_fallback() => Some(Exclusion::Terminating),
+        _ => Some(Exclusion::NotReady),
+    };
+    let cluster = candidates.iter().zip(&refusals).map(|(candidate, refusal)| {
+        refusal
+            .clone()
+            .or_else(|| exclusion(candidate, some_ready))
+            .or_else(|| if some_ready { hint.exclusion(candidate, facts) } else { None })
+    });
+    let local = candidates.iter().zip(&refusals).map(|(candidate, refusal)| {
+        if !is_here(candidate, facts) {
+            return Some(Exclusion::OtherNode(candidate.endpoint.node.clone()));
+        }
+        refusal.clone().or_else(|| exclusion(candidate, ready_here))
+    });
+    Eligibility {
+        cluster: cluster.collect(),
+        local: local.collect(),
+        exists: candidates.iter().any(|candidate| candidate.is_ready() || candidate.is_fallback()),
+    }
+}
+
+fn is_here(candidate: &Candidate<'_>, facts: &NodeFacts) -> bool {
+    candidate.endpoint.node.as_ref() == Some(&facts.name)
+}
+
+fn refusal(candidate: &Candidate<'_>, facts: &NodeFacts) -> Option<Exclusion> {
+    facts.owns(candidate.address).then(|| {
+        Exclusion::Refused("it has one of this node's own addresses, which this version does not forward to".into())
+    })
+}
+
+/// Rule 11: the filter that the hints of the ready endpoints make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hint {
+    None,
+    Node,
+    Zone,
+}
+
+impl Hint {
+    fn of<'c, 's: 'c>(ready: impl Iterator<Item = &'c Candidate<'s>> + Clone, facts: &NodeFacts) -> Self {
+        if ready.clone().all(|candidate| !candidate.endpoint.node_hints.is_empty())
+            && ready.clone().any(|candidate| names_node(candidate, facts))
+        {
+            Hint::Node
+        } else if ready.clone().all(|candidate| !candidate.endpoint.zone_hints.is_empty())
+            && ready.clone().any(|candidate| names_zone(candidate, facts))
+        {
+            Hint::Zone
+        } else {
+            Hint::None
+        }
+    }
+
+    fn exclusion(self, candidate: &Candidate<'_>, facts: &NodeFacts) -> Option<Exclusion> {
+        match self {
+            Hint::Node if !names_node(candidate, facts) => Some(Exclusion::OtherNodeHint),
+            Hint::Zone if !names_zone(candidate, facts) => Some(Exclusion::OtherZoneHint),
+            Hint::None | Hint::Node | Hint::Zone => None,
+        }
+    }
+}
+
+fn names_node(candidate: &Candidate<'_>, facts: &NodeFacts) -> bool {
+    candidate.endpoint.node_hints.contains(&facts.name)
+}
+
+fn names_zone(candidate: &Candidate<'_>, facts: &NodeFacts) -> bool {
+    facts.zone.as_ref().is_some_and(|zone| candidate.endpoint.zone_hints.contains(zone))
+}

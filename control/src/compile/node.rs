@@ -1,0 +1,118 @@
+//! What the rules ask about the node: from the configuration where it says something, else from the Node object.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use ringway_shared::Family;
+use ringway_shared::service::ForwardingMode;
+
+use crate::cluster::ClusterState;
+use crate::problem::{Problem, Severity};
+
+/// The label that names a node's zone.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// One entry of `services.nodePortAddresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePortAddress {
+    /// `primary`: the node's primary address of each family.
+    Primary,
+    /// Every address of the node in this range.
+    Range(IpNet),
+}
+
+/// What compile needs besides the objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// `nodeName`.
+    pub node_name: String,
+    /// `node.addresses`, when it is given.
+    pub addresses: Option<Vec<IpAddr>>,
+    /// `node.podCIDRs`, when it is given.
+    pub pod_cidrs: Option<Vec<IpNet>>,
+    /// `node.labels`, when it is given.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// The addresses of the default route's interface, for want of a Node object and of `node.addresses`.
+    pub fallback_addresses: Vec<IpAddr>,
+    /// `services.nodePortAddresses`; empty is the same as `[primary]`.
+    pub node_port_addresses: Vec<NodePortAddress>,
+    /// `services.serviceCIDRs`; those of ServiceCIDR objects come on top.
+    pub service_cidrs: Vec<IpNet>,
+    /// `services.masqueradeAll`.
+    pub masquerade_all: bool,
+    /// `forwarding`, for Services without the annotation.
+    pub forwarding: ForwardingMode,
+}
+
+/// The node, as the compiled sets depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodeFacts {
+    pub(super) name: Arc<str>,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) pod_cidrs: Vec<IpNet>,
+    pub(super) node_port_addresses: Vec<IpAddr>,
+    pub(super) forwarding: ForwardingMode,
+}
+
+impl NodeFacts {
+    pub(super) fn new(cluster: &ClusterState, options: &CompileOptions, problems: &mut Vec<Problem>) -> Self {
+        let node = cluster.node(&options.node_name);
+        let addresses = match (&options.addresses, node) {
+            (Some(addresses), _) => addresses.clone(),
+            (None, Some(node)) if !node.addresses.is_empty() => node.addresses.clone(),
+            (None, _) => options.fallback_addresses.clone(),
+        };
+        let pod_cidrs = match (&options.pod_cidrs, node) {
+            (Some(pod_cidrs), _) => pod_cidrs.clone(),
+            (None, node) => node.map_or_else(Vec::new, |node| node.pod_cidrs.clone()),
+        };
+        let labels = options.labels.as_ref().or(node.map(|node| &node.labels));
+        let zone = labels.and_then(|labels| labels.get(ZONE_LABEL)).filter(|zone| !zone.is_empty());
+        let mut facts = NodeFacts {
+            name: options.node_name.as_str().into(),
+            zone: zone.map(|zone| zone.as_str().into()),
+            addresses,
+            pod_cidrs,
+            node_port_addresses: Vec::new(),
+            forwarding: options.forwarding,
+        };
+        facts.node_port_addresses = facts.chosen(&options.node_port_addresses);
+        if facts.addresses.is_empty() {
+            problems.push(Problem {
+                severity: Severity::Warning,
+                object: None,
+                file: None,
+                text: format!(
+                    "the addresses of this node are unknown, so no NodePort is served; add the Node object {:?} or set node.addresses",
+                    options.node_name
+                ),
+            });
+        }
+        facts
+    }
+
+    /// The node's primary address of `family`.
+    pub(super) fn primary(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| Family::of(*address) == family)
+    }
+
+    /// Whether this is one of the node's own addresses.
+    pub(super) fn owns(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// The addresses that NodePorts are served on.
+    fn chosen(&self, wanted: &[NodePortAddress]) -> Vec<IpAddr> {
+        let wanted = if wanted.is_empty() { &[NodePortAddress::Primary] } else { wanted };
+        let is_wanted = |address: IpAddr| {
+            wanted.iter().any(|wanted| match wanted {
+                NodePortAddress::Primary => self.primary(Family::of(address)) == Some(address),
+                NodePortAddress::Range(range) => range.contains(&address),
+            })
+        };
+        self.addresses.iter().copied().filter(|address| !address.is_loopback() && is_wanted(*address)).collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
+
+use std::sync::Arc;
+
+use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
+use ringway_shared::service::{ForwardingMode, ServicePort, SourceRanges, TrafficPolicy};
+use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
+use std::collections::HashSet;
+
+use super::NodeFacts;
+use super::eligible::{Candidate, candidates, eligibility};
+use super::ids::{Ids, ServicePortKey};
+use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
+use crate::problem::{Problem, Severity};
+
+/// What a Service was compiled from, and to what.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    service: Arc<Service>,
+    slices: Vec<Arc<EndpointSlice>>,
+    pub(super) ports: Vec<Compiled>,
+    pub(super) problem: Option<Problem>,
+}
+
+/// A compiled service port and what its frontends need to know beyond it.
+#[derive(Clone, Debug)]
+pub(super) struct Compiled {
+    pub(super) port: Arc<ServicePort>,
+    pub(super) node_port: Option<u16>,
+}
+
+impl Remembered {
+    /// Whether compiling these objects again would give the same. Pointers are compared: the cluster state keeps the
+    /// pointer of an object that did not change.
+    pub(super) fn is_of(&self, service: &Arc<Service>, slices: &[Arc<EndpointSlice>]) -> bool {
+        Arc::ptr_eq(&self.service, service)
+            && self.slices.len() == slices.len()
+            && self.slices.iter().zip(slices).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+    }
+
+    /// Retires every number that `newer` does not use.
+    pub(super) fn retire(&self, newer: Option<&Remembered>, generation: u32, ids: &mut Ids) {
+        let newer = || newer.iter().flat_map(|newer| &newer.ports);
+        let ports: HashSet<ServicePortId> = newer().map(|compiled| compiled.port.id).collect();
+        let backends: HashSet<BackendId> =
+            newer().flat_map(|compiled| compiled.port.endpoints.iter()).map(|endpoint| endpoint.backend.id).collect();
+        for port in self.ports.iter().map(|compiled| &compiled.port) {
+            for backend in port.endpoints.iter().map(|endpoint| endpoint.backend) {
+                if !backends.contains(&backend.id) {
+                    ids.backends.retire((port.id, backend.address, backend.port), generation);
+                }
+            }
+            if !ports.contains(&port.id) {
+                ids.service_ports.retire(key(&self.service, port.family, port.protocol, port.port), generation);
+            }
+        }
+    }
+}
+
+/// Compiles one Service. `before` is what it was: sets that did not change keep their tables.
+pub(super) fn compile(
+    service: &Arc<Service>,
+    slices: Vec<Arc<EndpointSlice>>,
+    facts: &NodeFacts,
+    before: Option<&Remembered>,
+    ids: &mut Ids,
+) -> Remembered {
+    let mut compiled = Remembered { service: service.clone(), slices, ports: Vec::new(), problem: None };
+    if service.ignored.is_some() {
+        return compiled;
+    }
+    let forwarding = service.forwarding.unwrap_or(facts.forwarding);
+    if forwarding != ForwardingMode::Nat {
+        let refusal = Refusal::Forwarding { mode: forwarding.label(), by: "the key forwarding of the configuration" };
+        let key = ObjectKey::of_service(&service.name);
+        compiled.problem = Some(Problem::of_object(Severity::Refused, &key, refusal.to_string()));
+        return compiled;
+    }
+    // Rule 3: a family without a ClusterIP ignores the Service.
+    for family in [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some()) {
+        let source_ranges = source_ranges(service, family, facts);
+        for port in &service.ports {
+            let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
+            let before = before.and_then(|before| before.ports.iter().find(|before| before.port.id == id));
+            let found = candidates(&compiled.slices, family, &port.name, port.protocol, facts);
+            let sets = sets(id, service, &found, facts, before.map(|before| &*before.port), ids);
+            compiled.ports.push(Compiled {
+                node_port: port.node_port,
+                port: Arc::new(ServicePort {
+                    id,
+                    service: service.name.clone(),
+                    port_name: port.name.clone(),
+                    protocol: port.protocol,
+                    port: port.port,
+                    family,
+                    internal_policy: service.internal_policy,
+                    external_policy: service.external_policy,
+                    affinity: service.affinity,
+                    forwarding,
+                    source_ranges: source_ranges.clone(),
+                    endpoints: sets.endpoints.into(),
+                    cluster: sets.cluster,
+                    local: sets.local,
+                    has_endpoint: sets.exists,
+                }),
+            });
+        }
+    }
+    compiled
+}
+
+fn key(service: &Service, family: Family, protocol: Protocol, port: u16) -> ServicePortKey {
+    ServicePortKey { service: service.name.clone(), family, protocol, port }
+}
+
+/// Rule 18.
+fn source_ranges(service: &Service, family: Family, facts: &NodeFacts) -> Option<SourceRanges> {
+    let ranges: Box<[_]> = service.source_ranges.iter().copied().filter(|r| Family::of(r.addr()) == family).collect();
+    if ranges.is_empty() {
+        return None;
+    }
+    let has_node = facts.primary(family).is_some_and(|primary| ranges.iter().any(|range| range.contains(&primary)));
+    let vips = service.load_balancer_ips.iter().copied().filter(|vip| has_node && Family::of(*vip) == family);
+    Some(SourceRanges { own_vips: vips.collect(), ranges })
+}
+
+struct Sets {
+    endpoints: Vec<Endpoint>,
+    cluster: EndpointSet,
+    local: EndpointSet,
+    exists: bool,
+}
+
+fn sets(
+    id: ServicePortId,
+    service: &Service,
+    found: &[Candidate<'_>],
+    facts: &NodeFacts,
+    before: Option<&ServicePort>,
+    ids: &mut Ids,
+) -> Sets {
+    let eligibility = eligibility(found, facts);
+    let endpoints: Vec<Endpoint> = found
+        .iter()
+        .zip(eligibility.cluster.into_iter().zip(eligibility.local))
+        .map(|(candidate, (excluded_from_cluster, excluded_from_local))| {
+            let Candidate { address, port, endpoint, slice } = *candidate;
+            let number = BackendId(ids.backends.number((id, address, port)));
+            Endpoint {
+                backend: Backend { id: number, address, port, weight: 1 },
+                state: endpoint.state,
+                node: endpoint.node.clone(),
+                zone: endpoint.zone.clone(),
+                slice: slice.label.clone(),
+                excluded_from_cluster,
+                excluded_from_local,
+            }
+        })
+        .collect();
+    let known: Vec<&EndpointSet> = before.iter().flat_map(|before| [&before.cluster, &before.local]).collect();
+    let cluster = set(&endpoints, |endpoint| &endpoint.excluded_from_cluster, &known);
+    // A table is worth building only where a policy may ask for it.
+    let local = if [service.internal_policy, service.external_policy].contains(&TrafficPolicy::Local) {
+        set(&endpoints, |endpoint| &endpoint.excluded_from_local, &[&known[..], &[&cluster]].concat())
+    } else {
+        EndpointSet::empty()
+    };
+    Sets { endpoints, cluster, local, exists: eligibility.exists }
+}
+
+/// The set of the endpoints that are not excluded, with the table of an equal set where one is known.
+fn set(endpoints: &[Endpoint], excluded: fn(&Endpoint) -> &Option<Exclusion>, known: &[&EndpointSet]) -> EndpointSet {
+    let eligible = || endpoints.iter().filter(|endpoint| excluded(endpoint).is_none());
+    let backends: Vec<Backend> = eligible().map(|endpoint| endpoint.backend).collect();
+    if backends.is_empty() && endpoints.iter().any(|e| matches!(excluded(e), Some(Exclusion::Refused(_)))) {
+        return EndpointSet::refused();
+    }
+    match known.iter().find(|known| known.backends() == backends) {
+        Some(known) if !backends.is_empty() => (*known).clone(),
+        _ => EndpointSet::new(backends),
+    }
+}

@@ -1,0 +1,56 @@
+//! v1 Node.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1;
+
+use super::{ObjectKey, address, shown};
+
+/// A Node, as far as a load balancer on it asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its internal addresses, then its external ones; the first of each family is the primary one.
+    pub addresses: Vec<IpAddr>,
+    /// Its pod CIDRs.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Vec<String>) -> Node {
+    let all = || api.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let mut addresses = Vec::new();
+    for kind in ["InternalIP", "ExternalIP"] {
+        for listed in all().filter(|listed| listed.type_ == kind) {
+            match address::address(&listed.address) {
+                None => notes.push(format!(
+                    "status.addresses: the {kind} {} is not an IP address; skipped",
+                    shown(&listed.address)
+                )),
+                Some(address) => match address::nobody_behind(address) {
+                    Some(why) => notes.push(format!("status.addresses: {address} is {why}; skipped")),
+                    None if addresses.contains(&address) => {}
+                    None => addresses.push(address),
+                },
+            }
+        }
+    }
+    let spec = api.spec.as_ref();
+    let mut pod_cidrs = Vec::new();
+    let listed = spec.and_then(|spec| spec.pod_cidrs.as_ref()).filter(|listed| !listed.is_empty());
+    // The singular field repeats the first of the plural one, and is all that very old objects have.
+    let singular = spec.and_then(|spec| spec.pod_cidr.as_ref()).filter(|_| listed.is_none());
+    for text in listed.into_iter().flatten().chain(singular).filter(|text| !text.is_empty()) {
+        match address::range(text) {
+            Some(range) => pod_cidrs.push(range),
+            None => notes.push(format!("spec.podCIDRs: {} is not a range; skipped", shown(text))),
+        }
+    }
+    let labels = api.metadata.labels.clone().unwrap_or_default();
+    Node { name: key.name.clone(), addresses, pod_cidrs, labels }
+}

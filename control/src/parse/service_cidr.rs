@@ -1,0 +1,28 @@
+//! networking.k8s.io/v1 ServiceCIDR.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1;
+
+use super::{ObjectKey, address, shown};
+
+/// A ServiceCIDR: ranges that ClusterIPs are taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCidr {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its ranges.
+    pub cidrs: Vec<IpNet>,
+}
+
+pub(super) fn parse(key: &ObjectKey, api: &v1::ServiceCIDR, notes: &mut Vec<String>) -> ServiceCidr {
+    let mut cidrs = Vec::new();
+    for text in api.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten()) {
+        match address::range(text) {
+            Some(range) => cidrs.push(range),
+            None => notes.push(format!("spec.cidrs: {} is not a range; skipped", shown(text))),
+        }
+    }
+    ServiceCidr { name: key.name.clone(), cidrs }
+}

@@ -1,0 +1,80 @@
+//! What is wrong with an object or a file, in words for the person who wrote it. Problems never stop anything: the rest
+//! takes effect, and `check`, `status` and `services` list them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::parse::ObjectKey;
+
+/// How much of the object is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Nothing that Ringway could use: another kind of object in a manifest, for example.
+    Note,
+    /// A part of the object or of the file does not count; the rest does.
+    Warning,
+    /// The object or the file is refused as a whole; its last good content stays, if there is any.
+    Refused,
+}
+
+impl Severity {
+    /// The word in text output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Refused => "refused",
+        }
+    }
+}
+
+/// One thing that is wrong, where, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// How much is lost.
+    pub severity: Severity,
+    /// The object, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectKey>,
+    /// The file, when the object came from one or never became one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What is wrong, with the value, and what to do.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem of an object.
+    pub fn of_object(severity: Severity, object: &ObjectKey, text: impl Into<String>) -> Self {
+        Problem { severity, object: Some(object.clone()), file: None, text: text.into() }
+    }
+
+    /// A problem of a file.
+    pub fn of_file(severity: Severity, file: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Problem { severity, object: None, file: Some(file.into()), text: text.into() }
+    }
+
+    /// The same problem, found in `file`.
+    pub fn in_file(self, file: impl Into<PathBuf>) -> Self {
+        Problem { file: Some(file.into()), ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        match self.severity {
+            Severity::Refused => write!(f, "refused: {}", self.text),
+            Severity::Warning | Severity::Note => f.write_str(&self.text),
+        }
+    }
+}
