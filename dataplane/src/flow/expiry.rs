@@ -1,0 +1,265 @@
+//! Who ends next: intrusive lists through the records, so that finding the flows that are due, or the oldest one that may
+//! be evicted, never takes a search.
+//!
+//! Every flow is in exactly one list. Closed, half-open and unreplied flows are in three queues ordered by their last
+//! packet, to a second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table
+//! evicts. All others are in a timer wheel, in the slot of the moment when they would end, and a packet moves nothing:
+//! when the slot's turn comes, flows that were used meanwhile get the slot of their new end. Ends further away than the
+//! wheel goes (4 minutes) are looked at once a turn.
+
+use super::record::Flow;
+use super::state::{STATES, State};
+use super::{FlowConfig, Timeouts};
+
+/// The bit of a link that ends a list; the rest is the list's number.
+pub(super) const END: u32 = 1 << 31;
+
+/// The queues by eviction order, then the wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Class {
+    Closed = 0,
+    HalfOpen = 1,
+    Unreplied = 2,
+    Wheel = 3,
+}
+
+impl Class {
+    #[inline]
+    pub(super) const fn of(state: State) -> Self {
+        match state {
+            State::Closed | State::Free => Class::Closed,
+            State::SynSent | State::SynReceived | State::PickedUp => Class::HalfOpen,
+            State::UdpUnreplied | State::SctpUnreplied => Class::Unreplied,
+            _ => Class::Wheel,
+        }
+    }
+}
+
+const QUEUES: [Class; 3] = [Class::Closed, Class::HalfOpen, Class::Unreplied];
+const WHEEL: u32 = 3;
+/// Slots of the wheel, a power of two.
+const SLOTS: u32 = 1024;
+/// A slot is 2^8 ms.
+const TICK_BITS: u32 = 8;
+/// Ticks count modulo what is left of 32 bits.
+const TICK_MASK: u32 = u32::MAX >> TICK_BITS;
+/// A queue's order is exact to 2^10 ms.
+const ORDER_BITS: u32 = 10;
+
+#[derive(Clone, Copy)]
+struct Ends {
+    head: u32,
+    tail: u32,
+}
+
+/// The lists' ends and lengths. The links are in the records.
+pub(super) struct Lists {
+    ends: Box<[Ends]>,
+    lengths: [u32; 4],
+    // The tick whose slot is looked at next.
+    turn: u32,
+    timeouts: [u32; STATES],
+}
+
+#[inline]
+fn tick(now: u32) -> u32 {
+    now >> TICK_BITS
+}
+
+/// `to - from` on the circle of ticks: negative when `to` is earlier.
+#[inline]
+fn ticks_between(from: u32, to: u32) -> i32 {
+    let unsigned = to.wrapping_sub(from) << TICK_BITS;
+    (unsigned as i32) >> TICK_BITS
+}
+
+impl Lists {
+    pub(super) fn new(config: &FlowConfig) -> Self {
+        let ends = (0..WHEEL + SLOTS).map(|list| Ends { head: END | list, tail: END | list }).collect();
+        Lists { ends, lengths: [0; 4], turn: 0, timeouts: timeouts(&config.timeouts) }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.ends)
+    }
+
+    /// How many flows a class has.
+    #[inline]
+    pub(super) fn len(&self, class: Class) -> u32 {
+        let [closed, half_open, unreplied, wheel] = self.lengths;
+        match class {
+            Class::Closed => closed,
+            Class::HalfOpen => half_open,
+            Class::Unreplied => unreplied,
+            Class::Wheel => wheel,
+        }
+    }
+
+    /// Milliseconds that a flow of this state may be idle.
+    #[inline]
+    pub(super) fn timeout(&self, state: u8) -> u32 {
+        self.timeouts.get(usize::from(state) % STATES).copied().unwrap_or(0)
+    }
+
+    /// Whether the flow has been idle for too long.
+    #[inline]
+    pub(super) fn is_over(&self, flow: &Flow, now: u32) -> bool {
+        flow.idle(now) >= self.timeout(flow.state)
+    }
+
+    /// Starts the wheel here; nothing is on it.
+    pub(super) fn start(&mut self, now: u32) {
+        self.turn = tick(now);
+    }
+
+    /// Whether a packet now must move a flow that was last seen then to the back of its queue.
+    #[inline]
+    pub(super) fn must_move(state: State, last_seen: u32, now: u32) -> bool {
+        Class::of(state) != Class::Wheel && (last_seen ^ now) >> ORDER_BITS != 0
+    }
+
+    /// Puts the flow into the list that its state and last packet ask for; it is in none.
+    pub(super) fn link(&mut self, flows: &mut [Flow], number: u32) {
+        let Some(flow) = flows.get(number as usize) else { return };
+        let class = Class::of(flow.state());
+        let list = match class {
+            Class::Wheel => WHEEL + self.slot(flow.last_seen.wrapping_add(self.timeout(flow.state))),
+            queue => queue as u32,
+        };
+        self.count(class, 1);
+        self.push(flows, list, number);
+    }
+
+    /// Takes the flow, whose state was `state` when it was linked, out of its list.
+    pub(super) fn unlink(&mut self, flows: &mut [Flow], number: u32, state: State) {
+        let Some(flow) = flows.get(number as usize) else { return };
+        let (previous, next) = (flow.previous, flow.next);
+        self.count(Class::of(state), u32::MAX);
+        match self.ends_of(previous) {
+            Some(ends) => ends.head = next,
+            None => set(flows, previous, |flow| flow.next = next),
+        }
+        match self.ends_of(next) {
+            Some(ends) => ends.tail = previous,
+            None => set(flows, next, |flow| flow.previous = previous),
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, class: Class, by: u32) {
+        if let Some(length) = self.lengths.get_mut(class as usize) {
+            *length = length.wrapping_add(by);
+        }
+    }
+
+    /// The slot that is looked at when `end` has passed.
+    #[inline]
+    fn slot(&self, end: u32) -> u32 {
+        let tick = tick(end).wrapping_add(1) & TICK_MASK;
+        let ahead = ticks_between(self.turn, tick).clamp(0, SLOTS as i32 - 1) as u32;
+        self.turn.wrapping_add(ahead) & (SLOTS - 1)
+    }
+
+    #[inline]
+    fn ends_of(&mut self, link: u32) -> Option<&mut Ends> {
+        if link & END == 0 { None } else { self.ends.get_mut((link & !END) as usize) }
+    }
+
+    #[inline]
+    fn push(&mut self, flows: &mut [Flow], list: u32, number: u32) {
+        let Some(ends) = self.ends.get_mut(list as usize) else { return };
+        let tail = ends.tail;
+        ends.tail = number;
+        if tail & END != 0 {
+            ends.head = number;
+        } else {
+            set(flows, tail, |flow| flow.next = number);
+        }
+        set(flows, number, |flow| {
+            flow.previous = tail;
+            flow.next = END | list;
+        });
+    }
+
+    fn head(&self, list: u32) -> Option<u32> {
+        self.ends.get(list as usize).map(|ends| ends.head).filter(|head| head & END == 0)
+    }
+
+    /// The flow to end first when the table is full: a closed one, else the half-open or unreplied one that has been
+    /// silent for longest.
+    pub(super) fn evictable(&self, flows: &[Flow], now: u32) -> Option<u32> {
+        if let Some(closed) = self.head(Class::Closed as u32) {
+            return Some(closed);
+        }
+        let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(now));
+        match (self.head(Class::HalfOpen as u32), self.head(Class::Unreplied as u32)) {
+            (Some(half_open), Some(unreplied)) if idle(unreplied) > idle(half_open) => Some(unreplied),
+            (None, unreplied) => unreplied,
+            (half_open, _) => half_open,
+        }
+    }
+
+    /// A flow whose time is up, or nothing if there is none or `budget` is used up. Costs one of the budget for every
+    /// flow found or moved; empty slots of the wheel cost nothing, but no more than one round of them is run through.
+    pub(super) fn due(&mut self, flows: &mut [Flow], now: u32, budget: &mut u32) -> Option<u32> {
+        for queue in QUEUES {
+            let Some(head) = self.head(queue as u32) else { continue };
+            if flows.get(head as usize).is_some_and(|flow| self.is_over(flow, now)) {
+                return spend(budget).then_some(head);
+            }
+        }
+        let behind = ticks_between(self.turn, tick(now));
+        if behind >= SLOTS as i32 {
+            // Every slot is due; one round sees them all.
+            self.turn = tick(now).wrapping_sub(SLOTS - 1) & TICK_MASK;
+        }
+        while ticks_between(self.turn, tick(now)) >= 0 {
+            while let Some(head) = self.head(WHEEL + (self.turn & (SLOTS - 1))) {
+                if !spend(budget) {
+                    return None;
+                }
+                let flow = flows.get(head as usize)?;
+                if self.is_over(flow, now) {
+                    return Some(head);
+                }
+                let state = flow.state();
+                self.unlink(flows, head, state);
+                self.link(flows, head);
+            }
+            self.turn = self.turn.wrapping_add(1) & TICK_MASK;
+        }
+        None
+    }
+}
+
+#[inline]
+fn spend(budget: &mut u32) -> bool {
+    let left = *budget > 0;
+    *budget = budget.saturating_sub(1);
+    left
+}
+
+#[inline]
+fn set(flows: &mut [Flow], number: u32, change: impl FnOnce(&mut Flow)) {
+    if let Some(flow) = flows.get_mut(number as usize) {
+        change(flow);
+    }
+}
+
+fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
+    std::array::from_fn(|number| {
+        let timeout = match State::of(number as u8) {
+            State::Free => return 0,
+            State::SynSent | State::SynReceived | State::PickedUp => timeouts.tcp_half_open,
+            State::Established => timeouts.tcp_established,
+            State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
+            State::Closed => timeouts.tcp_closed,
+            State::UdpUnreplied | State::SctpUnreplied => timeouts.unreplied,
+            State::UdpReplied => timeouts.udp,
+            State::SctpReplied => timeouts.sctp,
+        };
+        // Half of the circle of milliseconds is the most that can be told from the past.
+        timeout.as_millis().clamp(1, 1 << 30) as u32
+    })
+}

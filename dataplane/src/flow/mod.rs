@@ -1,0 +1,159 @@
+//! Flows: which connection a packet belongs to, what becomes of it, and for how long that is remembered.
+//!
+//! A [`FlowTable`] belongs to one worker and is bounded: all memory is set aside and touched when it is made. A flow is
+//! one [`Flow`] record of 128 bytes, found under both of its tuples. No two flows ever share a tuple, of whatever
+//! direction.
+//!
+//! A batch of packets is looked up in stages, so that the cache misses of all its packets overlap: for each packet
+//! [`FlowTable::hash`], then for each [`FlowTable::probe`], then for each [`FlowTable::touch`], and at last
+//! [`FlowTable::find`], one packet after the other, right before the packet is dealt with. Only `find` decides anything;
+//! the stages before it load what it will need, and whatever happens to the table in between makes it slower at worst.
+
+mod expiry;
+mod fifo;
+mod hasher;
+mod index;
+mod ports;
+mod record;
+mod state;
+mod table;
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ringway_shared::{BackendId, FiveTuple, ServicePortId};
+
+pub use ports::{PortUse, QUARANTINE};
+pub use record::Flow;
+pub use state::{Segment, State, WINDOW};
+pub use table::{Candidate, FlowTable};
+
+/// The number of a record. It names a flow until that flow ends, and then perhaps another one: do not keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u32);
+
+/// From which side a packet of a flow comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client.
+    Original = 0,
+    /// From the endpoint.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The other one.
+    #[inline]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+}
+
+/// How long a flow may be silent, by its state. At most 12 days each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, both sides known.
+    pub tcp_established: Duration,
+    /// TCP, before the handshake is over.
+    pub tcp_half_open: Duration,
+    /// TCP, after the first FIN.
+    pub tcp_closing: Duration,
+    /// TCP, after the end.
+    pub tcp_closed: Duration,
+    /// UDP, both directions seen.
+    pub udp: Duration,
+    /// SCTP, both directions seen. Its heartbeats come every 30 s.
+    pub sctp: Duration,
+    /// UDP and SCTP, no reply seen.
+    pub unreplied: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            tcp_established: Duration::from_secs(2 * 60 * 60),
+            tcp_half_open: Duration::from_secs(30),
+            tcp_closing: Duration::from_secs(120),
+            tcp_closed: Duration::from_secs(10),
+            udp: Duration::from_secs(60),
+            sctp: Duration::from_secs(210),
+            unreplied: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a table is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowConfig {
+    /// The most flows at once.
+    pub capacity: u32,
+    /// The secret of the hashes.
+    pub seed: u64,
+    /// When flows end.
+    pub timeouts: Timeouts,
+    /// This worker's share of the SNAT port range.
+    pub snat_ports: RangeInclusive<u16>,
+}
+
+/// What becomes of the source of a new flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Address and port are kept; only if another flow has the same reply tuple, another port is chosen.
+    Kept,
+    /// The source becomes this address and a free port.
+    Masquerade(IpAddr),
+}
+
+/// A flow to be opened by the packet that asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFlow {
+    /// The packet's tuple.
+    pub original: FiveTuple,
+    /// The packet's TCP header; zeros for other protocols.
+    pub segment: Segment,
+    /// The chosen endpoint's address.
+    pub endpoint: IpAddr,
+    /// The chosen endpoint's port.
+    pub endpoint_port: u16,
+    /// The source's fate.
+    pub source: Source,
+    /// The service port that was asked for.
+    pub service_port: ServicePortId,
+    /// The chosen backend.
+    pub backend: BackendId,
+}
+
+/// A flow that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The new flow.
+    pub id: FlowId,
+    /// The table was full: a flow in this state had to go for it.
+    pub evicted: Option<State>,
+}
+
+/// Why no flow was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The packet belongs to a flow that there is already.
+    Exists(FlowId),
+    /// All records hold flows that may not be evicted.
+    TableFull,
+    /// No port is free towards this endpoint.
+    PortsExhausted,
+}
+
+/// What the table did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowStatistics {
+    /// Flows opened.
+    pub opened: u64,
+    /// Flows that ended, whatever the way.
+    pub closed: u64,
+    /// Flows that ended early because the table was full. Contained in `closed`.
+    pub evicted: u64,
+}

@@ -1,0 +1,351 @@
+//! The ports of masqueraded flows towards endpoints: free per (SNAT address, protocol, endpoint address and port).
+//!
+//! A *pool* is made with the first masqueraded flow to an endpoint. It hands out ports never used before, then those that
+//! were given back, oldest first; the port of a closed TCP flow rests in a queue of its own for 60 s and is taken from
+//! there earlier only when nothing else is free. Whether a port really is free, the flow table's index has the last
+//! word: source-kept flows may occupy reply tuples too.
+//!
+//! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
+//! it hands it out for the first time. When the arena runs short, pools prefer ports that have rested to new ones; when
+//! it runs out, a pool that nothing uses loses its memory; when there is none, the caller gets ports without a pool, tried
+//! at random against the index.
+
+use std::ops::RangeInclusive;
+
+use ringway_shared::FiveTuple;
+
+use super::fifo::{Arena, Entry, Fifo};
+use super::hasher::Hasher;
+use super::index::Index;
+use crate::clock::Time;
+
+/// Seconds that the port of a closed TCP flow rests.
+pub const QUARANTINE: u16 = 60;
+
+/// Attempts to find a free port where every attempt is a look into the index.
+const ATTEMPTS: u32 = 64;
+/// Pools looked at for one to reclaim.
+const RECLAIM_STEPS: u32 = 16;
+/// Chunks that a pool reserves besides those its ports fill: the first and the last one of both queues may be partly
+/// empty.
+const SPARE_CHUNKS: u32 = 4;
+
+/// What a pool is found by: the reply tuple without the port it hands out.
+#[inline]
+fn key(reply: &FiveTuple) -> FiveTuple {
+    FiveTuple { ports: reply.ports & 0xffff_0000_ffff_ffff, ..*reply }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Pool {
+    key: FiveTuple,
+    // Where in the range the pool began.
+    offset: u32,
+    // How many ports were handed out for the first time; all of them are in use, ready or resting.
+    known: u32,
+    used: u32,
+    high_water: u32,
+    ready: Fifo,
+    resting: Fifo,
+    // When a port was given back last, in seconds.
+    touched: u32,
+    live: u32,
+}
+
+/// What one endpoint's ports are like, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortUse {
+    /// Endpoint to SNAT address; the destination port is 0.
+    pub reply: FiveTuple,
+    /// Ports in use.
+    pub used: u32,
+    /// The most that were in use at once.
+    pub high_water: u32,
+    /// Ports that there are for this endpoint.
+    pub total: u32,
+}
+
+/// A port that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) port: u16,
+    /// It has to be given back.
+    pub(super) pooled: bool,
+}
+
+/// All pools of a worker.
+pub(super) struct Ports {
+    first: u16,
+    total: u32,
+    pools: Box<[Pool]>,
+    index: Index,
+    arena: Arena,
+    hasher: Hasher,
+    // Pools never used yet start here; those given up are in the list of `free`, through `Pool::offset`.
+    fresh: u32,
+    free: u32,
+    // Where the search for a pool to reclaim goes on.
+    hand: u32,
+    high_water: u32,
+}
+
+/// Seconds modulo 2^16 (18 hours), as queues keep them. A port that was not asked for in all that time may seem younger
+/// than it is, and then waits a little longer.
+#[derive(Clone, Copy)]
+struct Seconds(u16);
+
+impl Seconds {
+    fn floor(time: Time) -> Self {
+        Seconds(seconds(time) as u16)
+    }
+
+    fn ceiling(time: Time) -> Self {
+        Seconds(time.0.div_ceil(NANOS) as u16)
+    }
+
+    fn since(self, earlier: Seconds) -> u16 {
+        let age = self.0.wrapping_sub(earlier.0);
+        // One second into the future is what rounding up may come to.
+        if age == u16::MAX { 0 } else { age }
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+fn seconds(time: Time) -> u32 {
+    (time.0 / NANOS) as u32
+}
+
+/// The end of the list of free pools.
+const NONE: u32 = u32::MAX;
+
+impl Ports {
+    pub(super) fn new(capacity: u32, range: RangeInclusive<u16>, hasher: Hasher) -> Self {
+        let pools = (capacity / 16).max(256) as usize;
+        let blank = Pool {
+            key: FiveTuple { source: [0; 2], destination: [0; 2], ports: 0 },
+            offset: NONE,
+            known: 0,
+            used: 0,
+            high_water: 0,
+            ready: Fifo::EMPTY,
+            resting: Fifo::EMPTY,
+            touched: 0,
+            live: 0,
+        };
+        Ports {
+            first: *range.start(),
+            total: u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + u32::from(!range.is_empty()),
+            pools: vec![blank; pools].into_boxed_slice(),
+            index: Index::new(pools),
+            arena: Arena::new((capacity / 4).max(8192)),
+            hasher,
+            fresh: 0,
+            free: NONE,
+            hand: 0,
+            high_water: 0,
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.pools) + self.index.memory_bytes() + self.arena.memory_bytes()
+    }
+
+    /// The most ports that were in use towards any one endpoint.
+    pub(super) fn high_water(&self) -> u32 {
+        self.high_water
+    }
+
+    /// Every endpoint that has a pool.
+    pub(super) fn uses(&self) -> impl Iterator<Item = PortUse> {
+        self.pools.iter().filter(|pool| pool.live != 0).map(|pool| PortUse {
+            reply: pool.key,
+            used: pool.used,
+            high_water: pool.high_water,
+            total: self.total,
+        })
+    }
+
+    /// The use of ports towards the endpoint that `reply` comes from.
+    pub(super) fn use_of(&self, reply: &FiveTuple) -> Option<PortUse> {
+        let key = key(reply);
+        let pool = self.pools.get(self.find(&key)? as usize)?;
+        Some(PortUse { reply: key, used: pool.used, high_water: pool.high_water, total: self.total })
+    }
+
+    fn find(&self, key: &FiveTuple) -> Option<u32> {
+        self.index
+            .find(self.hasher.hash(key), |number| self.pools.get(number as usize).is_some_and(|pool| pool.key == *key))
+    }
+
+    /// A free port for flows that `reply` answers; its destination port is not looked at. `is_free` asks the index.
+    pub(super) fn allocate(
+        &mut self,
+        reply: &FiveTuple,
+        now: Time,
+        mut is_free: impl FnMut(u16) -> bool,
+    ) -> Option<Found> {
+        let key = key(reply);
+        let hash = self.hasher.hash(&key);
+        let number = match self.find(&key) {
+            Some(number) => Some(number),
+            None => self.make(&key, hash, now),
+        };
+        if let Some(number) = number {
+            for _ in 0..ATTEMPTS {
+                let Some(port) = self.next(number, now) else { break };
+                if is_free(port) {
+                    self.take(number);
+                    return Some(Found { port, pooled: true });
+                }
+                // A source-kept flow is there. Ask again when its turn comes.
+                let Some(pool) = self.pools.get_mut(number as usize) else { break };
+                pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+            }
+            let exhausted = self.pools.get(number as usize).is_none_or(|pool| pool.known >= self.total);
+            if exhausted {
+                return None;
+            }
+        }
+        // No memory for a pool, or for more ports in it.
+        let start = (hash as u32).wrapping_add(now.millis());
+        (0..ATTEMPTS.min(self.total))
+            .map(|step| self.port(start.wrapping_add(step)))
+            .find(|port| is_free(*port))
+            .map(|port| Found { port, pooled: false })
+    }
+
+    /// Takes back a port that `allocate` handed out as pooled. `rest` says since when it rests, if it does.
+    pub(super) fn release(&mut self, reply: &FiveTuple, rest: Option<Time>, now: Time) {
+        let Some(number) = self.find(&key(reply)) else { return };
+        let Some(pool) = self.pools.get_mut(number as usize) else { return };
+        pool.used = pool.used.saturating_sub(1);
+        pool.touched = seconds(now);
+        let port = reply.destination_port();
+        let now = Seconds::floor(now);
+        match rest.map(Seconds::ceiling) {
+            Some(since) if now.since(since) < QUARANTINE => {
+                pool.resting.push(&mut self.arena, Entry { port, at: since.0 });
+            }
+            _ => pool.ready.push(&mut self.arena, Entry { port, at: now.0 }),
+        }
+    }
+
+    #[inline]
+    fn port(&self, offset: u32) -> u16 {
+        self.first.wrapping_add((offset % self.total.max(1)) as u16)
+    }
+
+    #[inline]
+    fn take(&mut self, number: u32) {
+        if let Some(pool) = self.pools.get_mut(number as usize) {
+            pool.used += 1;
+            pool.high_water = pool.high_water.max(pool.used);
+            self.high_water = self.high_water.max(pool.used);
+        }
+    }
+
+    /// The next port by age, taken out of its queue.
+    fn next(&mut self, number: u32, now: Time) -> Option<u16> {
+        if !self.arena.is_short()
+            && let Some(port) = self.never_used(number, now)
+        {
+            return Some(port);
+        }
+        let pool = self.pools.get_mut(number as usize)?;
+        let age = |entry: Entry| Seconds::floor(now).since(Seconds(entry.at));
+        let ready = pool.ready.peek(&self.arena).map(age);
+        let rested = pool.resting.peek(&self.arena).map(age).filter(|age| *age >= QUARANTINE);
+        let queue = match (ready, rested) {
+            (Some(ready), Some(rested)) if rested > ready => Some(&mut pool.resting),
+            (None, Some(_)) => Some(&mut pool.resting),
+            (Some(_), _) => Some(&mut pool.ready),
+            (None, None) => None,
+        };
+        if let Some(queue) = queue {
+            return queue.pop(&mut self.arena).map(|entry| entry.port);
+        }
+        if let Some(port) = self.never_used(number, now) {
+            return Some(port);
+        }
+        let pool = self.pools.get_mut(number as usize)?;
+        pool.resting.pop(&mut self.arena).map(|entry| entry.port)
+    }
+
+    fn never_used(&mut self, number: u32, now: Time) -> Option<u16> {
+        let pool = self.pools.get(number as usize)?;
+        let (known, offset) = (pool.known, pool.offset);
+        if known >= self.total || !self.reserve(number, known, now) {
+            return None;
+        }
+        self.pools.get_mut(number as usize)?.known += 1;
+        Some(self.port(offset.wrapping_add(known)))
+    }
+
+    /// Sets room aside for one more port.
+    fn reserve(&mut self, number: u32, known: u32, now: Time) -> bool {
+        if !known.is_multiple_of(Arena::ENTRIES) {
+            return true;
+        }
+        let chunks = if known == 0 { 1 + SPARE_CHUNKS } else { 1 };
+        self.arena.reserve(chunks) || (self.reclaim(Some(number), now).is_some() && self.arena.reserve(chunks))
+    }
+
+    /// A new pool.
+    fn make(&mut self, key: &FiveTuple, hash: u64, now: Time) -> Option<u32> {
+        if self.total == 0 {
+            return None;
+        }
+        let number = if (self.fresh as usize) < self.pools.len() {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            if self.free == NONE {
+                self.reclaim(None, now)?;
+            }
+            let number = self.free;
+            self.free = self.pools.get(number as usize)?.offset;
+            number
+        };
+        let pool = self.pools.get_mut(number as usize)?;
+        *pool = Pool {
+            key: *key,
+            // Endpoints may remember a port from before a restart: do not begin at the same one.
+            offset: hash as u32 % self.total,
+            known: 0,
+            used: 0,
+            high_water: 0,
+            ready: Fifo::EMPTY,
+            resting: Fifo::EMPTY,
+            touched: seconds(now),
+            live: 1,
+        };
+        self.index.insert(hash, number);
+        Some(number)
+    }
+
+    /// Gives up a pool that has no port in use and none resting, looking at a few. Never the pool `keep`.
+    fn reclaim(&mut self, keep: Option<u32>, now: Time) -> Option<u32> {
+        for _ in 0..RECLAIM_STEPS {
+            let number = self.hand;
+            self.hand = if (number as usize) + 1 < self.pools.len() { number + 1 } else { 0 };
+            let pool = self.pools.get_mut(number as usize)?;
+            let rested = pool.resting.is_empty() || seconds(now).wrapping_sub(pool.touched) > u32::from(QUARANTINE);
+            if pool.live == 0 || pool.used > 0 || keep == Some(number) || !rested {
+                continue;
+            }
+            let chunks = if pool.known == 0 { 0 } else { pool.known.div_ceil(Arena::ENTRIES) + SPARE_CHUNKS };
+            pool.ready.clear(&mut self.arena);
+            pool.resting.clear(&mut self.arena);
+            self.arena.unreserve(chunks);
+            pool.live = 0;
+            pool.offset = self.free;
+            let hash = self.hasher.hash(&pool.key);
+            self.free = number;
+            self.index.remove(hash, number);
+            return Some(number);
+        }
+        None
+    }
+}

@@ -1,0 +1,240 @@
+//! The record of a flow: both directions in 128 bytes, two cache lines, plain data without pointers.
+//!
+//! The first line has what finding and advancing a flow needs, the second the other direction's tuple and what changes
+//! rarely. Records refer to each other by number, so an image of them can be mapped from a file or copied elsewhere.
+
+use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
+
+use super::state::State;
+use super::{Direction, expiry};
+use crate::forward::nat::Rewrite;
+use crate::wire::checksum::Delta;
+
+/// One flow.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(128))]
+pub struct Flow {
+    // First line: the original tuple, and what most packets read or write.
+    source: [u64; 2],
+    destination: [u64; 2],
+    // Source port in the high half, as in the high half of `FiveTuple::ports`.
+    ports: u32,
+    // The low half of `FiveTuple::ports` (family and protocol), and the OPTION_* bits above them.
+    kind: u16,
+    pub(super) state: u8,
+    pub(super) flags: u8,
+    pub(super) last_seen: u32,
+    // By the direction whose bytes they number: see `state`.
+    pub(super) expected: [u16; 2],
+    /// For the caller: the adjacency that packets of the original direction leave by, valid in `network_generation`.
+    pub original_adjacency: u32,
+    /// For the caller: the adjacency that replies leave by, valid in `network_generation`.
+    pub reply_adjacency: u32,
+    /// For the caller: the generation of the network that the cached adjacencies are of.
+    pub network_generation: u32,
+    /// For the caller: the generation of the Services that last approved this flow's backend.
+    pub services_generation: u32,
+    // Second line: the reply tuple, and what packets only count.
+    reply_source: [u64; 2],
+    reply_destination: [u64; 2],
+    reply_ports: u32,
+    delta: [u16; 2],
+    service_port: u32,
+    backend: u32,
+    pub(super) packets: [u32; 2],
+    // The neighbours in one of the lists of `expiry`.
+    pub(super) next: u32,
+    pub(super) previous: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 128);
+const _: () = assert!(std::mem::offset_of!(Flow, reply_source) == 64);
+
+const KIND: u16 = 0x01ff;
+const OPTION_MASQUERADE: u16 = 0x8000;
+const OPTION_POOLED: u16 = 0x4000;
+
+/// Something was seen of the original direction.
+pub(super) const SEEN_ORIGINAL: u8 = 0x01;
+/// Something was seen of the reply direction.
+pub(super) const SEEN_REPLY: u8 = 0x02;
+
+impl Flow {
+    /// The record of no flow.
+    pub(super) const FREE: Flow = Flow {
+        source: [0; 2],
+        destination: [0; 2],
+        ports: 0,
+        kind: 0,
+        state: State::Free as u8,
+        flags: 0,
+        last_seen: 0,
+        expected: [0; 2],
+        original_adjacency: 0,
+        reply_adjacency: 0,
+        network_generation: 0,
+        services_generation: 0,
+        reply_source: [0; 2],
+        reply_destination: [0; 2],
+        reply_ports: 0,
+        delta: [0; 2],
+        service_port: 0,
+        backend: 0,
+        packets: [0; 2],
+        next: expiry::END,
+        previous: expiry::END,
+    };
+
+    /// A record of a flow that no packet has been counted for.
+    pub(super) fn new(
+        original: &FiveTuple,
+        reply: &FiveTuple,
+        service_port: ServicePortId,
+        backend: BackendId,
+        masquerade: bool,
+        pooled: bool,
+    ) -> Self {
+        let delta = Delta::between(original, &reply.reversed());
+        Flow {
+            source: original.source,
+            destination: original.destination,
+            ports: (original.ports >> 32) as u32,
+            kind: original.ports as u16
+                | if masquerade { OPTION_MASQUERADE } else { 0 }
+                | if pooled { OPTION_POOLED } else { 0 },
+            reply_source: reply.source,
+            reply_destination: reply.destination,
+            reply_ports: (reply.ports >> 32) as u32,
+            delta: [delta.addresses, delta.all],
+            service_port: service_port.0,
+            backend: backend.0,
+            ..Flow::FREE
+        }
+    }
+
+    #[inline]
+    fn full_ports(&self, ports: u32) -> u64 {
+        u64::from(ports) << 32 | u64::from(self.kind & KIND)
+    }
+
+    /// The tuple of packets from the client to the VIP.
+    #[inline]
+    pub fn original(&self) -> FiveTuple {
+        FiveTuple { source: self.source, destination: self.destination, ports: self.full_ports(self.ports) }
+    }
+
+    /// The tuple of packets from the endpoint to the SNAT address, or to the client when the source is kept.
+    #[inline]
+    pub fn reply(&self) -> FiveTuple {
+        FiveTuple {
+            source: self.reply_source,
+            destination: self.reply_destination,
+            ports: self.full_ports(self.reply_ports),
+        }
+    }
+
+    /// The tuple of packets as they come in this direction.
+    #[inline]
+    pub fn tuple(&self, direction: Direction) -> FiveTuple {
+        match direction {
+            Direction::Original => self.original(),
+            Direction::Reply => self.reply(),
+        }
+    }
+
+    /// What becomes of packets of this direction: the other direction's tuple reversed, and the change of the sums.
+    #[inline]
+    pub fn rewrite(&self, direction: Direction) -> Rewrite {
+        let [addresses, all] = self.delta;
+        let delta = Delta { addresses, all };
+        match direction {
+            Direction::Original => Rewrite { to: self.reply().reversed(), delta },
+            Direction::Reply => Rewrite { to: self.original().reversed(), delta: delta.inverse() },
+        }
+    }
+
+    /// Whether packets of `direction` have exactly this tuple.
+    #[inline]
+    pub(super) fn is(&self, direction: Direction, tuple: &FiveTuple) -> bool {
+        let (source, destination, ports) = match direction {
+            Direction::Original => (&self.source, &self.destination, self.ports),
+            Direction::Reply => (&self.reply_source, &self.reply_destination, self.reply_ports),
+        };
+        // One comparison of all words, without a branch between them.
+        (source[0] ^ tuple.source[0])
+            | (source[1] ^ tuple.source[1])
+            | (destination[0] ^ tuple.destination[0])
+            | (destination[1] ^ tuple.destination[1])
+            | (self.full_ports(ports) ^ tuple.ports)
+            == 0
+    }
+
+    /// The state.
+    #[inline]
+    pub fn state(&self) -> State {
+        State::of(self.state)
+    }
+
+    /// Whether the source address is rewritten to a SNAT address.
+    #[inline]
+    pub fn masquerade(&self) -> bool {
+        self.kind & OPTION_MASQUERADE != 0
+    }
+
+    /// Whether the port towards the endpoint goes back to a port pool.
+    #[inline]
+    pub(super) fn pooled(&self) -> bool {
+        self.kind & OPTION_POOLED != 0
+    }
+
+    /// Whether a packet of this direction was ever seen.
+    #[inline]
+    pub fn seen(&self, direction: Direction) -> bool {
+        let bit = match direction {
+            Direction::Original => SEEN_ORIGINAL,
+            Direction::Reply => SEEN_REPLY,
+        };
+        self.flags & bit != 0
+    }
+
+    /// The service port that the client asked for.
+    #[inline]
+    pub fn service_port(&self) -> ServicePortId {
+        ServicePortId(self.service_port)
+    }
+
+    /// The chosen backend.
+    #[inline]
+    pub fn backend(&self) -> BackendId {
+        BackendId(self.backend)
+    }
+
+    /// How many packets of this direction were seen, modulo 2^32.
+    #[inline]
+    pub fn packets(&self, direction: Direction) -> u32 {
+        let [original, reply] = self.packets;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    /// Whether the endpoint may remember the connection after it ended.
+    #[inline]
+    pub(super) fn rests(&self) -> bool {
+        self.kind as u8 == Protocol::Tcp.number() && self.seen(Direction::Reply)
+    }
+
+    /// When the last packet was seen, as [`crate::clock::Time::millis`] says it.
+    #[inline]
+    pub fn last_seen(&self) -> u32 {
+        self.last_seen
+    }
+
+    /// Milliseconds since the last packet; 0 when that lies in the future.
+    #[inline]
+    pub fn idle(&self, now: u32) -> u32 {
+        let idle = now.wrapping_sub(self.last_seen);
+        if idle > i32::MAX as u32 { 0 } else { idle }
+    }
+}

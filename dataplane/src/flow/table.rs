@@ -1,0 +1,378 @@
+//! The table: records, the index over both of their tuples, the lists of who ends next, and the ports.
+
+use std::hint::black_box;
+
+use ringway_shared::FiveTuple;
+use ringway_shared::address::address_words;
+
+use super::expiry::{Class, Lists};
+use super::hasher::Hasher;
+use super::index::Index;
+use super::ports::{PortUse, Ports};
+use super::record::Flow;
+use super::state::{Segment, State};
+use super::{Direction, FlowConfig, FlowId, FlowStatistics, NewFlow, OpenError, Opened, Source};
+use crate::clock::Time;
+
+/// The most flows that one table can have: a value of the index is a record's number and a direction in 31 bits.
+const MOST_FLOWS: u32 = 1 << 28;
+
+/// Ports tried for a source-kept flow whose own is taken.
+const PORT_ATTEMPTS: u32 = 128;
+
+/// What the early stages of a lookup found. Only a hint: [`FlowTable::find`] believes nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate(u32);
+
+/// The end of the list of free records.
+const NONE: u32 = u32::MAX;
+
+/// The flows of one worker.
+pub struct FlowTable {
+    flows: Box<[Flow]>,
+    index: Index,
+    lists: Lists,
+    ports: Ports,
+    hasher: Hasher,
+    // Free records, through `Flow::next`.
+    free: u32,
+    len: u32,
+    statistics: FlowStatistics,
+    // What a number that is none of ours refers to.
+    nothing: Flow,
+}
+
+#[inline]
+fn value(number: u32, direction: Direction) -> u32 {
+    number << 1 | direction as u32
+}
+
+#[inline]
+fn number_of(value: u32) -> (u32, Direction) {
+    (value >> 1, if value & 1 == 0 { Direction::Original } else { Direction::Reply })
+}
+
+impl FlowTable {
+    /// An empty table; all its memory is touched.
+    pub fn new(config: &FlowConfig) -> Self {
+        let capacity = config.capacity.clamp(1, MOST_FLOWS);
+        let hasher = Hasher::new(config.seed);
+        let mut flows = vec![Flow::FREE; capacity as usize].into_boxed_slice();
+        for (number, flow) in flows.iter_mut().enumerate() {
+            flow.next = number as u32 + 1;
+        }
+        if let Some(last) = flows.last_mut() {
+            last.next = NONE;
+        }
+        FlowTable {
+            index: Index::new(capacity as usize * 2),
+            lists: Lists::new(config),
+            ports: Ports::new(capacity, config.snat_ports.clone(), hasher),
+            hasher,
+            free: 0,
+            len: 0,
+            statistics: FlowStatistics::default(),
+            nothing: Flow::FREE,
+            flows,
+        }
+    }
+
+    /// Bytes of memory, all of them in use from the start.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(&*self.flows)
+            + self.index.memory_bytes()
+            + self.lists.memory_bytes()
+            + self.ports.memory_bytes()
+    }
+
+    /// The most flows at once.
+    pub fn capacity(&self) -> u32 {
+        self.flows.len() as u32
+    }
+
+    /// How many flows there are.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many of them are half-open or unreplied.
+    pub fn half_open_len(&self) -> u32 {
+        self.lists.len(Class::HalfOpen) + self.lists.len(Class::Unreplied)
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> FlowStatistics {
+        self.statistics
+    }
+
+    /// The ports in use, per endpoint that has or had masqueraded flows. For metrics: looks at all pools.
+    pub fn port_uses(&self) -> impl Iterator<Item = PortUse> {
+        self.ports.uses()
+    }
+
+    /// The ports in use towards the endpoint that this reply tuple comes from.
+    pub fn port_use(&self, reply: &FiveTuple) -> Option<PortUse> {
+        self.ports.use_of(reply)
+    }
+
+    /// The most ports that were ever in use at once towards one endpoint.
+    pub fn port_high_water(&self) -> u32 {
+        self.ports.high_water()
+    }
+
+    /// First stage of a lookup: arithmetic only.
+    #[inline]
+    pub fn hash(&self, tuple: &FiveTuple) -> u64 {
+        self.hasher.hash(tuple)
+    }
+
+    /// Second stage: loads the index's cache line, and does nothing that depends on it.
+    #[inline]
+    pub fn probe(&self, hash: u64) -> Candidate {
+        Candidate(self.index.probe(hash) as u32)
+    }
+
+    /// Third stage: loads both cache lines of the record that the index names.
+    #[inline]
+    pub fn touch(&self, hash: u64, candidate: Candidate) -> Candidate {
+        let value = self.index.find(hash, |_| true).unwrap_or(candidate.0);
+        if let Some(flow) = self.flows.get((value >> 1) as usize) {
+            black_box(u32::from(flow.state) ^ flow.previous);
+        }
+        Candidate(value)
+    }
+
+    /// Last stage: the flow that this packet belongs to. A flow whose time is up is none.
+    #[inline]
+    pub fn find(&self, hash: u64, candidate: Candidate, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
+        let (number, direction) = number_of(candidate.0);
+        let flow = self.flows.get(number as usize);
+        let found = match flow {
+            Some(flow) if flow.state != State::Free as u8 && flow.is(direction, tuple) => {
+                Some((flow, number, direction))
+            }
+            _ => self.search(hash, tuple),
+        };
+        match found {
+            Some((flow, number, direction)) if !self.lists.is_over(flow, now.millis()) => {
+                Some((FlowId(number), direction))
+            }
+            _ => None,
+        }
+    }
+
+    /// The flow of a packet, all stages at once.
+    #[inline]
+    pub fn lookup(&self, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
+        let hash = self.hash(tuple);
+        self.find(hash, Candidate(NONE), tuple, now)
+    }
+
+    fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {
+        let value = self.index.find(hash, |value| {
+            let (number, direction) = number_of(value);
+            self.flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
+        })?;
+        let (number, direction) = number_of(value);
+        self.flows.get(number as usize).map(|flow| (flow, number, direction))
+    }
+
+    /// The flow with this number.
+    #[inline]
+    pub fn flow(&self, id: FlowId) -> &Flow {
+        self.flows.get(id.0 as usize).unwrap_or(&self.nothing)
+    }
+
+    /// The flow with this number, for its caches.
+    #[inline]
+    pub fn flow_mut(&mut self, id: FlowId) -> &mut Flow {
+        self.flows.get_mut(id.0 as usize).unwrap_or(&mut self.nothing)
+    }
+
+    /// Counts a packet of a flow and lets it change the flow's state, which is returned.
+    #[inline]
+    pub fn advance(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> State {
+        let now = now.millis();
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
+        let before = flow.state();
+        let after = flow.step(direction, segment);
+        let last_seen = flow.last_seen;
+        let [original, reply] = &mut flow.packets;
+        let counter = match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        *counter = counter.wrapping_add(1);
+        flow.last_seen = now;
+        flow.state = after as u8;
+        if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
+            self.lists.unlink(&mut self.flows, id.0, before);
+            self.lists.link(&mut self.flows, id.0);
+        }
+        after
+    }
+
+    /// Opens a flow and counts the packet that asked for it.
+    pub fn open(&mut self, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
+        let hash = self.hash(&new.original);
+        if let Some((flow, number, _)) = self.search(hash, &new.original) {
+            if !self.lists.is_over(flow, now.millis()) {
+                return Err(OpenError::Exists(FlowId(number)));
+            }
+            self.remove(FlowId(number), now);
+        }
+        if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
+            return Err(OpenError::TableFull);
+        }
+        let (reply, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
+        let evicted = if self.free == NONE { self.evict(now) } else { None };
+        let number = self.free;
+        let masquerade = matches!(new.source, Source::Masquerade(_));
+        let record = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
+        let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
+        self.free = flow.next;
+        *flow = record;
+        flow.begin(&new.original, &new.segment);
+        flow.last_seen = now.millis();
+        flow.packets = [1, 0];
+        if self.len == 0 {
+            self.lists.start(now.millis());
+        }
+        self.len += 1;
+        self.statistics.opened += 1;
+        self.index.insert(hash, value(number, Direction::Original));
+        let reply_hash = self.hash(&reply);
+        self.index.insert(reply_hash, value(number, Direction::Reply));
+        self.lists.link(&mut self.flows, number);
+        Ok(Opened { id: FlowId(number), evicted })
+    }
+
+    /// Ends the flow that is of least use.
+    fn evict(&mut self, now: Time) -> Option<State> {
+        let victim = FlowId(self.lists.evictable(&self.flows, now.millis())?);
+        let state = self.flow(victim).state();
+        self.remove(victim, now);
+        self.statistics.evicted += 1;
+        Some(state)
+    }
+
+    /// The reply tuple of a new flow, and whether its port is from a pool.
+    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, bool)> {
+        let original = &new.original;
+        let (snat, port) = match new.source {
+            Source::Kept => (original.source, original.source_port()),
+            Source::Masquerade(address) => (address_words(address), 0),
+        };
+        let reply = FiveTuple {
+            source: address_words(new.endpoint),
+            destination: snat,
+            ports: u64::from(new.endpoint_port) << 48 | u64::from(port) << 32 | (original.ports & 0xffff_ffff),
+        };
+        match new.source {
+            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, false)),
+            Source::Masquerade(_) => {
+                let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
+                let found = self.ports.allocate(&reply, now, |port| {
+                    let reply = with_port(&reply, port);
+                    reply != *original && !is_taken(index, flows, hasher, &reply)
+                })?;
+                Some((with_port(&reply, found.port), found.pooled))
+            }
+        }
+    }
+
+    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
+    fn kept_reply(&mut self, reply: FiveTuple, original: &FiveTuple, now: Time) -> Option<FiveTuple> {
+        let hash = self.hash(&reply);
+        match self.search(hash, &reply) {
+            None if reply != *original => return Some(reply),
+            Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
+                self.remove(FlowId(number), now);
+                return Some(reply);
+            }
+            _ => {}
+        }
+        // As Linux does: a port of the same kind, since some servers trust low ones.
+        let (first, last) = match reply.destination_port() {
+            0..512 => (1, 511),
+            512..1024 => (600, 1023),
+            _ => (1024, u16::MAX),
+        };
+        let count = u32::from(last - first) + 1;
+        let start = (hash as u32).wrapping_add(now.millis()) % count;
+        (0..PORT_ATTEMPTS.min(count))
+            .map(|step| with_port(&reply, first + ((start + step) % count) as u16))
+            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, &self.hasher, reply))
+    }
+
+    /// Ends a flow. Its port is free again, after a rest if the endpoint may remember the connection.
+    pub fn remove(&mut self, id: FlowId, now: Time) -> bool {
+        let Some(flow) = self.flows.get(id.0 as usize) else { return false };
+        let state = flow.state();
+        if state == State::Free {
+            return false;
+        }
+        let (original, reply, pooled) = (flow.original(), flow.reply(), flow.pooled());
+        let rests = flow.rests().then(|| {
+            let idle = u64::from(flow.idle(now.millis())) * 1_000_000;
+            Time(now.0.saturating_sub(idle))
+        });
+        self.lists.unlink(&mut self.flows, id.0, state);
+        let removed = self.index.remove(self.hasher.hash(&original), value(id.0, Direction::Original))
+            & self.index.remove(self.hasher.hash(&reply), value(id.0, Direction::Reply));
+        debug_assert!(removed, "a flow was not in the index");
+        if pooled {
+            self.ports.release(&reply, rests, now);
+        }
+        if let Some(flow) = self.flows.get_mut(id.0 as usize) {
+            flow.state = State::Free as u8;
+            flow.next = self.free;
+            self.free = id.0;
+        }
+        self.len -= 1;
+        self.statistics.closed += 1;
+        true
+    }
+
+    /// Ends flows whose time is up, with at most `budget` steps; says how many ended.
+    pub fn expire(&mut self, now: Time, budget: u32) -> u32 {
+        let mut left = budget;
+        let mut ended = 0;
+        while let Some(number) = self.lists.due(&mut self.flows, now.millis(), &mut left) {
+            self.remove(FlowId(number), now);
+            ended += 1;
+        }
+        ended
+    }
+
+    /// Shows up to `most` records from number `cursor` on; says where to go on, or nothing at the end. Flows that last
+    /// through the whole scan are shown exactly once.
+    pub fn scan(&self, cursor: u32, most: u32, mut show: impl FnMut(FlowId, &Flow)) -> Option<u32> {
+        let end = cursor.saturating_add(most).min(self.capacity());
+        for (number, flow) in (cursor..end).zip(self.flows.get(cursor as usize..end as usize).unwrap_or_default()) {
+            if flow.state != State::Free as u8 {
+                show(FlowId(number), flow);
+            }
+        }
+        (end < self.capacity()).then_some(end)
+    }
+}
+
+#[inline]
+fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
+    FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
+}
+
+fn is_taken(index: &Index, flows: &[Flow], hasher: &Hasher, tuple: &FiveTuple) -> bool {
+    let hit = index.find(hasher.hash(tuple), |value| {
+        let (number, direction) = number_of(value);
+        flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
+    });
+    hit.is_some()
+}
