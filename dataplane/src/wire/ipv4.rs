@@ -85,3 +85,31 @@ pub(super) fn is_impossible_source(address: u32) -> bool {
     let first = address >> 24;
     first == 0 || first == 127 || (224..240).contains(&first) || address == u32::MAX
 }
+
+/// A header of a packet that Ringway makes itself, without options.
+pub(crate) struct NewHeader {
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+    pub(crate) protocol: u8,
+    pub(crate) tos: u8,
+    pub(crate) identification: u16,
+    pub(crate) dont_fragment: bool,
+    pub(crate) ttl: u8,
+    /// Bytes that follow.
+    pub(crate) payload: u16,
+}
+
+impl NewHeader {
+    /// The bytes, checksum included.
+    pub(crate) fn bytes(&self) -> [u8; HEADER] {
+        let [t0, t1] = (HEADER as u16).saturating_add(self.payload).to_be_bytes();
+        let [i0, i1] = self.identification.to_be_bytes();
+        let [s0, s1, s2, s3] = self.source.to_be_bytes();
+        let [d0, d1, d2, d3] = self.destination.to_be_bytes();
+        let flags = if self.dont_fragment { 0x40 } else { 0 };
+        let mut header =
+            [0x45, self.tos, t0, t1, i0, i1, flags, 0, self.ttl, self.protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+        [header[CHECKSUM], header[CHECKSUM + 1]] = checksum::checksum(&header).to_be_bytes();
+        header
+    }
+}

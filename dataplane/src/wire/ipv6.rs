@@ -102,3 +102,31 @@ fn fragment(header: &[u8]) -> Option<Fragment> {
 pub(super) fn is_impossible_source([high, low]: [u64; 2]) -> bool {
     (high == 0 && (low <= 1 || low >> 32 == 0xffff)) || high >> 56 == 0xff
 }
+
+/// A header of a packet that Ringway makes itself, without extension headers.
+pub(crate) struct NewHeader {
+    pub(crate) source: [u64; 2],
+    pub(crate) destination: [u64; 2],
+    pub(crate) next_header: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) hop_limit: u8,
+    /// Bytes that follow.
+    pub(crate) payload: u16,
+}
+
+impl NewHeader {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> [u8; HEADER] {
+        let version = 6 << 28 | u32::from(self.traffic_class) << 20;
+        let first = u64::from(version) << 32
+            | u64::from(self.payload) << 16
+            | u64::from(self.next_header) << 8
+            | u64::from(self.hop_limit);
+        let words = [first, self.source[0], self.source[1], self.destination[0], self.destination[1]];
+        let mut header = [0; HEADER];
+        for (place, word) in header.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+        }
+        header
+    }
+}

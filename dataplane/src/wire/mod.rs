@@ -8,19 +8,19 @@
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
-mod ipv4;
-mod ipv6;
+pub(crate) mod ipv4;
+pub(crate) mod ipv6;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod sctp;
 pub mod tcp;
+pub mod transport;
 pub mod udp;
 
 use std::net::IpAddr;
 
 use ringway_shared::address::address_of_words;
 use ringway_shared::{DropReason, Family, FiveTuple, Frontend, MacAddress, Protocol};
-
-pub(crate) use ipv4::{CHECKSUM as IPV4_CHECKSUM, HEADER as IPV4_HEADER};
-pub(crate) use ipv6::HEADER as IPV6_HEADER;
 
 /// What follows the IP headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,3 +26,15 @@ pub(super) fn parse(datagram: &[u8], first_fragment: bool) -> Result<Kind, DropR
 pub(crate) fn length(header: &[u8; HEADER]) -> u16 {
     u16::from_be_bytes([header[4], header[5]])
 }
+
+/// How much of `datagram`, which ends where IP ends, its checksum covers: what the header says.
+#[inline]
+pub(crate) fn covered(datagram: &[u8]) -> usize {
+    datagram.first_chunk().map_or(0, |header| usize::from(length(header)))
+}
+
+/// A computed checksum as it is written: 0 would say that there is none.
+#[inline]
+pub(crate) fn written(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
