@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ringway_shared::service::{ServiceName, ServicePort};
-use ringway_shared::snapshot::{Node, Services, Target, Vip};
+use ringway_shared::snapshot::{Node, Services, Target};
 use ringway_shared::{BackendId, Family, Frontend, Matched, Protocol, ServicePortId};
 use std::collections::{HashMap, HashSet};
 
@@ -172,7 +172,7 @@ impl<'f> Assembly<'f> {
             // external IPs.
             let guarded = service.load_balancer_ips.contains(&address) && ports().any(|p| p.source_ranges.is_some());
             let matched = if guarded && matched == Matched::ExternalIp { Matched::LoadBalancerIp } else { matched };
-            let vip = self.services.vips.entry(address).or_insert(Vip { cluster_ip: false, host_owned: false });
+            let vip = self.services.vips.entry(address).or_default();
             vip.cluster_ip |= matched == Matched::ClusterIp;
             // Rule 7: on a ClusterIP every port is ours.
             vip.host_owned = self.facts.owns(address) && !vip.cluster_ip;
@@ -203,7 +203,11 @@ impl<'f> Assembly<'f> {
 
     fn add(&mut self, frontend: Frontend, matched: Matched, port: &Arc<ServicePort>) {
         let Some(first) = self.services.frontends.get(&frontend) else {
-            self.services.frontends.insert(frontend, Target { matched, service_port: port.clone() });
+            let target = Target { matched, service_port: port.clone() };
+            if matched != Matched::NodePort {
+                self.services.vips.entry(frontend.address).or_default().targets.push(target.clone());
+            }
+            self.services.frontends.insert(frontend, target);
             return;
         };
         let first = &first.service_port.service;
