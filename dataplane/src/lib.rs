@@ -4,5 +4,6 @@ pub mod af_xdp;
 pub mod clock;
 pub mod flow;
 pub mod forward;
+pub mod io;
 pub mod trace;
 pub mod wire;

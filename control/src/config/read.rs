@@ -15,8 +15,8 @@ use super::{
 /// The largest flow table: 2^27 records of 128 bytes are 16 GiB a worker.
 const MAX_FLOWS: u64 = 1 << 27;
 
-/// Flow records count milliseconds in 32 bits, and ages are compared by their difference: half of that range.
-const MAX_TIMEOUT: Duration = Duration::from_secs(20 * 24 * 3600);
+/// Flow records count milliseconds in 32 bits, and ages are compared by their difference: a quarter of that range.
+const MAX_TIMEOUT: Duration = Duration::from_secs(12 * 24 * 3600);
 
 impl Config {
     pub(super) fn read(&mut self, map: &Map<'_>, source: SourceKey) {

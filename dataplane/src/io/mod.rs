@@ -1,0 +1,3 @@
+//! What a worker reads frames from and writes frames to.
+
+pub mod pcap;
