@@ -4,12 +4,13 @@
 //! [`masquerade_for`], the network's `resolve` and `source_address`), so an explanation cannot differ from what happens.
 //! Each packet is taken as a new connection on its own; nothing is changed, and no flow is looked up.
 
+mod question;
 mod steps;
 
 use std::fmt;
 use std::net::IpAddr;
 
-use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
+use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
@@ -17,6 +18,7 @@ use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Networ
 use serde::Serialize;
 
 use crate::wire;
+pub use question::{DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +111,10 @@ pub struct Trace {
     pub steps: Vec<String>,
 }
 
-/// Explains what a new connection with this tuple gets. `packet` is what the user calls it.
-pub fn explain(view: &View<'_>, packet: &str, tuple: &FiveTuple) -> Trace {
-    let mut trace = Trace::new(packet);
+/// Explains what a new connection of this packet gets.
+pub fn explain(view: &View<'_>, question: &Question) -> Trace {
+    let mut trace = Trace::new(&question.text);
+    let tuple = &question.tuple;
     let decision = decide(view.services, tuple);
     let target = match decision {
         Decision::Pass => {
@@ -128,8 +131,14 @@ pub fn explain(view: &View<'_>, packet: &str, tuple: &FiveTuple) -> Trace {
     }
     match decision {
         Decision::Pass => {}
-        Decision::Drop(reason, _) => trace.die(TraceVerdict::Drop, reason),
-        Decision::Reject(reason, _) => trace.die(TraceVerdict::Reject, reason),
+        Decision::Drop(reason, target) => {
+            trace.without_endpoint(view, tuple, target, reason);
+            trace.die(TraceVerdict::Drop, reason);
+        }
+        Decision::Reject(reason, target) => {
+            trace.without_endpoint(view, tuple, target, reason);
+            trace.die(TraceVerdict::Reject, reason);
+        }
         Decision::Forward { target, set, policy, masquerade } => {
             trace.forward(view, tuple, target, set, policy, masquerade);
         }
@@ -172,9 +181,19 @@ impl Trace {
         if let Some(policy) = steps::policy(view.services, target, tuple.source_address()) {
             self.steps.push(policy);
         }
-        if target.service_port.endpoints.is_empty() {
+    }
+
+    /// Why each endpoint is not eligible, when that is why the packet is not forwarded.
+    fn without_endpoint(&mut self, view: &View<'_>, tuple: &FiveTuple, target: Option<&Target>, reason: DropReason) {
+        let Some(target) = target.filter(|_| reason != DropReason::SourceNotAllowed) else { return };
+        let port = &target.service_port;
+        if port.endpoints.is_empty() {
             self.steps.push("No EndpointSlice names an endpoint for this port.".into());
+            return;
         }
+        let (policy, _) = decision::policy(view.services, target.matched, port, tuple.source_address());
+        self.policy = Some(policy.label());
+        self.exclude(target, policy);
     }
 
     /// The packet ends here.
@@ -204,9 +223,8 @@ impl Trace {
         self.policy = Some(policy.label());
         self.eligible = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
         self.eligible.sort();
-        self.exclude(target, policy);
         self.steps.push(steps::eligible(target, set));
-        self.steps.extend(self.excluded.iter().map(|other| format!("{} is not: {}.", other.endpoint, other.why)));
+        self.exclude(target, policy);
         let hash = selection_hash(tuple, &target.service_port);
         let Some(chosen) = set.select(hash) else {
             // Only an empty set chooses nothing, and `decide` forwards to none.
@@ -239,6 +257,8 @@ impl Trace {
                 Some(Excluded { endpoint: endpoint.backend.socket().to_string(), why: why?.to_string() })
             })
             .collect();
+        let said = |other: &Excluded| format!("{} is not eligible: {}.", other.endpoint, other.why);
+        self.steps.extend(self.excluded.iter().map(said));
     }
 
     /// The last steps: the SNAT address and the way out, either of which may be missing.

@@ -99,8 +99,7 @@ fn by_eth0() -> RouteTarget {
 fn ask(network: Option<&Network>, source: &str, destination: &str) -> Trace {
     let services = services();
     let view = View { services: &services, network, snat_addresses: &[] };
-    let tuple = FiveTuple::new(Protocol::Tcp, source.parse().unwrap(), destination.parse().unwrap());
-    explain(&view, &format!("tcp:{source}->{destination}"), &tuple)
+    explain(&view, &format!("tcp:{source}->{destination}").parse().unwrap())
 }
 
 #[test]
@@ -177,7 +176,7 @@ fn a_person_reads_the_answer_first_and_then_the_steps() {
         "   2. The source 10.0.0.2 is neither in this node's pod CIDRs nor one of its own addresses.",
         "   3. internalTrafficPolicy is Cluster: endpoints of the whole cluster.",
         "   4. 2 of 3 endpoints are eligible: 10.180.0.1:80, 10.180.0.10:80.",
-        "   5. 10.180.0.2:80 is not: terminating, and other endpoints are ready.",
+        "   5. 10.180.0.2:80 is not eligible: terminating, and other endpoints are ready.",
         "   6. The five-tuple is hashed: Maglev slot ",
         "   7. Masquerade: the source is not in this node's pod CIDRs.",
         "   8. The source becomes 192.168.0.2 with a port of the SNAT range.",

@@ -1,0 +1,125 @@
+//! The packet that a user asks about: `PROTO:SRC[:SPORT]->DST:PORT`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use ringway_shared::{Family, FiveTuple, Protocol};
+
+/// The source port of packets that name none: the first dynamic port (RFC 6335).
+pub const DEFAULT_SOURCE_PORT: u16 = 49_152;
+
+/// A packet to explain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// As the user wrote it.
+    pub text: String,
+    /// What it means.
+    pub tuple: FiveTuple,
+}
+
+/// Why a text is no packet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0}; write PROTO:SRC[:SPORT]->DST:PORT, as tcp:10.0.0.2->172.30.0.41:80 or udp:[2001:db8::1]:4242->[fd00::a]:53"
+)]
+pub struct NoPacket(String);
+
+impl FromStr for Question {
+    type Err = NoPacket;
+
+    fn from_str(text: &str) -> Result<Self, NoPacket> {
+        let wrong = |what: String| NoPacket(what);
+        let (protocol, rest) = text.split_once(':').ok_or_else(|| wrong("no protocol".into()))?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            other => return Err(wrong(format!("the protocol {other:?} is not tcp, udp or sctp"))),
+        };
+        let (source, destination) = rest.split_once("->").ok_or_else(|| wrong("no -> between the two ends".into()))?;
+        let (source, source_port) = end("source", source)?;
+        let (destination, port) = end("destination", destination)?;
+        let port = port.ok_or_else(|| wrong("the destination has no port".into()))?;
+        let families = (Family::of(source), Family::of(destination));
+        if families.0 != families.1 {
+            return Err(wrong(format!("the source is {}, but the destination is {}", families.0, families.1)));
+        }
+        // Never the destination's port: that could make a packet from a host to itself look like a forgery.
+        let other_port = DEFAULT_SOURCE_PORT + u16::from(port == DEFAULT_SOURCE_PORT);
+        let source_port = source_port.unwrap_or(other_port);
+        let tuple = FiveTuple::from_parts(protocol, source, source_port, destination, port);
+        Ok(Question { text: text.to_owned(), tuple })
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// `IP`, `IP:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+fn end(which: &str, text: &str) -> Result<(IpAddr, Option<u16>), NoPacket> {
+    let (address, port): (Option<IpAddr>, _) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or_else(|| NoPacket(format!("the {which} {text:?} has no ]")))?;
+        let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or(port)) };
+        (address.parse::<Ipv6Addr>().ok().map(IpAddr::from), port)
+    } else if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(NoPacket(format!("the {which} {text:?} is IPv6, which stands in brackets")));
+    } else {
+        let (address, port) = text.split_once(':').map_or((text, None), |(address, port)| (address, Some(port)));
+        (address.parse().ok().filter(IpAddr::is_ipv4), port)
+    };
+    let address = address.ok_or_else(|| NoPacket(format!("the {which} {text:?} has no IP address")))?;
+    let port = port.map(|port| self::port(which, port)).transpose()?;
+    Ok((address, port))
+}
+
+fn port(which: &str, text: &str) -> Result<u16, NoPacket> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|port| digits && *port != 0);
+    port.ok_or_else(|| NoPacket(format!("the {which}'s port {text:?} is not a number from 1 to 65535")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_read_with_and_without_source_port() {
+        let tuple = |text: &str| text.parse::<Question>().map(|question| question.tuple.to_string()).unwrap();
+        assert_eq!(tuple("tcp:10.0.0.2->172.30.0.41:80"), "tcp:10.0.0.2:49152->172.30.0.41:80");
+        assert_eq!(tuple("udp:[2001:db8::1]:4242->[fd00::a]:53"), "udp:[2001:db8::1]:4242->[fd00::a]:53");
+        assert_eq!(tuple("sctp:[2001:DB8:0::1]->[fd00::a]:53"), "sctp:[2001:db8::1]:49152->[fd00::a]:53");
+        assert_eq!(tuple("tcp:10.0.0.2->10.0.0.2:49152"), "tcp:10.0.0.2:49153->10.0.0.2:49152");
+        assert_eq!("tcp:1.2.3.4:007->1.2.3.4:8".parse::<Question>().unwrap().text, "tcp:1.2.3.4:007->1.2.3.4:8");
+    }
+
+    #[test]
+    fn what_is_no_packet_is_told_precisely() {
+        let cases = [
+            ("", "no protocol"),
+            ("tcp", "no protocol"),
+            ("icmp:1.2.3.4->1.2.3.4:5", "the protocol \"icmp\" is not tcp, udp or sctp"),
+            ("TCP:1.2.3.4->1.2.3.4:5", "the protocol \"TCP\" is not tcp, udp or sctp"),
+            ("tcp:1.2.3.4-1.2.3.4:5", "no -> between the two ends"),
+            ("tcp:1.2.3.4->1.2.3.4", "the destination has no port"),
+            ("tcp:1.2.3.4->1.2.3.4:", "the destination's port \"\" is not a number from 1 to 65535"),
+            ("tcp:1.2.3.4:0->1.2.3.4:5", "the source's port \"0\" is not a number from 1 to 65535"),
+            ("tcp:1.2.3.4:+7->1.2.3.4:5", "the source's port \"+7\" is not a number from 1 to 65535"),
+            ("tcp:1.2.3.4->1.2.3.4:65536", "the destination's port \"65536\" is not a number from 1 to 65535"),
+            ("tcp:1.2.3->1.2.3.4:5", "the source \"1.2.3\" has no IP address"),
+            ("tcp:1.2.3.4->[1.2.3.4]:5", "the destination \"[1.2.3.4]:5\" has no IP address"),
+            ("tcp:fd00::1->[fd00::2]:5", "the source \"fd00::1\" is IPv6, which stands in brackets"),
+            ("tcp:[fd00::1->[fd00::2]:5", "the source \"[fd00::1\" has no ]"),
+            ("tcp:[fd00::1]x->[fd00::2]:5", "the source's port \"x\" is not a number from 1 to 65535"),
+            ("tcp: 1.2.3.4->1.2.3.4:5", "the source \" 1.2.3.4\" has no IP address"),
+            ("tcp:1.2.3.4->[fd00::2]:5", "the source is IPv4, but the destination is IPv6"),
+        ];
+        for (text, expected) in cases {
+            let error = text.parse::<Question>().unwrap_err().to_string();
+            assert_eq!(error.split(';').next(), Some(expected), "{text}");
+        }
+    }
+}
