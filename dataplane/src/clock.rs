@@ -11,3 +11,20 @@ impl Time {
         (self.0 / 1_000_000) as u32
     }
 }
+
+/// The workers' clock, read once a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(std::time::Instant);
+
+impl Clock {
+    /// A clock that starts now. Workers that hand packets to each other share one.
+    pub fn start() -> Self {
+        Clock(std::time::Instant::now())
+    }
+
+    /// The time.
+    #[inline]
+    pub fn tick(&self) -> Time {
+        Time(self.0.elapsed().as_nanos() as u64)
+    }
+}

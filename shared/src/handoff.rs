@@ -169,6 +169,11 @@ impl<T> Reader<T> {
         &self.current
     }
 
+    /// Whether a newer value waits to be taken.
+    pub fn is_stale(&self) -> bool {
+        self.channel.published.load(Ordering::Acquire) != self.number
+    }
+
     #[cold]
     fn take(&mut self, published: u64) {
         // The mailbox may already hold a newer value than `published` says; then the next call finds it empty and only

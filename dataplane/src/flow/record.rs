@@ -197,6 +197,14 @@ impl Flow {
         self.flags & bit != 0
     }
 
+    /// Notes that the Services of `generation` still have this flow's endpoint, and under which numbers.
+    #[inline]
+    pub fn approve(&mut self, service_port: ServicePortId, backend: BackendId, generation: u32) {
+        self.service_port = service_port.0;
+        self.backend = backend.0;
+        self.services_generation = generation;
+    }
+
     /// The service port that the client asked for.
     #[inline]
     pub fn service_port(&self) -> ServicePortId {

@@ -21,7 +21,7 @@ const MOST_FLOWS: u32 = 1 << 28;
 const PORT_ATTEMPTS: u32 = 128;
 
 /// What the early stages of a lookup found. Only a hint: [`FlowTable::find`] believes nothing of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Candidate(u32);
 
 /// The end of the list of free records.

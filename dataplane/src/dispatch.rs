@@ -1,0 +1,93 @@
+//! Every frame exactly once: sent, passed, handed over or freed, and counted here and only here.
+
+use ringway_shared::counters::{Counter, Tally};
+use ringway_shared::{DropReason, InterfaceId};
+
+use crate::af_xdp::{Frame, Umem};
+use crate::batch::Batch;
+use crate::pipeline::finish_for_kernel;
+use crate::verdict::{Outcome, Verdict};
+
+/// What a worker writes frames to.
+pub trait Transmit {
+    /// Sends a frame by an interface. The frame comes back with the reason when that is not possible.
+    fn send(&mut self, umem: &mut Umem, out: InterfaceId, frame: Frame, tag: u64) -> Result<(), (Frame, DropReason)>;
+
+    /// Gives a packet to the kernel as if it had arrived on `arrived` untouched. False when that is not possible.
+    fn pass(&mut self, packet: &[u8], arrived: InterfaceId) -> bool;
+
+    /// Gives a packet to another worker. False when that is not possible.
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool;
+
+    /// Learns the fate of a packet.
+    #[inline]
+    fn note(&mut self, _outcome: &Fate) {}
+}
+
+/// What became of a packet in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// The number that the packet carried.
+    pub tag: u64,
+    /// The verdict; a frame that could not be sent is a drop.
+    pub verdict: Verdict,
+    /// The service port whose packet it was.
+    pub service_port: Option<ringway_shared::ServicePortId>,
+}
+
+/// Carries out the verdicts of a batch.
+pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut impl Transmit) {
+    for outcome in batch.output.drain(..) {
+        let Outcome { frame, tag, verdict, service_port } = outcome;
+        let verdict = match verdict {
+            Verdict::Forward { out } | Verdict::Reply { out, .. } => {
+                let bytes = frame.len() as u64;
+                match to.send(umem, out, frame, tag) {
+                    Ok(()) => {
+                        tally.add(Counter::Tx, 1);
+                        tally.add(Counter::TxBytes, bytes);
+                        verdict
+                    }
+                    Err((frame, reason)) => {
+                        umem.free(frame);
+                        Verdict::Drop(reason)
+                    }
+                }
+            }
+            Verdict::Pass { arrived } => {
+                let mut frame = frame;
+                let bytes = umem.packet_mut(&mut frame);
+                finish_for_kernel(bytes);
+                let passed = to.pass(bytes, arrived);
+                umem.free(frame);
+                if passed { verdict } else { Verdict::Drop(DropReason::KernelUnreachable) }
+            }
+            Verdict::HandOver { worker, arrived } => {
+                let packet = umem.packet(&frame);
+                let bytes = packet.len() as u64;
+                let handed = to.hand_over(worker, packet, arrived, tag);
+                umem.free(frame);
+                if handed {
+                    verdict
+                } else {
+                    // Nobody else will count it.
+                    tally.add(Counter::Rx, 1);
+                    tally.add(Counter::RxBytes, bytes);
+                    Verdict::Drop(DropReason::HandoverQueueFull)
+                }
+            }
+            Verdict::Drop(_) => {
+                umem.free(frame);
+                verdict
+            }
+        };
+        match verdict {
+            Verdict::Forward { .. } => tally.add(Counter::Forwarded, 1),
+            Verdict::Reply { reason, .. } => tally.add_reply(reason),
+            Verdict::Pass { .. } => tally.add(Counter::Passed, 1),
+            Verdict::Drop(reason) => tally.add_drop(reason),
+            Verdict::HandOver { .. } => tally.add(Counter::HandedOver, 1),
+        }
+        to.note(&Fate { tag, verdict, service_port });
+    }
+}

@@ -1,0 +1,221 @@
+//! Handover: packets that the NIC delivered to another worker than the one that owns their flow.
+//!
+//! Every worker has a bounded inbox that all others push into. A parcel is a preallocated box that the packet is copied
+//! into; it belongs to the worker that sent it and goes back to it when it has been unpacked, so nothing is allocated or
+//! freed after start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use ringway_shared::InterfaceId;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The largest packet that can be handed over, in bytes: a frame's worth.
+pub const PARCEL_BYTES: usize = 4096;
+
+/// Parcels that a worker may have under way.
+const PARCELS: usize = 512;
+
+struct Parcel {
+    sender: u16,
+    interface: InterfaceId,
+    tag: u64,
+    length: usize,
+    bytes: [u8; PARCEL_BYTES],
+}
+
+/// What the workers share: an inbox each, and a way to wake each.
+pub struct Mesh {
+    inboxes: Box<[Inbox]>,
+}
+
+struct Inbox {
+    parcels: ArrayQueue<Box<Parcel>>,
+    returned: ArrayQueue<Box<Parcel>>,
+    waker: Waker,
+}
+
+/// Wakes a worker that sleeps in `poll(2)`; costs one load when it does not sleep.
+pub struct Waker {
+    asleep: AtomicBool,
+    event: OwnedFd,
+}
+
+impl Waker {
+    pub(crate) fn new() -> rustix::io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Waker { asleep: AtomicBool::new(false), event })
+    }
+
+    /// Wakes the worker if it sleeps.
+    pub fn wake(&self) {
+        // SeqCst pairs with `sleep`: either this sees `asleep`, or the worker sees what was pushed before this call.
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            // The event counter cannot overflow: it is written once a sleep.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Says that the worker is about to sleep. It must look for work once more before it does.
+    pub fn sleep(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Says that the worker is awake again.
+    pub fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.event, &mut count);
+    }
+
+    /// What to poll for reading.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Mesh {
+    /// A mesh of `workers` workers, and each worker's end of it.
+    pub fn new(workers: u16) -> rustix::io::Result<(Arc<Mesh>, Vec<Handover>)> {
+        let inbox = |_| {
+            Ok(Inbox {
+                parcels: ArrayQueue::new(PARCELS * usize::from(workers.max(2) - 1)),
+                returned: ArrayQueue::new(PARCELS),
+                waker: Waker::new()?,
+            })
+        };
+        let inboxes = (0..workers).map(inbox).collect::<rustix::io::Result<_>>()?;
+        let mesh = Arc::new(Mesh { inboxes });
+        let parcels = if workers > 1 { PARCELS } else { 0 };
+        let parcel = |sender| {
+            Box::new(Parcel { sender, interface: InterfaceId(0), tag: 0, length: 0, bytes: [0; PARCEL_BYTES] })
+        };
+        let ends = (0..workers)
+            .map(|worker| Handover {
+                mesh: mesh.clone(),
+                worker,
+                stock: (0..parcels).map(|_| parcel(worker)).collect(),
+            })
+            .collect();
+        Ok((mesh, ends))
+    }
+
+    /// The waker of a worker.
+    pub fn waker(&self, worker: u16) -> Option<&Waker> {
+        self.inboxes.get(usize::from(worker)).map(|inbox| &inbox.waker)
+    }
+}
+
+/// One worker's end of the mesh.
+pub struct Handover {
+    mesh: Arc<Mesh>,
+    worker: u16,
+    stock: Vec<Box<Parcel>>,
+}
+
+impl Handover {
+    /// Copies a packet to another worker. False when it is not possible now: its inbox is full, or all parcels of this
+    /// worker are under way.
+    pub fn send(&mut self, to: u16, packet: &[u8], interface: InterfaceId, tag: u64) -> bool {
+        let Some(inbox) = self.mesh.inboxes.get(usize::from(to)) else { return false };
+        if packet.len() > PARCEL_BYTES {
+            return false;
+        }
+        if self.stock.is_empty()
+            && let Some(own) = self.mesh.inboxes.get(usize::from(self.worker))
+        {
+            while let Some(parcel) = own.returned.pop() {
+                // Never grows: the stock once held every parcel of this worker.
+                self.stock.push(parcel);
+            }
+        }
+        let Some(mut parcel) = self.stock.pop() else { return false };
+        let Some(room) = parcel.bytes.get_mut(..packet.len()) else { return false };
+        room.copy_from_slice(packet);
+        (parcel.length, parcel.interface, parcel.tag) = (packet.len(), interface, tag);
+        match inbox.parcels.push(parcel) {
+            Ok(()) => {
+                inbox.waker.wake();
+                true
+            }
+            Err(parcel) => {
+                self.stock.push(parcel);
+                false
+            }
+        }
+    }
+
+    /// Takes the next packet that was handed to this worker: `unpack` gets its bytes, interface and tag.
+    pub fn receive<R>(&mut self, unpack: impl FnOnce(&[u8], InterfaceId, u64) -> R) -> Option<R> {
+        let parcel = self.mesh.inboxes.get(usize::from(self.worker))?.parcels.pop()?;
+        let result = unpack(parcel.bytes.get(..parcel.length).unwrap_or_default(), parcel.interface, parcel.tag);
+        if let Some(home) = self.mesh.inboxes.get(usize::from(parcel.sender)) {
+            // Never full: it has room for every parcel of its worker.
+            let _ = home.returned.push(parcel);
+        }
+        Some(result)
+    }
+
+    /// Whether a packet waits in this worker's inbox.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting() > 0
+    }
+
+    /// How many packets wait in this worker's inbox.
+    pub fn waiting(&self) -> usize {
+        self.mesh.inboxes.get(usize::from(self.worker)).map_or(0, |inbox| inbox.parcels.len())
+    }
+
+    /// This worker's waker.
+    pub fn waker(&self) -> Option<&Waker> {
+        self.mesh.waker(self.worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parcels_come_back_and_a_full_inbox_refuses() {
+        let (_mesh, mut ends) = Mesh::new(2).unwrap();
+        let mut b = ends.pop().unwrap();
+        let mut a = ends.pop().unwrap();
+        for round in 0..3 * PARCELS as u64 {
+            assert!(a.send(1, &round.to_ne_bytes(), InterfaceId(2), round));
+            let seen = b.receive(|bytes, interface, tag| (bytes.to_vec(), interface, tag));
+            assert_eq!(seen, Some((round.to_ne_bytes().to_vec(), InterfaceId(2), round)));
+        }
+        let sent = (0..2 * PARCELS).filter(|_| a.send(1, b"x", InterfaceId(0), 0)).count();
+        assert_eq!(sent, PARCELS);
+        assert_eq!(b.waiting(), PARCELS);
+        assert!(b.receive(|_, _, _| ()).is_some());
+        assert!(a.send(1, b"x", InterfaceId(0), 0), "a returned parcel is used again");
+        assert!(!a.send(1, &[0; PARCEL_BYTES + 1], InterfaceId(0), 0));
+        assert!(!a.send(7, b"x", InterfaceId(0), 0));
+    }
+
+    #[test]
+    fn a_sleeping_worker_is_woken() {
+        let (mesh, mut ends) = Mesh::new(2).unwrap();
+        let (mut b, mut a) = (ends.pop().unwrap(), ends.pop().unwrap());
+        let waker = mesh.waker(1).unwrap();
+        waker.sleep();
+        assert!(!b.is_waiting());
+        let sleeper = std::thread::spawn({
+            let mesh = mesh.clone();
+            move || {
+                let waker = mesh.waker(1).unwrap();
+                let mut fds = [rustix::event::PollFd::new(waker.event.as_fd(), rustix::event::PollFlags::IN)];
+                rustix::event::poll(&mut fds, None).unwrap();
+                waker.awake();
+            }
+        });
+        assert!(a.send(1, b"up", InterfaceId(0), 0));
+        sleeper.join().unwrap();
+        assert!(b.receive(|bytes, _, _| bytes == b"up").unwrap());
+    }
+}

@@ -1,0 +1,127 @@
+//! Packets that Ringway answers itself: rejects, time exceeded, packet too big, echo replies.
+//!
+//! A packet that deserves an answer but must not get one (see [`crate::forward::may_answer`]) or is over the limit is a
+//! drop under the answer's reason.
+
+use std::net::IpAddr;
+
+use ringway_shared::counters::Counter;
+use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
+
+use super::{Context, Core, Intent, Outcome, dropped, resolve};
+use crate::batch::Received;
+use crate::forward::{ANSWER_ROOM, echo, icmp_error, reject};
+use crate::wire::{Kind, Packet};
+
+impl Core {
+    /// Tells the client that it cannot have this: RST for TCP, port unreachable for the rest, from the address asked for.
+    #[cold]
+    pub(super) fn answer(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        reason: DropReason,
+        service_port: Option<ServicePortId>,
+    ) -> Option<Outcome> {
+        self.answer_with(context, received, packet, reason, service_port, |frame| reject::reject(frame, packet))
+    }
+
+    /// TTL or hop limit ran out.
+    #[cold]
+    pub(super) fn answer_expired(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        service_port: Option<ServicePortId>,
+    ) -> Option<Outcome> {
+        let reason = DropReason::TtlExpired;
+        let Some(source) = own_address(context.snapshot, packet).filter(|_| packet.ttl == 1) else {
+            return dropped(received, reason, service_port);
+        };
+        self.answer_with(context, received, packet, reason, service_port, |frame| {
+            icmp_error::time_exceeded(frame, packet, source)
+        })
+    }
+
+    /// The packet is larger than the way out.
+    #[cold]
+    pub(super) fn answer_too_big(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        mtu: u32,
+        service_port: Option<ServicePortId>,
+    ) -> Option<Outcome> {
+        let reason = DropReason::TooBig;
+        let told = must_not_fragment(context.umem.packet(&received.frame), packet);
+        let Some(source) = own_address(context.snapshot, packet).filter(|_| told) else {
+            return dropped(received, reason, service_port);
+        };
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self.answer_with(context, received, packet, reason, service_port, |frame| {
+            icmp_error::too_big(frame, packet, source, mtu)
+        })
+    }
+
+    /// A ping to a VIP.
+    #[cold]
+    pub(super) fn answer_echo(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+    ) -> Option<Outcome> {
+        self.answer_with(context, received, packet, DropReason::EchoRequest, None, |frame| echo::reply(frame, packet))
+    }
+
+    /// Builds an answer in the packet's own frame and sends it back to the packet's source.
+    fn answer_with(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        packet: &Packet,
+        reason: DropReason,
+        service_port: Option<ServicePortId>,
+        build: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<Outcome> {
+        let client = packet.tuple.source_address();
+        if context.snapshot.network.is_broadcast(client) {
+            return dropped(received, reason, service_port);
+        }
+        // No way back is no reason of its own: the packet dies of what it would have been told.
+        let way = resolve(context.snapshot, client);
+        let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));
+        if !answerable {
+            return dropped(received, reason, service_port);
+        }
+        let length = received.frame.len();
+        context.umem.resize(&mut received.frame, length.max(ANSWER_ROOM));
+        let Some(length) = build(context.umem.packet_mut(&mut received.frame)) else {
+            return dropped(received, reason, service_port);
+        };
+        context.umem.resize(&mut received.frame, length);
+        if !self.limiter.admit(context.now) {
+            self.tally.add(Counter::RepliesLimited, 1);
+            return dropped(received, reason, service_port);
+        }
+        debug_assert!(!matches!(packet.kind, Kind::LaterFragment { .. }));
+        self.send(context, received, way, client, Intent::Reply(reason), service_port)
+    }
+}
+
+/// Whether the sender asks to be told instead of fragmented: IPv6 always, IPv4 with DF.
+fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
+    const DONT_FRAGMENT: u8 = 0x40;
+    match packet.family() {
+        Family::V6 => true,
+        Family::V4 => frame.get(usize::from(packet.l3) + 6).is_some_and(|flags| flags & DONT_FRAGMENT != 0),
+    }
+}
+
+/// The node's address that errors about this packet come from: the one that Linux would choose towards its sender.
+fn own_address(snapshot: &Snapshot, packet: &Packet) -> Option<IpAddr> {
+    snapshot.network.source_address(packet.tuple.source_address())
+}

@@ -1,0 +1,157 @@
+//! Packets of a known flow.
+
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, Snapshot};
+
+use super::{Context, Core, Intent, Outcome, dropped, resolve};
+use crate::batch::Received;
+use crate::flow::{Direction, Flow, FlowId, Segment};
+use crate::forward::nat;
+use crate::wire::{Kind, Packet};
+
+/// A flow remembers no adjacency for a direction.
+const NO_ADJACENCY: u32 = u32::MAX;
+
+/// What a changed set of Services means for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its endpoint is still one of its Service's.
+    Good,
+    /// Its endpoint or its Service is gone.
+    Gone,
+}
+
+impl Core {
+    #[inline]
+    pub(super) fn established(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        id: FlowId,
+        direction: Direction,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        let flow = self.flows.flow_mut(id);
+        let service_port = Some(flow.service_port());
+        if let Some(objection) = packet.objection {
+            return dropped(received, objection, service_port);
+        }
+        if direction == Direction::Original {
+            // A SYN on a closed flow opens a new one (packets of the old one may still be under way).
+            let segment = Segment::of(context.umem.packet(&received.frame), packet);
+            if flow.reopens(direction, &segment) {
+                self.flows.remove(id, context.now);
+                return self.open(context, received, packet, hash);
+            }
+            if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {
+                self.flows.remove(id, context.now);
+                return match packet.kind {
+                    Kind::Tcp { .. } => {
+                        self.answer(context, received, packet, DropReason::EndpointDeleted, service_port)
+                    }
+                    _ => self.open(context, received, packet, hash),
+                };
+            }
+        }
+        if packet.ttl <= 1 {
+            return self.answer_expired(context, received, packet, service_port);
+        }
+        let way = way(flow, direction, snapshot);
+        if let Ok(adjacency) = &way
+            && u32::from(packet.ip_length()) > adjacency.mtu
+        {
+            let mtu = adjacency.mtu;
+            return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
+        self.forward(context, received, packet, id, direction, way)
+    }
+
+    /// Advances the flow and sends the packet on.
+    #[inline]
+    pub(super) fn forward(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        id: FlowId,
+        direction: Direction,
+        way: Result<Adjacency, NoAdjacency>,
+    ) -> Option<Outcome> {
+        let segment = Segment::of(context.umem.packet(&received.frame), packet);
+        self.flows.advance(id, direction, &segment, context.now);
+        self.send_on(context, received, packet, id, direction, way)
+    }
+
+    /// Rewrites a packet that its flow has counted, and sends it.
+    #[inline]
+    pub(super) fn send_on(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        packet: &Packet,
+        id: FlowId,
+        direction: Direction,
+        way: Result<Adjacency, NoAdjacency>,
+    ) -> Option<Outcome> {
+        let bytes = context.umem.packet_mut(&mut received.frame);
+        let flow = self.flows.flow(id);
+        let (service_port, backend) = (flow.service_port(), flow.backend());
+        let rewrite = flow.rewrite(direction);
+        let destination = rewrite.to.destination_address();
+        nat::rewrite(bytes, packet, &rewrite);
+        self.shared.counters.backend_packet(backend, u64::from(packet.end));
+        // Ethernet padding is not carried along.
+        context.umem.resize(&mut received.frame, usize::from(packet.end));
+        self.send(context, received, way, destination, Intent::Forward, Some(service_port))
+    }
+}
+
+/// The adjacency for a direction: the one the flow remembers, when the network has not changed since.
+#[inline]
+pub(super) fn way(flow: &mut Flow, direction: Direction, snapshot: &Snapshot) -> Result<Adjacency, NoAdjacency> {
+    let network = &snapshot.network;
+    if flow.network_generation != network.generation {
+        flow.network_generation = network.generation;
+        flow.original_adjacency = NO_ADJACENCY;
+        flow.reply_adjacency = NO_ADJACENCY;
+    }
+    let remembered = match direction {
+        Direction::Original => flow.original_adjacency,
+        Direction::Reply => flow.reply_adjacency,
+    };
+    match network.adjacency(AdjacencyId(remembered)) {
+        Some(adjacency) if remembered != NO_ADJACENCY => Ok(*adjacency),
+        _ => find_way(flow, direction, snapshot),
+    }
+}
+
+#[cold]
+fn find_way(flow: &mut Flow, direction: Direction, snapshot: &Snapshot) -> Result<Adjacency, NoAdjacency> {
+    // Where the other direction's packets come from.
+    let destination = match direction {
+        Direction::Original => flow.reply().source_address(),
+        Direction::Reply => flow.original().source_address(),
+    };
+    let AdjacencyId(id) = snapshot.network.resolve(destination)?;
+    match direction {
+        Direction::Original => flow.original_adjacency = id,
+        Direction::Reply => flow.reply_adjacency = id,
+    }
+    resolve(snapshot, destination)
+}
+
+/// Looks whether the flow's frontend still leads to a Service that has the flow's endpoint (rule 21 of the Service
+/// semantics). A ClusterIP that another Service took over does not.
+#[cold]
+fn revise(flow: &mut Flow, snapshot: &Snapshot) -> Standing {
+    let reply = flow.reply();
+    let member = snapshot.services.find(&flow.original().frontend()).and_then(|target| {
+        let backend = target.service_port.member(reply.source_address(), reply.source_port())?;
+        Some((target.service_port.id, backend.id))
+    });
+    let Some((service_port, backend)) = member else { return Standing::Gone };
+    flow.approve(service_port, backend, snapshot.services.generation);
+    Standing::Good
+}

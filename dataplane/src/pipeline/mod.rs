@@ -1,0 +1,311 @@
+//! The packet path: one batch through parse, find or open flow, advance, rewrite. Bytes in, verdict out, no I/O.
+//!
+//! The same code runs behind AF_XDP, under `ringway replay`, in benches and in tests. Time, seeds and the snapshot are
+//! inputs. It works in stages over the whole batch, so that the cache misses of one packet's flow lookup overlap with
+//! the others': parse and hash all; load all index slots; load all flow records; then decide and rewrite one by one.
+//!
+//! Invariants: every received packet leaves as exactly one [`Outcome`], now or (held) later; nothing here panics,
+//! allocates, locks or logs.
+
+mod answer;
+mod established;
+mod held;
+mod limiter;
+mod open;
+mod portless;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::decision::{Decision, without_frontend};
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::{Adjacency, DropReason, ServicePortId, Snapshot};
+
+use crate::af_xdp::Umem;
+use crate::batch::{BATCH, Batch, Received};
+use crate::clock::Time;
+use crate::config::PipelineConfig;
+use crate::directory::FlowDirectory;
+use crate::flow::{Candidate, FlowTable};
+use crate::forward::nat;
+use crate::resolver::Resolver;
+use crate::verdict::{Outcome, Verdict};
+use crate::wire::{Invalid, Kind, Packet, Refusal, ethernet};
+
+use held::{Held, HeldPacket, Intent};
+use limiter::Limiter;
+
+/// What the pipeline of one worker shares with others.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where flows of other workers are hinted at; `None` with one worker.
+    pub directory: Option<Arc<FlowDirectory>>,
+    /// Whom to ask for neighbours.
+    pub resolver: Arc<Resolver>,
+    /// Where the worker's counts are published.
+    pub counters: Arc<WorkerCounters>,
+}
+
+/// The packet path of one worker.
+pub struct Pipeline {
+    stage: ArrayVec<Staged, BATCH>,
+    core: Core,
+}
+
+/// A packet between two stages.
+struct Staged {
+    received: Received,
+    parsed: Result<Packet, Refusal>,
+    hash: u64,
+    candidate: Candidate,
+}
+
+/// Everything but the stages.
+struct Core {
+    config: PipelineConfig,
+    flows: FlowTable,
+    held: Held,
+    limiter: Limiter,
+    shared: Shared,
+    tally: Tally,
+}
+
+/// What a batch is processed with.
+struct Context<'a> {
+    umem: &'a mut Umem,
+    snapshot: &'a Snapshot,
+    now: Time,
+}
+
+impl Pipeline {
+    /// The pipeline of one worker.
+    pub fn new(config: PipelineConfig, flows: FlowTable, shared: Shared) -> Self {
+        let limiter = Limiter::new(config.replies_per_second);
+        let core = Core { config, flows, held: Held::default(), limiter, shared, tally: Tally::default() };
+        Pipeline { stage: ArrayVec::new(), core }
+    }
+
+    /// Processes the packets of `batch.input`; their outcomes go to `batch.output`, which must be empty.
+    pub fn process(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
+        let core = &mut self.core;
+        for received in batch.input.drain(..) {
+            let parsed = Packet::parse(umem.packet(&received.frame));
+            let hash = parsed.as_ref().map_or(0, |packet| core.flows.hash(&packet.tuple));
+            // As many as fit into the batch fit into the stage.
+            self.stage.push(Staged { received, parsed, hash, candidate: Candidate::default() });
+        }
+        if self.stage.is_empty() {
+            return;
+        }
+        core.tally.add(Counter::Batches, 1);
+        for staged in &mut self.stage {
+            staged.candidate = core.flows.probe(staged.hash);
+        }
+        for staged in &mut self.stage {
+            staged.candidate = core.flows.touch(staged.hash, staged.candidate);
+        }
+        let mut context = Context { umem, snapshot, now };
+        for staged in self.stage.drain(..) {
+            let bytes = staged.received.frame.len() as u64;
+            let outcome = core.handle(&mut context, staged);
+            // A packet that is handed over is received by the worker that gets it.
+            if !matches!(outcome, Some(Outcome { verdict: Verdict::HandOver { .. }, .. })) {
+                core.tally.add(Counter::Rx, 1);
+                core.tally.add(Counter::RxBytes, bytes);
+            }
+            batch.output.extend(outcome);
+        }
+        core.tally.set(Counter::Held, core.held.len() as u64);
+    }
+
+    /// Releases held packets whose neighbour is known now, or that waited too long. At most `BATCH` at a time.
+    pub fn release(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
+        if self.core.held.is_due(snapshot.network.generation, now) {
+            self.core.release(&mut Context { umem, snapshot, now }, batch);
+        }
+    }
+
+    /// A bounded step of expiry.
+    pub fn expire(&mut self, now: Time, budget: u32) {
+        self.core.flows.expire(now, budget);
+    }
+
+    /// The worker's counts; the dispatcher adds fates here.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.core.tally
+    }
+
+    /// Publishes the counts.
+    pub fn publish(&mut self) {
+        let (tally, flows) = (&mut self.core.tally, &self.core.flows);
+        let counts = flows.statistics();
+        tally.set(Counter::FlowsOpened, counts.opened);
+        tally.set(Counter::FlowsClosed, counts.closed);
+        tally.set(Counter::FlowsEvicted, counts.evicted);
+        tally.set(Counter::Flows, u64::from(flows.len()));
+        tally.set(Counter::FlowsHalfOpen, u64::from(flows.half_open_len()));
+        self.core.shared.counters.publish(tally);
+    }
+
+    /// The flow table, for questions.
+    pub fn flows(&self) -> &FlowTable {
+        &self.core.flows
+    }
+
+    /// Packets that wait for a neighbour.
+    pub fn held(&self) -> usize {
+        self.core.held.len()
+    }
+
+    /// Frees every held packet as dropped: the worker ends.
+    pub fn drop_held(&mut self, umem: &mut Umem) {
+        let core = &mut self.core;
+        let tally = &mut core.tally;
+        core.held.take(
+            0,
+            usize::MAX,
+            |_| false,
+            |held| {
+                umem.free(held.frame);
+                tally.add_drop(DropReason::NeighborUnresolved);
+            },
+        );
+        tally.set(Counter::Held, 0);
+    }
+}
+
+impl Core {
+    /// One packet to its outcome; `None` when it is held.
+    #[inline]
+    fn handle(&mut self, context: &mut Context, staged: Staged) -> Option<Outcome> {
+        let Staged { received, parsed, hash, candidate } = staged;
+        let Some(interface) = context.snapshot.network.interface(received.interface) else {
+            return pass(received);
+        };
+        let packet = match parsed {
+            Ok(packet) => packet,
+            Err(Refusal::Foreign) => return pass(received),
+            Err(Refusal::Invalid(invalid)) => {
+                let ours = invalid.destination_mac == interface.mac && self.is_ours(context, &invalid);
+                return if ours { dropped(received, invalid.reason, None) } else { pass(received) };
+            }
+        };
+        if packet.destination_mac != interface.mac {
+            return pass(received);
+        }
+        if !matches!(packet.kind, Kind::Tcp { .. } | Kind::Udp | Kind::Sctp) || packet.fragment.is_some() {
+            return self.portless(context, received, &packet);
+        }
+        match self.flows.find(hash, candidate, &packet.tuple, context.now) {
+            Some((flow, direction)) => self.established(context, received, &packet, hash, flow, direction),
+            None => self.open(context, received, &packet, hash),
+        }
+    }
+
+    /// Whether a broken packet is for us: to a VIP, to a frontend, or of a flow.
+    #[cold]
+    fn is_ours(&self, context: &Context, invalid: &Invalid) -> bool {
+        let services = &context.snapshot.services;
+        if !matches!(without_frontend(services, invalid.destination), Decision::Pass) {
+            return true;
+        }
+        invalid.tuple.is_some_and(|tuple| {
+            services.find(&tuple.frontend()).is_some() || self.flows.lookup(&tuple, context.now).is_some()
+        })
+    }
+
+    /// Sends a packet whose addresses are done towards `destination`, or holds it until the neighbour is known.
+    fn send(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        way: Result<Adjacency, NoAdjacency>,
+        destination: IpAddr,
+        intent: Intent,
+        service_port: Option<ServicePortId>,
+    ) -> Option<Outcome> {
+        match way {
+            Ok(adjacency) => {
+                let bytes = context.umem.packet_mut(&mut received.frame);
+                ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
+                let verdict = match intent {
+                    Intent::Forward => Verdict::Forward { out: adjacency.out },
+                    Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
+                };
+                Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
+            }
+            Err(NoAdjacency::Unresolved { interface, next_hop }) => {
+                let first = self.held.waiting_for(interface, next_hop) == 0;
+                let Received { frame, tag, .. } = received;
+                let since = context.now;
+                let held = HeldPacket { frame, tag, service_port, intent, destination, interface, next_hop, since };
+                match self.held.push(held) {
+                    Ok(()) => {
+                        if first {
+                            self.shared.resolver.ask(interface, next_hop);
+                        }
+                        None
+                    }
+                    Err(held) => Some(held_outcome(held, Verdict::Drop(DropReason::NeighborUnresolved))),
+                }
+            }
+            Err(other) => dropped(received, other.reason(), service_port),
+        }
+    }
+
+    #[cold]
+    fn release(&mut self, context: &mut Context, batch: &mut Batch) {
+        let network = &context.snapshot.network;
+        let now = context.now;
+        let room = batch.output.remaining_capacity().min(BATCH);
+        let keep = |held: &HeldPacket| {
+            !held.is_overdue(now) && matches!(network.resolve(held.destination), Err(NoAdjacency::Unresolved { .. }))
+        };
+        let umem = &mut *context.umem;
+        self.held.take(network.generation, room, keep, |mut held| {
+            let verdict = match resolve(context.snapshot, held.destination) {
+                Ok(adjacency) => {
+                    let bytes = umem.packet_mut(&mut held.frame);
+                    ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
+                    match held.intent {
+                        Intent::Forward => Verdict::Forward { out: adjacency.out },
+                        Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
+                    }
+                }
+                Err(none) => Verdict::Drop(none.reason()),
+            };
+            batch.output.push(held_outcome(held, verdict));
+        });
+        self.tally.set(Counter::Held, self.held.len() as u64);
+    }
+}
+
+fn resolve(snapshot: &Snapshot, destination: IpAddr) -> Result<Adjacency, NoAdjacency> {
+    let id = snapshot.network.resolve(destination)?;
+    snapshot.network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute)
+}
+
+fn held_outcome(held: HeldPacket, verdict: Verdict) -> Outcome {
+    Outcome { frame: held.frame, tag: held.tag, verdict, service_port: held.service_port }
+}
+
+#[inline]
+fn pass(received: Received) -> Option<Outcome> {
+    let verdict = Verdict::Pass { arrived: received.interface };
+    Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None })
+}
+
+#[inline]
+fn dropped(received: Received, reason: DropReason, service_port: Option<ServicePortId>) -> Option<Outcome> {
+    Some(Outcome { frame: received.frame, tag: received.tag, verdict: Verdict::Drop(reason), service_port })
+}
+
+/// Completes what a local sender's checksum offload left open, for a packet that goes to the kernel by a way that does
+/// not carry that mark.
+pub fn finish_for_kernel(bytes: &mut [u8]) {
+    if let Ok(packet) = Packet::parse(bytes) {
+        nat::complete_partial(bytes, &packet);
+    }
+}

@@ -1,0 +1,181 @@
+//! Packets that belong to no flow of this worker: the Service semantics decide, and a flow is opened.
+
+use std::net::IpAddr;
+
+use ringway_shared::counters::Counter;
+use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::service::ServicePort;
+use ringway_shared::{DropReason, EndpointSet, Family, FiveTuple, Snapshot};
+
+use super::established::way;
+use super::{Context, Core, Intent, Outcome, dropped, pass, resolve};
+use crate::batch::Received;
+use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
+use crate::forward::nat::{self, Rewrite};
+use crate::verdict::Verdict;
+use crate::wire::{Kind, Packet};
+
+impl Core {
+    pub(super) fn open(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        if let Some(worker) = self.owner_elsewhere(snapshot, &received, packet, hash) {
+            let verdict = Verdict::HandOver { worker, arrived: received.interface };
+            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+        }
+        let decision = decide(&snapshot.services, &packet.tuple);
+        if let (Some(objection), false) = (packet.objection, matches!(decision, Decision::Pass)) {
+            return dropped(received, objection, None);
+        }
+        match decision {
+            Decision::Pass => pass(received),
+            Decision::Drop(reason, target) => dropped(received, reason, target.map(|target| target.service_port.id)),
+            Decision::Reject(reason, target) => {
+                let service_port = target.map(|target| target.service_port.id);
+                if packet.ttl <= 1 {
+                    return self.answer_expired(context, received, packet, service_port);
+                }
+                self.answer(context, received, packet, reason, service_port)
+            }
+            Decision::Forward { target, set, masquerade, .. } => {
+                self.open_to(context, received, packet, hash, &target.service_port, set, masquerade)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a decision that is made once a flow")]
+    fn open_to(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        port: &ServicePort,
+        set: &EndpointSet,
+        masquerade: Masquerade,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        let service_port = Some(port.id);
+        if let Kind::Tcp { flags, .. } = packet.kind
+            && flags.rst()
+        {
+            return dropped(received, DropReason::RstWithoutFlow, service_port);
+        }
+        let source = packet.tuple.source_address();
+        if snapshot.network.is_broadcast(source) {
+            return dropped(received, DropReason::ImpossibleSource, service_port);
+        }
+        if packet.ttl <= 1 {
+            return self.answer_expired(context, received, packet, service_port);
+        }
+        // The decision promises that the set is not empty.
+        let Some(backend) = set.select(selection_hash(&packet.tuple, port)) else {
+            return dropped(received, DropReason::NoEndpoint, service_port);
+        };
+        let endpoint_way = resolve(snapshot, backend.address);
+        match &endpoint_way {
+            Ok(adjacency) if u32::from(packet.ip_length()) > adjacency.mtu => {
+                return self.answer_too_big(context, received, packet, adjacency.mtu, service_port);
+            }
+            Ok(_) | Err(NoAdjacency::Unresolved { .. }) => {}
+            Err(none) => return dropped(received, none.reason(), service_port),
+        }
+        let source = if masquerade_for(masquerade, source, backend).is_due() {
+            let Some(address) = self.snat_address(snapshot, backend.address, hash) else {
+                return dropped(received, DropReason::NoSourceAddress, service_port);
+            };
+            Source::Masquerade(address)
+        } else {
+            Source::Kept
+        };
+        let new = NewFlow {
+            original: packet.tuple,
+            segment: Segment::of(context.umem.packet(&received.frame), packet),
+            endpoint: backend.address,
+            endpoint_port: backend.port,
+            source,
+            service_port: port.id,
+            backend: backend.id,
+        };
+        match self.flows.open(&new, context.now) {
+            Ok(Opened { id, .. }) => {
+                self.shared.counters.backend_flow(backend.id);
+                self.introduce(snapshot, id, hash, source);
+                self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
+            }
+            // Cannot be: this packet's flow was looked for. If it is there after all, it is this one.
+            Err(OpenError::Exists(id)) => {
+                self.forward(context, received, packet, id, Direction::Original, endpoint_way)
+            }
+            Err(OpenError::PortsExhausted) => dropped(received, DropReason::SnatPortsExhausted, service_port),
+            Err(OpenError::TableFull) if source != Source::Kept => {
+                dropped(received, DropReason::FlowTableFull, service_port)
+            }
+            Err(OpenError::TableFull) => {
+                self.tally.add(Counter::Stateless, 1);
+                let mut received = received;
+                let bytes = context.umem.packet_mut(&mut received.frame);
+                let to = FiveTuple::from_parts(
+                    port.protocol,
+                    packet.tuple.source_address(),
+                    packet.tuple.source_port(),
+                    backend.address,
+                    backend.port,
+                );
+                nat::rewrite(bytes, packet, &Rewrite::new(&packet.tuple, to));
+                context.umem.resize(&mut received.frame, usize::from(packet.end));
+                self.send(context, received, endpoint_way, backend.address, Intent::Forward, service_port)
+            }
+        }
+    }
+
+    /// What a new flow needs besides its record: the generations it was made under, hints for the other workers, and a
+    /// known way back to the client.
+    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, hash: u64, source: Source) {
+        let flow = self.flows.flow_mut(id);
+        flow.services_generation = snapshot.services.generation;
+        // The client's neighbour is asked for now, so that the answer need not wait for it.
+        if let Err(NoAdjacency::Unresolved { interface, next_hop }) = way(flow, Direction::Reply, snapshot) {
+            self.shared.resolver.ask(interface, next_hop);
+        }
+        if let Some(directory) = &self.shared.directory {
+            directory.note(hash, self.config.worker);
+            // The port of a masqueraded flow's reply says whose it is.
+            if source == Source::Kept {
+                directory.note(self.flows.hash(&self.flows.flow(id).reply()), self.config.worker);
+            }
+        }
+    }
+
+    /// The SNAT address for a flow to `endpoint`: one of the configured ones, by the flow's hash, or the address that
+    /// Linux would choose.
+    fn snat_address(&self, snapshot: &Snapshot, endpoint: IpAddr, hash: u64) -> Option<IpAddr> {
+        let family = Family::of(endpoint);
+        let mut usable = self.config.snat_addresses.iter().filter(|address| Family::of(**address) == family);
+        let count = usable.clone().count();
+        if count == 0 { snapshot.network.source_address(endpoint) } else { usable.nth(hash as usize % count).copied() }
+    }
+
+    /// The other worker that this packet's flow belongs to, as far as that can be told.
+    #[inline]
+    fn owner_elsewhere(&self, snapshot: &Snapshot, received: &Received, packet: &Packet, hash: u64) -> Option<u16> {
+        if self.config.workers == 1 || received.handed_over {
+            return None;
+        }
+        let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
+        let owner = hinted.or_else(|| {
+            // The port of a masqueraded flow's reply names its owner.
+            let destination = packet.tuple.destination_address();
+            let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
+            let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
+            snapshot.services.find(&packet.tuple.frontend()).is_none().then_some(owner)
+        });
+        owner.filter(|owner| *owner != self.config.worker && *owner < self.config.workers)
+    }
+}

@@ -1,0 +1,63 @@
+//! Packets that name no port: ICMP, fragments, and protocols that Services do not have.
+
+use ringway_shared::decision::{Decision, without_frontend};
+use ringway_shared::service::Matched;
+use ringway_shared::{DropReason, Services};
+
+use super::{Context, Core, Outcome, dropped, pass};
+use crate::batch::Received;
+use crate::wire::icmp::Class;
+use crate::wire::{Kind, Packet};
+
+impl Core {
+    #[cold]
+    pub(super) fn portless(&mut self, context: &mut Context, received: Received, packet: &Packet) -> Option<Outcome> {
+        let services = &context.snapshot.services;
+        let destination = packet.tuple.destination_address();
+        if packet.fragment.is_some() {
+            // A first fragment has ports; the others are ours only by their destination.
+            let ours = match packet.kind {
+                Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => {
+                    services.find(&packet.tuple.frontend()).is_some()
+                        || self.flows.lookup(&packet.tuple, context.now).is_some()
+                }
+                _ => false,
+            };
+            let reason = packet.objection.unwrap_or(DropReason::Fragment);
+            return match without_frontend(services, destination) {
+                Decision::Pass if !ours => pass(received),
+                Decision::Drop(reason, _) => dropped(received, packet.objection.unwrap_or(reason), None),
+                _ => dropped(received, reason, None),
+            };
+        }
+        let Kind::Icmp { class, .. } = packet.kind else { return pass(received) };
+        match without_frontend(services, destination) {
+            Decision::Pass => pass(received),
+            Decision::Drop(reason, _) => dropped(received, packet.objection.unwrap_or(reason), None),
+            _ => match class {
+                Class::EchoRequest if packet.objection.is_none() => {
+                    if answers_echo(services, packet) {
+                        self.answer_echo(context, received, packet)
+                    } else {
+                        dropped(received, DropReason::EchoWithoutEndpoint, None)
+                    }
+                }
+                Class::Error if packet.objection.is_none() => dropped(received, DropReason::IcmpWithoutFlow, None),
+                _ => dropped(received, packet.objection.unwrap_or(DropReason::UnsupportedProtocol), None),
+            },
+        }
+    }
+}
+
+/// Whether a Service on the VIP has an endpoint and lets the sender in.
+fn answers_echo(services: &Services, packet: &Packet) -> bool {
+    let source = packet.tuple.source_address();
+    services.vips.get(&packet.tuple.destination_address()).is_some_and(|vip| {
+        vip.targets.iter().any(|target| {
+            let port = &target.service_port;
+            let guarded = target.matched == Matched::LoadBalancerIp;
+            let admitted = !guarded || port.source_ranges.as_ref().is_none_or(|ranges| ranges.admit(source));
+            port.has_endpoint && admitted
+        })
+    })
+}

@@ -1,0 +1,105 @@
+//! Questions of the control thread to a worker, answered between two batches.
+//!
+//! The asker provides the memory for the answer, so a worker neither allocates nor frees; both directions are bounded
+//! lock-free queues.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use ringway_shared::FiveTuple;
+
+use crate::clock::Time;
+use crate::flow::{Direction, Flow, FlowTable};
+
+/// Flows that one step of a scan looks at. Bounds what a question costs the packets that wait behind it.
+const SCAN_STEP: usize = 256;
+
+/// A question with room for its answer.
+pub enum Query {
+    /// Which flow has this tuple, in either direction?
+    Lookup {
+        /// The tuple of a packet.
+        tuple: FiveTuple,
+        /// The answer.
+        found: Option<(Flow, Direction)>,
+        /// The worker's clock.
+        now: Time,
+    },
+    /// The next flows from `cursor` on.
+    Scan {
+        /// Where to start; 0 for the beginning. Afterwards: where to go on, or `None` at the end.
+        cursor: Option<u32>,
+        /// The flows found; no more than its capacity are written.
+        flows: Vec<Flow>,
+        /// The worker's clock.
+        now: Time,
+    },
+}
+
+impl Query {
+    /// A scan step from `cursor`.
+    pub fn scan(cursor: u32) -> Self {
+        Query::Scan { cursor: Some(cursor), flows: Vec::with_capacity(SCAN_STEP), now: Time::default() }
+    }
+
+    /// A lookup of a packet's tuple.
+    pub fn lookup(tuple: FiveTuple) -> Self {
+        Query::Lookup { tuple, found: None, now: Time::default() }
+    }
+
+    fn answer(&mut self, table: &FlowTable, at: Time) {
+        match self {
+            Query::Lookup { tuple, found, now } => {
+                *found = table.lookup(tuple, at).map(|(id, direction)| (*table.flow(id), direction));
+                *now = at;
+            }
+            Query::Scan { cursor, flows, now } => {
+                flows.clear();
+                let room = flows.capacity().min(SCAN_STEP);
+                // A push below the capacity does not allocate.
+                *cursor = cursor.and_then(|cursor| {
+                    table.scan(cursor, room as u32, |_, flow| {
+                        if flows.len() < room {
+                            flows.push(*flow);
+                        }
+                    })
+                });
+                *now = at;
+            }
+        }
+    }
+}
+
+/// The questions to one worker and its answers.
+pub struct Queries {
+    questions: ArrayQueue<Box<Query>>,
+    answers: ArrayQueue<Box<Query>>,
+}
+
+impl Queries {
+    /// Queues for one worker.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Queries { questions: ArrayQueue::new(4), answers: ArrayQueue::new(4) })
+    }
+
+    /// Asks; the question comes back when too many are under way. Only one asker at a time gets the right answers.
+    pub fn ask(&self, query: Box<Query>) -> Result<(), Box<Query>> {
+        self.questions.push(query)
+    }
+
+    /// The next answer, if there is one already.
+    pub fn answer(&self) -> Option<Box<Query>> {
+        self.answers.pop()
+    }
+
+    /// Answers one question. Called by the worker, once a loop.
+    pub fn serve(&self, flows: &FlowTable, now: Time) {
+        if let Some(mut query) = self.questions.pop() {
+            query.answer(flows, now);
+            if let Err(unread) = self.answers.push(query) {
+                // Its asker gave up long ago; this path is no packet's, so the free is affordable.
+                drop(unread);
+            }
+        }
+    }
+}
