@@ -209,7 +209,7 @@ mod tests {
             let mesh = mesh.clone();
             move || {
                 let waker = mesh.waker(1).unwrap();
-                let mut fds = [rustix::event::PollFd::new(waker.event.as_fd(), rustix::event::PollFlags::IN)];
+                let mut fds = [rustix::event::PollFd::new(&waker.event, rustix::event::PollFlags::IN)];
                 rustix::event::poll(&mut fds, None).unwrap();
                 waker.awake();
             }

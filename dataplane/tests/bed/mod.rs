@@ -139,7 +139,7 @@ pub fn services(generation: u32, specs: &[Spec], node_addresses: &[&str]) -> Ser
         let mut add = |address: IpAddr, number: u16, matched: Matched| {
             let target = Target { matched, service_port: port.clone() };
             if matched != Matched::NodePort {
-                let vip = services.vips.entry(address).or_insert_with(Vip::default);
+                let vip = services.vips.entry(address).or_default();
                 vip.cluster_ip |= matched == Matched::ClusterIp;
                 vip.host_owned = addresses.contains(&address);
                 vip.targets.push(target.clone());
