@@ -11,9 +11,13 @@ pub mod icmp;
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 #[cfg(test)]
+mod noise;
+#[cfg(test)]
 pub(crate) mod sample;
 pub mod sctp;
 pub mod tcp;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod udp;
 
