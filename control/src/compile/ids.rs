@@ -5,13 +5,12 @@
 //! [`Ids::release`] says that no worker can see an older snapshot. Even then the numbers released longest ago are taken
 //! first, and some are always kept back: a flow that slept through the change then finds an empty place, not a stranger.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use ringway_shared::service::ServiceName;
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
-use std::collections::HashMap;
 
 use super::service::Remembered;
 

@@ -3,6 +3,7 @@
 //! Nothing here asks the kernel or the clock. [`Ids`] is memory, not input: it gives numbers, and spares the work for
 //! Services whose objects did not change.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use ipnet::IpNet;
 use ringway_shared::service::{ServiceName, ServicePort};
 use ringway_shared::snapshot::{Node, Services, Target};
 use ringway_shared::{BackendId, Family, Frontend, Matched, Protocol, ServicePortId};
-use std::collections::{HashMap, HashSet};
 
 use crate::cluster::ClusterState;
 use crate::parse::{ObjectKey, Service};
@@ -23,7 +23,7 @@ mod service;
 
 pub use ids::Ids;
 use node::NodeFacts;
-pub use node::{CompileOptions, NodePortAddress, ZONE_LABEL};
+pub use node::{CompileOptions, ZONE_LABEL};
 use service::Remembered;
 
 /// What [`compile`] makes.

@@ -9,19 +9,11 @@ use ringway_shared::Family;
 use ringway_shared::service::ForwardingMode;
 
 use crate::cluster::ClusterState;
+use crate::config::{Config, NodePortAddresses};
 use crate::problem::{Problem, Severity};
 
 /// The label that names a node's zone.
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-
-/// One entry of `services.nodePortAddresses`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodePortAddress {
-    /// `primary`: the node's primary address of each family.
-    Primary,
-    /// Every address of the node in this range.
-    Range(IpNet),
-}
 
 /// What compile needs besides the objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,14 +28,31 @@ pub struct CompileOptions {
     pub labels: Option<BTreeMap<String, String>>,
     /// The addresses of the default route's interface, for want of a Node object and of `node.addresses`.
     pub fallback_addresses: Vec<IpAddr>,
-    /// `services.nodePortAddresses`; empty is the same as `[primary]`.
-    pub node_port_addresses: Vec<NodePortAddress>,
+    /// `services.nodePortAddresses`; the default is the same as `[primary]`.
+    pub node_port_addresses: NodePortAddresses,
     /// `services.serviceCIDRs`; those of ServiceCIDR objects come on top.
     pub service_cidrs: Vec<IpNet>,
     /// `services.masqueradeAll`.
     pub masquerade_all: bool,
     /// `forwarding`, for Services without the annotation.
     pub forwarding: ForwardingMode,
+}
+
+impl CompileOptions {
+    /// What the configuration says. [`CompileOptions::fallback_addresses`] are the caller's to find.
+    pub fn from_config(config: &Config) -> Self {
+        CompileOptions {
+            node_name: config.node_name.to_string(),
+            addresses: config.node.addresses.clone(),
+            pod_cidrs: config.node.pod_cidrs.clone(),
+            labels: config.node.labels.clone(),
+            fallback_addresses: Vec::new(),
+            node_port_addresses: config.services.node_port_addresses.clone(),
+            service_cidrs: config.services.service_cidrs.clone(),
+            masquerade_all: config.services.masquerade_all,
+            forwarding: config.forwarding,
+        }
+    }
 }
 
 /// The node, as the compiled sets depend on it.
@@ -104,14 +113,12 @@ impl NodeFacts {
         self.addresses.contains(&address)
     }
 
-    /// The addresses that NodePorts are served on.
-    fn chosen(&self, wanted: &[NodePortAddress]) -> Vec<IpAddr> {
-        let wanted = if wanted.is_empty() { &[NodePortAddress::Primary] } else { wanted };
+    /// The addresses that NodePorts are served on (rule 9): never loopback.
+    fn chosen(&self, wanted: &NodePortAddresses) -> Vec<IpAddr> {
+        let primary = wanted.primary || wanted.cidrs.is_empty();
         let is_wanted = |address: IpAddr| {
-            wanted.iter().any(|wanted| match wanted {
-                NodePortAddress::Primary => self.primary(Family::of(address)) == Some(address),
-                NodePortAddress::Range(range) => range.contains(&address),
-            })
+            (primary && self.primary(Family::of(address)) == Some(address))
+                || wanted.cidrs.iter().any(|cidr| cidr.contains(&address))
         };
         self.addresses.iter().copied().filter(|address| !address.is_loopback() && is_wanted(*address)).collect()
     }

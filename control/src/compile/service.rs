@@ -1,11 +1,11 @@
 //! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
 use ringway_shared::service::{ForwardingMode, ServicePort, SourceRanges, TrafficPolicy};
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
-use std::collections::HashSet;
 
 use super::NodeFacts;
 use super::eligible::{Candidate, candidates, eligibility};
