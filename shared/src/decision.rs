@@ -150,7 +150,12 @@ pub fn without_frontend(services: &Services, destination: IpAddr) -> Decision<'_
 }
 
 /// Rules 14–16: which set, and whether the source is rewritten.
-pub fn policy(services: &Services, matched: Matched, port: &ServicePort, source: IpAddr) -> (TrafficPolicy, Masquerade) {
+pub fn policy(
+    services: &Services,
+    matched: Matched,
+    port: &ServicePort,
+    source: IpAddr,
+) -> (TrafficPolicy, Masquerade) {
     let kind = SourceKind::of(services, source);
     match (matched, port.external_policy) {
         (Matched::ClusterIp, _) => {

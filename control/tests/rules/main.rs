@@ -1,0 +1,8 @@
+//! The Service rules of docs/service-rules.md, one table a rule: manifests in, decisions out.
+
+mod change;
+mod matching;
+mod policy;
+mod sets;
+mod support;
+mod which;
