@@ -88,11 +88,10 @@ pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> El
         (true, false) if candidate.is_fallback() => Some(Exclusion::Terminating),
         _ => Some(Exclusion::NotReady),
     };
+    // Without any ready endpoint there is no hint, so the fallback is never filtered.
     let cluster = candidates.iter().zip(&refusals).map(|(candidate, refusal)| {
-        refusal
-            .clone()
-            .or_else(|| exclusion(candidate, some_ready))
-            .or_else(|| if some_ready { hint.exclusion(candidate, facts) } else { None })
+        let excluded = refusal.clone().or_else(|| exclusion(candidate, some_ready));
+        excluded.or_else(|| hint.exclusion(candidate, facts))
     });
     let local = candidates.iter().zip(&refusals).map(|(candidate, refusal)| {
         if !is_here(candidate, facts) {

@@ -110,6 +110,20 @@ fn rule_2_endpoints_merge_and_count_once() {
 }
 
 #[test]
+fn rule_2_what_the_rules_leave_open_is_decided_alike_everywhere() {
+    // Twice, not terminating: ready wins, then the one on this node.
+    let spec = "clusterIP: 172.30.0.1, internalTrafficPolicy: Local";
+    for endpoints in [
+        "{addresses: [10.180.0.1], nodeName: gw-2}, {addresses: [10.180.0.1], nodeName: gw-1}",
+        "{addresses: [10.180.0.1], nodeName: gw-1}, {addresses: [10.180.0.1], nodeName: gw-2}",
+        "{addresses: [10.180.0.1], nodeName: gw-1, conditions: {ready: false}}, {addresses: [10.180.0.1], nodeName: gw-1}",
+    ] {
+        World::new(&(service("web", spec) + &slice("web", endpoints)))
+            .expect(&[("tcp 10.0.0.9 172.30.0.1:80", "forward default/web clusterIP keep: 10.180.0.1")]);
+    }
+}
+
+#[test]
 fn rule_2_fqdn_slices_are_ignored() {
     let fqdn = slice("web", "{addresses: [a.example]}").replace("IPv4", "FQDN");
     let world = World::new(&(service("web", "clusterIP: 172.30.0.1") + &fqdn));
