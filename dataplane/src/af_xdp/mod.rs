@@ -3,6 +3,7 @@
 
 mod frame;
 mod mapping;
+pub mod program;
 pub mod umem;
 
 pub use frame::Frame;

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// Ringway's steering program: frames that are ours go to the queue's AF_XDP socket, all else to the kernel untouched.
+//
+// Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
+// addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
+// whose source is kept). Only frames for the interface's own MAC address, untagged, are looked at. The worker has the last
+// word: what it finds to be nobody's goes back to the kernel.
+//
+// IPv4 addresses stand in the maps in their IPv4-mapped form. Ports are in network byte order.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define SCTP 132
+#define EXTENSIONS 8
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+
+struct address {
+	__u32 word[4];
+};
+
+// An (address, protocol, port) of either end.
+struct socket_key {
+	struct address address;
+	__u16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+struct cidr_key {
+	__u32 prefix_length;
+	struct address address;
+};
+
+struct port_range {
+	__u16 first; // host byte order
+	__u16 last;
+};
+
+struct queue_key {
+	__u32 interface;
+	__u32 queue;
+};
+
+struct mac {
+	__u8 byte[6];
+	__u16 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+// (interface, queue) to index in `sockets`.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct queue_key);
+	__type(value, __u32);
+} queues SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct mac);
+} links SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 524288);
+	__type(key, struct address);
+	__type(value, __u8);
+} vips SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct cidr_key);
+	__type(value, __u8);
+} cidrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1048576);
+	__type(key, struct socket_key);
+	__type(value, __u8);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct address);
+	__type(value, struct port_range);
+} snat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1048576);
+	__type(key, struct socket_key);
+	__type(value, __u8);
+} endpoints SEC(".maps");
+
+// What becomes of our packets on a queue without a socket: XDP_PASS or XDP_DROP.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} without_socket SEC(".maps");
+
+// What the headers say, as far as the decision needs it.
+struct packet {
+	struct address source;
+	struct address destination;
+	__u8 protocol;
+	__u8 has_ports;
+	__u16 source_port;
+	__u16 destination_port;
+};
+
+static __always_inline int is_ours(const struct packet *packet)
+{
+	if (bpf_map_lookup_elem(&vips, &packet->destination))
+		return 1;
+	struct cidr_key cidr = { .prefix_length = 128, .address = packet->destination };
+	if (bpf_map_lookup_elem(&cidrs, &cidr))
+		return 1;
+	if (!packet->has_ports)
+		return 0;
+	struct socket_key key = {
+		.address = packet->destination,
+		.port = packet->destination_port,
+		.protocol = packet->protocol,
+	};
+	if (bpf_map_lookup_elem(&frontends, &key))
+		return 1;
+	struct port_range *range = bpf_map_lookup_elem(&snat, &packet->destination);
+	__u16 port = bpf_ntohs(packet->destination_port);
+	if (range && port >= range->first && port <= range->last)
+		return 1;
+	key.address = packet->source;
+	key.port = packet->source_port;
+	return bpf_map_lookup_elem(&endpoints, &key) != 0;
+}
+
+// Ports, when there are some and they can be read.
+static __always_inline void read_ports(struct packet *packet, void *l4, void *end)
+{
+	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP && packet->protocol != SCTP)
+		return;
+	__u16 *ports = l4;
+	if ((void *)(ports + 2) > end)
+		return;
+	packet->source_port = ports[0];
+	packet->destination_port = ports[1];
+	packet->has_ports = 1;
+}
+
+static __always_inline int read_ipv4(struct packet *packet, void *l3, void *end)
+{
+	struct iphdr *ip = l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	packet->source.word[2] = packet->destination.word[2] = bpf_htonl(0xffff);
+	packet->source.word[3] = ip->saddr;
+	packet->destination.word[3] = ip->daddr;
+	packet->protocol = ip->protocol;
+	__u32 length = ip->ihl * 4;
+	// A broken header has no ports to trust; by its VIP the packet may still be ours to drop.
+	if (length >= sizeof(*ip) && !(ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)))
+		read_ports(packet, l3 + length, end);
+	return 1;
+}
+
+static __always_inline int read_ipv6(struct packet *packet, void *l3, void *end)
+{
+	struct ipv6hdr *ip = l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	__builtin_memcpy(&packet->source, &ip->saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &ip->daddr, sizeof(packet->destination));
+	__u8 next = ip->nexthdr;
+	void *at = ip + 1;
+#pragma unroll
+	for (int i = 0; i <= EXTENSIONS; i++) {
+		packet->protocol = next;
+		__u8 *header = at;
+		if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
+			if ((void *)(header + 8) > end)
+				return 1;
+			next = header[0];
+			at += (header[1] + 1) * 8;
+		} else if (next == IPPROTO_FRAGMENT) {
+			if ((void *)(header + 8) > end)
+				return 1;
+			// Only the first fragment has ports.
+			if (*(__u16 *)(header + 2) & bpf_htons(0xfff8))
+				return 1;
+			next = header[0];
+			at += 8;
+		} else {
+			read_ports(packet, at, end);
+			return 1;
+		}
+	}
+	return 1;
+}
+
+SEC("xdp")
+int steer(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+	if ((void *)(ethernet + 1) > end)
+		return XDP_PASS;
+	__u32 interface = context->ingress_ifindex;
+	struct mac *mac = bpf_map_lookup_elem(&links, &interface);
+	if (!mac)
+		return XDP_PASS;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		if (ethernet->h_dest[i] != mac->byte[i])
+			return XDP_PASS;
+	struct packet packet = {};
+	int is_ip = 0;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
+		is_ip = read_ipv4(&packet, ethernet + 1, end);
+	else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
+		is_ip = read_ipv6(&packet, ethernet + 1, end);
+	if (!is_ip || !is_ours(&packet))
+		return XDP_PASS;
+	__u32 zero = 0;
+	__u32 *fallback = bpf_map_lookup_elem(&without_socket, &zero);
+	__u32 action = fallback && *fallback == XDP_DROP ? XDP_DROP : XDP_PASS;
+	struct queue_key queue = { .interface = interface, .queue = context->rx_queue_index };
+	__u32 *socket = bpf_map_lookup_elem(&queues, &queue);
+	if (!socket)
+		return action;
+	return bpf_redirect_map(&sockets, *socket, action);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,401 @@
+//! The steering program: which frames come up to the workers' sockets.
+//!
+//! The object is built from `bpf/steer.bpf.c` and committed, so nobody needs clang. Links belong to this process: when it
+//! ends, however it ends, the kernel detaches the program.
+
+use std::collections::{HashMap as StdHashMap, HashSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, MapData, MapError, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfError};
+use ipnet::IpNet;
+use ringway_shared::address::address_words;
+use ringway_shared::{Frontend, MacAddress};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/steer.bpf.o");
+
+/// Ports of all workers together.
+const SOCKETS: u32 = 1024;
+
+/// How the program is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attachment {
+    /// In the driver where it can, else in the kernel's generic path.
+    #[default]
+    Auto,
+    /// In the driver, or fail.
+    Native,
+    /// In the kernel's generic path.
+    Generic,
+}
+
+/// How the program was attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachedMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's generic path, and why not in the driver.
+    Generic {
+        /// The reason.
+        because: String,
+    },
+}
+
+/// One thing that is ours on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SteeringEntry {
+    /// Packets to an address, protocol and port.
+    Frontend(Frontend),
+    /// Every packet to an address.
+    Vip(IpAddr),
+    /// Every packet into a service CIDR.
+    ServiceCidr(IpNet),
+    /// Packets to an address on the SNAT ports.
+    Snat(IpAddr, RangeInclusive<u16>),
+    /// Packets from an endpoint's address, protocol and port.
+    Endpoint(Frontend),
+}
+
+/// Why steering failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SteeringError {
+    /// The kernel does not take the program.
+    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(.0))]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The interface does not take the program.
+    #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(.source))]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode.
+        mode: &'static str,
+        /// What the user can do.
+        hint: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel attached it in a way that would outlive this process.
+    #[error(
+        "{interface}: the kernel has no BPF link for XDP, so the program would outlive Ringway; Linux 5.9 or later has it"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+    },
+    /// A map cannot be changed.
+    #[error("steering map {map}: cannot {what}: {}; it holds {used} of at most {room} entries", reasons(.source))]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What was tried.
+        what: String,
+        /// Its entries.
+        used: usize,
+        /// Its size.
+        room: u32,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The chain of reasons in one line.
+fn reasons(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+type AddressKey = [u8; 16];
+type SocketKey = [u8; 20];
+
+/// The loaded program and what it steers.
+pub struct SteeringProgram {
+    // Keeps the program loaded.
+    ebpf: Ebpf,
+    sockets: XskMap<MapData>,
+    queues: HashMap<MapData, [u8; 8], u32>,
+    links: HashMap<MapData, u32, [u8; 8]>,
+    vips: HashMap<MapData, AddressKey, u8>,
+    cidrs: LpmTrie<MapData, AddressKey, u8>,
+    frontends: HashMap<MapData, SocketKey, u8>,
+    snat: HashMap<MapData, AddressKey, [u8; 4]>,
+    endpoints: HashMap<MapData, SocketKey, u8>,
+    entries: HashSet<SteeringEntry>,
+    attached: StdHashMap<u32, FdLink>,
+    // (interface, queue) by place in `sockets`.
+    places: Vec<Option<(u32, u32)>>,
+}
+
+impl SteeringProgram {
+    /// Loads the program. Packets that are ours go to the kernel on queues without a socket.
+    pub fn load() -> Result<Self, SteeringError> {
+        Self::try_load().map_err(SteeringError::Load)
+    }
+
+    fn try_load() -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut ebpf = Ebpf::load(OBJECT).map_err(boxed::<EbpfError>)?;
+        let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
+        let sockets = XskMap::try_from(take("sockets")?)?;
+        let queues = HashMap::try_from(take("queues")?)?;
+        let links = HashMap::try_from(take("links")?)?;
+        let vips = HashMap::try_from(take("vips")?)?;
+        let cidrs = LpmTrie::try_from(take("cidrs")?)?;
+        let frontends = HashMap::try_from(take("frontends")?)?;
+        let snat = HashMap::try_from(take("snat")?)?;
+        let endpoints = HashMap::try_from(take("endpoints")?)?;
+        let mut without_socket: Array<_, u32> = Array::try_from(take("without_socket")?)?;
+        without_socket.set(0, XDP_PASS, 0)?;
+        let program: &mut Xdp = ebpf.program_mut("steer").ok_or("the object has no program steer")?.try_into()?;
+        program.load()?;
+        Ok(SteeringProgram {
+            ebpf,
+            sockets,
+            queues,
+            links,
+            vips,
+            cidrs,
+            frontends,
+            snat,
+            endpoints,
+            entries: HashSet::new(),
+            attached: StdHashMap::new(),
+            places: Vec::new(),
+        })
+    }
+
+    /// Attaches the program to an interface; frames for `mac` are looked at.
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        index: u32,
+        mac: MacAddress,
+        how: Attachment,
+    ) -> Result<AttachedMode, SteeringError> {
+        self.set_mac(index, mac)?;
+        if how != Attachment::Generic {
+            match self.attach_as(interface, index, XdpMode::Driver) {
+                Ok(()) => return Ok(AttachedMode::Native),
+                Err(error) if how == Attachment::Native => return Err(error),
+                Err(SteeringError::Attach { source, .. }) => {
+                    self.attach_as(interface, index, XdpMode::Skb)?;
+                    return Ok(AttachedMode::Generic {
+                        because: format!("the driver refused it: {}", reasons(&source)),
+                    });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        self.attach_as(interface, index, XdpMode::Skb)?;
+        Ok(AttachedMode::Generic { because: "xdp: generic".to_owned() })
+    }
+
+    fn attach_as(&mut self, interface: &str, index: u32, mode: XdpMode) -> Result<(), SteeringError> {
+        let (word, hint) = match mode {
+            XdpMode::Driver => (
+                "native",
+                "is another XDP program attached (ip link show), is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
+            ),
+            _ => ("generic", "is another XDP program attached? ip link show tells"),
+        };
+        let failed = |source| SteeringError::Attach { interface: interface.to_owned(), mode: word, hint, source };
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut("steer")
+            .ok_or_else(|| failed("the object has no program steer".into()))?
+            .try_into()
+            .map_err(|error: ProgramError| failed(boxed(error)))?;
+        let id = program.attach_to_if_index(index, mode).map_err(|error| failed(boxed(error)))?;
+        let link = program.take_link(id).map_err(|error| failed(boxed(error)))?;
+        // Without BPF links the library falls back to a netlink attachment, which nobody would take away after a crash.
+        let link = FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.to_owned() })?;
+        self.attached.insert(index, link);
+        Ok(())
+    }
+
+    /// Changes the MAC address that an interface's frames are looked at for.
+    pub fn set_mac(&mut self, index: u32, mac: MacAddress) -> Result<(), SteeringError> {
+        let [a, b, c, d, e, f] = mac.0;
+        self.links
+            .insert(index, [a, b, c, d, e, f, 0, 0], 0)
+            .map_err(|error| map_error("links", format!("add interface {index}"), self.attached.len(), 1024, error))
+    }
+
+    /// Detaches the program from an interface and forgets its sockets.
+    pub fn detach(&mut self, index: u32) {
+        self.attached.remove(&index);
+        // Removing what is not there is no failure worth telling.
+        let _ = self.links.remove(&index);
+        let gone: Vec<(u32, u32)> =
+            self.places.iter().flatten().filter(|(other, _)| *other == index).copied().collect();
+        for (interface, queue) in gone {
+            self.remove_socket(interface, queue);
+        }
+    }
+
+    /// The interfaces that it is attached to.
+    pub fn attached(&self) -> impl Iterator<Item = u32> {
+        self.attached.keys().copied()
+    }
+
+    /// Sends what is ours on a queue to this socket.
+    pub fn set_socket(&mut self, index: u32, queue: u32, socket: BorrowedFd<'_>) -> Result<(), SteeringError> {
+        self.remove_socket(index, queue);
+        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let used = self.places.iter().flatten().count();
+        let failed =
+            |error| map_error("sockets", format!("add queue {queue} of interface {index}"), used, SOCKETS, error);
+        self.sockets.set(place as u32, socket.as_raw_fd(), 0).map_err(failed)?;
+        self.queues.insert(queue_key(index, queue), place as u32, 0).map_err(failed)?;
+        if let Some(slot) = self.places.get_mut(place) {
+            *slot = Some((index, queue));
+        }
+        Ok(())
+    }
+
+    fn remove_socket(&mut self, index: u32, queue: u32) {
+        if let Some(place) = self.places.iter().position(|place| *place == Some((index, queue))) {
+            let _ = self.queues.remove(&queue_key(index, queue));
+            let _ = self.sockets.unset(place as u32);
+            if let Some(slot) = self.places.get_mut(place) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Steers what `wanted` has and the program has not. Call it before a snapshot that needs it is published. What can
+    /// be added is, whatever fails; the first failure is told.
+    pub fn add_missing(&mut self, wanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
+        let missing: Vec<SteeringEntry> = wanted.difference(&self.entries).cloned().collect();
+        let mut result = Ok(());
+        for entry in missing {
+            match self.insert(&entry) {
+                Ok(()) => {
+                    self.entries.insert(entry);
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Stops steering what `wanted` has not. Call it when no worker uses an older snapshot any more.
+    pub fn remove_stale(&mut self, wanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
+        let stale: Vec<SteeringEntry> = self.entries.difference(wanted).cloned().collect();
+        let mut result = Ok(());
+        for entry in stale {
+            // Entries of one address with another port range share a key: the newer one stays.
+            let replaced = matches!(&entry, SteeringEntry::Snat(address, _)
+                if wanted.iter().any(|other| matches!(other, SteeringEntry::Snat(kept, _) if kept == address)));
+            let removed = if replaced { Ok(()) } else { self.remove(&entry) };
+            match removed {
+                Ok(()) => {
+                    self.entries.remove(&entry);
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is steered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn insert(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
+        let inserted = match entry {
+            SteeringEntry::Frontend(frontend) => self.frontends.insert(socket_key(frontend), 1, 0),
+            SteeringEntry::Vip(address) => self.vips.insert(address_key(*address), 1, 0),
+            SteeringEntry::ServiceCidr(cidr) => self.cidrs.insert(&cidr_key(cidr), 1, 0),
+            SteeringEntry::Snat(address, ports) => self.snat.insert(address_key(*address), range(ports), 0),
+            SteeringEntry::Endpoint(endpoint) => self.endpoints.insert(socket_key(endpoint), 1, 0),
+        };
+        inserted.map_err(|error| self.entry_error("add", entry, error))
+    }
+
+    fn remove(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
+        let removed = match entry {
+            SteeringEntry::Frontend(frontend) => self.frontends.remove(&socket_key(frontend)),
+            SteeringEntry::Vip(address) => self.vips.remove(&address_key(*address)),
+            SteeringEntry::ServiceCidr(cidr) => self.cidrs.remove(&cidr_key(cidr)),
+            SteeringEntry::Snat(address, _) => self.snat.remove(&address_key(*address)),
+            SteeringEntry::Endpoint(endpoint) => self.endpoints.remove(&socket_key(endpoint)),
+        };
+        removed.map_err(|error| self.entry_error("remove", entry, error))
+    }
+
+    fn entry_error(&self, what: &str, entry: &SteeringEntry, error: MapError) -> SteeringError {
+        let (map, text, room) = match entry {
+            SteeringEntry::Frontend(frontend) => ("frontends", frontend.to_string(), 1_048_576),
+            SteeringEntry::Vip(address) => ("vips", address.to_string(), 524_288),
+            SteeringEntry::ServiceCidr(cidr) => ("cidrs", cidr.to_string(), 1024),
+            SteeringEntry::Snat(address, _) => ("snat", address.to_string(), 65_536),
+            SteeringEntry::Endpoint(endpoint) => ("endpoints", endpoint.to_string(), 1_048_576),
+        };
+        let same_map = |other: &&SteeringEntry| std::mem::discriminant(*other) == std::mem::discriminant(entry);
+        map_error(map, format!("{what} {text}"), self.entries.iter().filter(same_map).count(), room, error)
+    }
+}
+
+fn boxed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Box<dyn std::error::Error + Send + Sync> {
+    Box::new(error)
+}
+
+fn map_error(map: &'static str, what: String, used: usize, room: u32, error: MapError) -> SteeringError {
+    SteeringError::Map { map, what, used, room, source: Box::new(error) }
+}
+
+/// The kernel's XDP_PASS.
+const XDP_PASS: u32 = 2;
+
+fn address_key(address: IpAddr) -> AddressKey {
+    let [high, low] = address_words(address);
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+}
+
+fn socket_key(frontend: &Frontend) -> SocketKey {
+    let mut key = [0; 20];
+    let (address, rest) = key.split_at_mut(16);
+    address.copy_from_slice(&address_key(frontend.address));
+    let [high, low] = frontend.port.to_be_bytes();
+    rest.copy_from_slice(&[high, low, frontend.protocol.number(), 0]);
+    key
+}
+
+fn cidr_key(cidr: &IpNet) -> Key<AddressKey> {
+    let mapped = if cidr.addr().is_ipv4() { 96 } else { 0 };
+    Key::new(u32::from(cidr.prefix_len()) + mapped, address_key(cidr.network()))
+}
+
+fn queue_key(index: u32, queue: u32) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (index.to_ne_bytes(), queue.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+fn range(ports: &RangeInclusive<u16>) -> [u8; 4] {
+    let ([a, b], [c, d]) = (ports.start().to_ne_bytes(), ports.end().to_ne_bytes());
+    [a, b, c, d]
+}
