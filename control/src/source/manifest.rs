@@ -103,3 +103,139 @@ fn is_blank(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with(['#', '%'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n}}";
+
+    /// Names of taken objects, `refused`, or the words of what was skipped; then what is broken.
+    fn outline(text: &str) -> Vec<String> {
+        let manifest = read(text);
+        let documents = manifest.documents.into_iter().map(|document| match document {
+            Document::Taken(parsed) => parsed.key.to_string(),
+            Document::Refused(key, refusal) => format!("refused {key:?}: {refusal}"),
+            Document::Skipped(why) => why,
+        });
+        documents.chain(manifest.broken.into_iter().map(|what| format!("broken {what}"))).collect()
+    }
+
+    #[test]
+    fn documents_are_parted_as_kubectl_does_it() {
+        for (text, expected) in [
+            (String::new(), 0),
+            ("# nothing\n---\n---\n\n# more\n...\n".into(), 0),
+            ("null\n---\n~\n".into(), 0),
+            (NODE.into(), 1),
+            (format!("---\n{NODE}"), 1),
+            (format!("--- {NODE}\n--- # comment\n{NODE}\n"), 2),
+            (format!("%YAML 1.2\n---\n{NODE}\n...\n{NODE}\n"), 2),
+            (format!("\u{feff}{NODE}\r\n---\r\n{NODE}\r\n"), 2),
+            // Inside of a text the marker is none.
+            ("apiVersion: v1\nkind: Node\nmetadata:\n  name: n\n  annotations:\n    a: |\n      x\n      ---\n      y\n".into(), 1),
+            ("apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec: {providerID: ---x}\n".into(), 1),
+        ] {
+            assert_eq!(outline(&text), vec!["Node n"; expected], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn json_may_follow_json_and_lists_hold_objects() {
+        let json = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#;
+        let tabs = "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Node\",\n\t\"metadata\": {\"name\": \"n\"}\n}\n";
+        let list = format!("{{apiVersion: v1, kind: List, items: [{NODE}, {NODE}]}}");
+        let typed = "{apiVersion: v1, kind: NodeList, items: [{metadata: {name: n}}, {metadata: {name: n}}]}";
+        let nested = format!("{{apiVersion: v1, kind: List, items: [{list}]}}");
+        for (text, expected) in [
+            (json.into(), 1),
+            (format!("{json}\n{json}{json}"), 3),
+            (tabs.into(), 1),
+            (list, 2),
+            (typed.into(), 2),
+            (nested, 2),
+        ] {
+            assert_eq!(outline(&text), vec!["Node n"; expected], "{text}");
+        }
+        assert_eq!(outline("{apiVersion: v1, kind: List, items: null}"), [""; 0]);
+        assert_eq!(outline("{apiVersion: v1, kind: List, items: 3}"), ["items of List is 3, not a list"]);
+    }
+
+    #[test]
+    fn a_broken_document_costs_only_itself_and_names_its_line() {
+        let text = format!("{NODE}\n---\na: [1,\n---\n{NODE}\n---\na: 1\na: 2\n---\nb:\n\t- x\n");
+        let outline = outline(&text);
+        assert_eq!(outline[..2], ["Node n", "Node n"]);
+        for (broken, line) in outline[2..].iter().zip(["line 3", "line 8", "line 11"]) {
+            assert!(broken.starts_with(&format!("broken {line}: ")), "{broken}");
+        }
+        assert_eq!(outline.len(), 5);
+    }
+
+    #[test]
+    fn other_documents_are_skipped_by_name() {
+        for (text, expected) in [
+            (
+                "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}",
+                "v1 ConfigMap c is no kind that Ringway reads; skipped",
+            ),
+            (
+                "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: s}}",
+                "discovery.k8s.io/v1beta1 EndpointSlice s is no kind that Ringway reads; skipped",
+            ),
+            (
+                "{apiVersion: apps/v1, kind: Deployment}",
+                "apps/v1 Deployment without a name is no kind that Ringway reads; skipped",
+            ),
+            ("{kind: Service}", "a document without apiVersion and kind is not a Kubernetes object"),
+            ("hello", "\"hello\" is not a Kubernetes object; it needs apiVersion and kind"),
+            ("[1]", "a list is not a Kubernetes object; it needs apiVersion and kind"),
+        ] {
+            assert_eq!(outline(text), [expected]);
+        }
+        assert_eq!(
+            outline("{apiVersion: v1, kind: Service, metadata: {}}"),
+            ["refused None: metadata.name is missing; every object needs a name"]
+        );
+        let odd = outline("{apiVersion: v1, kind: Service, metadata: {name: ../etc}}");
+        assert!(odd[0].contains("metadata.name is \"../etc\"; a name has"), "{odd:?}");
+    }
+
+    #[test]
+    fn bombs_do_not_go_off() {
+        let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let all = vec![format!("*a{}", n - 1); 10].join(", ");
+            aliases += &format!("a{n}: &a{n} [{all}]\n");
+        }
+        for text in
+            [aliases, "[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "{\"a\":".repeat(100_000)]
+        {
+            let manifest = read(&text);
+            assert_eq!((manifest.documents.len(), manifest.broken.len()), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_whole_cluster_fits_in_one_file() {
+        let mut text = String::new();
+        for n in 0..500 {
+            text += &format!(
+                "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}}}\nspec:\n  clusterIP: 172.30.{}.{}\n  ports:\n  - port: 80\n",
+                n / 250,
+                n % 250
+            );
+        }
+        text += "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: big\n  labels: {kubernetes.io/service-name: s0}\naddressType: IPv4\nports:\n- port: 80\nendpoints:\n";
+        for n in 0..30_000 {
+            text += &format!(
+                "- addresses:\n  - 10.{}.{}.1\n  conditions:\n    ready: true\n  nodeName: node-{n}\n",
+                n / 250,
+                n % 250
+            );
+        }
+        let manifest = read(&text);
+        assert_eq!(manifest.broken, [""; 0]);
+        assert_eq!(manifest.documents.len(), 501);
+    }
+}
