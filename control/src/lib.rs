@@ -1,7 +1,9 @@
 //! Control of Ringway: configuration, sources, compile, publish, and the commands.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod cluster;
+pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod demo;

@@ -1,2 +1,7 @@
-//! binary
-fn main() {}
+//! The `ringway` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringway_control::cli::main()
+}

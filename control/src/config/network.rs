@@ -114,6 +114,22 @@ impl NetworkConfig {
         Network::new(generation, interfaces.collect(), routes.chain(connected), neighbors)
     }
 
+    /// The addresses on the interface that the default route leaves by: the node's own, when nothing else says them.
+    pub fn default_route_addresses(&self) -> Vec<IpAddr> {
+        let default = |family| {
+            let routes = self
+                .routes
+                .iter()
+                .filter(move |route| route.to.prefix_len() == 0 && Family::of(route.to.addr()) == family);
+            let dev = routes.min_by_key(|route| route.metric).map(|route| route.dev.clone());
+            let interfaces = self.interfaces.iter().filter(move |interface| Some(&interface.name) == dev.as_ref());
+            interfaces.flat_map(|interface| &interface.addresses).map(IpNet::addr).filter(move |address| {
+                Family::of(*address) == family && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+            })
+        };
+        default(Family::V4).chain(default(Family::V6)).collect()
+    }
+
     pub(super) fn read(map: Map<'_>) -> Self {
         let items = |key| map.get(key).and_then(|field| field.list()).unwrap_or_default();
         let network = NetworkConfig {

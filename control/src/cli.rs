@@ -1,0 +1,117 @@
+//! The command line: what can be asked, and how it ends.
+//!
+//! Exit status: 0 done, 1 the operation failed, 2 wrong usage or invalid configuration. Errors go to stderr; their first
+//! line says what is wrong, with the value, and what to do.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands::{check, trace};
+use crate::config::ConfigError;
+
+/// A kernel-bypass load balancer for Kubernetes Services.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 the operation failed, 2 wrong usage or invalid configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate a configuration and its objects with no NIC, and say what would be done
+    Check(check::Arguments),
+    /// Say which endpoint a packet would get, and why
+    Trace(trace::Arguments),
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TraceOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The operation failed: exit status 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Failure { status: 1, message: message.into() }
+    }
+
+    /// Wrong usage or invalid configuration: exit status 2.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Failure { status: 2, message: message.into() }
+    }
+
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::invalid(error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::failed(format!("cannot write the output: {error}"))
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = &mut io::stdout().lock();
+    let result = match cli.command {
+        Command::Check(arguments) => check::run(&arguments, out),
+        Command::Trace(arguments) => trace::run(&arguments, out),
+    };
+    finish(result.and_then(|()| Ok(out.flush()?)))
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    // Nobody listens any more, on stdout or on stderr: there is nobody to tell.
+    let _ = writeln!(io::stderr(), "error: {failure}");
+    ExitCode::from(failure.status)
+}
+
+/// Says something on stderr that is no failure.
+pub fn note(text: impl fmt::Display) {
+    // As above.
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

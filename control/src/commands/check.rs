@@ -1,0 +1,279 @@
+//! `ringway check`: validate a configuration and its objects with no NIC, and say what would be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ringway_dataplane::trace::unreachable;
+use ringway_shared::snapshot::Services;
+use ringway_shared::{Network, ServicePortId};
+use serde::Serialize;
+
+use super::objects::Offline;
+use super::table::Table;
+use crate::cli::{Failure, TraceOutput, note};
+use crate::config::{Config, Source, SourceKey, XdpMode, ZeroCopy};
+use crate::problem::Severity;
+use crate::source::files::FileSource;
+
+/// Where Linux lists the interfaces of this network namespace.
+const INTERFACES: &str = "/sys/class/net";
+
+/// What `ringway check` is asked.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status 2 when something would not take effect as written. Interfaces need not exist here."
+)]
+pub struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How to answer
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: TraceOutput,
+}
+
+/// What would be done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    config: PathBuf,
+    node: String,
+    node_addresses: Vec<String>,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Vec<String>,
+    interfaces: Vec<ListedInterface>,
+    workers: String,
+    snat: String,
+    network: String,
+    services: Vec<ServedPort>,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// One item of the configuration's `interfaces`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedInterface {
+    name: String,
+    matches: Vec<String>,
+    xdp: &'static str,
+    zero_copy: &'static str,
+}
+
+/// One service port, with everything that leads to it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServedPort {
+    service: String,
+    port: String,
+    frontends: Vec<String>,
+    eligible: usize,
+    endpoints: usize,
+}
+
+/// Checks, reports, and fails when there is a problem.
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config, SourceKey::Read)?;
+    let report = report(&arguments.config, &config);
+    match arguments.output {
+        TraceOutput::Text => write!(out, "{report}")?,
+        TraceOutput::Json => {
+            let json = serde_json::to_string(&report);
+            writeln!(out, "{}", json.map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?)?;
+        }
+    }
+    out.flush()?;
+    report.notes.iter().for_each(note);
+    if report.problems.is_empty() { Ok(()) } else { Err(Failure::invalid(report.problems.join("\n"))) }
+}
+
+fn report(file: &Path, config: &Config) -> Report {
+    let mut problems = Vec::new();
+    let mut notes = Vec::new();
+    let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
+    let here = network.as_ref().map_or_else(kernel_interfaces, names);
+    let mut interfaces = Vec::new();
+    for listed in &config.interfaces {
+        let matches: Vec<String> = here.iter().filter(|name| listed.name.matches(name)).cloned().collect();
+        if matches.is_empty() && network.is_some() && !listed.name.is_glob() {
+            problems.push(format!(
+                "{}: interfaces: {} is not among network.interfaces; describe it there",
+                file.display(),
+                listed.name
+            ));
+        } else if matches.is_empty() && !listed.name.is_glob() {
+            notes.push(format!("{} does not exist here; ringway run needs it", listed.name));
+        }
+        let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
+        interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
+    }
+    let cluster = match &config.source {
+        Source::Files(paths) => FileSource::new(paths.clone()).cluster().clone(),
+        Source::Kubernetes { .. } => {
+            let what = "source: this version reads objects from files only; write source: {files: PATH}";
+            problems.push(format!("{}: {what}", file.display()));
+            Default::default()
+        }
+    };
+    let offline = Offline::compile(cluster, config);
+    for problem in offline.problems() {
+        let list = if problem.severity == Severity::Refused { &mut problems } else { &mut notes };
+        list.push(problem.to_string());
+    }
+    let services = &offline.compiled.services;
+    if let Some(network) = &network {
+        notes.extend(unreachable_endpoints(services, network));
+    }
+    let node = &services.node;
+    Report {
+        config: file.to_owned(),
+        node: config.node_name.to_string(),
+        node_addresses: node.addresses.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+        pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
+        interfaces,
+        workers: workers(config),
+        snat: snat(config),
+        network: network
+            .as_ref()
+            .map_or("from the kernel", |_| "from the configuration; the kernel is not asked")
+            .into(),
+        services: served(services),
+        problems,
+        notes,
+    }
+}
+
+fn names(network: &Network) -> Vec<String> {
+    network.interfaces().iter().map(|interface| interface.name.to_string()).collect()
+}
+
+/// The interfaces of this network namespace; none where that cannot be known.
+fn kernel_interfaces() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(INTERFACES) else { return Vec::new() };
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn workers(config: &Config) -> String {
+    let cpus = config.workers.cpus.as_ref();
+    let cpus = cpus.map(|cpus| cpus.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let poll = match config.workers.poll {
+        crate::config::Poll::Adaptive => "sleeping when idle",
+        crate::config::Poll::Busy => "never sleeping",
+    };
+    match cpus {
+        Some(cpus) => format!("{}, on CPU {}, {poll}", cpus.len(), cpus.join(", ")),
+        None => format!("one a queue, on the NIC's NUMA node, {poll}"),
+    }
+}
+
+fn snat(config: &Config) -> String {
+    let addresses: Vec<String> = config.snat.addresses.iter().map(ToString::to_string).collect();
+    let from = match addresses.is_empty() {
+        true => "the address that Linux would choose".to_owned(),
+        false => addresses.join(", "),
+    };
+    format!("from {from}, ports {}-{}", config.snat.ports.start(), config.snat.ports.end())
+}
+
+fn mode(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+fn zero_copy(mode: ZeroCopy) -> &'static str {
+    match mode {
+        ZeroCopy::Auto => "auto",
+        ZeroCopy::On => "on",
+        ZeroCopy::Off => "off",
+    }
+}
+
+/// Every service port with its frontends, by Service.
+fn served(services: &Services) -> Vec<ServedPort> {
+    let mut frontends: BTreeMap<ServicePortId, BTreeSet<_>> = BTreeMap::new();
+    for (frontend, target) in &services.frontends {
+        let of_port = frontends.entry(target.service_port.id).or_default();
+        of_port.insert((target.matched, *frontend));
+    }
+    let ports = services.service_ports.iter().flatten();
+    let mut served: Vec<ServedPort> = ports
+        .map(|port| {
+            let name = match &*port.port_name {
+                "" => String::new(),
+                name => format!("{name}:"),
+            };
+            let of_port = frontends.get(&port.id).into_iter().flatten();
+            ServedPort {
+                service: port.service.to_string(),
+                port: format!("{name}{}/{}", port.port, port.protocol),
+                frontends: of_port.map(|(matched, f)| format!("{}={}", matched.label(), socket(f))).collect(),
+                eligible: port.cluster.backends().len(),
+                endpoints: port.endpoints.len(),
+            }
+        })
+        .collect();
+    served.sort_by(|a, b| (&a.service, &a.port, &a.frontends).cmp(&(&b.service, &b.port, &b.frontends)));
+    served
+}
+
+fn socket(frontend: &ringway_shared::Frontend) -> std::net::SocketAddr {
+    (frontend.address, frontend.port).into()
+}
+
+/// What would be dropped for want of a way, endpoint by endpoint.
+fn unreachable_endpoints(services: &Services, network: &Network) -> Vec<String> {
+    let mut said = BTreeSet::new();
+    for port in services.service_ports.iter().flatten() {
+        for backend in port.cluster.backends().iter().chain(port.local.backends()) {
+            if let Some((error, why)) = unreachable(network, backend.address) {
+                said.insert(format!("{}: {why} Its packets are dropped, {}.", port.service, error.reason().label()));
+            }
+        }
+    }
+    said.into_iter().collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.problems.is_empty() { "valid" } else { "not valid" };
+        writeln!(f, "{} is {verdict}\n", self.config.display())?;
+        let none = |list: &[String]| if list.is_empty() { "none known".to_owned() } else { list.join(", ") };
+        writeln!(f, "node         {}", self.node)?;
+        writeln!(f, "addresses    {}", none(&self.node_addresses))?;
+        writeln!(f, "pod CIDRs    {}", none(&self.pod_cidrs))?;
+        for (at, interface) in self.interfaces.iter().enumerate() {
+            let heading = if at == 0 { "interfaces" } else { "" };
+            let matches = match &interface.matches[..] {
+                [] => "not here now".to_owned(),
+                [only] if *only == interface.name => "here".to_owned(),
+                several => format!("here: {}", several.join(", ")),
+            };
+            writeln!(
+                f,
+                "{heading:<12} {}: {matches}; XDP {}, zero copy {}",
+                interface.name, interface.xdp, interface.zero_copy
+            )?;
+        }
+        writeln!(f, "workers      {}", self.workers)?;
+        writeln!(f, "SNAT         {}", self.snat)?;
+        writeln!(f, "network      {}\n", self.network)?;
+        if self.services.is_empty() {
+            return writeln!(f, "No Services: every packet passes to the kernel.");
+        }
+        let mut table = Table::new(["SERVICE", "PORT", "ELIGIBLE", "FRONTENDS"]);
+        for port in &self.services {
+            let eligible = format!("{}/{}", port.eligible, port.endpoints);
+            let frontends = if port.frontends.is_empty() { "none".to_owned() } else { port.frontends.join(" ") };
+            table.row([port.service.clone(), port.port.clone(), eligible, frontends]);
+        }
+        write!(f, "{table}")
+    }
+}

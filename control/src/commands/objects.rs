@@ -1,0 +1,41 @@
+//! Services from files, without a running instance: what check, trace and replay start from.
+
+use std::path::PathBuf;
+
+use crate::cli::Failure;
+use crate::cluster::ClusterState;
+use crate::compile::{Compiled, Ids, compile};
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::source::files;
+
+/// Objects compiled for the configured node.
+pub(super) struct Offline {
+    pub(super) cluster: ClusterState,
+    pub(super) compiled: Compiled,
+}
+
+impl Offline {
+    /// Reads `paths`, the arguments of `--objects`: of an object given twice the later one counts.
+    pub(super) fn read(paths: &[PathBuf], config: &Config) -> Result<Self, Failure> {
+        for path in paths {
+            // What is wrong inside is a note; a path that leads nowhere is a mistake on the command line.
+            std::fs::metadata(path).map_err(|error| {
+                Failure::invalid(format!("--objects {}: {error}; name a file or a folder of manifests", path.display()))
+            })?;
+        }
+        Ok(Self::compile(files::load(paths).into_cluster(), config))
+    }
+
+    /// Compiles `cluster` without asking the kernel for anything.
+    pub(super) fn compile(cluster: ClusterState, config: &Config) -> Self {
+        let fallback = config.network.as_ref().map(|network| network.default_route_addresses()).unwrap_or_default();
+        let compiled = compile(&cluster, &config.compile_options(fallback), &mut Ids::default());
+        Offline { cluster, compiled }
+    }
+
+    /// Everything that is wrong with files and objects.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.cluster.problems().chain(&self.compiled.problems)
+    }
+}

@@ -1,0 +1,152 @@
+//! What the command says when something is wrong, word for word, with its exit status.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+
+/// Files in a folder of their own, and the command that is run in it.
+struct Bed(tempfile::TempDir);
+
+impl Bed {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Bed(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        told(command.args(arguments).current_dir(self.path()).output().unwrap())
+    }
+}
+
+fn told(output: Output) -> String {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let status = output.status.code().unwrap();
+    format!("exit status {status}\n--- stdout\n{}--- stderr\n{}", text(output.stdout), text(output.stderr))
+}
+
+/// A configuration with `more` lines at its end.
+fn config(more: &str) -> String {
+    format!(
+        "nodeName: gw-1\nsource: {{files: objects}}\nnode: {{addresses: [192.168.0.2]}}\ninterfaces: [{{name: eth0}}]\n\
+         network:\n  interfaces: [{{name: eth0, mac: \"02:00:00:00:00:01\", addresses: [192.168.0.2/24]}}]\n{more}"
+    )
+}
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {namespace: ns1, name: svc1}\nspec:\n  clusterIP: \
+                       172.30.0.41\n  clusterIPs: [172.30.0.41]\n  ports: [{name: p80, port: 80}]\n";
+
+fn check(config: &str) -> String {
+    Bed::new(&[("gw.yaml", config), ("objects/svc1.yaml", SERVICE)]).run(&["check", "--config", "gw.yaml"])
+}
+
+#[test]
+fn a_valid_configuration_says_what_would_be_done() {
+    assert_snapshot!(check(&config("")));
+}
+
+#[test]
+fn an_unknown_key_is_told_with_the_allowed_ones() {
+    assert_snapshot!(check(&config("flows:\n  perworker: 7\n")));
+}
+
+#[test]
+fn every_wrong_value_is_told_at_once() {
+    let wrong = "workers: {cpus: [a], poll: lazy}\nsnat: {ports: 65535-61000}\nflows: {timeouts: {udp: 60}}\n\
+                 whenDown: forward\nadmin: {metrics: 9098}\nlog: loud\nforwarding: dsr\n";
+    assert_snapshot!(check(&config(wrong)));
+}
+
+#[test]
+fn a_missing_key_is_told_with_what_to_write() {
+    assert_snapshot!(check("source: {files: objects}\n"));
+}
+
+#[test]
+fn an_interface_that_the_network_does_not_describe_is_told() {
+    assert_snapshot!(check(&config("").replace("{name: eth0}]\n", "{name: eth0}, {name: wan0}]\n")));
+}
+
+#[test]
+fn an_unreachable_route_is_told() {
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {namespace: ns1, name: svc1-x, labels: \
+                 {kubernetes.io/service-name: svc1}}\naddressType: IPv4\nports: [{name: p80, port: 8080}]\nendpoints: \
+                 [{addresses: [10.9.0.1]}]\n";
+    let files = [
+        ("gw.yaml", &*config("  routes: [{to: 10.9.0.0/16, dev: wg0}]\n")),
+        ("objects/svc1.yaml", SERVICE),
+        ("objects/slice.yaml", slice),
+    ];
+    assert_snapshot!(Bed::new(&files).run(&["check", "--config", "gw.yaml"]));
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_told() {
+    assert_snapshot!(Bed::new(&[]).run(&["check", "--config", "gw.yaml"]));
+}
+
+#[test]
+fn a_configuration_that_is_no_yaml_is_told_with_the_line() {
+    assert_snapshot!(check("nodeName: gw-1\n\tinterfaces: []\n"));
+}
+
+#[test]
+fn a_broken_object_fails_check_and_is_a_note_to_trace() {
+    let broken = SERVICE.replace("port: 80", "port: 80000").replace("svc1", "svc2");
+    let bed = Bed::new(&[
+        ("gw.yaml", &config("")),
+        ("objects/svc1.yaml", SERVICE),
+        ("objects/svc2.yaml", &broken),
+        ("objects/yaml.yaml", "a: [\n"),
+    ]);
+    assert_snapshot!(bed.run(&["check", "--config", "gw.yaml"]));
+    assert_snapshot!(bed.run(&[
+        "trace",
+        "--objects",
+        "objects",
+        "tcp:10.0.0.2->172.30.0.41:80",
+        "tcp:10.0.0.2->1.2.3.4:5"
+    ]));
+}
+
+#[test]
+fn objects_that_cannot_be_read_fail_check() {
+    let bed = Bed::new(&[("gw.yaml", &config(""))]);
+    assert_snapshot!(bed.run(&["check", "--config", "gw.yaml"]));
+    assert_snapshot!(bed.run(&["trace", "--objects", "objects", "tcp:10.0.0.2->172.30.0.41:80"]));
+}
+
+#[test]
+fn one_malformed_packet_ends_trace_before_any_output() {
+    let bed = Bed::new(&[("objects/svc1.yaml", SERVICE)]);
+    let ask =
+        |packet| bed.run(&["trace", "--objects", "objects", "-o", "json", "tcp:10.0.0.2->172.30.0.41:80", packet]);
+    assert_snapshot!(ask("tcp:10.0.0.2->172.30.0.41"));
+    assert_snapshot!(ask("tcp:10.0.0.2->[fd00::1]:80"));
+}
+
+#[test]
+fn wrong_usage_is_told_by_what_is_missing() {
+    let bed = Bed::new(&[]);
+    assert_snapshot!(bed.run(&["check"]));
+    assert_snapshot!(bed.run(&["trace"]));
+    assert_snapshot!(bed.run(&["chekc"]));
+}
+
+#[test]
+fn the_version_is_known_everywhere() {
+    let bed = Bed::new(&[]);
+    let version = format!("exit status 0\n--- stdout\nringway {}\n--- stderr\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(bed.run(&["--version"]), version);
+    assert!(bed.run(&["check", "--version"]).starts_with("exit status 0\n--- stdout\nringway-check "));
+}
