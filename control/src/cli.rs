@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{check, trace};
 use crate::config::ConfigError;
+use crate::demo;
 
 /// A kernel-bypass load balancer for Kubernetes Services.
 #[derive(Debug, Parser)]
@@ -25,8 +26,20 @@ struct Cli {
 enum Command {
     /// Validate a configuration and its objects with no NIC, and say what would be done
     Check(check::Arguments),
+    /// Run a client, a gateway and backends in network namespaces of their own, and tell what happens
+    ///
+    /// Real HTTP and UDP through VIPs, a live table, a backend that dies and one that is added. It takes about a minute,
+    /// checks itself, cleans up, and exits 0 only if all of it held. It needs root.
+    Demo(Demo),
     /// Say which endpoint a packet would get, and why
     Trace(trace::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// Stay until Ctrl-C when the story is told, and print what to try
+    #[arg(long)]
+    keep: bool,
 }
 
 /// How answers are written.
@@ -83,9 +96,9 @@ impl From<io::Error> for Failure {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let out = &mut io::stdout().lock();
-    let result = match cli.command {
+    let out = &mut io::stdout();
+    let result = match Cli::parse().command {
+        Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Trace(arguments) => trace::run(&arguments, out),
     };

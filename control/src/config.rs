@@ -19,7 +19,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use ringway_shared::service::ForwardingMode;
 
-use crate::compile::{CompileOptions, NodePortAddress};
 pub use document::Position;
 pub use field::Problem;
 use field::{Field, Problems};
@@ -319,23 +318,6 @@ impl Config {
             ConfigError { file: file.into(), problems: vec![Problem { path: String::new(), position: None, message }] }
         })?;
         Self::parse(&text, file, source)
-    }
-
-    /// What compile takes from the configuration. `fallback_addresses` are the node's when nothing else says them.
-    pub fn compile_options(&self, fallback_addresses: Vec<IpAddr>) -> CompileOptions {
-        let NodePortAddresses { primary, cidrs } = &self.services.node_port_addresses;
-        let ranges = cidrs.iter().copied().map(NodePortAddress::Range);
-        CompileOptions {
-            node_name: self.node_name.to_string(),
-            addresses: self.node.addresses.clone(),
-            pod_cidrs: self.node.pod_cidrs.clone(),
-            labels: self.node.labels.clone(),
-            fallback_addresses,
-            node_port_addresses: primary.then_some(NodePortAddress::Primary).into_iter().chain(ranges).collect(),
-            service_cidrs: self.services.service_cidrs.clone(),
-            masquerade_all: self.services.masquerade_all,
-            forwarding: self.forwarding,
-        }
     }
 
     /// Reads a configuration from `text`; `file` is what messages call it.

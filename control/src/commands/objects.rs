@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::Failure;
 use crate::cluster::ClusterState;
-use crate::compile::{Compiled, Ids, compile};
+use crate::compile::{CompileOptions, Compiled, Ids, compile};
 use crate::config::Config;
 use crate::problem::Problem;
 use crate::source::files;
@@ -29,8 +29,10 @@ impl Offline {
 
     /// Compiles `cluster` without asking the kernel for anything.
     pub(super) fn compile(cluster: ClusterState, config: &Config) -> Self {
-        let fallback = config.network.as_ref().map(|network| network.default_route_addresses()).unwrap_or_default();
-        let compiled = compile(&cluster, &config.compile_options(fallback), &mut Ids::default());
+        let fallback = config.network.as_ref().map(|network| network.default_route_addresses());
+        let options =
+            CompileOptions { fallback_addresses: fallback.unwrap_or_default(), ..CompileOptions::from_config(config) };
+        let compiled = compile(&cluster, &options, &mut Ids::default());
         Offline { cluster, compiled }
     }
 
