@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
+use ringway_shared::network::RouteTarget;
 use ringway_shared::{InterfaceId, Network};
 use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
@@ -46,6 +47,8 @@ pub struct NetworkError {
 pub struct NetworkWatch {
     /// The newest network.
     pub latest: latest::Receiver<Arc<Network>>,
+    /// The addresses of the interfaces that the default routes leave by: the node's, when nothing else names any.
+    pub node_addresses: latest::Receiver<Arc<[IpAddr]>>,
     /// The addresses of all endpoints; their next hops are resolved ahead of traffic.
     pub endpoints: latest::Sender<Arc<[IpAddr]>>,
     task: Option<JoinHandle<()>>,
@@ -66,16 +69,41 @@ impl NetworkWatch {
     pub async fn start(interfaces: Vec<InterfacePattern>, requests: NeighborRequests) -> Result<Self, NetworkError> {
         let kernel = Kernel::open().map_err(|error| NetworkError { what: "the network", error })?;
         let (endpoints, wanted) = latest::channel(Arc::from([]));
-        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted).await?;
+        let (own, node_addresses) = latest::channel(Arc::from([]));
+        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own).await?;
         let (sender, latest) = latest::channel(Arc::new(first));
         let task = tokio::spawn(watcher.run(sender));
-        Ok(NetworkWatch { latest, endpoints, task: Some(task), _fixed: None })
+        Ok(NetworkWatch { latest, node_addresses, endpoints, task: Some(task), _fixed: None })
     }
 
     /// A network that does not change: the one written in the configuration.
     pub fn fixed(network: Network) -> Self {
+        let (_, node_addresses) = latest::channel(default_route_addresses(&network).into());
         let (sender, latest) = latest::channel(Arc::new(network));
         let (endpoints, _) = latest::channel(Arc::from([]));
-        NetworkWatch { latest, endpoints, task: None, _fixed: Some(sender) }
+        NetworkWatch { latest, node_addresses, endpoints, task: None, _fixed: Some(sender) }
     }
+}
+
+/// The addresses of the attached interfaces that the default routes leave by.
+fn default_route_addresses(network: &Network) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for anywhere in [IpAddr::from([0u8; 4]), IpAddr::from([0u8; 16])] {
+        // Only a default route matches the unspecified address.
+        let Some(RouteTarget::Out { interface, .. }) = network.route(anywhere).map(|route| &route.target) else {
+            continue;
+        };
+        let own = network.interface(*interface).into_iter().flat_map(|interface| &interface.addresses);
+        for address in own.map(|net| net.addr()).filter(|address| !is_link_local(*address)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    addresses
+}
+
+/// IPv6 link-local addresses mean something on one link only.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

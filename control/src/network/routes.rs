@@ -138,6 +138,27 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+/// The links that the default routes leave by, those of IPv4 first; each once.
+pub fn default_links(routes: &[KernelRoute]) -> Vec<u32> {
+    let mut links = Vec::new();
+    for v4 in [true, false] {
+        let defaults = routes.iter().filter(|route| {
+            route.table == Table::Main && route.to.prefix_len() == 0 && route.to.addr().is_ipv4() == v4
+        });
+        if let Some(KernelRoute { kind: Kind::Ways(ways), .. }) = defaults.min_by_key(|route| route.metric) {
+            links.extend(ways.iter().map(|way| way.link).filter(|link| *link != 0));
+        }
+    }
+    let mut seen = Vec::new();
+    links.retain(|link| {
+        !seen.contains(link) && {
+            seen.push(*link);
+            true
+        }
+    });
+    links
+}
+
 /// The routes of the packet path. `numbers` are the attached interfaces by ifindex.
 pub fn convert(
     routes: &[KernelRoute],

@@ -13,14 +13,12 @@ use super::kernel::{Event, Kernel, Resolver};
 use super::links::{Attachments, Link, LinkAddress};
 use super::neighbors::{Key, Neighbors};
 use super::routes::{self, KernelRoute};
-use super::{NeighborRequests, NetworkError};
+use super::{NeighborRequests, NetworkError, is_link_local};
 use crate::config::InterfacePattern;
+use crate::pace::Pace;
 
 /// How often the workers' queue is looked at. They cannot wake us without a system call.
 const REQUESTS_EVERY: Duration = Duration::from_millis(5);
-/// The shortest pause between two readings of the tables, or between two networks, in a storm of changes. It grows with
-/// what the work costs, so that a storm takes a fifth of a CPU at most.
-const PAUSE: Duration = Duration::from_millis(5);
 /// Questions to the kernel that wait to be asked.
 const QUESTIONS: usize = 4096;
 /// The pause before a broken netlink socket is opened again.
@@ -51,19 +49,6 @@ struct Picture {
     neighbors: Vec<(InterfaceId, IpAddr, MacAddress)>,
 }
 
-/// A piece of work that is done at once when it is rare, and at intervals that grow with its cost when it is not.
-#[derive(Debug)]
-struct Pace {
-    not_before: Instant,
-}
-
-impl Pace {
-    fn done(&mut self, began: Instant) {
-        let now = Instant::now();
-        self.not_before = now + (now.duration_since(began) * 4).max(PAUSE);
-    }
-}
-
 /// Follows one network namespace.
 pub(super) struct Watcher {
     kernel: Kernel,
@@ -71,6 +56,7 @@ pub(super) struct Watcher {
     attachments: Attachments,
     requests: NeighborRequests,
     endpoints: watch::Receiver<Arc<[IpAddr]>>,
+    node_addresses: watch::Sender<Arc<[IpAddr]>>,
     links: Vec<Link>,
     addresses: Vec<LinkAddress>,
     routes: Vec<KernelRoute>,
@@ -91,22 +77,23 @@ impl Watcher {
         interfaces: Vec<InterfacePattern>,
         requests: NeighborRequests,
         endpoints: watch::Receiver<Arc<[IpAddr]>>,
+        node_addresses: watch::Sender<Arc<[IpAddr]>>,
     ) -> Result<(Self, Network), NetworkError> {
-        let now = Instant::now();
         let mut watcher = Watcher {
             resolver: resolve(kernel.resolver()),
             kernel,
             attachments: Attachments::new(interfaces),
             requests,
             endpoints,
+            node_addresses,
             links: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
             neighbors: Neighbors::default(),
             stale: Stale::ALL,
             changed: true,
-            reading: Pace { not_before: now },
-            building: Pace { not_before: now },
+            reading: Pace::new(),
+            building: Pace::new(),
             numbers: HashMap::new(),
             picture: Picture::default(),
             generation: 0,
@@ -124,7 +111,7 @@ impl Watcher {
         let mut asking = true;
         loop {
             let now = Instant::now();
-            if self.stale.any() && now >= self.reading.not_before {
+            if self.stale.any() && now >= self.reading.not_before() {
                 if let Err(error) = self.read().await {
                     tracing::warn!("{error}; trying again");
                     self.reopen().await;
@@ -136,7 +123,7 @@ impl Watcher {
                 continue;
             }
             self.changed |= self.neighbors.expire(now);
-            if self.changed && now >= self.building.not_before {
+            if self.changed && now >= self.building.not_before() {
                 self.changed = false;
                 if let Some(network) = self.build() {
                     self.keep(&network);
@@ -178,8 +165,8 @@ impl Watcher {
 
     /// When there is something to do even if nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        let reading = self.stale.any().then_some(self.reading.not_before);
-        let building = self.changed.then_some(self.building.not_before);
+        let reading = self.stale.any().then_some(self.reading.not_before());
+        let building = self.changed.then_some(self.building.not_before());
         [reading, building, self.neighbors.next_due()].into_iter().flatten().min()
     }
 
@@ -246,6 +233,7 @@ impl Watcher {
 
     /// The network, if it differs from the last one.
     fn build(&mut self) -> Option<Network> {
+        self.tell_node_addresses();
         let (interfaces, numbers) = self.attachments.interfaces(&self.links, &self.addresses);
         let routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
         let usable = self.neighbors.usable(Instant::now());
@@ -262,6 +250,23 @@ impl Watcher {
         self.generation = self.generation.wrapping_add(1);
         let Picture { interfaces, routes, neighbors } = &self.picture;
         Some(Network::new(self.generation, interfaces.clone(), routes.iter().cloned(), neighbors.iter().copied()))
+    }
+
+    /// The addresses of the interfaces that the default routes leave by, attached or not.
+    fn tell_node_addresses(&self) {
+        let links: Vec<u32> = routes::default_links(&self.routes);
+        let of = |link: &u32| {
+            let link = *link;
+            self.addresses.iter().filter(move |address| address.link == link).map(|address| address.address.addr())
+        };
+        let addresses: Vec<IpAddr> = links.iter().flat_map(of).filter(|address| !is_link_local(*address)).collect();
+        self.node_addresses.send_if_modified(|known| {
+            let changed = **known != *addresses;
+            if changed {
+                *known = addresses.into();
+            }
+            changed
+        });
     }
 
     /// Keeps the next hops of all endpoints resolved.

@@ -1,0 +1,76 @@
+//! What the kernel must allow before anything is tried, so that a refusal names its remedy.
+
+use std::path::Path;
+
+/// Capabilities that are missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "missing {}: run as root, or give the binary what it needs: setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep {binary}",
+    missing.join(" and ")
+)]
+pub struct MissingPrivileges {
+    missing: Vec<&'static str>,
+    binary: String,
+}
+
+const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
+const IPC_LOCK: u32 = 14;
+const SYS_ADMIN: u32 = 21;
+const BPF: u32 = 39;
+
+/// Checks the capabilities of this process. `locked`: bytes of memory that the kernel must be allowed to pin.
+pub fn check(locked: u64) -> Result<(), MissingPrivileges> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Without /proc nothing is known; the first system call that fails will tell.
+    let Some(effective) = effective(&status) else { return Ok(()) };
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current.unwrap_or(u64::MAX);
+    let missing = missing(effective, limit, locked);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let binary = std::env::current_exe().unwrap_or_else(|_| Path::new("ringway").into());
+    Err(MissingPrivileges { missing, binary: binary.display().to_string() })
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing(effective: u64, memlock: u64, locked: u64) -> Vec<&'static str> {
+    let has = |capability: u32| effective >> capability & 1 == 1;
+    let mut missing = Vec::new();
+    if !has(NET_ADMIN) {
+        missing.push("CAP_NET_ADMIN (to attach the steering program)");
+    }
+    if !has(NET_RAW) {
+        missing.push("CAP_NET_RAW (to open AF_XDP sockets)");
+    }
+    if !has(BPF) && !has(SYS_ADMIN) {
+        missing.push("CAP_BPF (to load the steering program)");
+    }
+    if !has(IPC_LOCK) && memlock < locked {
+        missing.push("CAP_IPC_LOCK or a higher RLIMIT_MEMLOCK (to pin packet memory)");
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        let all = 1 << NET_ADMIN | 1 << NET_RAW | 1 << IPC_LOCK | 1 << BPF;
+        assert!(missing(all, 0, 1 << 30).is_empty());
+        assert!(missing(all & !(1 << BPF) | 1 << SYS_ADMIN, 0, 1).is_empty());
+        assert!(missing(all & !(1 << IPC_LOCK), 1 << 30, 1 << 30).is_empty());
+        assert_eq!(missing(0, 0, 1).len(), 4);
+        assert!(missing(all & !(1 << NET_RAW), 0, 1)[0].starts_with("CAP_NET_RAW"));
+        assert_eq!(effective("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+        let error = MissingPrivileges { missing: missing(0, 9, 1), binary: "/usr/bin/ringway".into() }.to_string();
+        assert!(error.starts_with("missing CAP_NET_ADMIN (to attach the steering program) and CAP_NET_RAW"), "{error}");
+        assert!(error.ends_with("+ep /usr/bin/ringway"), "{error}");
+    }
+}
