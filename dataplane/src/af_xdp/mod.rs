@@ -1,10 +1,19 @@
 //! The kernel's AF_XDP interface, one file per kernel noun. All unsafe code of the packet path is below here.
-#![allow(dead_code, reason = "the rings, which use the rest of these files, land next")]
 
+mod chunks;
+pub mod device;
 mod frame;
 mod mapping;
 pub mod program;
+pub mod rings;
+pub mod socket;
+mod socket_error;
+pub mod tap;
 pub mod umem;
 
+pub use device::{Device, DeviceError};
 pub use frame::Frame;
+pub use socket::{CopyMode, RingSizes, Rings, Socket, SocketOptions, ZeroCopy};
+pub use socket_error::SocketError;
+pub use tap::{Tap, TapError};
 pub use umem::{Umem, UmemError, UmemLayout};

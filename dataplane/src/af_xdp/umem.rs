@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
+use super::chunks::Chunks;
+pub(crate) use super::chunks::Holder;
 use super::frame::Frame;
 use super::mapping::Mapping;
 
@@ -63,16 +65,12 @@ pub struct Umem {
     memory: Mapping,
     layout: UmemLayout,
     id: u32,
-    /// Bases of free chunks; the one freed last is used first, while it is in the cache.
-    free: Vec<u64>,
-    /// Debug builds know who is free, to stop at the first double free.
-    #[cfg(debug_assertions)]
-    is_free: Vec<bool>,
+    chunks: Chunks,
 }
 
 impl fmt::Debug for Umem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Umem").field("layout", &self.layout).field("free", &self.free.len()).finish_non_exhaustive()
+        f.debug_struct("Umem").field("layout", &self.layout).field("free", &self.chunks.free()).finish_non_exhaustive()
     }
 }
 
@@ -96,10 +94,7 @@ impl Umem {
             memory,
             layout,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            // Reversed, so that chunks are first used in ascending order.
-            free: (0..layout.frames).rev().map(|chunk| u64::from(chunk) * u64::from(layout.chunk_size)).collect(),
-            #[cfg(debug_assertions)]
-            is_free: vec![true; layout.frames as usize],
+            chunks: Chunks::new(layout.frames, layout.chunk_size),
         })
     }
 
@@ -117,13 +112,13 @@ impl Umem {
     /// The number of chunks on the free list.
     #[inline]
     pub fn free_frames(&self) -> u32 {
-        self.free.len() as u32
+        self.chunks.free()
     }
 
     /// An empty frame whose data starts at the headroom; `None` when all chunks are in use.
     #[inline]
     pub fn allocate(&mut self) -> Option<Frame> {
-        let base = self.take_chunk()?;
+        let base = self.chunks.take()?;
         Some(Frame { address: base + u64::from(self.layout.headroom), length: 0, umem: self.id })
     }
 
@@ -133,7 +128,7 @@ impl Umem {
         debug_assert_eq!(frame.umem, self.id, "a frame of another UMEM");
         if frame.umem == self.id {
             let (address, _) = frame.into_descriptor();
-            self.return_chunk(address);
+            self.chunks.give_back(address);
         } else {
             std::mem::forget(frame);
         }
@@ -173,7 +168,7 @@ impl Umem {
         if bytes.len() > self.layout.room() as usize || frame.umem != self.id {
             return false;
         }
-        frame.address = self.base(frame.address) + u64::from(self.layout.headroom);
+        frame.address = self.chunks.base(frame.address) + u64::from(self.layout.headroom);
         frame.length = bytes.len() as u32;
         self.packet_mut(frame).copy_from_slice(bytes);
         true
@@ -183,7 +178,7 @@ impl Umem {
     /// before. Bytes that appear are whatever was there.
     #[inline]
     pub fn resize(&mut self, frame: &mut Frame, length: usize) -> bool {
-        let offset = (frame.address - self.base(frame.address)) as usize;
+        let offset = (frame.address - self.chunks.base(frame.address)) as usize;
         if length > self.layout.chunk_size as usize - offset {
             return false;
         }
@@ -195,7 +190,7 @@ impl Umem {
     /// when the headroom is used up.
     #[inline]
     pub fn grow_head(&mut self, frame: &mut Frame, bytes: usize) -> bool {
-        let offset = (frame.address - self.base(frame.address)) as usize;
+        let offset = (frame.address - self.chunks.base(frame.address)) as usize;
         if bytes > offset {
             return false;
         }
@@ -215,16 +210,10 @@ impl Umem {
         true
     }
 
-    /// The chunk that `address` points into.
-    #[inline]
-    fn base(&self, address: u64) -> u64 {
-        address & !u64::from(self.layout.chunk_size - 1)
-    }
-
     /// Where a frame's bytes are, if they lie in one chunk of this UMEM.
     #[inline]
     fn data(&self, frame: &Frame) -> Option<*mut u8> {
-        let in_chunk = frame.address - self.base(frame.address) + u64::from(frame.length);
+        let in_chunk = frame.address - self.chunks.base(frame.address) + u64::from(frame.length);
         let is_inside = in_chunk <= u64::from(self.layout.chunk_size) && frame.address < self.memory.len() as u64;
         debug_assert!(is_inside && frame.umem == self.id, "{frame:?} does not belong to {self:?}");
         if !is_inside || frame.umem != self.id {
@@ -234,41 +223,47 @@ impl Umem {
         Some(unsafe { self.memory.start().as_ptr().add(frame.address as usize) })
     }
 
-    /// Takes a chunk off the free list; its base.
+    /// Hands the frame's chunk to a port; what the port's ring is to hold.
     #[inline]
-    pub(crate) fn take_chunk(&mut self) -> Option<u64> {
-        let base = self.free.pop()?;
-        #[cfg(debug_assertions)]
-        {
-            self.is_free[(base / u64::from(self.layout.chunk_size)) as usize] = false;
-        }
+    pub(crate) fn hand_to(&mut self, frame: Frame, holder: Holder) -> (u64, u32) {
+        let (address, length) = frame.into_descriptor();
+        self.chunks.hand_to(address, holder);
+        (address, length)
+    }
+
+    /// Takes a free chunk for a port's fill ring; its base.
+    #[inline]
+    pub(crate) fn take_for(&mut self, holder: Holder) -> Option<u64> {
+        let base = self.chunks.take()?;
+        self.chunks.hand_to(base, holder);
         Some(base)
     }
 
-    /// Puts the chunk that `address` points into on the free list. The caller owned it.
+    /// Frees the chunk that `address`, out of a completion ring, points into.
     #[inline]
-    pub(crate) fn return_chunk(&mut self, address: u64) {
-        let base = self.base(address);
-        debug_assert!(base < self.memory.len() as u64, "{address:#x} is outside {self:?}");
-        #[cfg(debug_assertions)]
-        {
-            let is_free = &mut self.is_free[(base / u64::from(self.layout.chunk_size)) as usize];
-            assert!(!std::mem::replace(is_free, true), "the chunk at {base:#x} was freed twice");
-        }
-        // The list has room for every chunk, so this never allocates; a full list would mean a double free.
-        if self.free.len() < self.free.capacity() {
-            self.free.push(base);
-        }
+    pub(crate) fn complete(&mut self, address: u64) {
+        self.chunks.give_back(address);
     }
 
-    /// The frame of a descriptor that a ring gave back: the chunk is ours from here on. `None` when it lies outside.
+    /// The frame of a descriptor that a ring gave back. `None` when it lies outside.
     #[inline]
-    pub(crate) fn adopt(&self, address: u64, length: u32) -> Option<Frame> {
-        let in_chunk = address.checked_sub(self.base(address))? + u64::from(length);
+    pub(crate) fn adopt(&mut self, address: u64, length: u32) -> Option<Frame> {
+        let in_chunk = address - self.chunks.base(address) + u64::from(length);
         if address >= self.memory.len() as u64 || in_chunk > u64::from(self.layout.chunk_size) {
             return None;
         }
+        self.chunks.hand_to_frame(address);
         Some(Frame { address, length, umem: self.id })
+    }
+
+    /// A number for a new port; `None` when 254 ports have one.
+    pub(crate) fn new_holder(&mut self) -> Option<Holder> {
+        self.chunks.new_holder()
+    }
+
+    /// Frees every chunk of a port that is gone, and its number. How many chunks those were.
+    pub(crate) fn reclaim(&mut self, holder: Holder) -> u32 {
+        self.chunks.reclaim(holder)
     }
 
     /// The start and the length of the region, for registration with the kernel.
@@ -337,7 +332,7 @@ mod tests {
 
     #[test]
     fn descriptors_outside_the_region_are_refused() {
-        let umem = umem(2);
+        let mut umem = umem(2);
         assert!(umem.adopt(4096, 0).is_none());
         assert!(umem.adopt(2048, 2049).is_none());
         assert!(umem.adopt(4000, 96 + 1).is_none());
@@ -351,17 +346,6 @@ mod tests {
     #[should_panic(expected = "was dropped")]
     fn dropping_a_frame_is_stopped_in_debug_builds() {
         drop(umem(1).allocate());
-    }
-
-    #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "freed twice")]
-    fn freeing_a_chunk_twice_is_stopped_in_debug_builds() {
-        let mut umem = umem(1);
-        let frame = umem.allocate().unwrap();
-        let (address, _) = frame.into_descriptor();
-        umem.return_chunk(address);
-        umem.return_chunk(address);
     }
 
     proptest! {

@@ -1,4 +1,9 @@
 //! What a worker reads frames from and writes frames to.
 
+pub mod kernel_side;
 pub mod memory;
 pub mod pcap;
+pub mod port;
+
+pub use kernel_side::KernelSide;
+pub use port::{Port, PortCounters, PortError, PortOptions};

@@ -1,0 +1,131 @@
+//! Why there is no socket, with the numbers and the next step.
+
+use rustix::io::Errno;
+
+use super::{Device, DeviceError};
+
+/// Why a socket could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SocketError {
+    /// The interface could not be asked.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The interface has fewer queues.
+    #[error("{interface} has {queues} queues, so there is no queue {queue}: lower the number of workers, or run `ethtool -L {interface} combined {more}` (veth: `rx {more} tx {more}`)", more = .queue + 1)]
+    NoQueue {
+        /// The interface.
+        interface: String,
+        /// The queue asked for, counted from 0.
+        queue: u32,
+        /// How many it has.
+        queues: u32,
+    },
+    /// Its packets can be larger than a chunk.
+    #[error(
+        "{interface} has MTU {mtu}, and frames of this size carry at most {room}; run `ip link set {interface} mtu {room}`"
+    )]
+    Mtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// The largest MTU that fits.
+        room: u32,
+    },
+    /// Somebody else has the queue.
+    #[error(
+        "queue {queue} of {interface} is held by another AF_XDP socket: `ss --xdp -p` names its process, perhaps another instance of Ringway; stop it, or choose another interface"
+    )]
+    Busy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// A capability is missing.
+    #[error(
+        "may not {what} on {interface}: AF_XDP needs the capabilities NET_RAW, NET_ADMIN and BPF; run as root or grant them"
+    )]
+    Permission {
+        /// The interface.
+        interface: String,
+        /// What was tried.
+        what: &'static str,
+    },
+    /// The UMEM is more than the process may lock.
+    #[error(
+        "the UMEM needs {needed} bytes of locked memory and the limit is {limit}: grant the capability IPC_LOCK, or raise the limit (`ulimit -l`, LimitMEMLOCK=)"
+    )]
+    LockedMemory {
+        /// The bytes needed.
+        needed: u64,
+        /// The bytes allowed.
+        limit: u64,
+    },
+    /// The kernel has no AF_XDP.
+    #[error("this kernel has no AF_XDP sockets: it needs CONFIG_XDP_SOCKETS=y and Linux 5.9 or later")]
+    Unsupported,
+    /// Zero-copy was demanded and the driver cannot.
+    #[error("zeroCopy: on, but driver {driver:?} of {interface} cannot: {cause}; set zeroCopy: auto to copy instead")]
+    ZeroCopy {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// Zero-copy was demanded with generic XDP.
+    #[error(
+        "zeroCopy: on, but {interface} runs XDP in generic mode, which always copies: set xdp: native or zeroCopy: auto"
+    )]
+    GenericZeroCopy {
+        /// The interface.
+        interface: String,
+    },
+    /// Something else.
+    #[error("cannot {what} on queue {queue} of {interface}: {errno}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl SocketError {
+    /// The error that `errno` means for this attempt.
+    pub(super) fn of(device: &Device, queue: u32, what: &'static str, errno: Errno) -> Self {
+        let interface = device.name.clone();
+        match errno {
+            Errno::BUSY => SocketError::Busy { interface, queue },
+            Errno::PERM | Errno::ACCESS => SocketError::Permission { interface, what },
+            Errno::NODEV | Errno::NXIO => SocketError::Device(DeviceError::Missing { name: interface }),
+            Errno::AFNOSUPPORT => SocketError::Unsupported,
+            errno => SocketError::Refused { interface, queue, what, errno },
+        }
+    }
+
+    /// The kernel's part of the error, for a sentence that says the rest.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            SocketError::Refused { errno: Errno::OPNOTSUPP, .. } => "zero-copy is not supported".into(),
+            SocketError::Refused { errno, .. } => errno.to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The error where zero-copy was demanded.
+    pub(super) fn without_zero_copy(self, device: &Device) -> Self {
+        match self {
+            SocketError::Refused { .. } => {
+                SocketError::ZeroCopy { interface: device.name.clone(), driver: device.driver(), cause: self.cause() }
+            }
+            other => other,
+        }
+    }
+}

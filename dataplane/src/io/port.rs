@@ -1,0 +1,351 @@
+//! A port: one queue of one interface, with its four rings.
+//!
+//! Every chunk that a port holds is in its fill or receive ring ([`Port::in_receive`]), in its transmit or completion
+//! ring ([`Port::in_transmit`]), or in the kernel between them. With the free list and the frames in the worker's hands
+//! they make up the whole UMEM, at every moment between two calls.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use ringway_shared::InterfaceId;
+use rustix::io::Errno;
+use rustix::net::xdp::XdpStatistics;
+
+use super::kernel_side::{self, KernelSide};
+use crate::af_xdp::rings::Descriptor;
+use crate::af_xdp::umem::Holder;
+use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
+use crate::batch::{BATCH, Received};
+
+/// How long transmit kicks rest after one failed because a device is down.
+const REST: Duration = Duration::from_millis(1);
+
+/// The shortest frame that is sent: an Ethernet header. The kernel takes shorter ones out of the ring for good.
+const SHORTEST: usize = 14;
+
+/// Why a port could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Its socket could not.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Its rings could not be made.
+    #[error("cannot make rings in memory: {0}; their sizes are powers of two")]
+    Rings(Errno),
+    /// The UMEM has not enough frames for the rings.
+    #[error(
+        "a port's rings hold up to {needed} frames, and the UMEM has {free} left: lower the ring sizes, or enlarge the UMEM"
+    )]
+    Frames {
+        /// Frames that the rings can hold at once.
+        needed: u32,
+        /// Frames on the free list.
+        free: u32,
+    },
+    /// The UMEM has as many ports as it can tell apart.
+    #[error("one worker polls 254 ports already: raise the number of workers")]
+    TooMany,
+}
+
+/// What a port is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct PortOptions<'a> {
+    /// The interface's number.
+    pub interface: InterfaceId,
+    /// The interface.
+    pub device: &'a Device,
+    /// The queue.
+    pub queue: u32,
+    /// How to open its socket.
+    pub socket: SocketOptions,
+}
+
+/// What a port counts besides what the worker does. All but `kicks` stay 0 while nothing is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// System calls that woke the kernel for transmit or receive.
+    pub kicks: u64,
+    /// Transmit kicks after which the kernel wanted another (EAGAIN).
+    pub kicks_again: u64,
+    /// Transmit kicks that found the peer down or its queue full (EBUSY).
+    pub kicks_busy: u64,
+    /// Transmit kicks that found the interface down (ENETDOWN).
+    pub kicks_down: u64,
+    /// Kicks that failed otherwise.
+    pub kicks_failed: u64,
+    /// Descriptors from the kernel that lay outside the UMEM.
+    pub invalid: u64,
+}
+
+impl PortCounters {
+    /// Kicks that failed because something is wrong; EAGAIN is not.
+    pub fn kick_errors(&self) -> u64 {
+        self.kicks_busy + self.kicks_down + self.kicks_failed
+    }
+}
+
+/// One queue of one interface, with its four rings.
+#[derive(Debug)]
+pub struct Port {
+    /// The interface's number.
+    pub interface: InterfaceId,
+    /// The queue of the interface.
+    pub queue: u32,
+    /// `None` when the rings end in memory.
+    socket: Option<Socket>,
+    rings: Rings,
+    umem: u32,
+    holder: Holder,
+    in_receive: u32,
+    in_transmit: u32,
+    /// Poll the driver by system call whenever there is nothing to receive.
+    busy_poll: bool,
+    /// No transmit kick before.
+    resting: Option<Instant>,
+    is_gone: bool,
+    counters: PortCounters,
+}
+
+impl Port {
+    /// Opens a socket on the queue and fills its fill ring. `ports` are the worker's other ports, which share the UMEM.
+    pub fn open(options: &PortOptions<'_>, umem: &mut Umem, ports: &[Port]) -> Result<Port, PortError> {
+        let holder = Self::holder(umem, options.socket.rings)?;
+        let siblings: Vec<&Socket> =
+            ports.iter().filter(|port| !port.is_gone).filter_map(|port| port.socket.as_ref()).collect();
+        match Socket::open(options.device, options.queue, umem, &siblings, &options.socket) {
+            Ok((socket, rings)) => {
+                let mut port = Self::over(options.interface, options.queue, rings, umem, holder);
+                port.socket = Some(socket);
+                port.busy_poll = options.socket.busy_poll;
+                port.refill(umem);
+                Ok(port)
+            }
+            Err(error) => {
+                umem.reclaim(holder);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A port whose rings end in memory: the second value plays the kernel.
+    pub fn in_memory(
+        interface: InterfaceId,
+        queue: u32,
+        sizes: RingSizes,
+        umem: &mut Umem,
+    ) -> Result<(Port, KernelSide), PortError> {
+        let holder = Self::holder(umem, sizes)?;
+        let (rings, kernel) = kernel_side::rings(sizes, holder).map_err(PortError::Rings)?;
+        let mut port = Self::over(interface, queue, rings, umem, holder);
+        port.refill(umem);
+        Ok((port, kernel))
+    }
+
+    fn holder(umem: &mut Umem, sizes: RingSizes) -> Result<Holder, PortError> {
+        let (needed, free) = (sizes.frames(), umem.free_frames());
+        if free < needed {
+            return Err(PortError::Frames { needed, free });
+        }
+        umem.new_holder().ok_or(PortError::TooMany)
+    }
+
+    fn over(interface: InterfaceId, queue: u32, rings: Rings, umem: &Umem, holder: Holder) -> Port {
+        Port {
+            interface,
+            queue,
+            socket: None,
+            rings,
+            umem: umem.id(),
+            holder,
+            in_receive: 0,
+            in_transmit: 0,
+            busy_poll: false,
+            resting: None,
+            is_gone: false,
+            counters: PortCounters::default(),
+        }
+    }
+
+    /// Moves frames from the receive ring to `into` until one is empty or the other full; how many.
+    #[inline]
+    pub fn receive(&mut self, umem: &mut Umem, into: &mut ArrayVec<Received, BATCH>) -> usize {
+        let before = into.len();
+        if !self.is_of(umem) {
+            return 0;
+        }
+        while !into.is_full() {
+            let Some(descriptor) = self.rings.receive.pop() else { break };
+            self.in_receive -= 1;
+            match umem.adopt(descriptor.address, descriptor.length) {
+                Some(frame) => into.push(Received { frame, interface: self.interface, tag: 0, handed_over: false }),
+                None => self.counters.invalid += 1,
+            }
+        }
+        self.rings.receive.release();
+        into.len() - before
+    }
+
+    /// Puts a frame on the transmit ring; the kernel sees it after the next [`Self::flush`]. The frame comes back when
+    /// the ring is full, or when the kernel would refuse it.
+    #[inline]
+    pub fn send(&mut self, umem: &mut Umem, frame: Frame) -> Result<(), Frame> {
+        if self.is_gone || !self.is_of(umem) || frame.len() < SHORTEST || self.rings.transmit.room(1) == 0 {
+            return Err(frame);
+        }
+        let (address, length) = umem.hand_to(frame, self.holder);
+        let is_sent = self.rings.transmit.push(Descriptor { address, length, options: 0 });
+        debug_assert!(is_sent, "there was room");
+        self.in_transmit += 1;
+        Ok(())
+    }
+
+    /// Once a loop: frees the chunks of sent packets, shows the kernel new ones, refills the fill ring, and wakes the
+    /// kernel if it asks.
+    #[inline]
+    pub fn flush(&mut self, umem: &mut Umem) {
+        if !self.is_of(umem) || self.is_gone {
+            return;
+        }
+        while let Some(address) = self.rings.completion.pop() {
+            umem.complete(address);
+            self.in_transmit -= 1;
+        }
+        self.rings.completion.release();
+        self.rings.transmit.submit();
+        self.refill(umem);
+        if self.in_transmit > 0 {
+            self.kick_transmit();
+        }
+        if self.busy_poll || self.rings.fill.needs_wakeup() {
+            self.kick_receive();
+        }
+    }
+
+    /// Hands free chunks to the kernel until the fill ring is full.
+    #[inline]
+    fn refill(&mut self, umem: &mut Umem) {
+        let mut room = self.rings.fill.room(1);
+        while room > 0 {
+            let Some(base) = umem.take_for(self.holder) else { break };
+            let is_filled = self.rings.fill.push(base);
+            debug_assert!(is_filled, "there was room");
+            self.in_receive += 1;
+            room -= 1;
+        }
+        self.rings.fill.submit();
+    }
+
+    /// Has the kernel send what is in the transmit ring. In copy mode one call sends a few dozen packets on kernels that
+    /// do not know a larger budget, then says EAGAIN; so a few calls may be needed for a batch.
+    fn kick_transmit(&mut self) {
+        if let Some(until) = self.resting {
+            if Instant::now() < until {
+                return;
+            }
+            self.resting = None;
+        }
+        for _ in 0..8 {
+            if !self.rings.transmit.needs_wakeup() || self.rings.transmit.is_drained() {
+                return;
+            }
+            let Some(socket) = &self.socket else { return };
+            self.counters.kicks += 1;
+            match socket.kick_transmit() {
+                Ok(()) => return,
+                Err(Errno::AGAIN) => {
+                    self.counters.kicks_again += 1;
+                    continue;
+                }
+                Err(Errno::BUSY | Errno::NOBUFS) => self.counters.kicks_busy += 1,
+                Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
+                Err(Errno::NXIO) => self.is_gone = true,
+                Err(_) => self.counters.kicks_failed += 1,
+            }
+            self.resting = Some(Instant::now() + REST);
+            return;
+        }
+    }
+
+    fn kick_receive(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        self.counters.kicks += 1;
+        match socket.kick_receive() {
+            Ok(()) | Err(Errno::AGAIN) => {}
+            Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
+            Err(Errno::NXIO) => self.is_gone = true,
+            Err(_) => self.counters.kicks_failed += 1,
+        }
+    }
+
+    /// Closes the socket. The chunks that the kernel still had come back to the free list with [`Closed::reclaim`].
+    pub fn close(self) -> Closed {
+        Closed { holder: self.holder, umem: self.umem }
+    }
+
+    #[inline]
+    fn is_of(&self, umem: &Umem) -> bool {
+        debug_assert_eq!(umem.id(), self.umem, "the UMEM of another worker");
+        umem.id() == self.umem
+    }
+
+    /// Chunks in the fill and receive rings, and in the kernel between them.
+    pub fn in_receive(&self) -> u32 {
+        self.in_receive
+    }
+
+    /// Chunks in the transmit and completion rings, and in the kernel between them.
+    pub fn in_transmit(&self) -> u32 {
+        self.in_transmit
+    }
+
+    /// Chunks that the port holds.
+    pub fn in_flight(&self) -> u32 {
+        self.in_receive + self.in_transmit
+    }
+
+    /// True when the socket lost its interface, which was deleted: nothing will come any more. Close the port.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// What it counted.
+    pub fn counters(&self) -> &PortCounters {
+        &self.counters
+    }
+
+    /// The kernel's own count of what it lost; `None` for a port in memory.
+    pub fn statistics(&self) -> Option<XdpStatistics> {
+        self.socket.as_ref()?.statistics().ok()
+    }
+
+    /// The socket's descriptor, for poll and for the steering map; `None` for a port in memory.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Zero-copy, or why not; `None` for a port in memory.
+    pub fn mode(&self) -> Option<&CopyMode> {
+        self.socket.as_ref().map(Socket::mode)
+    }
+}
+
+/// What is left of a closed port: its chunks.
+#[derive(Debug)]
+#[must_use = "the chunks that the kernel held are lost until they are reclaimed"]
+pub struct Closed {
+    holder: Holder,
+    umem: u32,
+}
+
+impl Closed {
+    /// Frees the port's chunks; how many. At once after copy mode; after zero-copy wait a second, until the driver has
+    /// let go of them.
+    pub fn reclaim(self, umem: &mut Umem) -> u32 {
+        debug_assert_eq!(umem.id(), self.umem, "the UMEM of another worker");
+        if umem.id() == self.umem { umem.reclaim(self.holder) } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;
