@@ -200,14 +200,18 @@ impl Lists {
         }
     }
 
-    /// A flow whose time is up, or nothing if there is none or `budget` is used up. Costs one of the budget for every
+    /// A flow whose time is up, taken out of its list, or nothing if there is none or `budget` is used up. Costs one of the budget for every
     /// flow found or moved; empty slots of the wheel cost nothing, but no more than one round of them is run through.
     pub(super) fn due(&mut self, flows: &mut [Flow], now: u32, budget: &mut u32) -> Option<u32> {
         for queue in QUEUES {
             let Some(head) = self.head(queue as u32) else { continue };
-            if flows.get(head as usize).is_some_and(|flow| self.is_over(flow, now)) {
-                return spend(budget).then_some(head);
+            let Some(flow) = flows.get(head as usize).filter(|flow| self.is_over(flow, now)) else { continue };
+            if !spend(budget) {
+                return None;
             }
+            let state = flow.state();
+            self.unlink(flows, head, state);
+            return Some(head);
         }
         let behind = ticks_between(self.turn, tick(now));
         if behind >= SLOTS as i32 {
@@ -220,11 +224,11 @@ impl Lists {
                     return None;
                 }
                 let flow = flows.get(head as usize)?;
-                if self.is_over(flow, now) {
+                let (state, is_over) = (flow.state(), self.is_over(flow, now));
+                self.unlink(flows, head, state);
+                if is_over {
                     return Some(head);
                 }
-                let state = flow.state();
-                self.unlink(flows, head, state);
                 self.link(flows, head);
             }
             self.turn = self.turn.wrapping_add(1) & TICK_MASK;

@@ -120,6 +120,13 @@ impl Fifo {
         arena.chunks.get(self.head as usize)?.entries.get(usize::from(self.pop_at)).copied()
     }
 
+    /// The oldest entries, as far as they are together in memory.
+    pub(super) fn front<'a>(&self, arena: &'a Arena) -> &'a [Entry] {
+        let end = if self.head == self.tail { usize::from(self.push_at) } else { ENTRIES };
+        let chunk = arena.chunks.get(self.head as usize);
+        chunk.and_then(|chunk| chunk.entries.get(usize::from(self.pop_at)..end)).unwrap_or_default()
+    }
+
     pub(super) fn pop(&mut self, arena: &mut Arena) -> Option<Entry> {
         let entry = self.peek(arena)?;
         self.pop_at += 1;

@@ -1,18 +1,79 @@
-//! An open-addressing table from hashes to 32-bit values: linear probing in 8-byte slots, deletion by shifting back, so
-//! that no tombstone ever slows it down. It is at most half full and never grows.
+//! An open-addressing table from hashes to 32-bit values, in buckets of one cache line. It is at most half full, never
+//! grows, and deletion leaves no trace that could ever slow it down.
 //!
-//! A slot keeps 32 bits of the hash (the tag) beside the value. The home of an entry is a part of its tag, therefore
-//! shifting needs no look at the things that the values stand for. What equal tags mean, the caller decides.
+//! A slot keeps 32 bits of the hash (the tag) beside the value. An entry lives in its home bucket, or in the first bucket
+//! behind it that had room; the home is a part of the tag. Two invariants hold between operations: the entries of a bucket
+//! are in its first slots, and every bucket from an entry's home to the one before it is full. So a search looks at one
+//! cache line, nearly always, and ends at the first bucket that is not full. What equal tags mean, the caller decides.
 
-/// The slots.
-pub(super) struct Index {
-    slots: Box<[u64]>,
-    // Number of slots minus one; the number is a power of two, at most 2^32.
-    mask: u32,
+const SLOTS: usize = 8;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [u32; SLOTS],
+    values: [u32; SLOTS],
 }
 
-/// No entry. No value is `u32::MAX`, so no entry looks like this.
-const EMPTY: u64 = u64::MAX;
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// No entry. No value is `u32::MAX`.
+const EMPTY: u32 = u32::MAX;
+
+impl Bucket {
+    const BLANK: Bucket = Bucket { tags: [EMPTY; SLOTS], values: [EMPTY; SLOTS] };
+
+    /// A bit for each slot with this tag, empty ones perhaps among them.
+    #[inline]
+    fn matches(&self, tag: u32) -> u32 {
+        // Without a branch: where an entry sits is a matter of luck that no branch predictor can know.
+        let mut bits = 0;
+        for (slot, other) in self.tags.iter().enumerate() {
+            bits |= u32::from(*other == tag) << slot;
+        }
+        bits
+    }
+
+    #[inline]
+    fn value(&self, slot: u32) -> u32 {
+        self.values.get(slot as usize % SLOTS).copied().unwrap_or(EMPTY)
+    }
+
+    #[inline]
+    fn set(&mut self, slot: usize, tag: u32, value: u32) {
+        if let (Some(a), Some(b)) = (self.tags.get_mut(slot), self.values.get_mut(slot)) {
+            (*a, *b) = (tag, value);
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.values.iter().map(|value| usize::from(*value != EMPTY)).sum()
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        let [.., last] = self.values;
+        last != EMPTY
+    }
+
+    /// Takes out the entry in `slot`; the last one takes its place.
+    #[inline]
+    fn take(&mut self, slot: usize) {
+        let last = self.len().wrapping_sub(1);
+        if let (Some(tag), Some(value)) = (self.tags.get(last).copied(), self.values.get(last).copied()) {
+            self.set(slot, tag, value);
+            self.set(last, EMPTY, EMPTY);
+        }
+    }
+}
+
+/// The buckets.
+pub(super) struct Index {
+    buckets: Box<[Bucket]>,
+    // Number of buckets minus one; the number is a power of two.
+    mask: u32,
+}
 
 #[inline]
 fn tag(hash: u64) -> u32 {
@@ -22,48 +83,60 @@ fn tag(hash: u64) -> u32 {
 impl Index {
     /// Room for `entries`.
     pub(super) fn new(entries: usize) -> Self {
-        let slots = (entries * 2).next_power_of_two().clamp(16, 1 << 31);
-        Index { slots: vec![EMPTY; slots].into_boxed_slice(), mask: (slots - 1) as u32 }
+        let buckets = (entries * 2 / SLOTS).next_power_of_two().clamp(4, 1 << 28);
+        Index { buckets: vec![Bucket::BLANK; buckets].into_boxed_slice(), mask: (buckets - 1) as u32 }
     }
 
     /// Bytes of memory.
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.slots)
+        size_of_val(&*self.buckets)
     }
 
     #[inline]
-    fn slot(&self, position: u32) -> u64 {
-        // The mask keeps the position inside.
-        self.slots.get((position & self.mask) as usize).copied().unwrap_or(EMPTY)
+    fn bucket(&self, number: u32) -> &Bucket {
+        // The mask keeps the number inside.
+        self.buckets.get((number & self.mask) as usize).unwrap_or(&Bucket::BLANK)
     }
 
     #[inline]
-    fn set(&mut self, position: u32, slot: u64) {
-        if let Some(place) = self.slots.get_mut((position & self.mask) as usize) {
-            *place = slot;
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut Bucket)) {
+        if let Some(bucket) = self.buckets.get_mut((number & self.mask) as usize) {
+            change(bucket);
         }
     }
 
-    /// The slot where a search for `hash` begins: one load, nothing that depends on it.
+    /// Something from the bucket where a search for `hash` begins: one load, nothing that depends on it.
     #[inline]
-    pub(super) fn probe(&self, hash: u64) -> u64 {
-        self.slot(tag(hash))
+    pub(super) fn probe(&self, hash: u64) -> u32 {
+        self.bucket(tag(hash)).value(0)
+    }
+
+    /// The value that a search for `hash` most likely finds, without a branch. It may be wrong, or none.
+    #[inline]
+    pub(super) fn guess(&self, hash: u64) -> u32 {
+        let bucket = self.bucket(tag(hash));
+        let bits = bucket.matches(tag(hash));
+        let value = bucket.value(bits.trailing_zeros());
+        if bits == 0 { EMPTY } else { value }
     }
 
     /// The first value whose tag fits `hash` and which `is_it` accepts.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
-        let mut position = tag;
-        for _ in 0..=self.mask {
-            let slot = self.slot(position);
-            if slot == EMPTY {
+        for step in 0..=self.mask {
+            let bucket = self.bucket(tag.wrapping_add(step));
+            let mut bits = bucket.matches(tag);
+            while bits != 0 {
+                let value = bucket.value(bits.trailing_zeros());
+                if value != EMPTY && is_it(value) {
+                    return Some(value);
+                }
+                bits &= bits - 1;
+            }
+            if !bucket.is_full() {
                 return None;
             }
-            if (slot >> 32) as u32 == tag && is_it(slot as u32) {
-                return Some(slot as u32);
-            }
-            position = position.wrapping_add(1);
         }
         None
     }
@@ -71,15 +144,14 @@ impl Index {
     /// Adds an entry; the caller keeps the number of entries within what `new` was asked for.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, value: u32) {
-        debug_assert_ne!(value, u32::MAX);
+        debug_assert_ne!(value, EMPTY);
         let tag = tag(hash);
-        let mut position = tag;
-        for _ in 0..=self.mask {
-            if self.slot(position) == EMPTY {
-                self.set(position, u64::from(tag) << 32 | u64::from(value));
+        for step in 0..=self.mask {
+            let number = tag.wrapping_add(step);
+            if !self.bucket(number).is_full() {
+                self.change(number, |bucket| bucket.set(bucket.len(), tag, value));
                 return;
             }
-            position = position.wrapping_add(1);
         }
         debug_assert!(false, "the index is full");
     }
@@ -87,41 +159,55 @@ impl Index {
     /// Takes out the entry with this hash and value.
     #[inline]
     pub(super) fn remove(&mut self, hash: u64, value: u32) -> bool {
-        let entry = u64::from(tag(hash)) << 32 | u64::from(value);
-        let mut hole = tag(hash);
-        let mut steps = 0;
-        while self.slot(hole) != entry {
-            if self.slot(hole) == EMPTY || steps == self.mask {
+        let tag = tag(hash);
+        for step in 0..=self.mask {
+            let number = tag.wrapping_add(step);
+            let bucket = self.bucket(number);
+            if let Some(slot) = bucket.values.iter().position(|other| *other == value) {
+                let was_full = bucket.is_full();
+                self.change(number, |bucket| bucket.take(slot));
+                if was_full {
+                    self.refill(number);
+                }
+                return true;
+            }
+            if !bucket.is_full() {
                 return false;
             }
-            hole = hole.wrapping_add(1);
-            steps += 1;
         }
-        // Fill the hole with the next entry that may stand there, and so on until a gap: afterwards every entry is again
-        // reached from its home without crossing an empty slot.
-        let mut position = hole;
-        for _ in 0..=self.mask {
-            position = position.wrapping_add(1);
-            let slot = self.slot(position);
-            if slot == EMPTY {
-                break;
+        false
+    }
+
+    /// The bucket `hole` was full and has room now: an entry that once found it full has to move there, and so on for the
+    /// bucket that it leaves.
+    #[cold]
+    fn refill(&mut self, mut hole: u32) {
+        let mut distance = 1;
+        while distance <= self.mask {
+            let number = hole.wrapping_add(distance);
+            let bucket = self.bucket(number);
+            let was_full = bucket.is_full();
+            // Entries whose home is the hole or before it have come at least this far.
+            let passed = |home: u32| number.wrapping_sub(home) & self.mask >= distance;
+            let found = bucket.tags.iter().zip(&bucket.values).position(|(tag, value)| *value != EMPTY && passed(*tag));
+            if let Some(slot) = found {
+                let (tag, value) = (bucket.tags.get(slot).copied(), bucket.value(slot as u32));
+                self.change(hole, |bucket| bucket.set(bucket.len(), tag.unwrap_or(EMPTY), value));
+                self.change(number, |bucket| bucket.take(slot));
+                hole = number;
+                distance = 0;
             }
-            let home = (slot >> 32) as u32;
-            let from_home = position.wrapping_sub(home) & self.mask;
-            let from_hole = position.wrapping_sub(hole) & self.mask;
-            if from_home >= from_hole {
-                self.set(hole, slot);
-                hole = position;
+            if !was_full {
+                return;
             }
+            distance += 1;
         }
-        self.set(hole, EMPTY);
-        true
     }
 
     /// Every value.
     #[cfg(test)]
     pub(super) fn values(&self) -> impl Iterator<Item = u32> {
-        self.slots.iter().filter(|slot| **slot != EMPTY).map(|slot| *slot as u32)
+        self.buckets.iter().flat_map(|bucket| bucket.values).filter(|value| *value != EMPTY)
     }
 }
 

@@ -5,9 +5,11 @@
 //! direction.
 //!
 //! A batch of packets is looked up in stages, so that the cache misses of all its packets overlap: for each packet
-//! [`FlowTable::hash`], then for each [`FlowTable::probe`], then for each [`FlowTable::touch`], and at last
-//! [`FlowTable::find`], one packet after the other, right before the packet is dealt with. Only `find` decides anything;
-//! the stages before it load what it will need, and whatever happens to the table in between makes it slower at worst.
+//! [`FlowTable::hash`], then for each [`FlowTable::probe`], then for each [`FlowTable::guess`], then for each
+//! [`FlowTable::touch`], and at last [`FlowTable::find`], one packet after the other, right before the packet is dealt
+//! with. Only `find` decides anything; the stages before it load what it will need, and whatever happens to the table in
+//! between makes it slower at worst. The stages are short on purpose: the fewer instructions stand between two loads, the
+//! more loads the processor has under way at once. At a million flows that is worth 25 ns a packet.
 
 mod expiry;
 mod fifo;

@@ -24,6 +24,8 @@ pub const QUARANTINE: u16 = 60;
 
 /// Attempts to find a free port where every attempt is a look into the index.
 const ATTEMPTS: u32 = 64;
+/// Ports for which the index is loaded at once.
+const LOOK_AHEAD: u32 = 8;
 /// Pools looked at for one to reclaim.
 const RECLAIM_STEPS: u32 = 16;
 /// Chunks that a pool reserves besides those its ports fill: the first and the last one of both queues may be partly
@@ -50,6 +52,8 @@ struct Pool {
     resting: Fifo,
     // When a port was given back last, in seconds.
     touched: u32,
+    // For how many of the next ports the index has been loaded.
+    loaded: u32,
     live: u32,
 }
 
@@ -132,6 +136,7 @@ impl Ports {
             ready: Fifo::EMPTY,
             resting: Fifo::EMPTY,
             touched: 0,
+            loaded: 0,
             live: 0,
         };
         Ports {
@@ -170,25 +175,26 @@ impl Ports {
     /// The use of ports towards the endpoint that `reply` comes from.
     pub(super) fn use_of(&self, reply: &FiveTuple) -> Option<PortUse> {
         let key = key(reply);
-        let pool = self.pools.get(self.find(&key)? as usize)?;
+        let pool = self.pools.get(self.find(&key, self.hasher.hash(&key))? as usize)?;
         Some(PortUse { reply: key, used: pool.used, high_water: pool.high_water, total: self.total })
     }
 
-    fn find(&self, key: &FiveTuple) -> Option<u32> {
-        self.index
-            .find(self.hasher.hash(key), |number| self.pools.get(number as usize).is_some_and(|pool| pool.key == *key))
+    fn find(&self, key: &FiveTuple, hash: u64) -> Option<u32> {
+        self.index.find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.key == *key))
     }
 
-    /// A free port for flows that `reply` answers; its destination port is not looked at. `is_free` asks the index.
+    /// A free port for flows that `reply` answers; its destination port is not looked at. `is_free` asks the index, and
+    /// `preload` has it load what it will be asked for next.
     pub(super) fn allocate(
         &mut self,
         reply: &FiveTuple,
         now: Time,
         mut is_free: impl FnMut(u16) -> bool,
+        preload: impl FnMut(u16),
     ) -> Option<Found> {
         let key = key(reply);
         let hash = self.hasher.hash(&key);
-        let number = match self.find(&key) {
+        let number = match self.find(&key, hash) {
             Some(number) => Some(number),
             None => self.make(&key, hash, now),
         };
@@ -197,6 +203,7 @@ impl Ports {
                 let Some(port) = self.next(number, now) else { break };
                 if is_free(port) {
                     self.take(number);
+                    self.look_ahead(number, preload);
                     return Some(Found { port, pooled: true });
                 }
                 // A source-kept flow is there. Ask again when its turn comes.
@@ -218,7 +225,8 @@ impl Ports {
 
     /// Takes back a port that `allocate` handed out as pooled. `rest` says since when it rests, if it does.
     pub(super) fn release(&mut self, reply: &FiveTuple, rest: Option<Time>, now: Time) {
-        let Some(number) = self.find(&key(reply)) else { return };
+        let key = key(reply);
+        let Some(number) = self.find(&key, self.hasher.hash(&key)) else { return };
         let Some(pool) = self.pools.get_mut(number as usize) else { return };
         pool.used = pool.used.saturating_sub(1);
         pool.touched = seconds(now);
@@ -273,6 +281,26 @@ impl Ports {
         pool.resting.pop(&mut self.arena).map(|entry| entry.port)
     }
 
+    /// Has the index load what the next ports of a pool will need, several at a time so that the cache misses overlap.
+    fn look_ahead(&mut self, number: u32, mut preload: impl FnMut(u16)) {
+        let Some(pool) = self.pools.get_mut(number as usize) else { return };
+        if pool.loaded > 0 {
+            pool.loaded -= 1;
+            return;
+        }
+        let (known, offset, left) = (pool.known, pool.offset, self.total - pool.known);
+        if left > 0 && !self.arena.is_short() {
+            pool.loaded = LOOK_AHEAD.min(left) - 1;
+            (0..LOOK_AHEAD.min(left)).for_each(|step| preload(self.port(offset.wrapping_add(known + step))));
+            return;
+        }
+        let queue = if pool.ready.is_empty() { &pool.resting } else { &pool.ready };
+        let entries = queue.front(&self.arena);
+        let entries = entries.get(..LOOK_AHEAD as usize).unwrap_or(entries);
+        pool.loaded = (entries.len() as u32).saturating_sub(1);
+        entries.iter().for_each(|entry| preload(entry.port));
+    }
+
     fn never_used(&mut self, number: u32, now: Time) -> Option<u16> {
         let pool = self.pools.get(number as usize)?;
         let (known, offset) = (pool.known, pool.offset);
@@ -319,6 +347,7 @@ impl Ports {
             ready: Fifo::EMPTY,
             resting: Fifo::EMPTY,
             touched: seconds(now),
+            loaded: 0,
             live: 1,
         };
         self.index.insert(hash, number);

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
 use ringway_shared::address::address_words;
 
@@ -135,17 +136,37 @@ impl FlowTable {
     /// Second stage: loads the index's cache line, and does nothing that depends on it.
     #[inline]
     pub fn probe(&self, hash: u64) -> Candidate {
-        Candidate(self.index.probe(hash) as u32)
+        Candidate(self.index.probe(hash))
     }
 
-    /// Third stage: loads both cache lines of the record that the index names.
+    /// Third stage: reads the bucket, which has come by now, for the record that the packet most likely belongs to.
     #[inline]
-    pub fn touch(&self, hash: u64, candidate: Candidate) -> Candidate {
-        let value = self.index.find(hash, |_| true).unwrap_or(candidate.0);
-        if let Some(flow) = self.flows.get((value >> 1) as usize) {
+    pub fn guess(&self, hash: u64, _candidate: Candidate) -> Candidate {
+        Candidate(self.index.guess(hash))
+    }
+
+    /// Fourth stage: loads both cache lines of that record, and does nothing else, so that as many loads as possible are
+    /// under way at once.
+    #[inline]
+    pub fn touch(&self, candidate: Candidate) {
+        self.preload(candidate.0 >> 1);
+    }
+
+    /// Loads both cache lines of a record without waiting for them.
+    #[inline]
+    fn preload(&self, number: u32) {
+        if let Some(flow) = self.flows.get(number as usize) {
             black_box(u32::from(flow.state) ^ flow.previous);
         }
-        Candidate(value)
+    }
+
+    /// Loads the index's cache lines for both tuples of a flow without waiting for them.
+    #[inline]
+    fn preload_index(&self, number: u32) {
+        if let Some(flow) = self.flows.get(number as usize) {
+            let slots = self.index.probe(self.hash(&flow.original())) ^ self.index.probe(self.hash(&flow.reply()));
+            black_box(slots);
+        }
     }
 
     /// Last stage: the flow that this packet belongs to. A flow whose time is up is none.
@@ -230,7 +251,7 @@ impl FlowTable {
         if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
             return Err(OpenError::TableFull);
         }
-        let (reply, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
+        let (reply, reply_hash, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
         let evicted = if self.free == NONE { self.evict(now) } else { None };
         let number = self.free;
         let masquerade = matches!(new.source, Source::Masquerade(_));
@@ -247,7 +268,6 @@ impl FlowTable {
         self.len += 1;
         self.statistics.opened += 1;
         self.index.insert(hash, value(number, Direction::Original));
-        let reply_hash = self.hash(&reply);
         self.index.insert(reply_hash, value(number, Direction::Reply));
         self.lists.link(&mut self.flows, number);
         Ok(Opened { id: FlowId(number), evicted })
@@ -262,8 +282,8 @@ impl FlowTable {
         Some(state)
     }
 
-    /// The reply tuple of a new flow, and whether its port is from a pool.
-    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, bool)> {
+    /// The reply tuple of a new flow, its hash, and whether its port is from a pool.
+    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, bool)> {
         let original = &new.original;
         let (snat, port) = match new.source {
             Source::Kept => (original.source, original.source_port()),
@@ -275,14 +295,20 @@ impl FlowTable {
             ports: u64::from(new.endpoint_port) << 48 | u64::from(port) << 32 | (original.ports & 0xffff_ffff),
         };
         match new.source {
-            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, false)),
+            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, self.hash(&reply), false)),
             Source::Masquerade(_) => {
                 let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
-                let found = self.ports.allocate(&reply, now, |port| {
+                let mut hash = 0;
+                let is_free = |port| {
                     let reply = with_port(&reply, port);
-                    reply != *original && !is_taken(index, flows, hasher, &reply)
-                })?;
-                Some((with_port(&reply, found.port), found.pooled))
+                    hash = hasher.hash(&reply);
+                    reply != *original && !is_taken(index, flows, hash, &reply)
+                };
+                let preload = |port| {
+                    black_box(index.probe(hasher.hash(&with_port(&reply, port))));
+                };
+                let found = self.ports.allocate(&reply, now, is_free, preload)?;
+                Some((with_port(&reply, found.port), hash, found.pooled))
             }
         }
     }
@@ -308,47 +334,61 @@ impl FlowTable {
         let start = (hash as u32).wrapping_add(now.millis()) % count;
         (0..PORT_ATTEMPTS.min(count))
             .map(|step| with_port(&reply, first + ((start + step) % count) as u16))
-            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, &self.hasher, reply))
+            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, self.hash(reply), reply))
     }
 
     /// Ends a flow. Its port is free again, after a rest if the endpoint may remember the connection.
     pub fn remove(&mut self, id: FlowId, now: Time) -> bool {
-        let Some(flow) = self.flows.get(id.0 as usize) else { return false };
-        let state = flow.state();
+        let state = self.flow(id).state();
         if state == State::Free {
             return false;
         }
-        let (original, reply, pooled) = (flow.original(), flow.reply(), flow.pooled());
-        let rests = flow.rests().then(|| {
-            let idle = u64::from(flow.idle(now.millis())) * 1_000_000;
-            Time(now.0.saturating_sub(idle))
-        });
         self.lists.unlink(&mut self.flows, id.0, state);
-        let removed = self.index.remove(self.hasher.hash(&original), value(id.0, Direction::Original))
-            & self.index.remove(self.hasher.hash(&reply), value(id.0, Direction::Reply));
-        debug_assert!(removed, "a flow was not in the index");
-        if pooled {
-            self.ports.release(&reply, rests, now);
-        }
-        if let Some(flow) = self.flows.get_mut(id.0 as usize) {
-            flow.state = State::Free as u8;
-            flow.next = self.free;
-            self.free = id.0;
-        }
-        self.len -= 1;
-        self.statistics.closed += 1;
+        self.forget(id.0, now);
         true
     }
 
-    /// Ends flows whose time is up, with at most `budget` steps; says how many ended.
-    pub fn expire(&mut self, now: Time, budget: u32) -> u32 {
-        let mut left = budget;
-        let mut ended = 0;
-        while let Some(number) = self.lists.due(&mut self.flows, now.millis(), &mut left) {
-            self.remove(FlowId(number), now);
-            ended += 1;
+    /// Ends a flow that is in no list any more.
+    fn forget(&mut self, number: u32, now: Time) {
+        let Some(flow) = self.flows.get_mut(number as usize) else { return };
+        flow.state = State::Free as u8;
+        flow.next = self.free;
+        self.free = number;
+        self.len -= 1;
+        self.statistics.closed += 1;
+        let (original, reply) = (flow.original(), flow.reply());
+        if flow.pooled() {
+            let rests = flow.rests().then(|| {
+                let idle = u64::from(flow.idle(now.millis())) * 1_000_000;
+                Time(now.0.saturating_sub(idle))
+            });
+            self.ports.release(&reply, rests, now);
         }
-        ended
+        let removed = self.index.remove(self.hasher.hash(&original), value(number, Direction::Original))
+            & self.index.remove(self.hasher.hash(&reply), value(number, Direction::Reply));
+        debug_assert!(removed, "a flow was not in the index");
+    }
+
+    /// Ends flows whose time is up, with at most `budget` steps; says how many ended.
+    pub fn expire(&mut self, now: Time, mut budget: u32) -> u32 {
+        let mut ended = 0;
+        loop {
+            // Several at once, so that the cache misses of their entries in the index overlap.
+            let mut due = ArrayVec::<u32, 16>::new();
+            while !due.is_full()
+                && let Some(number) = self.lists.due(&mut self.flows, now.millis(), &mut budget)
+            {
+                due.push(number);
+            }
+            if due.len() > 1 {
+                due.iter().for_each(|number| self.preload_index(*number));
+            }
+            due.iter().for_each(|number| self.forget(*number, now));
+            ended += due.len() as u32;
+            if !due.is_full() {
+                return ended;
+            }
+        }
     }
 
     /// Shows up to `most` records from number `cursor` on; says where to go on, or nothing at the end. Flows that last
@@ -369,8 +409,8 @@ fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
     FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
 }
 
-fn is_taken(index: &Index, flows: &[Flow], hasher: &Hasher, tuple: &FiveTuple) -> bool {
-    let hit = index.find(hasher.hash(tuple), |value| {
+fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
+    let hit = index.find(hash, |value| {
         let (number, direction) = number_of(value);
         flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
     });

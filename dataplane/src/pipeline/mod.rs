@@ -104,7 +104,10 @@ impl Pipeline {
             staged.candidate = core.flows.probe(staged.hash);
         }
         for staged in &mut self.stage {
-            staged.candidate = core.flows.touch(staged.hash, staged.candidate);
+            staged.candidate = core.flows.guess(staged.hash, staged.candidate);
+        }
+        for staged in &self.stage {
+            core.flows.touch(staged.candidate);
         }
         let mut context = Context { umem, snapshot, now };
         for staged in self.stage.drain(..) {
