@@ -15,6 +15,7 @@ use crate::flow::{Direction, Flow, FlowTable};
 const SCAN_STEP: usize = 256;
 
 /// A question with room for its answer.
+#[allow(clippy::large_enum_variant, reason = "a question is boxed whole, once, by its asker")]
 pub enum Query {
     /// Which flow has this tuple, in either direction?
     Lookup {

@@ -66,10 +66,10 @@ pub enum SteeringEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum SteeringError {
     /// The kernel does not take the program.
-    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(.0))]
+    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(.0.as_ref()))]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The interface does not take the program.
-    #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(.source))]
+    #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(.source.as_ref()))]
     Attach {
         /// The interface.
         interface: String,
@@ -90,7 +90,7 @@ pub enum SteeringError {
         interface: String,
     },
     /// A map cannot be changed.
-    #[error("steering map {map}: cannot {what}: {}; it holds {used} of at most {room} entries", reasons(.source))]
+    #[error("steering map {map}: cannot {what}: {}; it holds {used} of at most {room} entries", reasons(.source.as_ref()))]
     Map {
         /// The map.
         map: &'static str,
@@ -107,7 +107,7 @@ pub enum SteeringError {
 }
 
 /// The chain of reasons in one line.
-fn reasons(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
+fn reasons(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -194,7 +194,7 @@ impl SteeringProgram {
                 Err(SteeringError::Attach { source, .. }) => {
                     self.attach_as(interface, index, XdpMode::Skb)?;
                     return Ok(AttachedMode::Generic {
-                        because: format!("the driver refused it: {}", reasons(&source)),
+                        because: format!("the driver refused it: {}", reasons(source.as_ref())),
                     });
                 }
                 Err(other) => return Err(other),
