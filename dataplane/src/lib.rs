@@ -16,3 +16,4 @@ pub mod resolver;
 pub mod trace;
 pub mod verdict;
 pub mod wire;
+pub mod worker;

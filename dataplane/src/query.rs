@@ -93,6 +93,11 @@ impl Queries {
         self.answers.pop()
     }
 
+    /// Whether a question waits.
+    pub fn is_waiting(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
     /// Answers one question. Called by the worker, once a loop.
     pub fn serve(&self, flows: &FlowTable, now: Time) {
         if let Some(mut query) = self.questions.pop() {

@@ -1,0 +1,428 @@
+//! A worker: a pinned thread that alone polls its ports.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use crossbeam::queue::ArrayQueue;
+use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::handoff::Reader;
+use ringway_shared::{DropReason, InterfaceId, Snapshot};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::xdp::XdpStatistics;
+
+use crate::af_xdp::{CopyMode, Device, Frame, SocketOptions, Tap, Umem};
+use crate::batch::{BATCH, Batch, Received};
+use crate::clock::{Clock, Time};
+use crate::config::Poll;
+use crate::dispatch::{Transmit, dispatch};
+use crate::handover::{Handover, Mesh};
+use crate::io::port::{Port, PortError, PortOptions};
+use crate::pipeline::Pipeline;
+use crate::query::Queries;
+
+/// Expired flows that one loop looks at.
+const EXPIRY_BUDGET: u32 = 32;
+
+/// Loops without a packet after which an adaptive worker sleeps.
+const IDLE_LOOPS: u32 = 200;
+
+/// The longest sleep: flows expire and held packets run out meanwhile. An acknowledgement does not wait for it, since
+/// whoever publishes wakes the workers.
+const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// The longest sleep while a transmit ring is not drained: the kernel wants another kick.
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// How many descriptors a sleeping worker watches.
+const POLLED: usize = 64;
+
+/// How long the control thread waits for a worker's answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the kernel is asked for its own drop counts, in nanoseconds.
+const STATISTICS_EVERY: u64 = 500_000_000;
+
+/// What a worker is made of. It starts without ports: [`WorkerHandle::attach`] adds them.
+pub struct WorkerParts {
+    /// Its number.
+    pub id: u16,
+    /// The CPU to pin it to.
+    pub cpu: Option<usize>,
+    /// How it waits.
+    pub poll: Poll,
+    /// The frames of all its ports.
+    pub umem: Umem,
+    /// The packet path.
+    pub pipeline: Pipeline,
+    /// Its end of the handoff.
+    pub snapshots: Reader<Snapshot>,
+    /// Its end of the mesh.
+    pub handover: Handover,
+    /// The clock that all workers share.
+    pub clock: Clock,
+}
+
+/// A change of a worker's ports while it runs, and the answer on its way back.
+enum Change {
+    /// Open a port on a queue.
+    Attach { interface: InterfaceId, device: Device, queue: u32, socket: SocketOptions, tap: Option<Arc<Tap>> },
+    /// Close the ports of an interface.
+    Detach(InterfaceId),
+}
+
+/// A port that a worker has opened.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its socket, for the steering map.
+    pub fd: OwnedFd,
+    /// Zero-copy, or why not.
+    pub mode: CopyMode,
+}
+
+/// Why a worker did not attach a port.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The port could not be opened.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The worker does not answer.
+    #[error("worker {0} did not answer within 5 s; it is stuck or has ended")]
+    Silent(u16),
+}
+
+type Answer = Result<Option<Attached>, PortError>;
+
+/// Changes on their way to a worker and the answers on their way back.
+struct Changes {
+    asked: ArrayQueue<Change>,
+    answered: ArrayQueue<Answer>,
+}
+
+/// A running worker, as the control thread sees it.
+pub struct WorkerHandle {
+    /// Its number.
+    pub id: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// Its counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Questions to it.
+    pub queries: Arc<Queries>,
+    changes: Arc<Changes>,
+    mesh: Arc<Mesh>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Wakes the worker, so that it takes a new snapshot, a question or a change at once.
+    pub fn wake(&self) {
+        if let Some(waker) = self.mesh.waker(self.id) {
+            waker.wake();
+        }
+    }
+
+    /// Opens a port on `queue` of `device`; packets of that interface that are not ours go back by `tap`. Waits for the
+    /// worker, at most 5 s.
+    pub fn attach(
+        &mut self,
+        interface: InterfaceId,
+        device: &Device,
+        queue: u32,
+        socket: SocketOptions,
+        tap: Option<Arc<Tap>>,
+    ) -> Result<Attached, AttachError> {
+        let answer = self.change(Change::Attach { interface, device: device.clone(), queue, socket, tap })?;
+        answer?.ok_or(AttachError::Silent(self.id))
+    }
+
+    /// Closes the ports of an interface. Waits for the worker, at most 5 s.
+    pub fn detach(&mut self, interface: InterfaceId) -> Result<(), AttachError> {
+        self.change(Change::Detach(interface))??;
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) -> Result<Answer, AttachError> {
+        // An answer that came too late for its question is none of this one's.
+        while self.changes.answered.pop().is_some() {}
+        if self.changes.asked.push(change).is_err() {
+            return Err(AttachError::Silent(self.id));
+        }
+        self.wake();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && self.is_running() {
+            if let Some(answer) = self.changes.answered.pop() {
+                return Ok(answer);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Err(AttachError::Silent(self.id))
+    }
+
+    /// Whether the thread still runs. It ends only when asked to.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Asks the worker to end. [`WorkerHandle::join`] waits for it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Waits until the worker has ended; its ports are closed then. False when it panicked.
+    pub fn join(&mut self) -> bool {
+        self.stop();
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// Starts a worker's thread.
+pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>) -> std::io::Result<WorkerHandle> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (id, cpu) = (parts.id, parts.cpu);
+    let queries = Queries::new();
+    let changes = Arc::new(Changes { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1) });
+    let mut worker = Worker::new(parts, queries.clone(), changes.clone());
+    let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn({
+        let stop = stop.clone();
+        move || {
+            if let Some(cpu) = cpu
+                && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+            {
+                tracing::warn!(
+                    worker = id,
+                    cpu,
+                    "cannot pin the worker to its CPU; it runs wherever the kernel puts it"
+                );
+            }
+            worker.run(&stop);
+        }
+    })?;
+    Ok(WorkerHandle { id, cpu, counters, queries, changes, mesh, stop, thread: Some(thread) })
+}
+
+struct Worker {
+    poll: Poll,
+    umem: Umem,
+    io: Ports,
+    pipeline: Pipeline,
+    snapshots: Reader<Snapshot>,
+    queries: Arc<Queries>,
+    changes: Arc<Changes>,
+    clock: Clock,
+    batch: Batch,
+    statistics_due: Time,
+}
+
+/// Where a worker's frames leave.
+struct Ports {
+    ports: Vec<Port>,
+    taps: Vec<(InterfaceId, Arc<Tap>)>,
+    handover: Handover,
+}
+
+impl Worker {
+    fn new(parts: WorkerParts, queries: Arc<Queries>, changes: Arc<Changes>) -> Self {
+        Worker {
+            poll: parts.poll,
+            umem: parts.umem,
+            io: Ports { ports: Vec::new(), taps: Vec::new(), handover: parts.handover },
+            pipeline: parts.pipeline,
+            snapshots: parts.snapshots,
+            queries,
+            changes,
+            clock: parts.clock,
+            batch: Batch::new(),
+            statistics_due: Time::default(),
+        }
+    }
+
+    fn run(&mut self, stop: &AtomicBool) {
+        let mut idle = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let worked = self.turn();
+            idle = if worked { 0 } else { idle + 1 };
+            if idle >= IDLE_LOOPS && self.poll == Poll::Adaptive {
+                self.sleep();
+                // One look around after a sleep, then sleep again: an idle node costs nothing.
+                idle = IDLE_LOOPS - 1;
+            }
+        }
+        self.pipeline.drop_held(&mut self.umem);
+        self.publish(self.clock.tick());
+    }
+
+    /// One turn of the loop; whether there was anything to do.
+    fn turn(&mut self) -> bool {
+        // The batch's only clock read and the batch's only shared load.
+        let now = self.clock.tick();
+        let snapshot = self.snapshots.current();
+        let (umem, pipeline, batch, io) = (&mut self.umem, &mut self.pipeline, &mut self.batch, &mut self.io);
+        let mut worked = false;
+        for port in 0..io.ports.len() {
+            let Some(port) = io.ports.get_mut(port) else { break };
+            if port.receive(umem, &mut batch.input) > 0 {
+                worked = true;
+                pipeline.process(umem, batch, snapshot, now);
+                dispatch(batch, umem, pipeline.tally(), io);
+            }
+        }
+        if io.handover.is_waiting() {
+            worked = true;
+            unpack(io, umem, batch, pipeline);
+            pipeline.process(umem, batch, snapshot, now);
+            dispatch(batch, umem, pipeline.tally(), io);
+        }
+        if pipeline.held() > 0 {
+            pipeline.release(umem, batch, snapshot, now);
+            dispatch(batch, umem, pipeline.tally(), io);
+        }
+        for port in &mut io.ports {
+            port.flush(umem);
+        }
+        pipeline.expire(now, EXPIRY_BUDGET);
+        self.queries.serve(pipeline.flows(), now);
+        self.snapshots.ack();
+        if worked || now >= self.statistics_due {
+            self.publish(now);
+        }
+        if let Some(change) = self.changes.asked.pop() {
+            let answer = self.apply(change);
+            // Never full: there is one question at a time.
+            let _ = self.changes.answered.push(answer);
+        }
+        worked
+    }
+
+    /// Publishes the counts, with the kernel's own when they are due.
+    fn publish(&mut self, now: Time) {
+        if now >= self.statistics_due {
+            self.statistics_due = Time(now.0 + STATISTICS_EVERY);
+            self.io.count(self.pipeline.tally());
+        }
+        self.pipeline.publish();
+    }
+
+    #[cold]
+    fn apply(&mut self, change: Change) -> Answer {
+        match change {
+            Change::Attach { interface, device, queue, socket, tap } => {
+                let options = PortOptions { interface, device: &device, queue, socket };
+                let port = Port::open(&options, &mut self.umem, &self.io.ports)?;
+                let attached = port
+                    .fd()
+                    .zip(port.mode())
+                    .and_then(|(fd, mode)| Some(Attached { fd: fd.try_clone_to_owned().ok()?, mode: mode.clone() }));
+                self.io.ports.push(port);
+                if let Some(tap) = tap {
+                    self.io.taps.retain(|(other, _)| *other != interface);
+                    self.io.taps.push((interface, tap));
+                }
+                Ok(attached)
+            }
+            Change::Detach(interface) => {
+                self.io.taps.retain(|(other, _)| *other != interface);
+                let (gone, kept): (Vec<Port>, Vec<Port>) =
+                    self.io.ports.drain(..).partition(|port| port.interface == interface);
+                self.io.ports = kept;
+                for port in gone {
+                    port.close().reclaim(&mut self.umem);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sleeps until a packet, a handover or the control thread needs the worker.
+    #[cold]
+    fn sleep(&mut self) {
+        let Some(waker) = self.io.handover.waker() else { return };
+        waker.sleep();
+        // What came before `sleep` was called woke nobody: look once more.
+        let is_needed = self.io.handover.is_waiting()
+            || !self.changes.asked.is_empty()
+            || self.queries.is_waiting()
+            || self.snapshots.is_stale();
+        if !is_needed {
+            let mut fds: ArrayVec<PollFd, POLLED> = ArrayVec::new();
+            fds.push(PollFd::from_borrowed_fd(waker.fd(), PollFlags::IN));
+            // A port that lost its interface would end every sleep at once.
+            let alive = self.io.ports.iter().filter(|port| !port.is_gone()).filter_map(Port::fd);
+            // Ports beyond the room are looked at when a sleep ends.
+            fds.extend(alive.take(POLLED - 1).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let is_drained = self.io.ports.iter().all(|port| port.in_transmit() == 0);
+            let _ = poll(&mut fds, Some(if is_drained { &SLEEP } else { &NAP }));
+        }
+        waker.awake();
+    }
+}
+
+/// Unpacks what other workers handed over.
+fn unpack(io: &mut Ports, umem: &mut Umem, batch: &mut Batch, pipeline: &mut Pipeline) {
+    while batch.input.len() < BATCH {
+        let Some(mut frame) = umem.allocate() else { return };
+        let umem_ref = &mut *umem;
+        let frame_ref = &mut frame;
+        let unpacked = io
+            .handover
+            .receive(|bytes, interface, tag| (umem_ref.fill(frame_ref, bytes), interface, tag, bytes.len() as u64));
+        match unpacked {
+            None => return umem.free(frame),
+            Some((true, interface, tag, _)) => {
+                batch.input.push(Received { frame, interface, tag, handed_over: true });
+            }
+            Some((false, _, _, bytes)) => {
+                umem.free(frame);
+                let tally = pipeline.tally();
+                tally.add(Counter::Rx, 1);
+                tally.add(Counter::RxBytes, bytes);
+                tally.add_drop(DropReason::TooBig);
+            }
+        }
+    }
+}
+
+impl Ports {
+    /// Adds up what the kernel and the ports counted.
+    fn count(&self, tally: &mut Tally) {
+        let mut add = |counter, of: fn(&XdpStatistics) -> u64| {
+            let sum = self.ports.iter().filter_map(Port::statistics).map(|statistics| of(&statistics)).sum();
+            tally.set(counter, sum);
+        };
+        add(Counter::KernelRxRingFull, |statistics| statistics.rx_ring_full.unwrap_or(0));
+        add(Counter::KernelFillRingEmpty, |statistics| statistics.rx_fill_ring_empty_descs.unwrap_or(0));
+        add(Counter::KernelRxDropped, |statistics| statistics.rx_dropped);
+        add(Counter::KernelRxInvalid, |statistics| statistics.rx_invalid_descs);
+        add(Counter::KernelTxInvalid, |statistics| statistics.tx_invalid_descs);
+        tally.set(Counter::Kicks, self.ports.iter().map(|port| port.counters().kicks).sum());
+        tally.set(Counter::KickErrors, self.ports.iter().map(|port| port.counters().kick_errors()).sum());
+    }
+}
+
+impl Transmit for Ports {
+    #[inline]
+    fn send(&mut self, umem: &mut Umem, out: InterfaceId, frame: Frame, _tag: u64) -> Result<(), (Frame, DropReason)> {
+        match self.ports.iter_mut().find(|port| port.interface == out && !port.is_gone()) {
+            Some(port) => port.send(umem, frame).map_err(|frame| (frame, DropReason::TxRingFull)),
+            None => Err((frame, DropReason::InterfaceDown)),
+        }
+    }
+
+    fn pass(&mut self, packet: &[u8], arrived: InterfaceId) -> bool {
+        self.taps.iter().find(|(interface, _)| *interface == arrived).is_some_and(|(_, tap)| tap.inject(packet).is_ok())
+    }
+
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool {
+        self.handover.send(worker, packet, arrived, tag)
+    }
+}
