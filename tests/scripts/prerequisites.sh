@@ -30,6 +30,10 @@ for group in "$@"; do
     build)
         need cc gcc # the linker driver that rustc calls
         need_file /usr/include/stdlib.h libc6-dev
+        if ! command -v cargo >/dev/null; then # to fetch rustup, below
+            need curl curl
+            need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
+        fi
         ;;
     demo)
         need ip iproute2
@@ -88,9 +92,13 @@ fi
 # Rust comes from rustup, as the user who builds, never as root for somebody else.
 if ! command -v cargo >/dev/null; then
     say "cargo is missing: installing Rust with rustup (https://rustup.rs) for $(id -un)"
-    command -v curl >/dev/null || die "curl is missing too: apt-get install curl, then run again"
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default --no-modify-path ||
+    installer=$(mktemp)
+    fetch() { curl --proto '=https' --tlsv1.2 -sSfL "$1" -o "$installer"; }
+    # The second address is where the first leads, for networks that know only the one that serves the toolchain.
+    { fetch https://sh.rustup.rs || fetch https://static.rust-lang.org/rustup/rustup-init.sh; } &&
+        sh "$installer" -y --profile default --no-modify-path ||
         die "rustup failed: install Rust 1.95 or newer by hand (https://rustup.rs), then run again"
+    rm -f "$installer"
 fi
 version=$(cargo --version | cut -d' ' -f2)
 if [[ $(printf '%s\n' 1.95.0 "${version%%-*}" | sort -V | head -1) != 1.95.0 ]]; then
