@@ -30,22 +30,20 @@ impl Core {
                 _ => dropped(received, reason, None),
             };
         }
-        let Kind::Icmp { class, .. } = packet.kind else { return pass(received) };
-        match without_frontend(services, destination) {
-            Decision::Pass => pass(received),
-            Decision::Drop(reason, _) => dropped(received, packet.objection.unwrap_or(reason), None),
-            _ => match class {
-                Class::EchoRequest if packet.objection.is_none() => {
-                    if answers_echo(services, packet) {
-                        self.answer_echo(context, received, packet)
-                    } else {
-                        dropped(received, DropReason::EchoWithoutEndpoint, None)
-                    }
+        let reason = match (without_frontend(services, destination), packet.kind) {
+            (Decision::Pass, _) => return pass(received),
+            (Decision::Drop(reason, _), _) => reason,
+            (_, Kind::Icmp { class: Class::EchoRequest, .. }) if packet.objection.is_none() => {
+                if answers_echo(services, packet) {
+                    return self.answer_echo(context, received, packet);
                 }
-                Class::Error if packet.objection.is_none() => dropped(received, DropReason::IcmpWithoutFlow, None),
-                _ => dropped(received, packet.objection.unwrap_or(DropReason::UnsupportedProtocol), None),
-            },
-        }
+                DropReason::EchoWithoutEndpoint
+            }
+            (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
+            // The kernel would route it, perhaps back to us.
+            _ => DropReason::UnsupportedProtocol,
+        };
+        dropped(received, packet.objection.unwrap_or(reason), None)
     }
 }
 
