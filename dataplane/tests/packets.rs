@@ -3,10 +3,19 @@
 mod bed;
 #[path = "packets/forward.rs"]
 mod forward;
+#[path = "packets/refuse.rs"]
+mod refuse;
+#[path = "packets/town.rs"]
+mod town;
 
 use bed::row::run_all;
 
 #[test]
 fn forwarded_packets() {
     run_all(forward::rows());
+}
+
+#[test]
+fn refused_packets() {
+    run_all(refuse::rows());
 }

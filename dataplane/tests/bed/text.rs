@@ -64,7 +64,7 @@ fn transport<'w, 't>(words: &'w [&'t str]) -> (Transport, &'w [&'t str]) {
 
 /// Address and port; the name of a port that has no value yet is an error.
 pub fn end(word: &str, names: &Names) -> Result<SocketAddr, (IpAddr, String)> {
-    if let Ok(address) = word.parse::<IpAddr>() {
+    if let Ok(address) = word.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, 0));
     }
     let (address, port) = word.rsplit_once(':').unwrap_or_else(|| panic!("no port in {word:?}"));
