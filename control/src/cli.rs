@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, trace};
+use crate::commands::{check, replay, trace};
 use crate::config::ConfigError;
 use crate::demo;
 
@@ -31,6 +31,8 @@ enum Command {
     /// Real HTTP and UDP through VIPs, a live table, a backend that dies and one that is added. It takes about a minute,
     /// checks itself, cleans up, and exits 0 only if all of it held. It needs root.
     Demo(Demo),
+    /// Run a capture through the real packet path, offline and deterministic
+    Replay(replay::Arguments),
     /// Say which endpoint a packet would get, and why
     Trace(trace::Arguments),
 }
@@ -56,6 +58,7 @@ pub enum TraceOutput {
 #[derive(Debug)]
 pub struct Failure {
     status: u8,
+    /// Empty when there is nobody to tell.
     message: String,
 }
 
@@ -90,7 +93,12 @@ impl From<ConfigError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure::failed(format!("cannot write the output: {error}"))
+        // Who closed the pipe has seen enough.
+        let message = match error.kind() {
+            io::ErrorKind::BrokenPipe => String::new(),
+            _ => format!("cannot write the output: {error}"),
+        };
+        Failure { status: 1, message }
     }
 }
 
@@ -100,6 +108,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments, out),
     };
     finish(result.and_then(|()| Ok(out.flush()?)))
@@ -107,14 +116,16 @@ pub fn main() -> ExitCode {
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    // Nobody listens any more, on stdout or on stderr: there is nobody to tell.
-    let _ = writeln!(io::stderr(), "error: {failure}");
+    if !failure.message.is_empty() {
+        // If stderr is closed, there is nobody to tell.
+        let _ = writeln!(io::stderr(), "error: {failure}");
+    }
     ExitCode::from(failure.status)
 }
 
 /// Says something on stderr that is no failure.
 pub fn note(text: impl fmt::Display) {
-    // As above.
+    // If stderr is closed, there is nobody to tell.
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 

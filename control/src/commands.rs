@@ -2,5 +2,6 @@
 
 pub mod check;
 mod objects;
+pub mod replay;
 pub mod table;
 pub mod trace;

@@ -5,6 +5,7 @@
 mod document;
 mod field;
 mod network;
+mod packet_path;
 mod read;
 mod value;
 

@@ -1,0 +1,41 @@
+//! What the packet path takes from the configuration.
+
+use std::ops::RangeInclusive;
+
+use ringway_dataplane::config::{PipelineConfig, port_share};
+use ringway_dataplane::flow::{FlowConfig, Timeouts};
+
+use super::Config;
+
+/// Packets that a worker itself generates, a second.
+const REPLIES_PER_SECOND: u32 = 1_000;
+
+impl Config {
+    /// When flows end.
+    pub fn timeouts(&self) -> Timeouts {
+        let configured = self.flows.timeouts;
+        Timeouts {
+            tcp_established: configured.tcp_established,
+            tcp_half_open: configured.tcp_half_open,
+            udp: configured.udp,
+            ..Timeouts::default()
+        }
+    }
+
+    /// The settings of worker number `worker` of `workers`.
+    pub fn pipeline(&self, worker: u16, workers: u16) -> PipelineConfig {
+        PipelineConfig {
+            worker,
+            workers,
+            snat_addresses: self.snat.addresses.clone(),
+            snat_ports: self.snat.ports.clone(),
+            replies_per_second: REPLIES_PER_SECOND,
+        }
+    }
+
+    /// The flow table of worker number `worker` of `workers`; `None` when there are fewer SNAT ports than workers.
+    pub fn flow_table(&self, worker: u16, workers: u16, seed: u64) -> Option<FlowConfig> {
+        let snat_ports: RangeInclusive<u16> = port_share(&self.snat.ports, worker, workers)?;
+        Some(FlowConfig { capacity: self.flows.per_worker, seed, timeouts: self.timeouts(), snat_ports })
+    }
+}
