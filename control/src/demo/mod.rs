@@ -91,3 +91,48 @@ fn watch_signals(interrupted: Arc<AtomicBool>) -> std::io::Result<()> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::bed::{BACKENDS, Bed, backend_ips};
+    use super::client::{Load, Target, ask_http, ask_udp};
+    use super::server::Server;
+    use super::tally::Tally;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Without Ringway the gateway's kernel routes: client, servers and network of the demo are right by themselves.
+    #[test]
+    fn the_bed_carries_requests_to_every_backend() {
+        if !rustix::process::geteuid().is_root() {
+            let message = "the_bed_carries_requests_to_every_backend was SKIPPED: namespaces need root";
+            assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{message}");
+            eprintln!("{message}");
+            return;
+        }
+        let bed = Bed::create().expect("a bed");
+        let start = |(namespace, name)| Server::start(namespace, name).expect("a server");
+        let servers: Vec<Server> = bed.backends.iter().zip(BACKENDS).map(start).collect();
+        let mut targets = Vec::new();
+        for (index, name) in BACKENDS.into_iter().enumerate() {
+            for ip in backend_ips(index) {
+                let at = |port| SocketAddr::new(ip.parse().expect("an address"), port);
+                assert_eq!(ask_http(&bed.client, at(8080), 0).as_deref(), Ok(name));
+                assert_eq!(ask_udp(&bed.client, at(5353)).as_deref(), Ok(name));
+                targets.push(Target { what: "backend", http: at(8080), udp: at(5353) });
+            }
+        }
+        let tally = Arc::new(Tally::default());
+        let load = Load::start(&bed.client, targets, Arc::clone(&tally)).expect("load");
+        while tally.read().long_lived < 3 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        load.stop();
+        let counts = tally.read();
+        assert_eq!(counts.failed(), 0, "{counts:?}");
+        assert!(BACKENDS.iter().all(|name| counts.of(name) > 0), "{counts:?}");
+        drop(servers);
+        assert!(ask_http(&bed.client, SocketAddr::from(([10, 180, 0, 11], 8080)), 0).is_err(), "a dead backend");
+    }
+}
