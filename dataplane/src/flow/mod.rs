@@ -15,17 +15,16 @@ mod expiry;
 mod fifo;
 mod hasher;
 mod index;
+mod opening;
 mod ports;
 mod record;
 mod state;
 mod table;
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ringway_shared::{BackendId, FiveTuple, ServicePortId};
-
+pub use opening::{NewFlow, OpenError, Opened, Source};
 pub use ports::{PortUse, QUARANTINE};
 pub use record::Flow;
 pub use state::{Segment, State, WINDOW};
@@ -99,54 +98,6 @@ pub struct FlowConfig {
     pub timeouts: Timeouts,
     /// This worker's share of the SNAT port range.
     pub snat_ports: RangeInclusive<u16>,
-}
-
-/// What becomes of the source of a new flow's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Address and port are kept; only if another flow has the same reply tuple, another port is chosen.
-    Kept,
-    /// The source becomes this address and a free port.
-    Masquerade(IpAddr),
-}
-
-/// A flow to be opened by the packet that asked for it.
-#[derive(Clone, Copy, Debug)]
-pub struct NewFlow {
-    /// The packet's tuple.
-    pub original: FiveTuple,
-    /// The packet's TCP header; zeros for other protocols.
-    pub segment: Segment,
-    /// The chosen endpoint's address.
-    pub endpoint: IpAddr,
-    /// The chosen endpoint's port.
-    pub endpoint_port: u16,
-    /// The source's fate.
-    pub source: Source,
-    /// The service port that was asked for.
-    pub service_port: ServicePortId,
-    /// The chosen backend.
-    pub backend: BackendId,
-}
-
-/// A flow that was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// The new flow.
-    pub id: FlowId,
-    /// The table was full: a flow in this state had to go for it.
-    pub evicted: Option<State>,
-}
-
-/// Why no flow was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenError {
-    /// The packet belongs to a flow that there is already.
-    Exists(FlowId),
-    /// All records hold flows that may not be evicted.
-    TableFull,
-    /// No port is free towards this endpoint.
-    PortsExhausted,
 }
 
 /// What the table did since it was made.

@@ -19,7 +19,8 @@ use super::hasher::Hasher;
 use super::index::Index;
 use crate::clock::Time;
 
-/// Seconds that the port of a closed TCP flow rests.
+/// Seconds that the port of a closed TCP flow rests, counted from the end of the flow's record: that keeps the queue in
+/// order, and is later than the close.
 pub const QUARANTINE: u16 = 60;
 
 /// Attempts to find a free port where every attempt is a look into the index.
@@ -223,20 +224,18 @@ impl Ports {
             .map(|port| Found { port, pooled: false })
     }
 
-    /// Takes back a port that `allocate` handed out as pooled. `rest` says since when it rests, if it does.
-    pub(super) fn release(&mut self, reply: &FiveTuple, rest: Option<Time>, now: Time) {
+    /// Takes back a port that `allocate` handed out as pooled.
+    pub(super) fn release(&mut self, reply: &FiveTuple, rests: bool, now: Time) {
         let key = key(reply);
         let Some(number) = self.find(&key, self.hasher.hash(&key)) else { return };
         let Some(pool) = self.pools.get_mut(number as usize) else { return };
         pool.used = pool.used.saturating_sub(1);
         pool.touched = seconds(now);
         let port = reply.destination_port();
-        let now = Seconds::floor(now);
-        match rest.map(Seconds::ceiling) {
-            Some(since) if now.since(since) < QUARANTINE => {
-                pool.resting.push(&mut self.arena, Entry { port, at: since.0 });
-            }
-            _ => pool.ready.push(&mut self.arena, Entry { port, at: now.0 }),
+        if rests {
+            pool.resting.push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
+        } else {
+            pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
         }
     }
 

@@ -4,7 +4,6 @@ use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
-use ringway_shared::address::address_words;
 
 use super::expiry::{Class, Lists};
 use super::hasher::Hasher;
@@ -12,44 +11,41 @@ use super::index::Index;
 use super::ports::{PortUse, Ports};
 use super::record::Flow;
 use super::state::{Segment, State};
-use super::{Direction, FlowConfig, FlowId, FlowStatistics, NewFlow, OpenError, Opened, Source};
+use super::{Direction, FlowConfig, FlowId, FlowStatistics};
 use crate::clock::Time;
 
 /// The most flows that one table can have: a value of the index is a record's number and a direction in 31 bits.
 const MOST_FLOWS: u32 = 1 << 28;
-
-/// Ports tried for a source-kept flow whose own is taken.
-const PORT_ATTEMPTS: u32 = 128;
 
 /// What the early stages of a lookup found. Only a hint: [`FlowTable::find`] believes nothing of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Candidate(u32);
 
 /// The end of the list of free records.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The flows of one worker.
 pub struct FlowTable {
-    flows: Box<[Flow]>,
-    index: Index,
-    lists: Lists,
-    ports: Ports,
-    hasher: Hasher,
+    pub(super) flows: Box<[Flow]>,
+    pub(super) index: Index,
+    pub(super) lists: Lists,
+    pub(super) ports: Ports,
+    pub(super) hasher: Hasher,
     // Free records, through `Flow::next`.
-    free: u32,
-    len: u32,
-    statistics: FlowStatistics,
+    pub(super) free: u32,
+    pub(super) len: u32,
+    pub(super) statistics: FlowStatistics,
     // What a number that is none of ours refers to.
     nothing: Flow,
 }
 
 #[inline]
-fn value(number: u32, direction: Direction) -> u32 {
+pub(super) fn value(number: u32, direction: Direction) -> u32 {
     number << 1 | direction as u32
 }
 
 #[inline]
-fn number_of(value: u32) -> (u32, Direction) {
+pub(super) fn number_of(value: u32) -> (u32, Direction) {
     (value >> 1, if value & 1 == 0 { Direction::Original } else { Direction::Reply })
 }
 
@@ -195,7 +191,7 @@ impl FlowTable {
         self.find(hash, Candidate(NONE), tuple, now)
     }
 
-    fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {
+    pub(super) fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {
         let value = self.index.find(hash, |value| {
             let (number, direction) = number_of(value);
             self.flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
@@ -239,104 +235,6 @@ impl FlowTable {
         after
     }
 
-    /// Opens a flow and counts the packet that asked for it.
-    pub fn open(&mut self, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
-        let hash = self.hash(&new.original);
-        if let Some((flow, number, _)) = self.search(hash, &new.original) {
-            if !self.lists.is_over(flow, now.millis()) {
-                return Err(OpenError::Exists(FlowId(number)));
-            }
-            self.remove(FlowId(number), now);
-        }
-        if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
-            return Err(OpenError::TableFull);
-        }
-        let (reply, reply_hash, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
-        let evicted = if self.free == NONE { self.evict(now) } else { None };
-        let number = self.free;
-        let masquerade = matches!(new.source, Source::Masquerade(_));
-        let record = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
-        let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
-        self.free = flow.next;
-        *flow = record;
-        flow.begin(&new.original, &new.segment);
-        flow.last_seen = now.millis();
-        flow.packets = [1, 0];
-        if self.len == 0 {
-            self.lists.start(now.millis());
-        }
-        self.len += 1;
-        self.statistics.opened += 1;
-        self.index.insert(hash, value(number, Direction::Original));
-        self.index.insert(reply_hash, value(number, Direction::Reply));
-        self.lists.link(&mut self.flows, number);
-        Ok(Opened { id: FlowId(number), evicted })
-    }
-
-    /// Ends the flow that is of least use.
-    fn evict(&mut self, now: Time) -> Option<State> {
-        let victim = FlowId(self.lists.evictable(&self.flows, now.millis())?);
-        let state = self.flow(victim).state();
-        self.remove(victim, now);
-        self.statistics.evicted += 1;
-        Some(state)
-    }
-
-    /// The reply tuple of a new flow, its hash, and whether its port is from a pool.
-    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, bool)> {
-        let original = &new.original;
-        let (snat, port) = match new.source {
-            Source::Kept => (original.source, original.source_port()),
-            Source::Masquerade(address) => (address_words(address), 0),
-        };
-        let reply = FiveTuple {
-            source: address_words(new.endpoint),
-            destination: snat,
-            ports: u64::from(new.endpoint_port) << 48 | u64::from(port) << 32 | (original.ports & 0xffff_ffff),
-        };
-        match new.source {
-            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, self.hash(&reply), false)),
-            Source::Masquerade(_) => {
-                let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
-                let mut hash = 0;
-                let is_free = |port| {
-                    let reply = with_port(&reply, port);
-                    hash = hasher.hash(&reply);
-                    reply != *original && !is_taken(index, flows, hash, &reply)
-                };
-                let preload = |port| {
-                    black_box(index.probe(hasher.hash(&with_port(&reply, port))));
-                };
-                let found = self.ports.allocate(&reply, now, is_free, preload)?;
-                Some((with_port(&reply, found.port), hash, found.pooled))
-            }
-        }
-    }
-
-    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
-    fn kept_reply(&mut self, reply: FiveTuple, original: &FiveTuple, now: Time) -> Option<FiveTuple> {
-        let hash = self.hash(&reply);
-        match self.search(hash, &reply) {
-            None if reply != *original => return Some(reply),
-            Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
-                self.remove(FlowId(number), now);
-                return Some(reply);
-            }
-            _ => {}
-        }
-        // As Linux does: a port of the same kind, since some servers trust low ones.
-        let (first, last) = match reply.destination_port() {
-            0..512 => (1, 511),
-            512..1024 => (600, 1023),
-            _ => (1024, u16::MAX),
-        };
-        let count = u32::from(last - first) + 1;
-        let start = (hash as u32).wrapping_add(now.millis()) % count;
-        (0..PORT_ATTEMPTS.min(count))
-            .map(|step| with_port(&reply, first + ((start + step) % count) as u16))
-            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, self.hash(reply), reply))
-    }
-
     /// Ends a flow. Its port is free again, after a rest if the endpoint may remember the connection.
     pub fn remove(&mut self, id: FlowId, now: Time) -> bool {
         let state = self.flow(id).state();
@@ -358,10 +256,7 @@ impl FlowTable {
         self.statistics.closed += 1;
         let (original, reply) = (flow.original(), flow.reply());
         if flow.pooled() {
-            let rests = flow.rests().then(|| {
-                let idle = u64::from(flow.idle(now.millis())) * 1_000_000;
-                Time(now.0.saturating_sub(idle))
-            });
+            let rests = flow.rests();
             self.ports.release(&reply, rests, now);
         }
         let removed = self.index.remove(self.hasher.hash(&original), value(number, Direction::Original))
@@ -402,17 +297,4 @@ impl FlowTable {
         }
         (end < self.capacity()).then_some(end)
     }
-}
-
-#[inline]
-fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
-    FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
-}
-
-fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
-    let hit = index.find(hash, |value| {
-        let (number, direction) = number_of(value);
-        flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
-    });
-    hit.is_some()
 }

@@ -1,0 +1,178 @@
+//! Opening a flow: a reply tuple that nobody else has, and a record, somebody else's if need be.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use ringway_shared::address::address_words;
+use ringway_shared::{BackendId, FiveTuple, ServicePortId};
+
+use super::index::Index;
+use super::record::Flow;
+use super::state::{Segment, State};
+use super::table::{FlowTable, NONE, number_of, value};
+use super::{Direction, FlowId};
+use crate::clock::Time;
+
+/// Ports tried for a source-kept flow whose own is taken.
+const PORT_ATTEMPTS: u32 = 128;
+
+/// What becomes of the source of a new flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Address and port are kept; only if another flow has the same reply tuple, another port is chosen.
+    Kept,
+    /// The source becomes this address and a free port.
+    Masquerade(IpAddr),
+}
+
+/// A flow to be opened by the packet that asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFlow {
+    /// The packet's tuple.
+    pub original: FiveTuple,
+    /// The packet's TCP header; zeros for other protocols.
+    pub segment: Segment,
+    /// The chosen endpoint's address.
+    pub endpoint: IpAddr,
+    /// The chosen endpoint's port.
+    pub endpoint_port: u16,
+    /// The source's fate.
+    pub source: Source,
+    /// The service port that was asked for.
+    pub service_port: ServicePortId,
+    /// The chosen backend.
+    pub backend: BackendId,
+}
+
+/// A flow that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The new flow.
+    pub id: FlowId,
+    /// The table was full: a flow in this state had to go for it.
+    pub evicted: Option<State>,
+}
+
+/// Why no flow was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The packet belongs to a flow that there is already.
+    Exists(FlowId),
+    /// All records hold flows that may not be evicted.
+    TableFull,
+    /// No port is free towards this endpoint.
+    PortsExhausted,
+}
+
+impl FlowTable {
+    /// Opens a flow and counts the packet that asked for it.
+    pub fn open(&mut self, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
+        let hash = self.hash(&new.original);
+        if let Some((flow, number, _)) = self.search(hash, &new.original) {
+            if !self.lists.is_over(flow, now.millis()) {
+                return Err(OpenError::Exists(FlowId(number)));
+            }
+            self.remove(FlowId(number), now);
+        }
+        if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
+            return Err(OpenError::TableFull);
+        }
+        let (reply, reply_hash, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
+        let evicted = if self.free == NONE { self.evict(now) } else { None };
+        let number = self.free;
+        let masquerade = matches!(new.source, Source::Masquerade(_));
+        let record = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
+        let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
+        self.free = flow.next;
+        *flow = record;
+        flow.begin(&new.original, &new.segment);
+        flow.last_seen = now.millis();
+        flow.packets = [1, 0];
+        if self.len == 0 {
+            self.lists.start(now.millis());
+        }
+        self.len += 1;
+        self.statistics.opened += 1;
+        self.index.insert(hash, value(number, Direction::Original));
+        self.index.insert(reply_hash, value(number, Direction::Reply));
+        self.lists.link(&mut self.flows, number);
+        Ok(Opened { id: FlowId(number), evicted })
+    }
+
+    /// Ends the flow that is of least use.
+    fn evict(&mut self, now: Time) -> Option<State> {
+        let victim = FlowId(self.lists.evictable(&self.flows, now.millis())?);
+        let state = self.flow(victim).state();
+        self.remove(victim, now);
+        self.statistics.evicted += 1;
+        Some(state)
+    }
+
+    /// The reply tuple of a new flow, its hash, and whether its port is from a pool.
+    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, bool)> {
+        let original = &new.original;
+        let (snat, port) = match new.source {
+            Source::Kept => (original.source, original.source_port()),
+            Source::Masquerade(address) => (address_words(address), 0),
+        };
+        let reply = FiveTuple {
+            source: address_words(new.endpoint),
+            destination: snat,
+            ports: u64::from(new.endpoint_port) << 48 | u64::from(port) << 32 | (original.ports & 0xffff_ffff),
+        };
+        match new.source {
+            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, self.hash(&reply), false)),
+            Source::Masquerade(_) => {
+                let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
+                let mut hash = 0;
+                let is_free = |port| {
+                    let reply = with_port(&reply, port);
+                    hash = hasher.hash(&reply);
+                    reply != *original && !is_taken(index, flows, hash, &reply)
+                };
+                let preload = |port| {
+                    black_box(index.probe(hasher.hash(&with_port(&reply, port))));
+                };
+                let found = self.ports.allocate(&reply, now, is_free, preload)?;
+                Some((with_port(&reply, found.port), hash, found.pooled))
+            }
+        }
+    }
+
+    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
+    fn kept_reply(&mut self, reply: FiveTuple, original: &FiveTuple, now: Time) -> Option<FiveTuple> {
+        let hash = self.hash(&reply);
+        match self.search(hash, &reply) {
+            None if reply != *original => return Some(reply),
+            Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
+                self.remove(FlowId(number), now);
+                return Some(reply);
+            }
+            _ => {}
+        }
+        // As Linux does: a port of the same kind, since some servers trust low ones.
+        let (first, last) = match reply.destination_port() {
+            0..512 => (1, 511),
+            512..1024 => (600, 1023),
+            _ => (1024, u16::MAX),
+        };
+        let count = u32::from(last - first) + 1;
+        let start = (hash as u32).wrapping_add(now.millis()) % count;
+        (0..PORT_ATTEMPTS.min(count))
+            .map(|step| with_port(&reply, first + ((start + step) % count) as u16))
+            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, self.hash(reply), reply))
+    }
+}
+
+#[inline]
+fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
+    FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
+}
+
+fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
+    let hit = index.find(hash, |value| {
+        let (number, direction) = number_of(value);
+        flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
+    });
+    hit.is_some()
+}

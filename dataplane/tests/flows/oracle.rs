@@ -1,0 +1,265 @@
+//! The table under random operations, against a plain list of flows.
+
+use super::*;
+use proptest::prelude::*;
+use ringway_dataplane::flow::OpenError;
+use std::collections::{HashMap, HashSet};
+
+/// How late in milliseconds the order of a queue may let a flow end or be evicted.
+const SLACK: u64 = 1300;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Open { client: u8, vip: u8, endpoint: u8, protocol: u8, kept: bool, established: bool },
+    Packet { which: usize, reply: bool, flags: u8 },
+    Remove { which: usize },
+    Wait { millis: u64, budget: u32 },
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let open = (0u8..12, 0u8..3, 0u8..3, 0u8..3, any::<bool>(), any::<bool>());
+    let open = open.prop_map(|(client, vip, endpoint, protocol, kept, established)| Operation::Open {
+        client,
+        vip,
+        endpoint,
+        protocol,
+        kept,
+        established,
+    });
+    let flags = prop_oneof![Just(ACK), Just(ACK), Just(FIN), Just(RST), Just(Flags::SYN), Just(Flags::SYN | ACK)];
+    let packet = (any::<usize>(), any::<bool>(), flags).prop_map(|(which, reply, flags)| Operation::Packet {
+        which,
+        reply,
+        flags,
+    });
+    let wait = (prop_oneof![0..50u64, 0..3_000u64, 0..80_000u64], prop_oneof![0..3u32, Just(1000)])
+        .prop_map(|(millis, budget)| Operation::Wait { millis, budget });
+    let operation = prop_oneof![
+        6 => open,
+        6 => packet,
+        1 => any::<usize>().prop_map(|which| Operation::Remove { which }),
+        2 => wait,
+    ];
+    proptest::collection::vec(operation, 1..300)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    reply: FiveTuple,
+    state: State,
+    last_seen: u64,
+}
+
+struct Oracle {
+    table: FlowTable,
+    flows: HashMap<FiveTuple, Known>,
+    now: u64,
+}
+
+fn timeout(state: State) -> u64 {
+    match state {
+        State::Free => 0,
+        State::SynSent | State::SynReceived | State::PickedUp => 30_000,
+        State::UdpUnreplied | State::SctpUnreplied => 30_000,
+        State::Established => 7_200_000,
+        State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
+        State::Closed => 10_000,
+        State::UdpReplied => 60_000,
+        State::SctpReplied => 210_000,
+    }
+}
+
+impl Oracle {
+    fn is_over(&self, known: &Known) -> bool {
+        self.now - known.last_seen >= timeout(known.state)
+    }
+
+    /// Which flow has this tuple.
+    fn owner(&self, tuple: &FiveTuple) -> Option<(FiveTuple, Direction)> {
+        if self.flows.contains_key(tuple) {
+            return Some((*tuple, Direction::Original));
+        }
+        let mut hits = self.flows.iter().filter(|(_, known)| known.reply == *tuple);
+        hits.next().map(|(original, _)| (*original, Direction::Reply))
+    }
+
+    fn shown(&self) -> HashMap<FiveTuple, FlowId> {
+        let mut shown = HashMap::new();
+        assert_eq!(self.table.scan(0, u32::MAX, |id, flow| assert!(shown.insert(flow.original(), id).is_none())), None);
+        shown
+    }
+
+    /// Takes out of the list what the table no longer has, and says what that was.
+    fn settle(&mut self) -> Vec<Known> {
+        let shown = self.shown();
+        let gone: Vec<_> = self.flows.keys().filter(|original| !shown.contains_key(original)).copied().collect();
+        gone.into_iter().filter_map(|original| self.flows.remove(&original)).collect()
+    }
+
+    fn open(&mut self, new: &NewFlow) {
+        let now = millis(self.now);
+        let capacity = self.table.capacity() as usize;
+        let owner = self.owner(&new.original).filter(|(original, _)| !self.is_over(&self.flows[original]));
+        let evictable = |known: &Known| known.state.is_half_open() || known.state == State::Closed;
+        let was_full = self.flows.len() == capacity;
+        let could_evict = self.flows.values().any(evictable);
+        let an_end = self.flows.values().any(|known| self.is_over(known));
+        match self.table.open(new, now) {
+            Ok(opened) => {
+                assert_eq!(owner, None);
+                let flow = *self.table.flow(opened.id);
+                assert_eq!(flow.original(), new.original);
+                let mut gone = self.settle();
+                // A record of the same tuple whose time was up.
+                gone.extend(self.flows.remove(&new.original));
+                if let Some(state) = opened.evicted {
+                    assert!(was_full);
+                    let evicted: Vec<_> = gone.iter().filter(|known| known.state == state).collect();
+                    let [victim] = evicted[..] else { panic!("{gone:?} went for {opened:?}") };
+                    for other in self.flows.values().filter(|other| evictable(other)) {
+                        let rank = |known: &Known| known.state != State::Closed;
+                        assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
+                        if rank(victim) == rank(other) {
+                            assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
+                        }
+                    }
+                }
+                let ended = gone.iter().filter(|known| self.is_over(known)).count();
+                assert!(gone.len() - ended <= usize::from(opened.evicted.is_some()));
+                match new.source {
+                    Source::Kept => {
+                        let mut own = flow.reply();
+                        own.ports = own.ports & 0xffff_0000_ffff_ffff | u64::from(new.original.source_port()) << 32;
+                        if own != flow.reply() {
+                            let taken = self.owner(&own).is_some() || gone.iter().any(|known| known.reply == own);
+                            assert!(taken || own == new.original, "{new:?} lost its port for nothing");
+                        }
+                    }
+                    Source::Masquerade(_) => assert!((50..=57).contains(&flow.reply().destination_port())),
+                }
+                assert_eq!(self.owner(&flow.reply()), None, "two flows share a tuple");
+                assert_ne!(flow.reply(), flow.original());
+                let known = Known { reply: flow.reply(), state: flow.state(), last_seen: self.now };
+                self.flows.insert(new.original, known);
+            }
+            Err(OpenError::Exists(id)) => {
+                assert_eq!(Some(self.table.flow(id).original()), owner.map(|(original, _)| original));
+            }
+            Err(OpenError::TableFull) => {
+                assert!(was_full && (!could_evict || an_end));
+                self.settle();
+            }
+            Err(OpenError::PortsExhausted) => {
+                assert!(matches!(new.source, Source::Masquerade(_)));
+                let mut ports = HashSet::new();
+                for known in self.flows.values() {
+                    let reply = known.reply;
+                    let same = reply.source_address() == new.endpoint && reply.protocol() == new.original.protocol();
+                    if same {
+                        ports.insert(reply.destination_port());
+                    }
+                }
+                assert!(ports.len() >= 7, "{ports:?}");
+                self.settle();
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.table.len() as usize, self.flows.len());
+        let shown = self.shown();
+        assert_eq!(shown.len(), self.flows.len());
+        let half_open = self.flows.values().filter(|known| known.state.is_half_open()).count();
+        assert_eq!(self.table.half_open_len() as usize, half_open);
+        let statistics = self.table.statistics();
+        assert_eq!(statistics.opened - statistics.closed, u64::from(self.table.len()));
+        let now = millis(self.now);
+        for (original, known) in &self.flows {
+            let id = shown[original];
+            let flow = self.table.flow(id);
+            assert_eq!((flow.reply(), flow.state()), (known.reply, known.state));
+            let found = |direction| (!self.is_over(known)).then_some((id, direction));
+            assert_eq!(self.table.lookup(original, now), found(Direction::Original));
+            assert_eq!(self.table.lookup(&known.reply, now), found(Direction::Reply));
+        }
+    }
+}
+
+fn random_flow(operation: &Operation) -> NewFlow {
+    let Operation::Open { client, vip, endpoint, protocol, kept, established } = *operation else { unreachable!() };
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp][usize::from(protocol)];
+    // Clients 0 and 1 are the SNAT address and an endpoint, at ports where they are in the way of others.
+    let client = match client {
+        0 => SocketAddr::from(([192, 0, 2, 1], 53)),
+        1 => SocketAddr::from(([10, 180, 0, 1], 80)),
+        other => SocketAddr::from(([10, 0, 0, other % 3], 50 + u16::from(other))),
+    };
+    let vip = SocketAddr::from(if vip == 0 { ([192, 0, 2, 1], 51) } else { ([172, 30, 0, vip], 80) });
+    let source = if kept { Source::Kept } else { Source::Masquerade(snat(true)) };
+    let endpoint = SocketAddr::from(([10, 180, 0, endpoint], 80));
+    let new = new_flow(FiveTuple::new(protocol, client, vip), &endpoint.to_string(), source);
+    if protocol == Protocol::Tcp && established {
+        return NewFlow { segment: super::client(ACK, 0, 0), ..new };
+    }
+    new
+}
+
+fn run(capacity: u32, start: u64, operations: &[Operation]) {
+    let mut oracle = Oracle { table: FlowTable::new(&config(capacity, 50..=57)), flows: HashMap::new(), now: start };
+    for operation in operations {
+        let mut originals: Vec<_> = oracle.flows.keys().copied().collect();
+        originals.sort_by_key(|original| (original.source, original.destination, original.ports));
+        match *operation {
+            Operation::Open { .. } => oracle.open(&random_flow(operation)),
+            Operation::Packet { which, reply, flags } if !originals.is_empty() => {
+                let original = originals[which % originals.len()];
+                let known = oracle.flows[&original];
+                let (tuple, segment, direction) = if reply {
+                    (known.reply, endpoint(flags, 0, 0), Direction::Reply)
+                } else {
+                    (original, client(flags, 0, 0), Direction::Original)
+                };
+                let now = millis(oracle.now);
+                let found = oracle.table.lookup(&tuple, now);
+                assert_eq!(found.is_none(), oracle.is_over(&known));
+                if let Some((id, found)) = found {
+                    assert_eq!(found, direction);
+                    let state = oracle.table.advance(id, direction, &segment, now);
+                    let last_seen = oracle.now;
+                    oracle.flows.insert(original, Known { state, last_seen, ..known });
+                }
+            }
+            Operation::Remove { which } if !originals.is_empty() => {
+                let original = originals[which % originals.len()];
+                let id = oracle.shown()[&original];
+                assert!(oracle.table.remove(id, millis(oracle.now)));
+                oracle.flows.remove(&original);
+            }
+            Operation::Packet { .. } | Operation::Remove { .. } => {}
+            Operation::Wait { millis: wait, budget } => {
+                oracle.now += wait;
+                let ended = oracle.table.expire(millis(oracle.now), budget);
+                assert!(ended <= budget);
+                let gone = oracle.settle();
+                assert_eq!(gone.len(), ended as usize);
+                assert!(gone.iter().all(|known| oracle.is_over(known)), "{gone:?} ended early");
+                if budget == 1000 {
+                    let late = |known: &&Known| oracle.now - known.last_seen >= timeout(known.state) + SLACK;
+                    assert_eq!(oracle.flows.values().filter(late).count(), 0, "a flow is left over");
+                }
+            }
+        }
+        oracle.check();
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_table_is_a_list_of_flows(
+        capacity in 1u32..40,
+        start in prop_oneof![Just(1u64), Just((1 << 32) - 100_000), 0..u64::MAX / 1_000_000 / 2],
+        operations in operations(),
+    ) {
+        run(capacity, start, &operations);
+    }
+}
