@@ -5,14 +5,12 @@
 
 use ringway_shared::FiveTuple;
 
-/// Folds a sum of 16, 32 or 64-bit words to 16 bits.
+/// Folds a sum of 16, 32 or 64-bit words to 16 bits. Adding a word to itself with its halves exchanged leaves the folded
+/// sum, with its end-around carry, in the upper half.
 #[inline]
 pub fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The folded sum of `bytes`; an odd last byte counts as the high byte of a word.
@@ -72,9 +70,11 @@ impl Delta {
     /// The change from one tuple to another of the same family and protocol.
     #[inline]
     pub fn between(from: &FiveTuple, to: &FiveTuple) -> Self {
-        let addresses = u64::from(!fold(addresses(from))) + addresses(to);
+        // A multiple of 0xffff, so zero to the sum, and larger than what is taken from it.
+        const ZERO: u64 = 0xffff << 20;
+        let addresses = ZERO + addresses(to) - addresses(from);
         // The low half of the ports' word is the same in both tuples.
-        let ports = u64::from(!fold(from.ports >> 32)) + (to.ports >> 32);
+        let ports = ZERO + (to.ports >> 32) - (from.ports >> 32);
         Delta { addresses: fold(addresses), all: fold(addresses + ports) }
     }
 

@@ -25,13 +25,22 @@ impl Header {
     #[inline]
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let header = frame.first_chunk::<HEADER>()?;
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = *header;
-        Some(Header {
-            destination: MacAddress([a, b, c, d, e, f]),
-            source: MacAddress([g, h, i, j, k, l]),
-            ether_type: u16::from_be_bytes([m, n]),
-        })
+        let [destination, source] = macs(header);
+        Some(Header { destination, source, ether_type: ether_type(header) })
     }
+}
+
+/// The EtherType of a header.
+#[inline]
+pub(super) fn ether_type(header: &[u8; HEADER]) -> u16 {
+    u16::from_be_bytes([header[12], header[13]])
+}
+
+/// Destination and source of a header.
+#[inline]
+pub(super) fn macs(header: &[u8; HEADER]) -> [MacAddress; 2] {
+    let [destination, source] = *header.as_chunks::<6>().0 else { return [MacAddress::default(); 2] };
+    [MacAddress(destination), MacAddress(source)]
 }
 
 /// Writes both addresses. A frame too short for them stays as it is.

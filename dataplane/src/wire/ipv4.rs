@@ -2,7 +2,7 @@
 
 use ringway_shared::{DropReason, Family};
 
-use super::{Fragment, IpHeader, IpRefusal, L4Found, checksum};
+use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, checksum, ethernet};
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
@@ -13,56 +13,81 @@ const V4_MAPPED: u64 = 0xffff << 32;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 
-/// Reads the header at `l3`: version, header length, total length within the frame, checksum, options; in this order.
-#[inline]
-pub(super) fn parse(frame: &[u8], l3: usize) -> Result<IpHeader, IpRefusal> {
+/// Reads a packet: version, header length, total length within the frame, checksum, options; in this order.
+#[inline(always)]
+pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packet, Refusal> {
+    let l3 = ethernet::HEADER;
     let bytes = frame.get(l3..).unwrap_or(&[]);
-    let header = bytes.first_chunk::<HEADER>().ok_or(IpRefusal::Foreign)?;
-    let [version, _, t0, t1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let header = bytes.first_chunk::<HEADER>().ok_or(Refusal::Foreign)?;
+    let ([first, second, third, source, destination], _) = header.as_chunks::<4>() else {
+        return Err(Refusal::Foreign);
+    };
+    let ([version, _, t0, t1], [i0, i1, f0, f1], [ttl, protocol, ..]) = (*first, *second, *third);
     let header_length = usize::from(version & 0xf) * 4;
     let total_length = usize::from(u16::from_be_bytes([t0, t1]));
-    let flags = u16::from_be_bytes([f0, f1]);
-    let (offset, more) = ((flags & 0x1fff) << 3, flags & 0x2000 != 0);
-    let fragment = (offset != 0 || more).then(|| Fragment {
-        offset,
-        more,
-        identification: u32::from(u16::from_be_bytes([i0, i1])),
-    });
-    let mut ip = IpHeader {
-        source: [0, V4_MAPPED | u64::from(u32::from_be_bytes([s0, s1, s2, s3]))],
-        destination: [0, V4_MAPPED | u64::from(u32::from_be_bytes([d0, d1, d2, d3]))],
-        family: Family::V4,
-        protocol,
-        ttl,
-        l4: l3 + header_length,
-        end: l3 + total_length,
-        fragment,
-        source_routed: false,
-    };
+    let (l4, end) = (l3 + header_length, l3 + total_length);
     if version >> 4 != 4 || header_length < HEADER {
-        return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::No));
+        return Err(broken(frame, DropReason::InvalidIpv4Header));
     }
-    let Some(whole) = bytes.get(..header_length) else {
-        return Err(IpRefusal::Invalid(DropReason::TruncatedIpv4, ip, L4Found::No));
-    };
+    let Some(whole) = bytes.get(..header_length) else { return Err(broken(frame, DropReason::TruncatedIpv4)) };
     if total_length < header_length {
-        return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::No));
+        return Err(broken(frame, DropReason::InvalidIpv4Header));
     }
     if total_length > bytes.len() {
-        return Err(IpRefusal::Invalid(DropReason::TruncatedIpv4, ip, L4Found::Yes));
+        return Err(broken_ports(frame, DropReason::TruncatedIpv4, protocol, l4, end, f0, f1));
     }
     // A constant length lets the compiler unroll the sum of the usual header.
     let sum = if header_length == HEADER { checksum::sum(header) } else { checksum::sum(whole) };
     if sum != 0xffff {
-        return Err(IpRefusal::Invalid(DropReason::Ipv4HeaderChecksum, ip, L4Found::Yes));
+        return Err(broken_ports(frame, DropReason::Ipv4HeaderChecksum, protocol, l4, end, f0, f1));
     }
+    let mut source_routed = false;
     if header_length > HEADER {
         match source_route(whole.get(HEADER..).unwrap_or(&[])) {
-            Some(found) => ip.source_routed = found,
-            None => return Err(IpRefusal::Invalid(DropReason::InvalidIpv4Header, ip, L4Found::Yes)),
+            Some(found) => source_routed = found,
+            None => return Err(broken_ports(frame, DropReason::InvalidIpv4Header, protocol, l4, end, f0, f1)),
         }
     }
-    Ok(ip)
+    let fragment = fragment(f0, f1).map(|(offset, more)| Fragment {
+        offset,
+        more,
+        identification: u32::from(u16::from_be_bytes([i0, i1])),
+    });
+    let ip = IpHeader {
+        source: [0, V4_MAPPED | u64::from(u32::from_be_bytes(*source))],
+        destination: [0, V4_MAPPED | u64::from(u32::from_be_bytes(*destination))],
+        family: Family::V4,
+        protocol,
+        ttl,
+        l4,
+        end,
+        fragment,
+        source_routed,
+    };
+    Packet::finish(frame, link, ip)
+}
+
+/// Offset in bytes and whether more follow, when the two bytes of flags and offset make a fragment.
+#[inline]
+fn fragment(f0: u8, f1: u8) -> Option<(u16, bool)> {
+    let flags = u16::from_be_bytes([f0, f1]);
+    (flags & 0x3fff != 0).then_some(((flags & 0x1fff) << 3, flags & 0x2000 != 0))
+}
+
+/// The refusal of a packet with a broken header; a later fragment has no ports.
+#[cold]
+fn broken_ports(frame: &[u8], reason: DropReason, protocol: u8, l4: usize, end: usize, f0: u8, f1: u8) -> Refusal {
+    match fragment(f0, f1) {
+        Some((1.., _)) => broken(frame, reason),
+        _ => broken_l4(frame, reason, protocol, l4, end),
+    }
+}
+
+/// Source and destination of the header at `l3`.
+pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
+    let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<4>();
+    let [_, _, _, source, destination] = *header else { return None };
+    Some([source, destination].map(|address| [0, V4_MAPPED | u64::from(u32::from_be_bytes(address))]))
 }
 
 /// Whether `options` hold a source route; nothing when they cannot be walked to their end.

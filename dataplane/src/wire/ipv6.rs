@@ -2,7 +2,7 @@
 
 use ringway_shared::{DropReason, Family};
 
-use super::{Fragment, IpHeader, IpRefusal, L4Found};
+use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, ethernet};
 
 /// Bytes of the fixed header.
 pub(crate) const HEADER: usize = 40;
@@ -14,40 +14,92 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// Reads the headers at `l3`: version, payload length within the frame, extension headers.
-#[inline]
-pub(super) fn parse(frame: &[u8], l3: usize) -> Result<IpHeader, IpRefusal> {
+/// Reads a packet: version, payload length within the frame, extension headers.
+#[inline(always)]
+pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packet, Refusal> {
+    let l3 = ethernet::HEADER;
     let bytes = frame.get(l3..).unwrap_or(&[]);
-    let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or(IpRefusal::Foreign)?;
-    let (fixed, addresses) = header.split_first_chunk::<8>().ok_or(IpRefusal::Foreign)?;
+    let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or(Refusal::Foreign)?;
+    let ([fixed, s0, s1, d0, d1], _) = header.as_chunks::<8>() else { return Err(Refusal::Foreign) };
     let [version, _, _, _, p0, p1, next, ttl] = *fixed;
-    let (addresses, _) = addresses.as_chunks::<8>();
-    let [s0, s1, d0, d1] = *addresses else { return Err(IpRefusal::Foreign) };
     let payload_length = usize::from(u16::from_be_bytes([p0, p1]));
-    let l4 = l3 + HEADER;
-    let mut ip = IpHeader {
-        source: [u64::from_be_bytes(s0), u64::from_be_bytes(s1)],
-        destination: [u64::from_be_bytes(d0), u64::from_be_bytes(d1)],
-        family: Family::V6,
-        protocol: next,
-        ttl,
-        l4,
-        end: l4 + payload_length,
-        fragment: None,
-        source_routed: false,
-    };
+    let end = l3 + HEADER + payload_length;
     if version >> 4 != 6 {
-        return Err(IpRefusal::Invalid(DropReason::InvalidIpv6Header, ip, L4Found::No));
+        return Err(broken(frame, DropReason::InvalidIpv6Header));
     }
-    let truncated = payload_length > rest.len();
-    let payload = rest.get(..payload_length).unwrap_or(rest);
+    let mut chain = Chain { protocol: next, l4: l3 + HEADER, fragment: None, source_routed: false };
     if is_extension(next) {
-        ip = follow(ip, payload)?;
+        match chain.follow(rest.get(..payload_length).unwrap_or(rest)) {
+            Ok(followed) => chain = followed,
+            Err(reason) => return Err(broken(frame, reason)),
+        }
     }
-    if truncated {
-        return Err(IpRefusal::Invalid(DropReason::TruncatedIpv6, ip, L4Found::Yes));
+    if payload_length > rest.len() {
+        let truncated = DropReason::TruncatedIpv6;
+        return Err(match chain.fragment {
+            Some(Fragment { offset: 1.., .. }) => broken(frame, truncated),
+            _ => broken_l4(frame, truncated, chain.protocol, chain.l4, end),
+        });
     }
-    Ok(ip)
+    let ip = IpHeader {
+        source: [u64::from_be_bytes(*s0), u64::from_be_bytes(*s1)],
+        destination: [u64::from_be_bytes(*d0), u64::from_be_bytes(*d1)],
+        family: Family::V6,
+        protocol: chain.protocol,
+        ttl,
+        l4: chain.l4,
+        end,
+        fragment: chain.fragment,
+        source_routed: chain.source_routed,
+    };
+    Packet::finish(frame, link, ip)
+}
+
+/// How far the chain of extension headers has been followed.
+#[derive(Clone, Copy)]
+struct Chain {
+    protocol: u8,
+    l4: usize,
+    fragment: Option<Fragment>,
+    source_routed: bool,
+}
+
+impl Chain {
+    /// Follows the extension headers in `payload` up to L4, or up to the fragment header of a later fragment.
+    fn follow(mut self, payload: &[u8]) -> Result<Chain, DropReason> {
+        let mut at = 0;
+        for _ in 0..CHAIN_LIMIT {
+            let header = payload.get(at..).and_then(|rest| rest.first_chunk::<8>()).ok_or(DropReason::TruncatedIpv6)?;
+            let [next, length, routing_type, segments_left, ..] = *header;
+            let mut header_length = (usize::from(length) + 1) * 8;
+            match self.protocol {
+                // Type 0 is a source route even when it is used up; any other type is one while segments are left.
+                ROUTING => self.source_routed |= routing_type == 0 || segments_left != 0,
+                FRAGMENT => {
+                    header_length = 8;
+                    self.fragment = fragment(header);
+                }
+                _ => {}
+            }
+            at += header_length;
+            if at > payload.len() {
+                return Err(DropReason::TruncatedIpv6);
+            }
+            self.protocol = next;
+            self.l4 += header_length;
+            if !is_extension(next) || self.fragment.is_some_and(|fragment| fragment.offset != 0) {
+                return Ok(self);
+            }
+        }
+        Err(DropReason::ExtensionChainTooLong)
+    }
+}
+
+/// Source and destination of the header at `l3`.
+pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
+    let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<8>();
+    let [_, s0, s1, d0, d1] = *header else { return None };
+    Some([[s0, s1], [d0, d1]].map(|address| address.map(u64::from_be_bytes)))
 }
 
 #[inline]
@@ -55,41 +107,9 @@ fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
-/// Follows the chain of extension headers in `payload` up to L4, or up to the fragment header of a later fragment.
-fn follow(mut ip: IpHeader, payload: &[u8]) -> Result<IpHeader, IpRefusal> {
-    let mut at = 0;
-    for _ in 0..CHAIN_LIMIT {
-        let Some([next, length, type_or_flags, segments_left, ..]) =
-            payload.get(at..).and_then(|h| h.first_chunk::<8>())
-        else {
-            return Err(IpRefusal::Invalid(DropReason::TruncatedIpv6, ip, L4Found::No));
-        };
-        let mut header_length = (usize::from(*length) + 1) * 8;
-        match ip.protocol {
-            // Type 0 is a source route even when it is used up; any other type is one while segments are left.
-            ROUTING => ip.source_routed |= *type_or_flags == 0 || *segments_left != 0,
-            FRAGMENT => {
-                header_length = 8;
-                ip.fragment = fragment(payload.get(at..).unwrap_or(&[]));
-            }
-            _ => {}
-        }
-        at += header_length;
-        if at > payload.len() {
-            return Err(IpRefusal::Invalid(DropReason::TruncatedIpv6, ip, L4Found::No));
-        }
-        ip.protocol = *next;
-        ip.l4 += header_length;
-        if !is_extension(ip.protocol) || ip.fragment.is_some_and(|fragment| fragment.offset != 0) {
-            return Ok(ip);
-        }
-    }
-    Err(IpRefusal::Invalid(DropReason::ExtensionChainTooLong, ip, L4Found::No))
-}
-
-/// The fragment header at the start of `header`, unless it makes no fragment: offset 0 and none that follow.
-fn fragment(header: &[u8]) -> Option<Fragment> {
-    let [_, _, o0, o1, i0, i1, i2, i3] = *header.first_chunk::<8>()?;
+/// What a fragment header says, unless it makes no fragment: offset 0 and none that follow.
+fn fragment(header: &[u8; 8]) -> Option<Fragment> {
+    let [_, _, o0, o1, i0, i1, i2, i3] = *header;
     let offset_and_flags = u16::from_be_bytes([o0, o1]);
     let (offset, more) = (offset_and_flags & 0xfff8, offset_and_flags & 1 != 0);
     let identification = u32::from_be_bytes([i0, i1, i2, i3]);

@@ -140,59 +140,86 @@ struct IpHeader {
     source_routed: bool,
 }
 
-/// Why IP headers are refused.
-enum IpRefusal {
-    /// The addresses are not in the frame.
-    Foreign,
-    /// The header ends before L4 could be found, or lies about where it is.
-    Invalid(DropReason, IpHeader, L4Found),
+/// The refusal of a packet that is broken before its L4 header, or about where that is.
+#[cold]
+#[inline(never)]
+fn broken(frame: &[u8], reason: DropReason) -> Refusal {
+    invalid(frame, reason, None)
 }
 
-/// Whether `l4` of a refused header can be relied on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum L4Found {
-    Yes,
-    No,
+/// The refusal of a broken packet whose L4 header is at `l4`, as far as the frame and the packet reach. A packet that
+/// claims to be longer than the frame still shows its ports. The arguments are numbers, and what else is needed is read
+/// once more, so that the usual way keeps nothing in memory for the sake of this one.
+#[cold]
+#[inline(never)]
+fn broken_l4(frame: &[u8], reason: DropReason, protocol: u8, l4: usize, end: usize) -> Refusal {
+    let payload = frame.get(l4..end.min(frame.len())).unwrap_or(&[]);
+    invalid(frame, reason, ports(payload).map(|ports| (protocol, ports)))
+}
+
+fn invalid(frame: &[u8], reason: DropReason, ports: Option<(u8, u32)>) -> Refusal {
+    let Some(link) = ethernet::Header::parse(frame) else { return Refusal::Foreign };
+    let (family, addresses) = match link.ether_type {
+        ethernet::IPV4 => (Family::V4, ipv4::addresses(frame, ethernet::HEADER)),
+        _ => (Family::V6, ipv6::addresses(frame, ethernet::HEADER)),
+    };
+    let Some([source, destination]) = addresses else { return Refusal::Foreign };
+    let ports = ports.filter(|(protocol, _)| Protocol::from_number(*protocol).is_some());
+    Refusal::Invalid(Invalid {
+        reason,
+        destination_mac: link.destination,
+        source: address_of_words(source, family),
+        destination: address_of_words(destination, family),
+        tuple: ports.map(|(protocol, ports)| tuple(source, destination, family, protocol, ports)),
+    })
+}
+
+/// A tuple; `ports` holds the source port in its high half and the destination port in its low half.
+#[inline]
+fn tuple(source: [u64; 2], destination: [u64; 2], family: Family, protocol: u8, ports: u32) -> FiveTuple {
+    let ports = u64::from(ports) << 32 | u64::from(family == Family::V6) << 8 | u64::from(protocol);
+    FiveTuple { source, destination, ports }
 }
 
 impl Packet {
     /// Reads `frame`, an Ethernet frame without its check sequence.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Packet, Refusal> {
-        let link = ethernet::Header::parse(frame).ok_or(Refusal::Foreign)?;
-        let l3 = ethernet::HEADER;
-        let ip = match link.ether_type {
-            ethernet::IPV4 => ipv4::parse(frame, l3),
-            ethernet::IPV6 => ipv6::parse(frame, l3),
-            _ => return Err(Refusal::Foreign),
-        };
-        let ip = match ip {
-            Ok(ip) => ip,
-            Err(IpRefusal::Foreign) => return Err(Refusal::Foreign),
-            Err(IpRefusal::Invalid(reason, ip, l4)) => return Err(invalid(reason, &link, &ip, frame, l4)),
-        };
+        let link = frame.first_chunk::<{ ethernet::HEADER }>().ok_or(Refusal::Foreign)?;
+        match ethernet::ether_type(link) {
+            ethernet::IPV4 => ipv4::parse(frame, link),
+            ethernet::IPV6 => ipv6::parse(frame, link),
+            _ => Err(Refusal::Foreign),
+        }
+    }
+
+    /// Reads what follows the IP headers. Inlined into the parser of each family, so that `ip` lives in registers: as a
+    /// result handed back and forth it made parsing half as slow again.
+    #[inline(always)]
+    fn finish(frame: &[u8], link: &[u8; ethernet::HEADER], ip: IpHeader) -> Result<Packet, Refusal> {
         if ip.end > usize::from(u16::MAX) {
-            return Err(invalid(DropReason::TooBig, &link, &ip, frame, L4Found::Yes));
+            return Err(broken_l4(frame, DropReason::TooBig, ip.protocol, ip.l4, ip.end));
         }
         let payload = frame.get(ip.l4..ip.end).unwrap_or(&[]);
         let kind = match ip.transport(payload) {
             Ok(kind) => kind,
-            Err(reason) => return Err(invalid(reason, &link, &ip, frame, L4Found::Yes)),
+            Err(reason) => return Err(broken_l4(frame, reason, ip.protocol, ip.l4, ip.end)),
         };
         let ports = match kind {
             Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => ports(payload).unwrap_or(0),
             Kind::Icmp { .. } | Kind::Other(_) | Kind::LaterFragment { .. } => 0,
         };
-        let tuple = ip.tuple(ports);
+        let tuple = tuple(ip.source, ip.destination, ip.family, ip.protocol, ports);
+        let [destination_mac, source_mac] = ethernet::macs(link);
         Ok(Packet {
             tuple,
             kind,
             fragment: ip.fragment,
             objection: objection(&tuple, kind, ip.source_routed),
             ttl: ip.ttl,
-            destination_mac: link.destination,
-            source_mac: link.source,
-            l3: l3 as u16,
+            destination_mac,
+            source_mac,
+            l3: ethernet::HEADER as u16,
             l4: ip.l4 as u16,
             end: ip.end as u16,
         })
@@ -225,7 +252,7 @@ impl Packet {
 
 impl IpHeader {
     /// Judges the L4 header.
-    #[inline]
+    #[inline(always)]
     fn transport(&self, payload: &[u8]) -> Result<Kind, DropReason> {
         if self.fragment.is_some_and(|fragment| fragment.offset != 0) {
             return Ok(Kind::LaterFragment { protocol: self.protocol });
@@ -238,37 +265,12 @@ impl IpHeader {
             (other, _) => Ok(Kind::Other(other)),
         }
     }
-
-    /// The tuple with `ports`: source port in the high half, destination port in the low half.
-    #[inline]
-    fn tuple(&self, ports: u32) -> FiveTuple {
-        FiveTuple {
-            source: self.source,
-            destination: self.destination,
-            ports: u64::from(ports) << 32 | u64::from(self.family == Family::V6) << 8 | u64::from(self.protocol),
-        }
-    }
 }
 
 /// The ports at the start of an L4 header, as one big-endian word.
 #[inline]
 fn ports(payload: &[u8]) -> Option<u32> {
     payload.first_chunk::<4>().map(|ports| u32::from_be_bytes(*ports))
-}
-
-#[cold]
-fn invalid(reason: DropReason, link: &ethernet::Header, ip: &IpHeader, frame: &[u8], l4: L4Found) -> Refusal {
-    let later = ip.fragment.is_some_and(|fragment| fragment.offset != 0);
-    let readable = l4 == L4Found::Yes && !later && Protocol::from_number(ip.protocol).is_some();
-    // A packet that claims to be longer than the frame still shows its ports.
-    let payload = frame.get(ip.l4..ip.end.min(frame.len())).filter(|_| readable);
-    Refusal::Invalid(Invalid {
-        reason,
-        destination_mac: link.destination,
-        source: address_of_words(ip.source, ip.family),
-        destination: address_of_words(ip.destination, ip.family),
-        tuple: payload.and_then(ports).map(|ports| ip.tuple(ports)),
-    })
 }
 
 /// What makes a packet that can be read one that must not be served.

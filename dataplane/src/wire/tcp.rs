@@ -64,7 +64,7 @@ pub struct Numbers {
 }
 
 /// Judges the header at the start of `segment`, which ends where IP ends.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(segment: &[u8]) -> Result<Kind, DropReason> {
     let header = segment.first_chunk::<HEADER>().ok_or(DropReason::TruncatedTcp)?;
     let offset = data_offset(header);

@@ -11,7 +11,7 @@ pub(crate) const CHECKSUM: usize = 6;
 
 /// Judges the header at the start of `datagram`, which ends where IP ends. The length of a first fragment speaks of the
 /// whole datagram, so it may be larger than what is here.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(datagram: &[u8], first_fragment: bool) -> Result<Kind, DropReason> {
     let header = datagram.first_chunk::<HEADER>().ok_or(DropReason::TruncatedUdp)?;
     let length = usize::from(length(header));
