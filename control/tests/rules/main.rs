@@ -2,6 +2,7 @@
 
 mod change;
 mod matching;
+mod memory;
 mod policy;
 mod sets;
 mod support;
