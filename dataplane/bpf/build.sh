@@ -18,10 +18,13 @@ build() { # into
 }
 
 if [[ "${1:-}" == --check ]]; then
-	fresh=$(mktemp)
-	trap 'rm -f "$fresh"' EXIT
-	build "$fresh"
-	if ! cmp "$fresh" steer.bpf.o; then
+	committed=$PWD/steer.bpf.o
+	elsewhere=$(mktemp -d)
+	trap 'rm -rf "$elsewhere"' EXIT
+	cp steer.bpf.c "$elsewhere"
+	cd "$elsewhere"
+	build steer.bpf.o
+	if ! cmp steer.bpf.o "$committed"; then
 		echo "error: steer.bpf.o is not what steer.bpf.c builds to; run dataplane/bpf/build.sh and commit the object" >&2
 		exit 1
 	fi

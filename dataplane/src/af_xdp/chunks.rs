@@ -21,23 +21,23 @@ pub(super) struct Chunks {
     free: Vec<u64>,
     /// By chunk number.
     holders: Vec<u8>,
-    /// Holder numbers in use, by number.
-    is_used: [bool; 256],
+    /// By holder number: how many chunks were promised to it; `None` while nobody has the number.
+    promised: [Option<u32>; 256],
 }
 
 impl Chunks {
     /// `count` free chunks of `size` bytes, a power of two.
     pub(super) fn new(count: u32, size: u32) -> Self {
-        let mut is_used = [false; 256];
+        let mut promised = [None; 256];
         for reserved in [IN_FRAME, FREE] {
-            is_used[usize::from(reserved)] = true;
+            promised[usize::from(reserved)] = Some(0);
         }
         Chunks {
             size,
             // Reversed, so that chunks are first used in ascending order.
             free: (0..count).rev().map(|chunk| u64::from(chunk) * u64::from(size)).collect(),
             holders: vec![FREE; count as usize],
-            is_used,
+            promised,
         }
     }
 
@@ -100,10 +100,15 @@ impl Chunks {
         }
     }
 
-    /// A number for a new port; `None` when 254 ports have one.
-    pub(super) fn new_holder(&mut self) -> Option<Holder> {
-        let number = self.is_used.iter().position(|is_used| !is_used)?;
-        self.is_used[number] = true;
+    /// How many chunks nobody was promised.
+    pub(super) fn unpromised(&self) -> u32 {
+        (self.holders.len() as u32).saturating_sub(self.promised.iter().flatten().sum())
+    }
+
+    /// A number for a new port, which will hold up to `chunks`; `None` when 254 ports have one.
+    pub(super) fn new_holder(&mut self, chunks: u32) -> Option<Holder> {
+        let number = self.promised.iter().position(Option::is_none)?;
+        self.promised[number] = Some(chunks);
         Some(Holder(number as u8))
     }
 
@@ -117,7 +122,7 @@ impl Chunks {
                 freed += 1;
             }
         }
-        self.is_used[usize::from(holder.0)] = false;
+        self.promised[usize::from(holder.0)] = None;
         freed
     }
 }
@@ -139,7 +144,8 @@ mod tests {
     #[test]
     fn a_port_that_is_gone_leaves_its_chunks() {
         let mut chunks = Chunks::new(8, 2048);
-        let (one, two) = (chunks.new_holder().unwrap(), chunks.new_holder().unwrap());
+        let (one, two) = (chunks.new_holder(5).unwrap(), chunks.new_holder(2).unwrap());
+        assert_eq!(chunks.unpromised(), 1);
         let bases: Vec<u64> = (0..6).map(|_| chunks.take().unwrap()).collect();
         for (index, &base) in bases.iter().enumerate() {
             match index {
@@ -152,12 +158,12 @@ mod tests {
         assert_eq!((chunks.free(), chunks.reclaim(one), chunks.free()), (2, 2, 4));
         chunks.give_back(bases[0]);
         assert_eq!((chunks.reclaim(two), chunks.free()), (2, 7));
-        assert_eq!(chunks.new_holder(), Some(one));
+        assert_eq!((chunks.unpromised(), chunks.new_holder(8)), (8, Some(one)));
     }
 
     #[test]
     fn holder_numbers_end() {
         let mut chunks = Chunks::new(1, 2048);
-        assert_eq!(std::iter::from_fn(|| chunks.new_holder()).count(), 254);
+        assert_eq!(std::iter::from_fn(|| chunks.new_holder(0)).count(), 254);
     }
 }

@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::fs;
+use std::net::Ipv4Addr;
 
 use ringway_shared::MacAddress;
 use rustix::fd::OwnedFd;
@@ -13,6 +14,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 
 const SIOCGIFFLAGS: Opcode = 0x8913;
 const SIOCSIFFLAGS: Opcode = 0x8914;
+const SIOCSIFADDR: Opcode = 0x8916;
+const SIOCSIFNETMASK: Opcode = 0x891c;
 const SIOCGIFMTU: Opcode = 0x8921;
 const SIOCSIFMTU: Opcode = 0x8922;
 const SIOCSIFHWADDR: Opcode = 0x8924;
@@ -158,6 +161,23 @@ impl Device {
         let mut request = Request::new(&self.name)?;
         request.set(mtu.to_ne_bytes());
         self.call::<SIOCSIFMTU>(&mut request, "set the MTU")
+    }
+
+    /// Gives it an IPv4 address that stands for no network (/32).
+    pub fn set_address(&self, address: Ipv4Addr) -> Result<(), DeviceError> {
+        let set = |address: Ipv4Addr, is_mask: bool| {
+            let mut request = Request::new(&self.name)?;
+            // `struct sockaddr_in`: family, port, address.
+            let [low, high] = AddressFamily::INET.as_raw().to_ne_bytes();
+            let [a, b, c, d] = address.octets();
+            request.set([low, high, 0, 0, a, b, c, d]);
+            match is_mask {
+                false => self.call::<SIOCSIFADDR>(&mut request, "set the address"),
+                true => self.call::<SIOCSIFNETMASK>(&mut request, "set the address's mask"),
+            }
+        };
+        set(address, false)?;
+        set(Ipv4Addr::BROADCAST, true)
     }
 
     /// Its `IFF_…` flags.

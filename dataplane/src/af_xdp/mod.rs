@@ -5,6 +5,7 @@ pub mod device;
 mod frame;
 mod mapping;
 pub mod program;
+mod program_error;
 pub mod rings;
 pub mod socket;
 mod socket_error;

@@ -13,15 +13,39 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use ringway_shared::address::address_words;
 use ringway_shared::{Frontend, MacAddress};
+
+pub use super::program_error::SteeringError;
+use super::program_error::{meaning, reasons};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/steer.bpf.o");
 
 /// Ports of all workers together.
 const SOCKETS: u32 = 1024;
+
+/// How many entries the maps take. They use memory as entries are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// VIP addresses.
+    pub vips: u32,
+    /// Service CIDRs.
+    pub service_cidrs: u32,
+    /// Frontends on the node's own addresses.
+    pub frontends: u32,
+    /// SNAT addresses.
+    pub snat: u32,
+    /// Endpoints of flows whose source is kept.
+    pub endpoints: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Capacities { vips: 131_072, service_cidrs: 1024, frontends: 262_144, snat: 4096, endpoints: 524_288 }
+    }
+}
 
 /// How the program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,64 +86,6 @@ pub enum SteeringEntry {
     Endpoint(Frontend),
 }
 
-/// Why steering failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SteeringError {
-    /// The kernel does not take the program.
-    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(.0.as_ref()))]
-    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The interface does not take the program.
-    #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(.source.as_ref()))]
-    Attach {
-        /// The interface.
-        interface: String,
-        /// The mode.
-        mode: &'static str,
-        /// What the user can do.
-        hint: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The kernel attached it in a way that would outlive this process.
-    #[error(
-        "{interface}: the kernel has no BPF link for XDP, so the program would outlive Ringway; Linux 5.9 or later has it"
-    )]
-    NoLink {
-        /// The interface.
-        interface: String,
-    },
-    /// A map cannot be changed.
-    #[error("steering map {map}: cannot {what}: {}; it holds {used} of at most {room} entries", reasons(.source.as_ref()))]
-    Map {
-        /// The map.
-        map: &'static str,
-        /// What was tried.
-        what: String,
-        /// Its entries.
-        used: usize,
-        /// Its size.
-        room: u32,
-        /// What the kernel said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// The chain of reasons in one line.
-fn reasons(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = source.source();
-    }
-    text
-}
-
 type AddressKey = [u8; 16];
 type SocketKey = [u8; 20];
 
@@ -135,6 +101,8 @@ pub struct SteeringProgram {
     frontends: HashMap<MapData, SocketKey, u8>,
     snat: HashMap<MapData, AddressKey, [u8; 4]>,
     endpoints: HashMap<MapData, SocketKey, u8>,
+    without_socket: Array<MapData, u32>,
+    capacities: Capacities,
     entries: HashSet<SteeringEntry>,
     attached: StdHashMap<u32, FdLink>,
     // (interface, queue) by place in `sockets`.
@@ -144,11 +112,23 @@ pub struct SteeringProgram {
 impl SteeringProgram {
     /// Loads the program. Packets that are ours go to the kernel on queues without a socket.
     pub fn load() -> Result<Self, SteeringError> {
-        Self::try_load().map_err(SteeringError::Load)
+        Self::load_with(Capacities::default())
     }
 
-    fn try_load() -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut ebpf = Ebpf::load(OBJECT).map_err(boxed::<EbpfError>)?;
+    /// Loads the program with maps of other sizes.
+    pub fn load_with(capacities: Capacities) -> Result<Self, SteeringError> {
+        Self::try_load(capacities).map_err(SteeringError::Load)
+    }
+
+    fn try_load(capacities: Capacities) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("vips", capacities.vips)
+            .map_max_entries("cidrs", capacities.service_cidrs)
+            .map_max_entries("frontends", capacities.frontends)
+            .map_max_entries("snat", capacities.snat)
+            .map_max_entries("endpoints", capacities.endpoints)
+            .load(OBJECT)
+            .map_err(boxed::<EbpfError>)?;
         let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let sockets = XskMap::try_from(take("sockets")?)?;
         let queues = HashMap::try_from(take("queues")?)?;
@@ -172,10 +152,19 @@ impl SteeringProgram {
             frontends,
             snat,
             endpoints,
+            without_socket,
+            capacities,
             entries: HashSet::new(),
             attached: StdHashMap::new(),
             places: Vec::new(),
         })
+    }
+
+    /// Says what becomes of our packets on a queue without a socket: dropped, or passed to the kernel.
+    pub fn drop_without_socket(&mut self, drop: bool) -> Result<(), SteeringError> {
+        let action = if drop { XDP_DROP } else { XDP_PASS };
+        let what = || format!("set the action {action}");
+        self.without_socket.set(0, action, 0).map_err(|error| map_error("without_socket", what(), 1, 1, error))
     }
 
     /// Attaches the program to an interface; frames for `mac` are looked at.
@@ -193,9 +182,11 @@ impl SteeringProgram {
                 Err(error) if how == Attachment::Native => return Err(error),
                 Err(SteeringError::Attach { source, .. }) => {
                     self.attach_as(interface, index, XdpMode::Skb)?;
-                    return Ok(AttachedMode::Generic {
-                        because: format!("the driver refused it: {}", reasons(source.as_ref())),
-                    });
+                    let because = match meaning(&*source) {
+                        Some(meaning) => meaning.to_owned(),
+                        None => format!("the driver refused native XDP: {}", reasons(&*source)),
+                    };
+                    return Ok(AttachedMode::Generic { because });
                 }
                 Err(other) => return Err(other),
             }
@@ -208,11 +199,11 @@ impl SteeringProgram {
         let (word, hint) = match mode {
             XdpMode::Driver => (
                 "native",
-                "is another XDP program attached (ip link show), is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
+                "is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
             ),
-            _ => ("generic", "is another XDP program attached? ip link show tells"),
+            _ => ("generic", "`ip link show` tells whether the interface is still there"),
         };
-        let failed = |source| SteeringError::Attach { interface: interface.to_owned(), mode: word, hint, source };
+        let failed = |source| SteeringError::attach(interface, word, hint, source);
         let program: &mut Xdp = self
             .ebpf
             .program_mut("steer")
@@ -348,12 +339,13 @@ impl SteeringProgram {
     }
 
     fn entry_error(&self, what: &str, entry: &SteeringEntry, error: MapError) -> SteeringError {
+        let capacities = &self.capacities;
         let (map, text, room) = match entry {
-            SteeringEntry::Frontend(frontend) => ("frontends", frontend.to_string(), 1_048_576),
-            SteeringEntry::Vip(address) => ("vips", address.to_string(), 524_288),
-            SteeringEntry::ServiceCidr(cidr) => ("cidrs", cidr.to_string(), 1024),
-            SteeringEntry::Snat(address, _) => ("snat", address.to_string(), 65_536),
-            SteeringEntry::Endpoint(endpoint) => ("endpoints", endpoint.to_string(), 1_048_576),
+            SteeringEntry::Frontend(frontend) => ("frontends", frontend.to_string(), capacities.frontends),
+            SteeringEntry::Vip(address) => ("vips", address.to_string(), capacities.vips),
+            SteeringEntry::ServiceCidr(cidr) => ("cidrs", cidr.to_string(), capacities.service_cidrs),
+            SteeringEntry::Snat(address, _) => ("snat", address.to_string(), capacities.snat),
+            SteeringEntry::Endpoint(endpoint) => ("endpoints", endpoint.to_string(), capacities.endpoints),
         };
         let same_map = |other: &&SteeringEntry| std::mem::discriminant(*other) == std::mem::discriminant(entry);
         map_error(map, format!("{what} {text}"), self.entries.iter().filter(same_map).count(), room, error)
@@ -367,6 +359,9 @@ fn boxed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Box<dyn std:
 fn map_error(map: &'static str, what: String, used: usize, room: u32, error: MapError) -> SteeringError {
     SteeringError::Map { map, what, used, room, source: Box::new(error) }
 }
+
+/// The kernel's XDP_DROP.
+const XDP_DROP: u32 = 1;
 
 /// The kernel's XDP_PASS.
 const XDP_PASS: u32 = 2;

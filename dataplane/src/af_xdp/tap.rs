@@ -2,10 +2,11 @@
 //!
 //! The steering program leaves to the kernel what it can tell. What still comes up and is not ours is written to a TAP
 //! device with the NIC's MAC address, so that the kernel receives it as if from a second NIC on the same link. The
-//! device sends nothing by itself, has no address, and is gone with the process.
+//! device sends nothing by itself, has no address of use, and is gone with the process.
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use ringway_shared::MacAddress;
@@ -79,7 +80,7 @@ impl Tap {
             errno => TapError::Refused { name: name.clone(), errno },
         })?;
         let device = Device::by_name(&name)?;
-        let notes = configure(nic, &name);
+        let notes = configure(nic, &device);
         device.set_mac(nic.mac()?)?;
         device.set_mtu(nic.mtu()?)?;
         device.add_flags(IFF_UP | IFF_NOARP)?;
@@ -112,7 +113,7 @@ impl Tap {
 }
 
 /// Makes the kernel treat packets from the device like those from the NIC, and send none by it.
-fn configure(nic: &Device, tap: &str) -> Vec<String> {
+fn configure(nic: &Device, tap: &Device) -> Vec<String> {
     let mut notes = Vec::new();
     let mut set = |family: &str, key: &str, value: &str, without: &str| {
         let path = format!("/proc/sys/net/{family}/conf/{tap}/{key}");
@@ -123,8 +124,12 @@ fn configure(nic: &Device, tap: &str) -> Vec<String> {
             Err(error) => notes.push(format!("cannot write {value} to {path}: {error}; {without}")),
         }
     };
-    // Answers to a packet leave by the NIC, never by the device it came from.
-    set("ipv4", "rp_filter", "2", "passed IPv4 packets may be dropped by the reverse path filter");
+    // Answers to a packet leave by the NIC, never by the device it came from. The stricter of this value and the one for
+    // all interfaces holds, 2 being laxer than 1.
+    let without = "passed IPv4 packets may be dropped by the reverse path filter";
+    let is_filtering =
+        fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").is_ok_and(|value| value.trim() != "0");
+    set("ipv4", "rp_filter", if is_filtering { "2" } else { "0" }, without);
     set("ipv4", "send_redirects", "0", "the kernel may send needless redirects");
     set("ipv6", "addr_gen_mode", "1", "the device may get a link-local address");
     set("ipv6", "accept_ra", "0", "the device may take part in autoconfiguration");
@@ -135,6 +140,11 @@ fn configure(nic: &Device, tap: &str) -> Vec<String> {
         if let Ok(value) = fs::read_to_string(like) {
             set(family, "forwarding", value.trim(), "passed packets for other hosts are not forwarded");
         }
+    }
+    // Even the lax filter drops what comes by an interface without any address. One of scope host is never used as a
+    // source, and the whole of 127.0.0.0/8 is local anyway.
+    if is_filtering && let Err(error) = tap.set_address(Ipv4Addr::new(127, 255, 255, 254)) {
+        notes.push(format!("{error}; {without}"));
     }
     notes
 }

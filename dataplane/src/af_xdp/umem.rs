@@ -256,9 +256,14 @@ impl Umem {
         Some(Frame { address, length, umem: self.id })
     }
 
-    /// A number for a new port; `None` when 254 ports have one.
-    pub(crate) fn new_holder(&mut self) -> Option<Holder> {
-        self.chunks.new_holder()
+    /// How many frames no port was promised.
+    pub(crate) fn unpromised(&self) -> u32 {
+        self.chunks.unpromised()
+    }
+
+    /// A number for a new port, which will hold up to `frames`; `None` when 254 ports have one.
+    pub(crate) fn new_holder(&mut self, frames: u32) -> Option<Holder> {
+        self.chunks.new_holder(frames)
     }
 
     /// Frees every chunk of a port that is gone, and its number. How many chunks those were.

@@ -35,12 +35,12 @@ pub enum PortError {
     Rings(Errno),
     /// The UMEM has not enough frames for the rings.
     #[error(
-        "a port's rings hold up to {needed} frames, and the UMEM has {free} left: lower the ring sizes, or enlarge the UMEM"
+        "a port's rings hold up to {needed} frames, and the UMEM has {free} that no other port may need: lower the ring sizes, or enlarge the UMEM"
     )]
     Frames {
         /// Frames that the rings can hold at once.
         needed: u32,
-        /// Frames on the free list.
+        /// Frames that no other port was promised.
         free: u32,
     },
     /// The UMEM has as many ports as it can tell apart.
@@ -143,11 +143,11 @@ impl Port {
     }
 
     fn holder(umem: &mut Umem, sizes: RingSizes) -> Result<Holder, PortError> {
-        let (needed, free) = (sizes.frames(), umem.free_frames());
+        let (needed, free) = (sizes.frames(), umem.unpromised());
         if free < needed {
             return Err(PortError::Frames { needed, free });
         }
-        umem.new_holder().ok_or(PortError::TooMany)
+        umem.new_holder(needed).ok_or(PortError::TooMany)
     }
 
     fn over(interface: InterfaceId, queue: u32, rings: Rings, umem: &Umem, holder: Holder) -> Port {

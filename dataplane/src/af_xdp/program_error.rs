@@ -1,0 +1,117 @@
+//! Why steering failed, with the kernel's words and the next step.
+
+use std::error::Error;
+
+use rustix::io::Errno;
+
+/// Why steering failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SteeringError {
+    /// The kernel does not take the program.
+    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(&**.0))]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The interface does not take the program.
+    #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(&**.source))]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode.
+        mode: &'static str,
+        /// What the user can do.
+        hint: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another program is there.
+    #[error("another XDP program is attached to {interface}: `bpftool net` and `bpftool link` name it and its process, perhaps another instance of Ringway; stop it first ({})", reasons(&**.source))]
+    Taken {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel attached it in a way that would outlive this process.
+    #[error(
+        "{interface}: the kernel has no BPF link for XDP, so the program would outlive Ringway; Linux 5.9 or later has it"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+    },
+    /// A map cannot be changed.
+    #[error("steering map {map}: cannot {what}: {}; it holds {used} of at most {room} entries", reasons(&**.source))]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What was tried.
+        what: String,
+        /// Its entries.
+        used: usize,
+        /// Its size.
+        room: u32,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The chain of reasons in one line.
+pub(super) fn reasons(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// What the kernel's refusal of a native attachment means, when it is one of those that users meet.
+pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    Some(match errno(error)? {
+        Errno::RANGE => "the MTU is larger than native XDP takes in one buffer, on veth 3506",
+        Errno::NOSPC => "the peer of this veth has more transmit queues than this end has receive queues",
+        Errno::OPNOTSUPP => "this driver has no native XDP",
+        _ => return None,
+    })
+}
+
+impl SteeringError {
+    /// The error of an attachment that failed.
+    pub(super) fn attach(
+        interface: &str,
+        mode: &'static str,
+        hint: &'static str,
+        source: Box<dyn Error + Send + Sync>,
+    ) -> Self {
+        let interface = interface.to_owned();
+        match is_taken(&*source) {
+            true => SteeringError::Taken { interface, source },
+            false => SteeringError::Attach { interface, mode, hint, source },
+        }
+    }
+}
+
+/// Whether another program is in the way, which no other mode would change.
+fn is_taken(error: &(dyn Error + 'static)) -> bool {
+    matches!(errno(error), Some(Errno::BUSY | Errno::EXIST))
+}
+
+/// The first error number in a chain of reasons.
+fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && let Some(errno) = Errno::from_io_error(io)
+        {
+            return Some(errno);
+        }
+        next = error.source();
+    }
+    None
+}

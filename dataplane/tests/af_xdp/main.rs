@@ -1,0 +1,9 @@
+//! AF_XDP with a real kernel: sockets, steering and TAP on veth pairs between network namespaces. Needs root.
+#![allow(missing_docs, reason = "a test")]
+
+mod packets;
+mod ports;
+mod restart;
+mod steering;
+mod tap;
+mod veth;

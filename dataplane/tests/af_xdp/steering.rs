@@ -1,0 +1,265 @@
+//! Steering: what is ours comes to the socket, all else to the kernel untouched.
+
+use std::collections::HashSet;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use ringway_dataplane::af_xdp::Device;
+use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, Capacities, SteeringEntry, SteeringProgram};
+use ringway_shared::{Frontend, MacAddress, Protocol};
+
+use crate::packets::{echo, insert, syn, udp, with};
+use crate::veth::{Bed, Worker, open_port, options, umem, until};
+
+fn frontend(protocol: Protocol, address: &str, port: u16) -> Frontend {
+    Frontend { address: address.parse().unwrap(), protocol, port }
+}
+
+/// A VIP of each family, a NodePort, SNAT ports, an endpoint of each family, and a service CIDR of each family.
+fn entries() -> Vec<SteeringEntry> {
+    vec![
+        SteeringEntry::Vip("10.99.0.1".parse().unwrap()),
+        SteeringEntry::Vip("fd99::1".parse().unwrap()),
+        SteeringEntry::Frontend(frontend(Protocol::Tcp, "10.77.0.1", 30080)),
+        SteeringEntry::Frontend(frontend(Protocol::Udp, "fd77:0::1", 30053)),
+        SteeringEntry::Snat("10.77.0.1".parse().unwrap(), 61000..=62000),
+        SteeringEntry::Endpoint(frontend(Protocol::Udp, "10.77.0.2", 53)),
+        SteeringEntry::Endpoint(frontend(Protocol::Tcp, "fd77:0::2", 80)),
+        SteeringEntry::ServiceCidr("172.30.0.0/16".parse().unwrap()),
+        SteeringEntry::ServiceCidr("fd30::/112".parse().unwrap()),
+    ]
+}
+
+/// An IPv6 packet with extension headers between the IPv6 header and the rest.
+fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
+    let mut packet = insert(packet, 54, headers);
+    packet[20] = first;
+    let length = (packet.len() - 54) as u16;
+    with(&packet, 18, &length.to_be_bytes())
+}
+
+/// Name, packet, whether it comes up.
+fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
+    let to = |destination: &str| udp("10.77.0.2:1000", destination, b"x");
+    let to6 = |destination: &str| udp("[fd77:0::2]:1000", destination, b"x");
+    let vip = to("10.99.0.1:80");
+    let node = syn("10.77.0.2:1000", "10.77.0.1:30080");
+    let vip6 = to6("[fd99::1]:80");
+    let node6 = to6("[fd77:0::1]:30053");
+    // Eight empty destination options headers, the last of them followed by UDP.
+    let eight = |next: u8| [[60, 0, 1, 4, 0, 0, 0, 0]; 7].concat().into_iter().chain([next, 0, 1, 4, 0, 0, 0, 0]);
+    let fragment = |offset: u16, next: u8| [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 9]].concat();
+    vec![
+        ("a VIP, any port", vip.clone(), true),
+        ("a VIP, TCP", syn("10.77.0.2:1", "10.99.0.1:443"), true),
+        ("a VIP, echo request", echo("10.77.0.2", "10.99.0.1"), true),
+        ("a VIP, SCTP", with(&vip, 23, &[132]), true),
+        ("a VIP, some other protocol", with(&vip, 23, &[47]), true),
+        ("a VIP, first fragment", with(&vip, 20, &[0x20, 0]), true),
+        ("a VIP, later fragment", with(&vip, 20, &[0, 10]), true),
+        ("a VIP, wrong header length", with(&vip, 14, &[0x41]), true),
+        ("a VIP's neighbour address", to("10.99.0.2:80"), false),
+        ("a VIP, for another MAC", with(&vip, 0, &[2, 0, 0, 0, 0, 9]), false),
+        ("a VIP, broadcast MAC", with(&vip, 0, &[0xff; 6]), false),
+        ("a VIP, VLAN tag", insert(&vip, 12, &[0x81, 0, 0, 5]), false),
+        ("a VIP, QinQ", insert(&vip, 12, &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5]), false),
+        ("a VIP, too short for IPv4", vip[..33].to_vec(), false),
+        ("a VIP, LLDP's EtherType", with(&vip, 12, &[0x88, 0xcc]), false),
+        ("a NodePort", node.clone(), true),
+        ("a NodePort with IPv4 options", options_in(&node), true),
+        ("a NodePort, other protocol", to("10.77.0.1:30080"), false),
+        ("a NodePort, other port", syn("10.77.0.2:1000", "10.77.0.1:30081"), false),
+        ("a NodePort, first fragment", with(&node, 20, &[0x20, 0]), false),
+        ("a NodePort, later fragment", with(&node, 20, &[0, 10]), false),
+        ("a NodePort, cut before the ports", node[..36].to_vec(), false),
+        ("a SNAT port, first", to("10.77.0.1:61000"), true),
+        ("a SNAT port, last", syn("10.77.0.2:9", "10.77.0.1:62000"), true),
+        ("below the SNAT ports", to("10.77.0.1:60999"), false),
+        ("above the SNAT ports", to("10.77.0.1:62001"), false),
+        ("the node, echo request", echo("10.77.0.2", "10.77.0.1"), false),
+        ("from an endpoint", udp("10.77.0.2:53", "10.1.2.3:4000", b"x"), true),
+        ("from an endpoint, other port", udp("10.77.0.2:54", "10.1.2.3:4000", b"x"), false),
+        ("from an endpoint, other protocol", syn("10.77.0.2:53", "10.1.2.3:4000"), false),
+        ("a service CIDR", to("172.30.255.9:1"), true),
+        ("beside the service CIDR", to("172.31.0.1:1"), false),
+        ("an IPv6 VIP", vip6.clone(), true),
+        ("an IPv6 VIP, echo request", echo("fd77:0::2", "fd99::1"), true),
+        ("an IPv6 VIP's neighbour address", to6("[fd99::2]:80"), false),
+        ("an IPv6 VIP, cut in the header", vip6[..50].to_vec(), false),
+        (
+            "an IPv6 VIP, nine extensions",
+            extended(&vip6, 60, &eight(60).chain(fragment(0, 17)).collect::<Vec<_>>()),
+            true,
+        ),
+        ("an IPv6 NodePort", node6.clone(), true),
+        ("an IPv6 NodePort, other port", to6("[fd77:0::1]:30054"), false),
+        ("an IPv6 NodePort, hop-by-hop", extended(&node6, 0, &[17, 0, 1, 4, 0, 0, 0, 0]), true),
+        (
+            "an IPv6 NodePort, 16 bytes of routing header",
+            extended(&node6, 43, &[[17, 1], [0; 2], [0; 2], [0; 2], [0; 2], [0; 2], [0; 2], [0; 2]].concat()),
+            true,
+        ),
+        ("an IPv6 NodePort, eight extensions", extended(&node6, 60, &eight(17).collect::<Vec<_>>()), true),
+        (
+            "an IPv6 NodePort, nine extensions",
+            extended(&node6, 60, &eight(60).chain([17, 0, 1, 4, 0, 0, 0, 0]).collect::<Vec<_>>()),
+            false,
+        ),
+        ("an IPv6 NodePort, atomic fragment", extended(&node6, 44, &fragment(0, 17)), true),
+        ("an IPv6 NodePort, first fragment", extended(&node6, 44, &fragment(1, 17)), false),
+        ("an IPv6 NodePort, later fragment", extended(&node6, 44, &fragment(8, 17)), false),
+        ("an IPv6 NodePort, extension past the end", extended(&node6, 60, &[17, 200, 1, 4, 0, 0, 0, 0]), false),
+        ("from an IPv6 endpoint", syn("[fd77:0::2]:80", "[fd01::5]:4000"), true),
+        ("an IPv6 service CIDR", to6("[fd30::ffff]:1"), true),
+        ("beside the IPv6 service CIDR", to6("[fd30::1:0]:1"), false),
+        ("IPv6 to an IPv4-mapped VIP", to6("[::ffff:10.99.0.1]:80"), false),
+        ("IPv6 from an IPv4-mapped endpoint", udp("[::ffff:10.77.0.2]:53", "[fd01::5]:4000", b"x"), false),
+    ]
+}
+
+/// The IPv4 packet with four bytes of options.
+fn options_in(packet: &[u8]) -> Vec<u8> {
+    let packet = insert(&with(packet, 14, &[0x46]), 34, &[1, 1, 1, 0]);
+    let length = (packet.len() - 14) as u16;
+    with(&packet, 16, &length.to_be_bytes())
+}
+
+#[test]
+fn each_packet_goes_where_it_belongs_in_both_modes() {
+    for how in [Attachment::Native, Attachment::Generic] {
+        let Some(bed) = Bed::new(1, 1) else { return };
+        let mut worker = Worker::start(&bed, "l0", how, &entries());
+        assert_eq!(worker.mode == AttachedMode::Native, how == Attachment::Native);
+        let mut umem = umem(1);
+        let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+        // Frames on a link stay in order: once the marker is there, so is what came before.
+        let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
+        for (name, packet, comes_up) in rows() {
+            for bytes in [&packet, &marker] {
+                let mut frame = umem.allocate().unwrap();
+                assert!(umem.fill(&mut frame, bytes));
+                sender.send(&mut umem, frame).unwrap();
+            }
+            let mut came = Vec::new();
+            until(name, || {
+                sender.flush(&mut umem);
+                came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
+                came.last() == Some(&marker)
+            });
+            came.pop();
+            // The peer's own neighbour discovery and the like never come up, so nothing else may be here.
+            let expected = if comes_up { vec![packet] } else { Vec::new() };
+            assert_eq!(came, expected, "{name} ({how:?})");
+        }
+    }
+}
+
+#[test]
+fn the_nodes_own_traffic_passes() {
+    for how in [Attachment::Native, Attachment::Generic] {
+        let Some(bed) = Bed::new(1, 2) else { return };
+        let _worker = Worker::start(&bed, "l0", how, &entries());
+        // ARP and neighbour discovery have to work for these.
+        bed.peer_ip("neigh flush dev c0 nud permanent");
+        bed.gateway_ip("neigh flush dev l0 nud permanent");
+        until("ping over IPv4", || bed.peer_pings("10.77.0.1"));
+        until("ping over IPv6", || bed.peer_pings("fd77:0::1"));
+        let server = bed.gateway(|| UdpSocket::bind("10.77.0.1:22").unwrap());
+        let client = bed.peer(|| UdpSocket::bind("10.77.0.2:0").unwrap());
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        // Larger than the MTU: its fragments pass, all of them.
+        client.send_to(&[7; 4000], "10.77.0.1:22").unwrap();
+        let mut bytes = [0; 5000];
+        let (length, from) = server.recv_from(&mut bytes).unwrap();
+        assert_eq!((length, from), (4000, client.local_addr().unwrap()));
+        server.send_to(b"fine", from).unwrap();
+        assert_eq!(client.recv(&mut bytes).unwrap(), 4);
+    }
+}
+
+#[test]
+fn entries_come_and_go_in_two_phases() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let vip = |number: u8| SteeringEntry::Vip([10, 99, 0, number].into());
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[vip(1), vip(2)]);
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let wanted: HashSet<_> = [vip(2), vip(3)].into();
+    let mut steered = |worker: &mut Worker| {
+        // The marker is to VIP 2, which stays throughout.
+        for number in [1, 3, 2] {
+            let mut frame = umem.allocate().unwrap();
+            assert!(umem.fill(&mut frame, &udp("10.77.0.2:9", &format!("10.99.0.{number}:80"), b"x")));
+            sender.send(&mut umem, frame).unwrap();
+        }
+        let mut came = Vec::new();
+        until("the packet to VIP 2", || {
+            sender.flush(&mut umem);
+            came.extend(worker.poll().into_iter().map(|(_, packet)| packet[33]));
+            came.contains(&2)
+        });
+        came.sort_unstable();
+        came
+    };
+    assert_eq!(steered(&mut worker), [1, 2]);
+    worker.program.add_missing(&wanted).unwrap();
+    assert_eq!(worker.program.len(), 3);
+    assert_eq!(steered(&mut worker), [1, 2, 3]);
+    worker.program.remove_stale(&wanted).unwrap();
+    assert_eq!(worker.program.len(), 2);
+    assert_eq!(steered(&mut worker), [2, 3]);
+}
+
+#[test]
+fn without_a_socket_our_packets_pass_or_drop_as_told() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    // The gateway owns the VIP, so that the kernel answers what passes.
+    bed.gateway_ip("address add 10.99.0.1/32 dev lo");
+    bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    assert!(!bed.peer_pings("10.99.0.1"), "the socket has it");
+    worker.ports.clear();
+    until("the kernel answers", || bed.peer_pings("10.99.0.1"));
+    worker.program.drop_without_socket(true).unwrap();
+    assert!(!bed.peer_pings("10.99.0.1"));
+    assert!(bed.peer_pings("10.77.0.1"));
+    worker.program.drop_without_socket(false).unwrap();
+    assert!(bed.peer_pings("10.99.0.1"));
+}
+
+#[test]
+fn a_full_map_is_named_with_its_size_and_the_rest_is_added() {
+    let Some(_bed) = Bed::new(0, 1) else { return };
+    let capacities = Capacities { vips: 2, endpoints: 1, ..Capacities::default() };
+    let mut program = SteeringProgram::load_with(capacities).unwrap();
+    let vips = (1..=3).map(|number| SteeringEntry::Vip([10, 99, 0, number].into()));
+    let endpoint = SteeringEntry::Endpoint(frontend(Protocol::Tcp, "10.1.2.3", 80));
+    let error = program.add_missing(&vips.chain([endpoint]).collect()).unwrap_err().to_string();
+    assert!(error.starts_with("steering map vips: cannot add 10.99.0."), "{error}");
+    assert!(error.ends_with("it holds 2 of at most 2 entries"), "{error}");
+    assert_eq!(program.len(), 3);
+    program.remove_stale(&HashSet::new()).unwrap();
+    assert!(program.is_empty());
+}
+
+#[test]
+fn a_driver_that_refuses_native_mode_gets_the_generic_one_with_the_reason() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    bed.gateway_ip("link set l0 mtu 4000");
+    bed.peer_ip("link set c0 mtu 4000");
+    bed.gateway(|| {
+        let device = Device::by_name("l0").unwrap();
+        let mut program = SteeringProgram::load().unwrap();
+        let mac = device.mac().unwrap();
+        let mode = program.attach("l0", device.index, mac, Attachment::Auto).unwrap();
+        let because = "the MTU is larger than native XDP takes in one buffer, on veth 3506".to_owned();
+        assert_eq!(mode, AttachedMode::Generic { because });
+        program.detach(device.index);
+        let error = program.attach("l0", device.index, mac, Attachment::Native).unwrap_err().to_string();
+        assert!(error.starts_with("cannot attach the steering program to l0 in native mode: "), "{error}");
+        let error = program.attach("gone", 99_999, MacAddress::default(), Attachment::Auto).unwrap_err().to_string();
+        assert!(error.contains("gone"), "{error}");
+    });
+}
