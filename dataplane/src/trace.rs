@@ -103,7 +103,7 @@ pub struct Trace {
     pub excluded: Vec<Excluded>,
     /// The Maglev slot.
     pub maglev: Option<Slot>,
-    /// The source address after masquerade, when the network is known.
+    /// The source address after masquerade, when the network is known and leaves no choice.
     pub snat_address: Option<IpAddr>,
     /// Where the packet leaves, when the network is known.
     pub adjacency: Option<Exit>,
@@ -138,6 +138,11 @@ pub fn explain(view: &View<'_>, question: &Question) -> Trace {
         Decision::Reject(reason, target) => {
             trace.without_endpoint(view, tuple, target, reason);
             trace.die(TraceVerdict::Reject, reason);
+        }
+        Decision::Forward { .. }
+            if view.network.is_some_and(|network| network.is_broadcast(tuple.source_address())) =>
+        {
+            trace.die(TraceVerdict::Drop, DropReason::ImpossibleSource);
         }
         Decision::Forward { target, set, policy, masquerade } => {
             trace.forward(view, tuple, target, set, policy, masquerade);
@@ -263,7 +268,26 @@ impl Trace {
 
     /// The last steps: the SNAT address and the way out, either of which may be missing.
     fn leave(&mut self, view: &View<'_>, network: &Network, chosen: &Backend) {
-        let adjacency = match network.resolve(chosen.address) {
+        let way = network.resolve(chosen.address);
+        if let Err(error) = &way
+            && !matches!(error, NoAdjacency::Unresolved { .. })
+        {
+            self.steps.push(steps::no_way(network, chosen.address, error));
+            self.die(TraceVerdict::Drop, error.reason());
+            return;
+        }
+        if self.masquerade {
+            let addresses = snat_addresses(view.snat_addresses, network, chosen.address);
+            if addresses.is_empty() {
+                self.die(TraceVerdict::Drop, DropReason::NoSourceAddress);
+                return;
+            }
+            self.steps.push(steps::snat(&addresses));
+            if let [only] = addresses[..] {
+                self.snat_address = Some(only);
+            }
+        }
+        let adjacency = match way {
             Ok(id) => network.adjacency(id),
             Err(error) => {
                 self.steps.push(steps::no_way(network, chosen.address, &error));
@@ -271,14 +295,6 @@ impl Trace {
                 return;
             }
         };
-        if self.masquerade {
-            self.snat_address = snat_address(view.snat_addresses, network, chosen.address);
-            let Some(address) = self.snat_address else {
-                self.die(TraceVerdict::Drop, DropReason::NoSourceAddress);
-                return;
-            };
-            self.steps.push(format!("The source becomes {address} with a port of the SNAT range."));
-        }
         let Some(adjacency) = adjacency else { return };
         let Some(interface) = network.interface(adjacency.out) else { return };
         let exit = Exit {
@@ -307,18 +323,12 @@ impl Trace {
     }
 }
 
-/// The source address of a masqueraded flow to `endpoint`: the first configured one of its family, else the one that
-/// Linux would choose on the way.
-pub fn snat_address(configured: &[IpAddr], network: &Network, endpoint: IpAddr) -> Option<IpAddr> {
+/// The source addresses that a masqueraded flow to `endpoint` may get: the configured ones of its family, of which the
+/// flow's hash picks one, else the one that Linux would choose on the way.
+fn snat_addresses(configured: &[IpAddr], network: &Network, endpoint: IpAddr) -> Vec<IpAddr> {
     let family = Family::of(endpoint);
-    if configured.is_empty() {
-        return network.source_address(endpoint);
-    }
-    configured
-        .iter()
-        .copied()
-        .find(|address| Family::of(*address) == family)
-        .or_else(|| network.source_address(endpoint))
+    let usable: Vec<IpAddr> = configured.iter().copied().filter(|address| Family::of(*address) == family).collect();
+    if usable.is_empty() { network.source_address(endpoint).into_iter().collect() } else { usable }
 }
 
 impl fmt::Display for Trace {

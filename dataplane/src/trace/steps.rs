@@ -136,6 +136,13 @@ pub(super) fn choice(port: &ServicePort, slot: Slot, chosen: &Backend) -> String
     format!("{hashed}: Maglev slot {} of {} holds {}.", slot.slot, slot.slots, chosen.socket())
 }
 
+/// What masquerade makes of the source.
+pub(super) fn snat(addresses: &[IpAddr]) -> String {
+    let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let one_of = if list.len() > 1 { "one of " } else { "" };
+    format!("The source becomes {one_of}{} with a port of the SNAT range.", list.join(", "))
+}
+
 /// Why there is no way to `endpoint`, and what would help.
 pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -> String {
     match error {
