@@ -18,8 +18,8 @@ use ringway_shared::network::{Interface, Network};
 use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::{Generation, Node, Target};
 use ringway_shared::{
-    Backend, BackendId, DropReason, Endpoint, EndpointSet, Family, Frontend, InterfaceId, MacAddress, Matched, Protocol,
-    ServicePort, ServicePortId, Services, Snapshot,
+    Backend, BackendId, DropReason, Endpoint, EndpointSet, Family, Frontend, InterfaceId, MacAddress, Matched,
+    Protocol, ServicePort, ServicePortId, Services, Snapshot,
 };
 
 use crate::traffic::{Mix, Random};

@@ -1,13 +1,13 @@
 //! Packets of a known flow.
 
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, Snapshot};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, ServicePortId, Snapshot};
 
 use super::{Context, Core, Intent, Outcome, dropped, resolve};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment};
 use crate::forward::nat;
-use crate::wire::{Kind, Packet};
+use crate::wire::{Kind, Packet, ethernet};
 
 /// A flow remembers no adjacency for a direction.
 const NO_ADJACENCY: u32 = u32::MAX;
@@ -22,7 +22,49 @@ enum Standing {
 }
 
 impl Core {
+    /// The usual packet of a flow: nothing has changed since the last one, and nothing is wrong. `None`, with nothing
+    /// done, for any other packet: [`Core::established`] knows what to do.
     #[inline]
+    pub(super) fn usual(
+        &mut self,
+        context: &mut Context,
+        received: &mut Received,
+        packet: &Packet,
+        id: FlowId,
+        direction: Direction,
+    ) -> Option<(InterfaceId, ServicePortId)> {
+        let (services, network) = (&context.snapshot.services, &context.snapshot.network);
+        let flow = self.flows.flow(id);
+        let adjacency = network.adjacency(AdjacencyId(match direction {
+            Direction::Original => flow.original_adjacency,
+            Direction::Reply => flow.reply_adjacency,
+        }))?;
+        if flow.network_generation != network.generation
+            || flow.services_generation != services.generation
+            || packet.objection.is_some()
+            || packet.ttl <= 1
+            || u32::from(packet.ip_length()) > adjacency.mtu
+        {
+            return None;
+        }
+        let bytes = context.umem.packet_mut(&mut received.frame);
+        let segment = Segment::of(bytes, packet);
+        if flow.reopens(direction, &segment) {
+            return None;
+        }
+        let (backend, service_port) = (flow.backend(), flow.service_port());
+        nat::rewrite(bytes, packet, &flow.rewrite(direction));
+        ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
+        self.flows.advance(id, direction, &segment, context.now);
+        self.shared.counters.backend_packet(backend, u64::from(packet.end));
+        // Ethernet padding is not carried along.
+        if received.frame.len() != usize::from(packet.end) {
+            context.umem.resize(&mut received.frame, usize::from(packet.end));
+        }
+        Some((adjacency.out, service_port))
+    }
+
+    #[cold]
     pub(super) fn established(
         &mut self,
         context: &mut Context,
@@ -69,7 +111,6 @@ impl Core {
     }
 
     /// Advances the flow and sends the packet on.
-    #[inline]
     pub(super) fn forward(
         &mut self,
         context: &mut Context,
@@ -85,7 +126,6 @@ impl Core {
     }
 
     /// Rewrites a packet that its flow has counted, and sends it.
-    #[inline]
     pub(super) fn send_on(
         &mut self,
         context: &mut Context,

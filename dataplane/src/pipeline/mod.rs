@@ -21,7 +21,7 @@ use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::{Adjacency, DropReason, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, DropReason, MacAddress, ServicePortId, Snapshot};
 
 use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
@@ -54,9 +54,8 @@ pub struct Pipeline {
     core: Core,
 }
 
-/// A packet between two stages.
+/// What the stages know of a packet.
 struct Staged {
-    received: Received,
     parsed: Result<Packet, Refusal>,
     hash: u64,
     candidate: Candidate,
@@ -90,11 +89,12 @@ impl Pipeline {
     /// Processes the packets of `batch.input`; their outcomes go to `batch.output`, which must be empty.
     pub fn process(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
         let core = &mut self.core;
-        for received in batch.input.drain(..) {
+        self.stage.clear();
+        for received in &batch.input {
             let parsed = Packet::parse(umem.packet(&received.frame));
             let hash = parsed.as_ref().map_or(0, |packet| core.flows.hash(&packet.tuple));
             // As many as fit into the batch fit into the stage.
-            self.stage.push(Staged { received, parsed, hash, candidate: Candidate::default() });
+            self.stage.push(Staged { parsed, hash, candidate: Candidate::default() });
         }
         if self.stage.is_empty() {
             return;
@@ -110,16 +110,21 @@ impl Pipeline {
             core.flows.touch(staged.candidate);
         }
         let mut context = Context { umem, snapshot, now };
-        for staged in self.stage.drain(..) {
-            let bytes = staged.received.frame.len() as u64;
-            let outcome = core.handle(&mut context, staged);
+        let (mut packets, mut bytes) = (0, 0);
+        for (received, staged) in batch.input.drain(..).zip(&self.stage) {
+            let length = received.frame.len() as u64;
+            let outcome = core.handle(&mut context, received, staged);
             // A packet that is handed over is received by the worker that gets it.
             if !matches!(outcome, Some(Outcome { verdict: Verdict::HandOver { .. }, .. })) {
-                core.tally.add(Counter::Rx, 1);
-                core.tally.add(Counter::RxBytes, bytes);
+                packets += 1;
+                bytes += length;
             }
-            batch.output.extend(outcome);
+            if let Some(outcome) = outcome {
+                batch.output.push(outcome);
+            }
         }
+        core.tally.add(Counter::Rx, packets);
+        core.tally.add(Counter::RxBytes, bytes);
         core.tally.set(Counter::Held, core.held.len() as u64);
     }
 
@@ -182,28 +187,49 @@ impl Pipeline {
 impl Core {
     /// One packet to its outcome; `None` when it is held.
     #[inline]
-    fn handle(&mut self, context: &mut Context, staged: Staged) -> Option<Outcome> {
-        let Staged { received, parsed, hash, candidate } = staged;
+    fn handle(&mut self, context: &mut Context, mut received: Received, staged: &Staged) -> Option<Outcome> {
         let Some(interface) = context.snapshot.network.interface(received.interface) else {
             return pass(received);
         };
-        let packet = match parsed {
+        let packet = match &staged.parsed {
             Ok(packet) => packet,
-            Err(Refusal::Foreign) => return pass(received),
-            Err(Refusal::Invalid(invalid)) => {
-                let ours = invalid.destination_mac == interface.mac && self.is_ours(context, &invalid);
-                return if ours { dropped(received, invalid.reason, None) } else { pass(received) };
+            Err(refusal) => {
+                let mac = interface.mac;
+                return self.refused(context, received, refusal, mac);
             }
         };
         if packet.destination_mac != interface.mac {
             return pass(received);
         }
         if !matches!(packet.kind, Kind::Tcp { .. } | Kind::Udp | Kind::Sctp) || packet.fragment.is_some() {
-            return self.portless(context, received, &packet);
+            return self.portless(context, received, packet);
         }
-        match self.flows.find(hash, candidate, &packet.tuple, context.now) {
-            Some((flow, direction)) => self.established(context, received, &packet, hash, flow, direction),
-            None => self.open(context, received, &packet, hash),
+        match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
+            Some((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
+                Some((out, service_port)) => {
+                    let (frame, tag, verdict) = (received.frame, received.tag, Verdict::Forward { out });
+                    Some(Outcome { frame, tag, verdict, service_port: Some(service_port) })
+                }
+                None => self.established(context, received, packet, staged.hash, flow, direction),
+            },
+            None => self.open(context, received, packet, staged.hash),
+        }
+    }
+
+    /// A packet that could not be parsed.
+    #[cold]
+    fn refused(
+        &mut self,
+        context: &Context,
+        received: Received,
+        refusal: &Refusal,
+        mac: MacAddress,
+    ) -> Option<Outcome> {
+        match refusal {
+            Refusal::Invalid(invalid) if invalid.destination_mac == mac && self.is_ours(context, invalid) => {
+                dropped(received, invalid.reason, None)
+            }
+            _ => pass(received),
         }
     }
 
