@@ -126,7 +126,7 @@ pub fn explain(view: &View<'_>, question: &Question) -> Trace {
         Decision::Forward { target, .. } => Some(target),
     };
     trace.matched(view, tuple, target);
-    if trace.object(tuple) {
+    if trace.object(view, tuple) {
         return trace;
     }
     match decision {
@@ -307,8 +307,10 @@ impl Trace {
     }
 
     /// Ends packets for us that cannot be genuine, whatever the Service rules say; true when this is one.
-    fn object(&mut self, tuple: &FiveTuple) -> bool {
-        let Some(reason) = wire::objection_to(tuple) else { return false };
+    fn object(&mut self, view: &View<'_>, tuple: &FiveTuple) -> bool {
+        let broadcast = view.network.is_some_and(|network| network.is_broadcast(tuple.source_address()));
+        let reason = wire::objection_to(tuple).or(broadcast.then_some(DropReason::ImpossibleSource));
+        let Some(reason) = reason else { return false };
         if tuple.source_address().is_loopback() {
             // The node's own processes use loopback sources, and the Service rules have an answer for them; on the wire
             // nobody has.

@@ -88,9 +88,6 @@ impl Core {
         build: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Option<Outcome> {
         let client = packet.tuple.source_address();
-        if context.snapshot.network.is_broadcast(client) {
-            return dropped(received, reason, service_port);
-        }
         // No way back is no reason of its own: the packet dies of what it would have been told.
         let way = resolve(context.snapshot, client);
         let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));

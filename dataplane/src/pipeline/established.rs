@@ -3,7 +3,7 @@
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, ServicePortId, Snapshot};
 
-use super::{Context, Core, Intent, Outcome, dropped, resolve};
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, resolve};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment};
 use crate::forward::nat;
@@ -101,10 +101,7 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         let way = way(flow, direction, snapshot);
-        if let Ok(adjacency) = &way
-            && u32::from(packet.ip_length()) > adjacency.mtu
-        {
-            let mtu = adjacency.mtu;
+        if let Some(mtu) = exceeded_mtu(snapshot, &way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         self.forward(context, received, packet, id, direction, way)

@@ -311,9 +311,27 @@ impl Core {
     }
 }
 
+/// Why the packet must be dropped if it is ours, as far as the packet and the network tell.
+#[inline]
+fn objection(snapshot: &Snapshot, packet: &Packet) -> Option<DropReason> {
+    let broadcast = || snapshot.network.is_broadcast(packet.tuple.source_address());
+    packet.objection.or_else(|| broadcast().then_some(DropReason::ImpossibleSource))
+}
+
 fn resolve(snapshot: &Snapshot, destination: IpAddr) -> Result<Adjacency, NoAdjacency> {
     let id = snapshot.network.resolve(destination)?;
     snapshot.network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute)
+}
+
+/// The MTU of the way out when `packet` is larger, known neighbour or not.
+#[inline]
+fn exceeded_mtu(snapshot: &Snapshot, way: &Result<Adjacency, NoAdjacency>, packet: &Packet) -> Option<u32> {
+    let mtu = match way {
+        Ok(adjacency) => adjacency.mtu,
+        Err(NoAdjacency::Unresolved { interface, .. }) => snapshot.network.interface(*interface)?.mtu,
+        Err(_) => return None,
+    };
+    (u32::from(packet.ip_length()) > mtu).then_some(mtu)
 }
 
 fn held_outcome(held: HeldPacket, verdict: Verdict) -> Outcome {

@@ -9,7 +9,7 @@ use ringway_shared::service::ServicePort;
 use ringway_shared::{DropReason, EndpointSet, Family, FiveTuple, Snapshot};
 
 use super::established::way;
-use super::{Context, Core, Intent, Outcome, dropped, pass, resolve};
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection, pass, resolve};
 use crate::batch::Received;
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
 use crate::forward::nat::{self, Rewrite};
@@ -30,7 +30,9 @@ impl Core {
             return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
         }
         let decision = decide(&snapshot.services, &packet.tuple);
-        if let (Some(objection), false) = (packet.objection, matches!(decision, Decision::Pass)) {
+        if !matches!(decision, Decision::Pass)
+            && let Some(objection) = objection(snapshot, packet)
+        {
             return dropped(received, objection, None);
         }
         match decision {
@@ -67,10 +69,6 @@ impl Core {
         {
             return dropped(received, DropReason::RstWithoutFlow, service_port);
         }
-        let source = packet.tuple.source_address();
-        if snapshot.network.is_broadcast(source) {
-            return dropped(received, DropReason::ImpossibleSource, service_port);
-        }
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
@@ -79,14 +77,14 @@ impl Core {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         let endpoint_way = resolve(snapshot, backend.address);
+        if let Some(mtu) = exceeded_mtu(snapshot, &endpoint_way, packet) {
+            return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
         match &endpoint_way {
-            Ok(adjacency) if u32::from(packet.ip_length()) > adjacency.mtu => {
-                return self.answer_too_big(context, received, packet, adjacency.mtu, service_port);
-            }
             Ok(_) | Err(NoAdjacency::Unresolved { .. }) => {}
             Err(none) => return dropped(received, none.reason(), service_port),
         }
-        let source = if masquerade_for(masquerade, source, backend).is_due() {
+        let source = if masquerade_for(masquerade, packet.tuple.source_address(), backend).is_due() {
             let Some(address) = self.snat_address(snapshot, backend.address, hash) else {
                 return dropped(received, DropReason::NoSourceAddress, service_port);
             };

@@ -4,7 +4,7 @@ use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::service::Matched;
 use ringway_shared::{DropReason, Services};
 
-use super::{Context, Core, Outcome, dropped, pass};
+use super::{Context, Core, Outcome, dropped, objection, pass};
 use crate::batch::Received;
 use crate::wire::icmp::Class;
 use crate::wire::{Kind, Packet};
@@ -13,6 +13,7 @@ impl Core {
     #[cold]
     pub(super) fn portless(&mut self, context: &mut Context, received: Received, packet: &Packet) -> Option<Outcome> {
         let services = &context.snapshot.services;
+        let objection = objection(context.snapshot, packet);
         let destination = packet.tuple.destination_address();
         if packet.fragment.is_some() {
             // A first fragment has ports; the others are ours only by their destination.
@@ -23,17 +24,17 @@ impl Core {
                 }
                 _ => false,
             };
-            let reason = packet.objection.unwrap_or(DropReason::Fragment);
+            let reason = objection.unwrap_or(DropReason::Fragment);
             return match without_frontend(services, destination) {
                 Decision::Pass if !ours => pass(received),
-                Decision::Drop(reason, _) => dropped(received, packet.objection.unwrap_or(reason), None),
+                Decision::Drop(reason, _) => dropped(received, objection.unwrap_or(reason), None),
                 _ => dropped(received, reason, None),
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
             (Decision::Pass, _) => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
-            (_, Kind::Icmp { class: Class::EchoRequest, .. }) if packet.objection.is_none() => {
+            (_, Kind::Icmp { class: Class::EchoRequest, .. }) if objection.is_none() => {
                 if answers_echo(services, packet) {
                     return self.answer_echo(context, received, packet);
                 }
@@ -43,7 +44,7 @@ impl Core {
             // The kernel would route it, perhaps back to us.
             _ => DropReason::UnsupportedProtocol,
         };
-        dropped(received, packet.objection.unwrap_or(reason), None)
+        dropped(received, objection.unwrap_or(reason), None)
     }
 }
 
