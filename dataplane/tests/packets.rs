@@ -1,14 +1,48 @@
 //! The packet path: packets in, verdicts and packets out byte for byte, and the whole ledger. Rows as `bed/row.rs` says.
 
 mod bed;
+#[path = "packets/change.rs"]
+mod change;
 #[path = "packets/forward.rs"]
 mod forward;
+#[path = "packets/full.rs"]
+mod full;
+#[path = "packets/held.rs"]
+mod held;
+#[path = "packets/hop.rs"]
+mod hop;
+#[path = "packets/pass.rs"]
+mod pass;
 #[path = "packets/refuse.rs"]
 mod refuse;
+#[path = "packets/tcp.rs"]
+mod tcp;
 #[path = "packets/town.rs"]
 mod town;
+#[path = "packets/validity.rs"]
+mod validity;
 
 use bed::row::run_all;
+
+#[test]
+fn changing_services() {
+    run_all(change::rows());
+}
+
+#[test]
+fn nothing_left() {
+    run_all(full::rows());
+}
+
+#[test]
+fn held_packets() {
+    run_all(held::rows());
+}
+
+#[test]
+fn connections() {
+    run_all(tcp::rows());
+}
 
 #[test]
 fn forwarded_packets() {
@@ -16,6 +50,21 @@ fn forwarded_packets() {
 }
 
 #[test]
+fn hops_of_a_router() {
+    run_all(hop::rows());
+}
+
+#[test]
+fn passed_packets() {
+    run_all(pass::rows());
+}
+
+#[test]
 fn refused_packets() {
     run_all(refuse::rows());
+}
+
+#[test]
+fn broken_packets() {
+    run_all(validity::rows());
 }

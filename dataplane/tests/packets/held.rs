@@ -1,0 +1,148 @@
+//! Packets that wait for a neighbour.
+
+use crate::bed::Neighbors;
+use crate::bed::row::Row;
+use crate::town::town;
+
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            name: "a packet waits for its endpoint's neighbour and leaves when it is known",
+            bed: town().neighbors(Neighbors::Outside).then_neighbors("known", Neighbors::All),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> held
+                asked inside 10.0.1.1
+                @500
+                use known
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:A ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000",
+            ledger: "rx=2 forwarded=2 flowsOpened=1",
+        },
+        Row {
+            name: "a packet over IPv6 waits for its endpoint's neighbour and leaves when it is known",
+            bed: town().neighbors(Neighbors::Outside).then_neighbors("known", Neighbors::All),
+            script: "
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 sum=partial data=x pad=5
+                -> held
+                asked inside fd00:10::3
+                use known
+                -> forward inside [fd00:10::fffe]:A > [fd00:10::3]:5353",
+            ledger: "rx=1 forwarded=1 flowsOpened=1",
+        },
+        Row {
+            name: "a packet that waited a second is dropped",
+            bed: town().neighbors(Neighbors::Outside),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> held
+                @1000
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> held
+                @1001
+                -> drop neighbor_unresolved
+                @2000
+                -> drop neighbor_unresolved",
+            ledger: "rx=2 drop:neighbor_unresolved=2 flowsOpened=2",
+        },
+        Row {
+            name: "sixteen packets wait for one neighbour, the seventeenth is dropped; another neighbour has its own room",
+            bed: town().neighbors(Neighbors::Outside).then_neighbors("known", Neighbors::All),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53 times=16
+                -> held
+                outside udp 203.0.113.9:5100 > 172.30.0.53:53
+                -> drop neighbor_unresolved
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> held
+                asked inside 10.0.1.3
+                asked inside 10.0.1.1
+                use known
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:B > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:C > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:D > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:E > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:F > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:G > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:H > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:I > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:J > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:K > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:L > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:M > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:N > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:O > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:P > 10.0.1.3:5353
+                -> forward inside 10.0.255.254:Q > 10.0.1.1:8080",
+            ledger: "rx=18 forwarded=17 drop:neighbor_unresolved=1 flowsOpened=18",
+        },
+        Row {
+            name: "a reply waits for the client's neighbour, which was asked for with the first packet",
+            bed: town().neighbors(Neighbors::None).then_neighbors("outside", Neighbors::Outside),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> held
+                asked outside 192.168.0.254
+                asked inside 10.0.1.3
+                @1001
+                -> drop neighbor_unresolved
+                inside udp 10.0.1.3:5353 > 10.0.255.254:63012
+                -> pass
+                use outside
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> held
+                asked inside 10.0.1.3",
+            ledger: "rx=3 passed=1 held=1 drop:neighbor_unresolved=1 flowsOpened=1",
+        },
+        Row {
+            name: "an answer waits for the client's neighbour",
+            bed: town().neighbors(Neighbors::None).then_neighbors("known", Neighbors::All),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.44:80
+                -> held
+                outside udp 192.168.0.77:5000 > 172.30.0.44:53 data=x
+                -> held
+                outside echo 203.0.113.9 > 172.30.0.41 data=x
+                -> held
+                asked outside 192.168.0.254
+                asked outside 192.168.0.77
+                use known
+                -> reply no_endpoint outside rst 172.30.0.44:80 > 203.0.113.9:40000 seq=0 ack=1001
+                -> reply no_endpoint outside icmp 3/3 172.30.0.44 > 192.168.0.77
+                -> reply echo_request outside echo 172.30.0.41 > 203.0.113.9",
+            ledger: "rx=3 replied=3 reply:no_endpoint=2 reply:echo_request=1",
+        },
+        Row {
+            name: "a flow whose neighbour is forgotten waits and goes on",
+            bed: town().then_neighbors("flushed", Neighbors::None).then_neighbors("known", Neighbors::All),
+            script: "
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                use flushed
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> held
+                inside udp 10.0.1.3:5353 > 10.0.1.9:5000
+                -> held
+                asked inside 10.0.1.3
+                asked inside 10.0.1.9
+                use known
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                -> forward inside 172.30.0.53:53 > 10.0.1.9:5000",
+            ledger: "rx=3 forwarded=3 flowsOpened=1",
+        },
+        Row {
+            name: "too big is told before the neighbour is known",
+            bed: crate::bed::Bed::of(&["web udp 172.30.0.41:80 -> 10.5.0.1:80"]).neighbors(Neighbors::Outside),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1253 df
+                -> reply too_big outside icmp 3/4 192.168.0.2 > 203.0.113.9 mtu=1280
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1252 df
+                -> held
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1253 df
+                -> reply too_big outside icmp 3/4 192.168.0.2 > 203.0.113.9 mtu=1280",
+            ledger: "rx=3 held=1 replied=2 reply:too_big=2 flowsOpened=1",
+        },
+    ]
+}
