@@ -110,7 +110,7 @@ fn run(row: &Row, names: &mut Names, batching: Batching) {
             let packets: Vec<_> =
                 section.iter().filter(|line| is_packet(line)).flat_map(|line| run.read(line)).collect();
             run.receive(&packets, 64);
-            let mut taken = VecDeque::from(std::mem::take(&mut run.fresh));
+            let mut taken = std::mem::take(&mut run.fresh);
             for line in section {
                 if is_packet(line) {
                     run.fresh = taken.drain(..run.read(line).len()).collect();

@@ -181,7 +181,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:B > 10.0.1.1:8080
                 @11000
                 @32000
-                @62000
+                @72000
                 outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
                 -> forward inside 10.0.255.254:A > 10.0.1.1:8080",
             ledger: "rx=4 forwarded=4 flowsOpened=3 flowsClosed=2",
