@@ -32,7 +32,8 @@ impl Core {
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
-            (Decision::Pass, _) => return pass(received),
+            // A protocol that no Service can have (ESP, GRE, ...) is never ours, whatever its destination.
+            (Decision::Pass, _) | (_, Kind::Other(_)) => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) if objection.is_none() => {
                 if answers_echo(services, packet) {
@@ -41,7 +42,6 @@ impl Core {
                 DropReason::EchoWithoutEndpoint
             }
             (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
-            // The kernel would route it, perhaps back to us.
             _ => DropReason::UnsupportedProtocol,
         };
         dropped(received, objection.unwrap_or(reason), None)

@@ -256,14 +256,14 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=7 replied=4 reply:echo_request=4 drop:echo_without_endpoint=2 drop:unsupported_protocol=1",
         },
         Row {
-            name: "a protocol that Services do not have is dropped on a VIP, never routed",
+            name: "a protocol that Services do not have passes, on a VIP too",
             bed: town(),
             script: "
                 outside proto 50 203.0.113.9 > 172.30.0.41 bytes=40
-                -> drop unsupported_protocol
+                -> pass
                 outside proto 47 [2001:db8:c::9] > [fd00:172:30::41] bytes=40
-                -> drop unsupported_protocol",
-            ledger: "rx=2 drop:unsupported_protocol=2",
+                -> pass",
+            ledger: "rx=2 passed=2",
         },
     ]
 }
