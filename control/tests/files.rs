@@ -214,8 +214,8 @@ fn a_file_is_read_when_it_has_settled_and_at_the_latest_after_a_while() {
     let (changed, again) = source.refresh(at(0));
     assert!(!changed && again.is_some(), "half written: not read yet");
     folder.write("x.yaml", &service("a", 2));
-    assert_eq!(source.refresh(at(60)).0, false, "it changed again, so the wait begins anew");
-    assert_eq!(source.refresh(at(120)).0, false);
+    assert!(!source.refresh(at(60)).0, "it changed again, so the wait begins anew");
+    assert!(!source.refresh(at(120)).0);
     assert_eq!(source.refresh(at(170)), (true, None));
     assert_eq!(outline(source.cluster()), "a=2");
     // One that never rests is read all the same.
@@ -228,6 +228,19 @@ fn a_file_is_read_when_it_has_settled_and_at_the_latest_after_a_while() {
         source.refresh(at(1000 + 50 * n)).0
     });
     assert_eq!(reads.count(), 2);
+}
+
+#[test]
+fn a_file_written_just_before_the_start_is_read_once_more() {
+    let folder = Folder::new();
+    let path = folder.write("x.yaml", &service("a", 1));
+    let mut source = FileSource::new(folder.paths());
+    // The same size, and mostly within the same tick of the clock that stamps files.
+    fs::write(&path, service("a", 2)).unwrap();
+    let now = Instant::now();
+    source.refresh(now);
+    source.refresh(now + Duration::from_millis(110));
+    assert_eq!(outline(source.cluster()), "a=2");
 }
 
 #[test]

@@ -172,6 +172,12 @@ fn signature(file: &Path) -> io::Result<Signature> {
     }
 }
 
+/// Whether the file was written so recently that it has not settled.
+fn is_fresh(file: &Path) -> bool {
+    let written = fs::metadata(file).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < SETTLE))
+}
+
 /// A file as it was read last.
 #[derive(Debug, Default)]
 struct Known {
@@ -310,7 +316,9 @@ impl Known {
             }
         }
         self.pending = None;
-        self.signature = signature;
+        // At the start nothing is waited for. What was written just before is then read once more: it may have been half
+        // written, and a clock tick is too coarse to show what came after.
+        self.signature = signature.filter(|_| !(settle.is_zero() && is_fresh(file)));
         match read(file, false) {
             Ok(content) => {
                 self.take(content, file);
