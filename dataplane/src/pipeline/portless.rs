@@ -32,9 +32,10 @@ impl Core {
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
-            // A protocol that no Service can have (ESP, GRE, ...) is never ours, whatever its destination.
-            (Decision::Pass, _) | (_, Kind::Other(_)) => return pass(received),
+            (Decision::Pass, _) => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
+            // A protocol that no Service can have (ESP, GRE, ...) is not ours, even to a VIP.
+            (_, Kind::Other(_)) => return pass(received),
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) if objection.is_none() => {
                 if answers_echo(services, packet) {
                     return self.answer_echo(context, received, packet);
