@@ -71,6 +71,9 @@ network:
   - {address: "fd00:180::1", mac: "02:00:00:00:03:01", dev: lan0}
 "#;
 
+/// An endpoint as random choices: address, port, ready, terminating, local.
+type EndpointChoice = (usize, u16, Option<bool>, bool, Option<bool>);
+
 /// One Service with its slice, as random choices.
 #[derive(Clone, Debug)]
 struct Choice {
@@ -82,7 +85,7 @@ struct Choice {
     policies: (bool, bool),
     affinity: bool,
     udp: bool,
-    endpoints: Vec<(usize, u16, Option<bool>, bool, Option<bool>)>,
+    endpoints: Vec<EndpointChoice>,
     hints: bool,
 }
 
@@ -222,11 +225,13 @@ fn agree(trace: &Trace, question: &Question, snapshot: &Snapshot, verdict: Verdi
     let told = || format!("{trace}\n{verdict:?}");
     match (trace.verdict, verdict) {
         (TraceVerdict::Pass, Verdict::Pass { .. }) => assert_eq!(trace.service, None),
-        (TraceVerdict::Drop, Verdict::Drop(reason)) => assert_eq!(trace.reason, Some(reason.label()), "{}", told()),
+        (TraceVerdict::Drop, Verdict::Drop(reason)) => {
+            assert_eq!(trace.reason.as_deref(), Some(reason.label()), "{}", told())
+        }
         // A reject that cannot be sent, because there is no way back or nobody may be answered, is a drop for its reason.
         (TraceVerdict::Reject, Verdict::Reply { reason, .. } | Verdict::Drop(reason)) => {
             let unsent = matches!(verdict, Verdict::Drop(_)) && reason.label() == "neighbor_unresolved";
-            assert!(unsent || trace.reason == Some(reason.label()), "{}", told());
+            assert!(unsent || trace.reason.as_deref() == Some(reason.label()), "{}", told());
         }
         (TraceVerdict::Forward, Verdict::Forward { out }) => {
             let (source, destination) = ends(sent.expect("what is forwarded leaves"));

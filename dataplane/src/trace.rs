@@ -4,10 +4,10 @@
 //! [`masquerade_for`], the network's `resolve` and `source_address`), so an explanation cannot differ from what happens.
 //! Each packet is taken as a new connection on its own; nothing is changed, and no flow is looked up.
 
+mod answer;
 mod question;
 mod steps;
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_for, selection_hash};
@@ -15,9 +15,9 @@ use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
-use serde::Serialize;
 
 use crate::wire;
+pub use answer::{Excluded, Exit, KnownFlow, Slot, Trace, TraceVerdict};
 pub use question::{DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.
@@ -29,86 +29,6 @@ pub struct View<'s> {
     pub network: Option<&'s Network>,
     /// `snat.addresses`.
     pub snat_addresses: &'s [IpAddr],
-}
-
-/// The fate of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TraceVerdict {
-    /// It goes to the chosen endpoint.
-    Forward,
-    /// It is dropped in silence.
-    Drop,
-    /// It is dropped and the client is told.
-    Reject,
-    /// The kernel gets it untouched.
-    Pass,
-}
-
-/// An endpoint that is not eligible.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Excluded {
-    /// `IP:PORT`.
-    pub endpoint: String,
-    /// Why not.
-    pub why: String,
-}
-
-/// The Maglev slot that chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Slot {
-    /// Its number.
-    pub slot: usize,
-    /// How many there are.
-    pub slots: usize,
-}
-
-/// Where the packet leaves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Exit {
-    /// The interface.
-    pub interface: String,
-    /// The next hop's MAC address.
-    pub next_hop_mac: String,
-    /// The largest IP packet that the way carries.
-    pub mtu: u32,
-}
-
-/// The answer for one packet. Its JSON form is a documented interface; keys are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Trace {
-    /// The packet as it was asked for.
-    pub packet: String,
-    /// Its fate.
-    pub verdict: TraceVerdict,
-    /// The drop reason's label, for drop and reject.
-    pub reason: Option<&'static str>,
-    /// `NAMESPACE/NAME` of the Service.
-    pub service: Option<String>,
-    /// The name of the Service's port; empty when it has none.
-    pub service_port: Option<String>,
-    /// Through which kind of address the Service was asked for.
-    pub matched: Option<&'static str>,
-    /// Where a new connection may go, sorted; empty unless forwarded.
-    pub eligible: Vec<String>,
-    /// Where this one goes.
-    pub chosen: Option<String>,
-    /// Whether the source is rewritten on the way to the chosen endpoint.
-    pub masquerade: bool,
-    /// The traffic policy that was applied.
-    pub policy: Option<&'static str>,
-    /// The Service's other endpoints, each with the reason.
-    pub excluded: Vec<Excluded>,
-    /// The Maglev slot.
-    pub maglev: Option<Slot>,
-    /// The source address after masquerade, when the network is known and leaves no choice.
-    pub snat_address: Option<IpAddr>,
-    /// Where the packet leaves, when the network is known.
-    pub adjacency: Option<Exit>,
-    /// The decision step by step, one sentence each.
-    pub steps: Vec<String>,
 }
 
 /// Explains what a new connection of this packet gets.
@@ -152,6 +72,12 @@ pub fn explain(view: &View<'_>, question: &Question) -> Trace {
 }
 
 impl Trace {
+    /// Adds the flow that already exists for this packet.
+    pub fn add_flow(&mut self, flow: KnownFlow) {
+        self.steps.push(steps::flow(&flow));
+        self.flow = Some(flow);
+    }
+
     fn new(packet: &str) -> Self {
         Trace {
             packet: packet.to_owned(),
@@ -168,6 +94,7 @@ impl Trace {
             maglev: None,
             snat_address: None,
             adjacency: None,
+            flow: None,
             steps: Vec::new(),
         }
     }
@@ -180,7 +107,7 @@ impl Trace {
         };
         self.service = Some(target.service_port.service.to_string());
         self.service_port = Some(target.service_port.port_name.to_string());
-        self.matched = Some(target.matched.label());
+        self.matched = Some(target.matched.label().into());
         self.steps.push(steps::frontend(target, tuple));
         self.steps.push(steps::source(view.services, tuple.source_address()));
         if let Some(policy) = steps::policy(view.services, target, tuple.source_address()) {
@@ -197,14 +124,14 @@ impl Trace {
             return;
         }
         let (policy, _) = decision::policy(view.services, target.matched, port, tuple.source_address());
-        self.policy = Some(policy.label());
+        self.policy = Some(policy.label().into());
         self.exclude(target, policy);
     }
 
     /// The packet ends here.
     fn die(&mut self, verdict: TraceVerdict, reason: DropReason) {
         self.verdict = verdict;
-        self.reason = Some(reason.label());
+        self.reason = Some(reason.label().into());
         self.eligible.clear();
         self.chosen = None;
         self.masquerade = false;
@@ -225,7 +152,7 @@ impl Trace {
         masquerade: Masquerade,
     ) {
         self.verdict = TraceVerdict::Forward;
-        self.policy = Some(policy.label());
+        self.policy = Some(policy.label().into());
         self.eligible = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
         self.eligible.sort();
         self.steps.push(steps::eligible(target, set));
@@ -331,27 +258,6 @@ fn snat_addresses(configured: &[IpAddr], network: &Network, endpoint: IpAddr) ->
     let family = Family::of(endpoint);
     let usable: Vec<IpAddr> = configured.iter().copied().filter(|address| Family::of(*address) == family).collect();
     if usable.is_empty() { network.source_address(endpoint).into_iter().collect() } else { usable }
-}
-
-impl fmt::Display for Trace {
-    /// For a person: the answer first, then the steps.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.packet)?;
-        match (self.verdict, &self.chosen, self.reason) {
-            (TraceVerdict::Forward, Some(chosen), _) => {
-                let source = if self.masquerade { "masqueraded" } else { "source kept" };
-                write!(f, "  FORWARD to {chosen} of {}, {source}", self.service.as_deref().unwrap_or_default())?;
-            }
-            (TraceVerdict::Forward, None, _) => f.write_str("  FORWARD")?,
-            (TraceVerdict::Pass, ..) => f.write_str("  PASS to the kernel")?,
-            (TraceVerdict::Drop, _, reason) => write!(f, "  DROP {}", reason.unwrap_or_default())?,
-            (TraceVerdict::Reject, _, reason) => write!(f, "  REJECT {}", reason.unwrap_or_default())?,
-        }
-        for (at, step) in (1..).zip(&self.steps) {
-            write!(f, "\n  {at:>2}. {step}")?;
-        }
-        Ok(())
-    }
 }
 
 /// The drop that an unreachable endpoint means, for callers that only ask whether there is a way.

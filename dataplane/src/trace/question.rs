@@ -16,6 +16,8 @@ pub struct Question {
     pub text: String,
     /// What it means.
     pub tuple: FiveTuple,
+    /// Whether the user named the source port: only then can there be a flow of this packet.
+    pub has_source_port: bool,
 }
 
 /// Why a text is no packet.
@@ -47,9 +49,9 @@ impl FromStr for Question {
         }
         // Never the destination's port: that could make a packet from a host to itself look like a forgery.
         let other_port = DEFAULT_SOURCE_PORT + u16::from(port == DEFAULT_SOURCE_PORT);
-        let source_port = source_port.unwrap_or(other_port);
-        let tuple = FiveTuple::from_parts(protocol, source, source_port, destination, port);
-        Ok(Question { text: text.to_owned(), tuple })
+        let number = source_port.unwrap_or(other_port);
+        let tuple = FiveTuple::from_parts(protocol, source, number, destination, port);
+        Ok(Question { text: text.to_owned(), tuple, has_source_port: source_port.is_some() })
     }
 }
 

@@ -1,0 +1,148 @@
+//! The answer to a question about a packet, and how it is written.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::{Direction, Flow};
+
+/// The fate of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceVerdict {
+    /// It goes to the chosen endpoint.
+    Forward,
+    /// It is dropped in silence.
+    Drop,
+    /// It is dropped and the client is told.
+    Reject,
+    /// The kernel gets it untouched.
+    Pass,
+}
+
+/// An endpoint that is not eligible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// `IP:PORT`.
+    pub endpoint: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// The Maglev slot that chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its number.
+    pub slot: usize,
+    /// How many there are.
+    pub slots: usize,
+}
+
+/// Where the packet leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// The interface.
+    pub interface: String,
+    /// The next hop's MAC address.
+    pub next_hop_mac: String,
+    /// The largest IP packet that the way carries.
+    pub mtu: u32,
+}
+
+/// A flow that a running instance already has for a packet's tuple. It, and not the decision about a new connection, says
+/// where such packets go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownFlow {
+    /// The worker that owns it.
+    pub worker: u16,
+    /// `original` when packets like this come from the client, `reply` when from the endpoint.
+    pub direction: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// The source that the endpoint sees, when it is not the client.
+    pub snat: Option<String>,
+    /// Its state.
+    pub state: String,
+}
+
+impl KnownFlow {
+    /// What there is to say about `flow`.
+    pub fn new(worker: u16, flow: &Flow, direction: Direction) -> Self {
+        let (original, reply) = (flow.original(), flow.reply());
+        let client = SocketAddr::new(original.source_address(), original.source_port());
+        let seen = SocketAddr::new(reply.destination_address(), reply.destination_port());
+        KnownFlow {
+            worker,
+            direction: match direction {
+                Direction::Original => "original".into(),
+                Direction::Reply => "reply".into(),
+            },
+            endpoint: SocketAddr::new(reply.source_address(), reply.source_port()).to_string(),
+            snat: (seen != client).then(|| seen.to_string()),
+            state: flow.state().label().into(),
+        }
+    }
+}
+
+/// The answer for one packet. Its JSON form is a documented interface; keys are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// The packet as it was asked for.
+    pub packet: String,
+    /// Its fate.
+    pub verdict: TraceVerdict,
+    /// The drop reason's label, for drop and reject.
+    pub reason: Option<String>,
+    /// `NAMESPACE/NAME` of the Service.
+    pub service: Option<String>,
+    /// The name of the Service's port; empty when it has none.
+    pub service_port: Option<String>,
+    /// Through which kind of address the Service was asked for.
+    pub matched: Option<String>,
+    /// Where a new connection may go, sorted; empty unless forwarded.
+    pub eligible: Vec<String>,
+    /// Where this one goes.
+    pub chosen: Option<String>,
+    /// Whether the source is rewritten on the way to the chosen endpoint.
+    pub masquerade: bool,
+    /// The traffic policy that was applied.
+    pub policy: Option<String>,
+    /// The Service's other endpoints, each with the reason.
+    pub excluded: Vec<Excluded>,
+    /// The Maglev slot.
+    pub maglev: Option<Slot>,
+    /// The source address after masquerade, when the network is known and leaves no choice.
+    pub snat_address: Option<IpAddr>,
+    /// Where the packet leaves, when the network is known.
+    pub adjacency: Option<Exit>,
+    /// The flow that a running instance already has for this packet, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<KnownFlow>,
+    /// The decision step by step, one sentence each.
+    pub steps: Vec<String>,
+}
+
+impl fmt::Display for Trace {
+    /// For a person: the answer first, then the steps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.packet)?;
+        match (self.verdict, &self.chosen, self.reason.as_deref()) {
+            (TraceVerdict::Forward, Some(chosen), _) => {
+                let source = if self.masquerade { "masqueraded" } else { "source kept" };
+                write!(f, "  FORWARD to {chosen} of {}, {source}", self.service.as_deref().unwrap_or_default())?;
+            }
+            (TraceVerdict::Forward, None, _) => f.write_str("  FORWARD")?,
+            (TraceVerdict::Pass, ..) => f.write_str("  PASS to the kernel")?,
+            (TraceVerdict::Drop, _, reason) => write!(f, "  DROP {}", reason.unwrap_or_default())?,
+            (TraceVerdict::Reject, _, reason) => write!(f, "  REJECT {}", reason.unwrap_or_default())?,
+        }
+        for (at, step) in (1..).zip(&self.steps) {
+            write!(f, "\n  {at:>2}. {step}")?;
+        }
+        Ok(())
+    }
+}
