@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, replay, trace};
+use crate::commands::{check, replay, run, trace};
 use crate::config::ConfigError;
 use crate::demo;
 
@@ -33,6 +33,8 @@ enum Command {
     Demo(Demo),
     /// Run a capture through the real packet path, offline and deterministic
     Replay(replay::Arguments),
+    /// Balance: the load balancer itself, until a signal
+    Run(run::Arguments),
     /// Say which endpoint a packet would get, and why
     Trace(trace::Arguments),
 }
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments, out),
     };
     finish(result.and_then(|()| Ok(out.flush()?)))

@@ -3,5 +3,6 @@
 pub mod check;
 mod objects;
 pub mod replay;
+pub mod run;
 pub mod table;
 pub mod trace;

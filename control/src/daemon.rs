@@ -1,9 +1,127 @@
 //! `ringway run`: the load balancer as a process.
+//!
+//! The order of the start: what can be refused without touching anything is checked first; then workers, then the
+//! steering program with nothing to steer, then the first snapshot. The end goes the other way round: nothing is steered
+//! any more, workers end and close their sockets, TAP devices and links go with their descriptors. Whatever the kernel
+//! holds for us it takes back by itself when the process dies, so a kill leaves nothing behind either.
 
+mod error;
+mod health;
 mod instance;
+mod interfaces;
+mod logging;
 mod placement;
 mod privileges;
+mod start;
+mod steering;
+mod workers;
 
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+pub use error::RunError;
 pub use instance::{Instance, InstanceError};
-pub use placement::{Device, Placement, PlacementError, allowed_cpus, device};
+pub use placement::{Device, Placement, PlacementError, allowed_cpus};
 pub use privileges::{MissingPrivileges, check as check_privileges};
+pub use workers::{WorkerView, Workers};
+
+use health::Tasks;
+use interfaces::lock;
+use start::Running;
+
+/// The end of a run must not take longer, whatever hangs.
+const END: Duration = Duration::from_millis(4_500);
+/// How often interfaces that could not be attached are tried again, and workers are looked after.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the load balancer until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), RunError> {
+    logging::start(&config.log)
+        .map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("ringway-control")
+        .enable_all()
+        .build()
+        .map_err(RunError::start("the control threads"))?;
+    let result = runtime.block_on(serve(config));
+    // Nobody waits for a compilation that is under way.
+    runtime.shutdown_background();
+    result
+}
+
+/// The signals that end a run.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn listen() -> std::io::Result<Self> {
+        Ok(End { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: ending"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: ending"),
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), RunError> {
+    // A signal during the start must end it as well, and cleanly.
+    let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
+    let _instance = Instance::take(&config.state)?;
+    let (mut running, publication) = Running::start(&config).await?;
+    let (stop, stopped) = oneshot::channel();
+    let publishing = tokio::spawn(publication.run(stopped));
+    let mut tasks = Tasks::default();
+    let result = match running.open(&config, &mut tasks) {
+        Ok(()) => {
+            tokio::select! {
+                () = end.wait() => Ok(()),
+                died = running.follow() => Err(died),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let watchdog = std::thread::spawn(|| {
+        std::thread::sleep(END);
+        eprintln!("error: the end took too long; leaving the rest to the kernel");
+        std::process::exit(1);
+    });
+    // Nothing is answered and nothing published any more, then nothing is steered, then the workers end.
+    drop(tasks);
+    let _ = stop.send(());
+    let _ = publishing.await;
+    running.end(&config);
+    drop(watchdog);
+    tracing::info!("ended");
+    result
+}
+
+impl Running {
+    /// Follows the network with attaching and detaching, until a worker dies.
+    async fn follow(&mut self) -> RunError {
+        let mut network = self.network.clone();
+        loop {
+            let known = network.borrow_and_update().clone();
+            let complete = tokio::task::block_in_place(|| self.interfaces.follow(&known));
+            loop {
+                if let Some(dead) = lock(&self.workers.handles).iter().find(|worker| !worker.is_running()) {
+                    return RunError::WorkerDied(dead.id);
+                }
+                match tokio::time::timeout(LOOK, network.changed()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => tokio::time::sleep(LOOK).await,
+                    Err(_) if !complete => break,
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+}

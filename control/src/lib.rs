@@ -1,6 +1,7 @@
 //! Control of Ringway: configuration, sources, compile, publish, and the commands.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -13,4 +14,5 @@ mod pace;
 pub mod parse;
 pub mod problem;
 pub mod publish;
+pub mod report;
 pub mod source;

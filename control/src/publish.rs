@@ -64,6 +64,8 @@ pub struct Published {
     pub steering_problem: Option<String>,
     /// Whether all workers use this snapshot.
     pub in_force: bool,
+    /// Whether all workers ever used a snapshot: the first full list is in force.
+    pub ready: bool,
     /// The generation that each worker uses.
     pub acks: Vec<u64>,
     /// How long it took from the start of the compilation until every worker used it.
@@ -221,6 +223,7 @@ impl<S: Steering> Publication<S> {
         let generation = published.snapshot.generation.0;
         published.in_force = self.await_acks(generation).await;
         published.acks = self.publisher.acks().collect();
+        published.ready |= published.in_force;
         if published.in_force {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.

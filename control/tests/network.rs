@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_control::config::InterfacePattern;
-use ringway_control::network::{NeighborRequests, NetworkWatch, neighbor_requests};
+use ringway_control::network::NetworkWatch;
+use ringway_dataplane::resolver::Resolver;
 use ringway_shared::network::{NoAdjacency, RouteTarget};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -72,7 +73,7 @@ impl Bed {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let requests = neighbor_requests();
+            let requests = Resolver::new().unwrap();
             let pattern = InterfacePattern::parse(pattern).unwrap();
             let watch = NetworkWatch::start(vec![pattern], requests.clone()).await.unwrap();
             body(Watch { watch, requests }).await;
@@ -96,7 +97,7 @@ fn run(line: &str) {
 
 struct Watch {
     watch: NetworkWatch,
-    requests: NeighborRequests,
+    requests: Arc<Resolver>,
 }
 
 impl Watch {
@@ -299,13 +300,13 @@ fn a_neighbour_that_does_not_answer_is_removed_and_comes_back() {
 fn workers_can_ask_for_a_neighbour() {
     let Some(bed) = Bed::new() else { return };
     bed.watch(async |mut watch| {
-        watch.requests.push((InterfaceId(1), ip("10.1.0.2"))).unwrap();
-        watch.requests.push((InterfaceId(0), ip("fd00:0::2"))).unwrap();
+        watch.requests.ask(InterfaceId(1), ip("10.1.0.2"));
+        watch.requests.ask(InterfaceId(0), ip("fd00:0::2"));
         // Nobody is there, and no such interface is: neither hurts.
-        watch.requests.push((InterfaceId(0), ip("10.0.0.99"))).unwrap();
-        watch.requests.push((InterfaceId(9), ip("10.0.0.99"))).unwrap();
+        watch.requests.ask(InterfaceId(0), ip("10.0.0.99"));
+        watch.requests.ask(InterfaceId(9), ip("10.0.0.99"));
         watch.until("resolved", |n| mac(n, "10.1.0.2") == host(1) && mac(n, "fd00:0::2") == host(0)).await;
-        assert!(watch.requests.is_empty());
+        assert_eq!(watch.requests.next_question(), None);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the state folder cannot be used.
@@ -38,7 +38,15 @@ fn owner(pid: Option<u32>) -> String {
 /// The right to use a state folder; given back when this is dropped, or when the process dies, whatever the way.
 #[derive(Debug)]
 pub struct Instance {
+    path: PathBuf,
     _lock: File,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Still ours: the lock goes with the file, right after this.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Instance {
@@ -50,17 +58,21 @@ impl Instance {
         };
         std::fs::create_dir_all(folder).map_err(unusable("make the folder", folder))?;
         let path = folder.join("lock");
-        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut lock = open.map_err(unusable("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = lock.read_to_string(&mut text);
-                return Err(InstanceError::Taken { path: folder.to_owned(), pid: text.trim().parse().ok() });
+        let mut lock = loop {
+            let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut lock = open.map_err(unusable("open", &path))?;
+            match lock.try_lock() {
+                // The file may have been removed by its last owner between the two steps: then it is nobody's lock.
+                Ok(()) if is_at(&lock, &path) => break lock,
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    let _ = lock.read_to_string(&mut text);
+                    return Err(InstanceError::Taken { path: folder.to_owned(), pid: text.trim().parse().ok() });
+                }
+                Err(TryLockError::Error(error)) => return Err(unusable("lock", &path)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(unusable("lock", &path)(error)),
-        }
+        };
         // For the message above only; the lock itself is the kernel's.
         let written = lock
             .set_len(0)
@@ -68,8 +80,14 @@ impl Instance {
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .and_then(|()| lock.set_permissions(Permissions::from_mode(0o644)));
         written.map_err(unusable("write to", &path))?;
-        Ok(Instance { _lock: lock })
+        Ok(Instance { path, _lock: lock })
     }
+}
+
+/// Whether `file` is what `path` names.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().ok().map(identity) == std::fs::metadata(path).ok().map(identity)
 }
 
 #[cfg(test)]
@@ -84,6 +102,7 @@ mod tests {
         let error = Instance::take(&state).unwrap_err().to_string();
         assert!(error.contains(&format!("in use by another ringway (process {})", std::process::id())), "{error}");
         drop(first);
+        assert!(!state.join("lock").exists());
         Instance::take(&state).unwrap();
     }
 

@@ -4,7 +4,7 @@
 //! as the interface with the fewest queues has. Queue q of every interface belongs to worker q modulo their number: what
 //! comes in on queue q of one interface leaves by a queue of the same worker on the other, without handover.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What the kernel says about a device's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +29,6 @@ impl Device {
 /// Why there can be no workers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
-    /// The device is not in this namespace's sysfs.
-    #[error(
-        "interfaces: cannot read the queues of {name} from {}: {error}; is sysfs mounted for this network namespace?",
-        path.display()
-    )]
-    Unreadable {
-        /// The device.
-        name: String,
-        /// What was read.
-        path: PathBuf,
-        /// Why not.
-        error: String,
-    },
     /// More workers than queues.
     #[error(
         "{name} has {queues} {}, {workers} workers asked: name at most {queues} in workers.cpus, or run ethtool -L {name} \
@@ -117,23 +104,22 @@ fn fits(device: &Device, workers: usize) -> Result<(), PlacementError> {
     Err(PlacementError::TooFewQueues { name: device.name.clone(), queues: device.queues(), workers })
 }
 
-/// What sysfs at `root` (`/sys`) says about the device with this name and ifindex.
-pub fn device(root: &Path, name: &str, index: u32) -> Result<Device, PlacementError> {
-    let path = root.join("class/net").join(name);
-    let unreadable = |error: String| PlacementError::Unreadable { name: name.to_owned(), path: path.clone(), error };
-    let read = |file: &Path| std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()));
-    // A sysfs of another namespace may have a device of the same name.
-    let found = read(&path.join("ifindex"))?;
-    if found.trim() != index.to_string() {
-        return Err(unreadable(format!("its ifindex is {index}, and there it is {}", found.trim())));
+impl Device {
+    /// A device with `rx` active receive queues, and what sysfs at `root` (`/sys`) adds about it. A sysfs of another
+    /// network namespace, which may have a device of the same name, adds nothing.
+    pub fn read(root: &Path, name: &str, index: u32, rx: u32) -> Self {
+        let read = |file: &Path| std::fs::read_to_string(file).ok();
+        let path = root.join("class/net").join(name);
+        let ours = read(&path.join("ifindex")).is_some_and(|found| found.trim() == index.to_string());
+        let queues = std::fs::read_dir(path.join("queues")).into_iter().flatten();
+        let names = queues.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let tx = names.filter(|name| ours && name.starts_with("tx-")).count() as u32;
+        let node =
+            read(&path.join("device/numa_node")).filter(|_| ours).and_then(|text| text.trim().parse::<u32>().ok());
+        let cpus = node.and_then(|node| read(&root.join(format!("devices/system/node/node{node}/cpulist"))));
+        let cpus = cpus.or_else(|| read(&root.join("devices/system/cpu/online"))).unwrap_or_default();
+        Device { name: name.to_owned(), rx, tx: if tx == 0 { rx } else { tx }, cpus: cpu_list(&cpus) }
     }
-    let queues = std::fs::read_dir(path.join("queues")).map_err(|error| unreadable(error.to_string()))?;
-    let names: Vec<_> = queues.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-    let count = |prefix| names.iter().filter(|name| name.starts_with(prefix)).count() as u32;
-    let node = read(&path.join("device/numa_node")).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    let cpus = node.and_then(|node| read(&root.join(format!("devices/system/node/node{node}/cpulist"))).ok());
-    let cpus = cpus.or_else(|| read(&root.join("devices/system/cpu/online")).ok()).unwrap_or_default();
-    Ok(Device { name: name.to_owned(), rx: count("rx-"), tx: count("tx-"), cpus: cpu_list(&cpus) })
 }
 
 /// Reads `0-3,8,10-11`.
@@ -187,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn sysfs_is_read() {
+    fn sysfs_is_read_when_it_is_the_namespaces_own() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -200,14 +186,11 @@ mod tests {
         }
         write("class/net/eth0/device/numa_node", "1\n");
         write("devices/system/node/node1/cpulist", "2-3,6\n");
-        write("devices/system/cpu/online", "0-7\n");
-        let found = device(root.path(), "eth0", 7).unwrap();
-        assert_eq!(found, Device { name: "eth0".into(), rx: 2, tx: 3, cpus: vec![2, 3, 6] });
+        write("devices/system/cpu/online", "0-3\n");
+        let read = |index| Device::read(root.path(), "eth0", index, 2);
+        assert_eq!(read(7), Device { name: "eth0".into(), rx: 2, tx: 3, cpus: vec![2, 3, 6] });
+        assert_eq!(read(8), Device { name: "eth0".into(), rx: 2, tx: 2, cpus: vec![0, 1, 2, 3] });
         write("class/net/eth0/device/numa_node", "-1\n");
-        assert_eq!(device(root.path(), "eth0", 7).unwrap().cpus, (0..8).collect::<Vec<_>>());
-        assert!(
-            device(root.path(), "eth0", 8).unwrap_err().to_string().contains("its ifindex is 8, and there it is 7")
-        );
-        assert!(device(root.path(), "eth1", 8).unwrap_err().to_string().contains("queues of eth1"));
+        assert_eq!(read(7).cpus, [0, 1, 2, 3]);
     }
 }

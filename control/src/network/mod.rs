@@ -9,6 +9,7 @@
 pub mod kernel;
 pub mod links;
 pub mod neighbors;
+mod requests;
 pub mod routes;
 mod watch;
 
@@ -16,24 +17,15 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
+use ringway_dataplane::resolver::Resolver;
+use ringway_shared::Network;
 use ringway_shared::network::RouteTarget;
-use ringway_shared::{InterfaceId, Network};
 use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 use crate::config::InterfacePattern;
 use kernel::Kernel;
 use watch::Watcher;
-
-/// Next hops that workers have packets for but no MAC address: pushed by workers, never waiting; what does not fit is
-/// asked for again by the next packet.
-pub type NeighborRequests = Arc<ArrayQueue<(InterfaceId, IpAddr)>>;
-
-/// A queue for next hops that workers miss.
-pub fn neighbor_requests() -> NeighborRequests {
-    Arc::new(ArrayQueue::new(1024))
-}
 
 /// A network that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +57,12 @@ impl Drop for NetworkWatch {
 }
 
 impl NetworkWatch {
-    /// Reads the kernel's tables of this network namespace and watches them. `interfaces` is what Ringway attaches to.
-    pub async fn start(interfaces: Vec<InterfacePattern>, requests: NeighborRequests) -> Result<Self, NetworkError> {
-        let kernel = Kernel::open().map_err(|error| NetworkError { what: "the network", error })?;
+    /// Reads the kernel's tables of this network namespace and watches them. `interfaces` is what Ringway attaches to;
+    /// `requests` brings the neighbours that packets wait for.
+    pub async fn start(interfaces: Vec<InterfacePattern>, requests: Arc<Resolver>) -> Result<Self, NetworkError> {
+        let failed = |what| move |error| NetworkError { what, error };
+        let kernel = Kernel::open().map_err(failed("the network"))?;
+        let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
         let (endpoints, wanted) = latest::channel(Arc::from([]));
         let (own, node_addresses) = latest::channel(Arc::from([]));
         let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own).await?;

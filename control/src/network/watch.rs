@@ -13,12 +13,10 @@ use super::kernel::{Event, Kernel, Resolver};
 use super::links::{Attachments, Link, LinkAddress};
 use super::neighbors::{Key, Neighbors};
 use super::routes::{self, KernelRoute};
-use super::{NeighborRequests, NetworkError, is_link_local};
+use super::{NetworkError, is_link_local};
 use crate::config::InterfacePattern;
 use crate::pace::Pace;
 
-/// How often the workers' queue is looked at. They cannot wake us without a system call.
-const REQUESTS_EVERY: Duration = Duration::from_millis(5);
 /// Questions to the kernel that wait to be asked.
 const QUESTIONS: usize = 4096;
 /// The pause before a broken netlink socket is opened again.
@@ -54,7 +52,7 @@ pub(super) struct Watcher {
     kernel: Kernel,
     resolver: mpsc::Sender<Key>,
     attachments: Attachments,
-    requests: NeighborRequests,
+    requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
     endpoints: watch::Receiver<Arc<[IpAddr]>>,
     node_addresses: watch::Sender<Arc<[IpAddr]>>,
     links: Vec<Link>,
@@ -75,7 +73,7 @@ impl Watcher {
     pub(super) async fn start(
         kernel: Kernel,
         interfaces: Vec<InterfacePattern>,
-        requests: NeighborRequests,
+        requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
         endpoints: watch::Receiver<Arc<[IpAddr]>>,
         node_addresses: watch::Sender<Arc<[IpAddr]>>,
     ) -> Result<(Self, Network), NetworkError> {
@@ -106,8 +104,6 @@ impl Watcher {
 
     /// Publishes until nobody listens any more.
     pub(super) async fn run(mut self, networks: watch::Sender<Arc<Network>>) {
-        let mut requests = tokio::time::interval(REQUESTS_EVERY);
-        requests.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut asking = true;
         loop {
             let now = Instant::now();
@@ -156,7 +152,12 @@ impl Watcher {
                     }
                     Err(_) => asking = false,
                 },
-                _ = requests.tick() => self.take_requests(),
+                Some(question) = self.requests.recv() => {
+                    self.ask(question);
+                    while let Ok(question) = self.requests.try_recv() {
+                        self.ask(question);
+                    }
+                }
                 () = sleep_until(deadline) => {}
                 () = networks.closed() => return,
             }
@@ -276,15 +277,11 @@ impl Watcher {
         self.neighbors.keep(&next_hops, Instant::now());
     }
 
-    fn take_requests(&mut self) {
-        let now = Instant::now();
-        // A bound, so that workers cannot keep us here.
-        for _ in 0..self.requests.capacity() {
-            let Some((interface, address)) = self.requests.pop() else { break };
-            let up = self.picture.interfaces.get(usize::from(interface.0)).filter(|interface| interface.up);
-            if let Some(interface) = up {
-                self.neighbors.request((interface.index, address), now);
-            }
+    /// A worker has packets for this neighbour.
+    fn ask(&mut self, (interface, address): (InterfaceId, IpAddr)) {
+        let up = self.picture.interfaces.get(usize::from(interface.0)).filter(|interface| interface.up);
+        if let Some(interface) = up {
+            self.neighbors.request((interface.index, address), Instant::now());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use ringway_dataplane::af_xdp::program::SteeringEntry;
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::{Frontend, Snapshot};
 
@@ -66,6 +67,18 @@ impl SteeringSets {
             }
         }
         sets
+    }
+
+    /// The entries of the steering program.
+    pub fn entries(&self) -> HashSet<SteeringEntry> {
+        let mut entries = HashSet::with_capacity(self.len());
+        entries.extend(self.frontends.iter().copied().map(SteeringEntry::Frontend));
+        entries.extend(self.vips.iter().copied().map(SteeringEntry::Vip));
+        entries.extend(self.service_cidrs.iter().copied().map(SteeringEntry::ServiceCidr));
+        let ports = &self.snat_ports;
+        entries.extend(self.snat_addresses.iter().map(|address| SteeringEntry::Snat(*address, ports.clone())));
+        entries.extend(self.endpoints.iter().copied().map(SteeringEntry::Endpoint));
+        entries
     }
 
     /// How many entries the steering program holds for this.

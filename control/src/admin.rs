@@ -1,0 +1,222 @@
+//! The admin socket: HTTP with JSON on a Unix socket, for root alone. `docs/admin-api.md` describes it.
+
+mod ask;
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query as UrlQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use ringway_dataplane::handover::Mesh;
+use ringway_dataplane::trace::{Question, View, explain};
+use ringway_shared::counters::Tally;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use crate::config::{Config, Source};
+use crate::daemon::{WorkerView, Workers};
+use crate::publish::Published;
+use crate::report::drops::DropsReport;
+use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
+use crate::report::interfaces::InterfaceReport;
+use crate::report::services::ServicesReport;
+use crate::report::status::{Counted, Facts, StatusReport};
+use ask::Asker;
+
+/// Packets that one request may ask about.
+const PACKETS: usize = 10_000;
+
+/// Everything that reports are made from.
+pub struct Admin {
+    config: Config,
+    started: Instant,
+    workers: Vec<WorkerView>,
+    asker: Asker,
+    interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
+    published: watch::Receiver<Arc<Published>>,
+}
+
+impl Admin {
+    /// Reports about these.
+    pub fn new(
+        config: &Config,
+        workers: &Workers,
+        interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
+        published: watch::Receiver<Arc<Published>>,
+    ) -> Arc<Self> {
+        let mesh: Arc<Mesh> = workers.mesh.clone();
+        Arc::new(Admin {
+            config: config.clone(),
+            started: Instant::now(),
+            workers: workers.views.clone(),
+            asker: Asker::new(&workers.views, mesh),
+            interfaces,
+            published,
+        })
+    }
+
+    fn published(&self) -> Arc<Published> {
+        self.published.borrow().clone()
+    }
+
+    fn sum(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.workers.iter().for_each(|worker| sum.merge(&worker.counters.read()));
+        sum
+    }
+
+    /// `GET /status`.
+    pub fn status(&self) -> StatusReport {
+        let files = match &self.config.source {
+            Source::Files(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+            Source::Kubernetes { .. } => Vec::new(),
+        };
+        let facts = Facts {
+            node: &self.config.node_name,
+            files,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            flows_per_worker: self.config.flows.per_worker,
+        };
+        let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
+        let workers: Vec<Counted> = self.workers.iter().map(count).collect();
+        StatusReport::of(&facts, &self.published(), &self.interfaces.borrow(), &workers)
+    }
+
+    /// `GET /services`.
+    pub fn services(&self) -> ServicesReport {
+        let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
+        ServicesReport::of(&self.published(), &counters)
+    }
+
+    /// `GET /drops`.
+    pub fn drops(&self) -> DropsReport {
+        DropsReport::of(&self.sum())
+    }
+
+    /// `GET /flows`.
+    pub async fn flows(&self, filter: &FlowFilter) -> FlowsReport {
+        let total = self.sum().get(ringway_shared::counters::Counter::Flows);
+        self.asker.flows(filter, &self.published().snapshot.services, total).await
+    }
+
+    /// `POST /trace`: for each packet what offline trace says, and the flow that it belongs to if there is one.
+    pub async fn trace(&self, packets: &[String]) -> Result<Vec<Value>, String> {
+        let read = |text: &String| text.parse::<Question>().map_err(|error| format!("PACKET {text:?}: {error}"));
+        let questions = packets.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let published = self.published();
+        let snapshot = &published.snapshot;
+        let view = View {
+            services: &snapshot.services,
+            network: Some(&snapshot.network),
+            snat_addresses: &self.config.snat.addresses,
+        };
+        let mut answers = Vec::new();
+        for question in &questions {
+            let found = self.asker.lookup(question.tuple).await;
+            let flow = found.map(|(worker, flow, now)| FlowReport::of(worker, &flow, &snapshot.services, now));
+            let mut answer = serde_json::to_value(explain(&view, question)).map_err(|error| error.to_string())?;
+            if let Value::Object(keys) = &mut answer {
+                keys.insert("flow".into(), json!(flow));
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+}
+
+/// Makes the socket, for root alone. One that a killed process left is replaced; one that somebody answers on is not.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process answers on it; stop that one, or set another path",
+        ));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; remove it"));
+        }
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until the task ends.
+pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
+    let routes = || {
+        Router::new()
+            .route("/status", get(status))
+            .route("/services", get(services))
+            .route("/flows", get(flows))
+            .route("/drops", get(drops))
+            .route("/trace", post(trace))
+    };
+    let router = routes().nest("/v1", routes()).fallback(unknown).with_state(admin);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!("the admin socket is not answered any more: {error}");
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<StatusReport> {
+    Json(admin.status())
+}
+
+async fn services(State(admin): State<Arc<Admin>>) -> Json<ServicesReport> {
+    Json(admin.services())
+}
+
+async fn drops(State(admin): State<Arc<Admin>>) -> Json<DropsReport> {
+    Json(admin.drops())
+}
+
+async fn flows(
+    State(admin): State<Arc<Admin>>,
+    filter: Result<UrlQuery<FlowFilter>, QueryRejection>,
+) -> Result<Json<FlowsReport>, Response> {
+    let UrlQuery(filter) = filter.map_err(|error| wrong(error.body_text()))?;
+    Ok(Json(admin.flows(&filter).await))
+}
+
+/// The body of `POST /trace`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Packets {
+    packets: Vec<String>,
+}
+
+async fn trace(
+    State(admin): State<Arc<Admin>>,
+    body: Result<Json<Packets>, JsonRejection>,
+) -> Result<Json<Vec<Value>>, Response> {
+    let Json(Packets { packets }) = body.map_err(|error| wrong(error.body_text()))?;
+    if packets.len() > PACKETS {
+        return Err(wrong(format!("{} packets, and {PACKETS} are the most; ask again for the rest", packets.len())));
+    }
+    admin.trace(&packets).await.map(Json).map_err(wrong)
+}
+
+fn wrong(error: String) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response()
+}
+
+async fn unknown() -> Response {
+    let error = "there is GET /status, /services, /flows, /drops and POST /trace";
+    (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
+}

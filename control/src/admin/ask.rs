@@ -1,0 +1,95 @@
+//! Asking the workers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::clock::Time;
+use ringway_dataplane::flow::Flow;
+use ringway_dataplane::handover::Mesh;
+use ringway_dataplane::query::{Queries, Query};
+use ringway_shared::{FiveTuple, Services};
+use tokio::sync::Mutex;
+
+use crate::daemon::WorkerView;
+use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
+
+/// How long a worker may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one scan of all tables may take.
+const SCAN: Duration = Duration::from_secs(5);
+
+/// Asks workers, one question at a time each.
+pub(super) struct Asker {
+    workers: Vec<(u16, Mutex<Arc<Queries>>)>,
+    mesh: Arc<Mesh>,
+}
+
+impl Asker {
+    pub(super) fn new(workers: &[WorkerView], mesh: Arc<Mesh>) -> Self {
+        let workers = workers.iter().map(|worker| (worker.id, Mutex::new(worker.queries.clone()))).collect();
+        Asker { workers, mesh }
+    }
+
+    /// The answer of one worker; `None` when it does not answer.
+    async fn ask(&self, worker: u16, queries: &Queries, query: Query) -> Option<Box<Query>> {
+        // An answer that came too late for its question.
+        while queries.answer().is_some() {}
+        queries.ask(Box::new(query)).ok()?;
+        let began = Instant::now();
+        let mut pause = Duration::from_micros(50);
+        while began.elapsed() < PATIENCE {
+            if let Some(waker) = self.mesh.waker(worker) {
+                waker.wake();
+            }
+            if let Some(answer) = queries.answer() {
+                return Some(answer);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+        tracing::warn!("worker {worker} does not answer");
+        None
+    }
+
+    /// The flow that a packet belongs to, with its worker and that worker's time.
+    pub(super) async fn lookup(&self, tuple: FiveTuple) -> Option<(u16, Flow, Time)> {
+        for (id, queries) in &self.workers {
+            let queries = queries.lock().await;
+            let answer = self.ask(*id, &queries, Query::lookup(tuple)).await;
+            if let Some(Query::Lookup { found: Some((flow, _)), now, .. }) = answer.as_deref() {
+                return Some((*id, *flow, *now));
+            }
+        }
+        None
+    }
+
+    /// The flows that match. `total`: how many there are in all.
+    pub(super) async fn flows(&self, filter: &FlowFilter, services: &Services, total: u64) -> FlowsReport {
+        let (limit, began) = (filter.limit(), Instant::now());
+        let mut report = FlowsReport { total, ..FlowsReport::default() };
+        for (id, queries) in &self.workers {
+            let queries = queries.lock().await;
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let Some(answer) = self.ask(*id, &queries, Query::scan(from)).await else {
+                    report.truncated = true;
+                    break;
+                };
+                let Query::Scan { cursor, flows, now } = *answer else { break };
+                next = cursor;
+                for flow in flows.iter().filter(|flow| filter.matches(flow, services)) {
+                    if report.flows.len() == limit {
+                        report.truncated = true;
+                        return report;
+                    }
+                    report.flows.push(FlowReport::of(*id, flow, services, now));
+                }
+                if began.elapsed() > SCAN {
+                    report.truncated = true;
+                    return report;
+                }
+            }
+        }
+        report
+    }
+}

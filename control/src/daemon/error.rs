@@ -1,0 +1,78 @@
+//! Why `run` ended other than by a signal.
+
+use std::path::PathBuf;
+
+use ringway_dataplane::af_xdp::program::SteeringError;
+use ringway_dataplane::af_xdp::{DeviceError, UmemError};
+
+use super::instance::InstanceError;
+use super::placement::PlacementError;
+use super::privileges::MissingPrivileges;
+use crate::network::NetworkError;
+
+/// Why `run` could not start, or had to end. The first line says what is wrong, with the value, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum RunError {
+    #[error("source.kubernetes: this version reads objects from files only; write source: {{files: FOLDER}}")]
+    KubernetesSource,
+    #[error("log: {filter:?} is not a filter: {reason}")]
+    Log { filter: String, reason: String },
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    #[error(transparent)]
+    Privileges(#[from] MissingPrivileges),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error("interfaces[{place}].name: there is no interface {name}; `ip link` lists those there are{}", listed(.there))]
+    NoInterface { place: usize, name: String, there: Vec<String> },
+    #[error("interfaces[{place}].name: {name} is not an Ethernet interface, so Ringway cannot be attached to it")]
+    NotEthernet { place: usize, name: String },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    #[error(
+        "snat.ports: {workers} workers need at least one port each, and {first}-{last} are too few; widen the range"
+    )]
+    TooFewPorts { workers: usize, first: u16, last: u16 },
+    #[error(transparent)]
+    Steering(#[from] SteeringError),
+    #[error("{interface}: {reason}")]
+    Attach { interface: String, reason: String },
+    #[error(transparent)]
+    Umem(#[from] UmemError),
+    #[error("{key}: cannot listen on {address}: {error}; {remedy}", remedy = listen_remedy(.error))]
+    Listen { key: &'static str, address: String, error: std::io::Error },
+    #[error("admin.socket: cannot make {}: {error}", path.display())]
+    AdminSocket { path: PathBuf, error: std::io::Error },
+    #[error("worker {0} ended by itself; this is a defect, see the log")]
+    WorkerDied(u16),
+    #[error("cannot start {what}: {error}")]
+    Start { what: &'static str, error: std::io::Error },
+}
+
+impl RunError {
+    /// Whether the configuration is at fault whatever the machine: exit status 2, else 1.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, RunError::KubernetesSource | RunError::Log { .. })
+    }
+
+    /// What could not be started.
+    pub(super) fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| RunError::Start { what, error }
+    }
+}
+
+fn listed(there: &[String]) -> String {
+    if there.is_empty() { String::new() } else { format!(" ({})", there.join(", ")) }
+}
+
+fn listen_remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process has it (ss -ltnp): stop that one, or set another address, or off"
+        }
+        _ => "set another address, or off",
+    }
+}

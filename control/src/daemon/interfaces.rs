@@ -1,0 +1,252 @@
+//! Attaching to interfaces and letting them go, while workers run.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringProgram};
+use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions, Tap};
+use ringway_dataplane::worker::WorkerHandle;
+use ringway_shared::network::Interface;
+use ringway_shared::{InterfaceId, MacAddress, Network};
+use tokio::sync::watch;
+
+use super::placement::{Device, Placement};
+use crate::config::{InterfaceConfig, Poll, XdpMode, ZeroCopy};
+use crate::report::interfaces::{InterfaceReport, PortReport};
+
+/// One lock for a short moment; a holder that panicked left nothing half done that matters here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An interface that Ringway is attached to.
+struct Attached {
+    device: KernelDevice,
+    mac: MacAddress,
+    tap: Option<Arc<Tap>>,
+    report: InterfaceReport,
+}
+
+/// The interfaces that Ringway is attached to, or should be.
+pub(super) struct Interfaces {
+    listed: Vec<InterfaceConfig>,
+    placement: Placement,
+    busy_poll: bool,
+    workers: Arc<Mutex<Vec<WorkerHandle>>>,
+    steering: Arc<Mutex<SteeringProgram>>,
+    attached: BTreeMap<InterfaceId, Attached>,
+    failed: BTreeMap<InterfaceId, InterfaceReport>,
+    reports: watch::Sender<Arc<[InterfaceReport]>>,
+}
+
+impl Interfaces {
+    /// Nothing attached yet.
+    pub(super) fn new(
+        listed: Vec<InterfaceConfig>,
+        placement: Placement,
+        poll: Poll,
+        workers: Arc<Mutex<Vec<WorkerHandle>>>,
+        steering: Arc<Mutex<SteeringProgram>>,
+    ) -> Self {
+        Interfaces {
+            listed,
+            placement,
+            busy_poll: poll == Poll::Busy,
+            workers,
+            steering,
+            attached: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            reports: watch::channel(Arc::from([])).0,
+        }
+    }
+
+    /// What `status` says about the interfaces.
+    pub(super) fn reports(&self) -> watch::Receiver<Arc<[InterfaceReport]>> {
+        self.reports.subscribe()
+    }
+
+    /// Attaches to what is there and not attached, lets go of what is gone. False when something could not be attached:
+    /// it is tried again with the next call.
+    pub(super) fn follow(&mut self, network: &Network) -> bool {
+        self.failed.clear();
+        for interface in network.interfaces() {
+            let known = self.attached.get(&interface.id);
+            let gone = known.is_some_and(|attached| is_other(attached, interface));
+            if gone {
+                self.detach(interface.id);
+            }
+            match self.attached.get_mut(&interface.id) {
+                Some(attached) => {
+                    attached.report.up = interface.up;
+                    if attached.mac != interface.mac {
+                        follow_mac(attached, interface, &self.steering);
+                    }
+                }
+                None if is_there(interface) => self.attach_or_note(interface),
+                None => {}
+            }
+        }
+        self.tell();
+        self.failed.is_empty()
+    }
+
+    /// Why interfaces could not be attached.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failed.values().filter_map(|report| Some((&*report.name, report.problem.as_deref()?)))
+    }
+
+    /// Whether Ringway is attached to nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.attached.is_empty()
+    }
+
+    /// Lets go of everything: what is ours goes to the kernel from here on.
+    pub(super) fn detach_all(&mut self) {
+        // First of all no packet is steered any more.
+        for attached in self.attached.values() {
+            lock(&self.steering).detach(attached.device.index);
+        }
+        let attached: Vec<InterfaceId> = self.attached.keys().copied().collect();
+        attached.into_iter().for_each(|id| self.detach(id));
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let all = self.attached.values().map(|attached| &attached.report).chain(self.failed.values());
+        self.reports.send_replace(all.cloned().collect());
+    }
+
+    fn attach_or_note(&mut self, interface: &Interface) {
+        match self.attach(interface) {
+            Ok(attached) => {
+                log_mode(&attached.report);
+                self.attached.insert(interface.id, attached);
+            }
+            Err(problem) => {
+                tracing::warn!("cannot attach to {}: {problem}", interface.name);
+                // What was done so far is undone.
+                lock(&self.steering).detach(interface.index);
+                lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(interface.id)));
+                let report = InterfaceReport {
+                    name: interface.name.to_string(),
+                    index: interface.index,
+                    up: interface.up,
+                    problem: Some(problem),
+                    ..InterfaceReport::default()
+                };
+                self.failed.insert(interface.id, report);
+            }
+        }
+    }
+
+    fn attach(&self, interface: &Interface) -> Result<Attached, String> {
+        let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
+        let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
+        let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
+        let queues = device.queues().map_err(|error| error.to_string())?;
+        let placed = Device::read("/sys".as_ref(), &device.name, device.index, queues);
+        let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
+        let (tap, tap_problem) = match Tap::open(&device) {
+            Ok(tap) => (Some(Arc::new(tap)), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let how = match xdp {
+            XdpMode::Auto => Attachment::Auto,
+            XdpMode::Native => Attachment::Native,
+            XdpMode::Generic => Attachment::Generic,
+        };
+        let mut steering = lock(&self.steering);
+        let mode =
+            steering.attach(&device.name, device.index, interface.mac, how).map_err(|error| error.to_string())?;
+        let (mode, mode_reason) = match mode {
+            AttachedMode::Native => ("native", None),
+            AttachedMode::Generic { because } => ("generic", Some(because)),
+        };
+        let socket = SocketOptions {
+            rings: RingSizes::DEFAULT,
+            zero_copy: match zero_copy {
+                ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
+                ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
+                ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
+            },
+            generic: mode == "generic",
+            busy_poll: self.busy_poll,
+        };
+        let mut ports = Vec::new();
+        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
+            for queue in queues {
+                let attached = worker
+                    .attach(interface.id, &device, queue, socket, tap.clone())
+                    .map_err(|error| format!("queue {queue}: {error}"))?;
+                steering.set_socket(device.index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
+                let (copy, copy_reason) = match attached.mode {
+                    CopyMode::ZeroCopy => ("zero-copy", None),
+                    CopyMode::Copy { because } => ("copy", Some(because)),
+                };
+                ports.push(PortReport { queue, worker: worker.id, copy: copy.to_owned(), copy_reason });
+            }
+        }
+        ports.sort_by_key(|port| port.queue);
+        let report = InterfaceReport {
+            name: device.name.clone(),
+            index: device.index,
+            up: interface.up,
+            mode: Some(mode.to_owned()),
+            mode_reason,
+            ports,
+            tap: tap.as_ref().map(|tap| tap.device().name.clone()),
+            tap_notes: tap.as_ref().map(|tap| tap.notes().to_vec()).unwrap_or_default(),
+            tap_problem,
+            problem: None,
+        };
+        Ok(Attached { device, mac: interface.mac, tap, report })
+    }
+
+    fn detach(&mut self, id: InterfaceId) {
+        let Some(attached) = self.attached.remove(&id) else { return };
+        lock(&self.steering).detach(attached.device.index);
+        for worker in lock(&self.workers).iter_mut() {
+            if let Err(error) = worker.detach(id) {
+                tracing::warn!("letting go of {}: {error}", attached.device);
+            }
+        }
+        tracing::info!("let go of {}", attached.device);
+    }
+}
+
+/// Whether the interface exists. One of a configured network has no ifindex to tell by.
+fn is_there(interface: &Interface) -> bool {
+    interface.index != 0 || interface.up
+}
+
+/// Whether the device that was attached is not this interface any more.
+fn is_other(attached: &Attached, interface: &Interface) -> bool {
+    if interface.index == 0 { !interface.up } else { interface.index != attached.device.index }
+}
+
+fn follow_mac(attached: &mut Attached, interface: &Interface, steering: &Mutex<SteeringProgram>) {
+    if let Err(error) = lock(steering).set_mac(attached.device.index, interface.mac) {
+        tracing::warn!("{error}");
+    }
+    if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(interface.mac)) {
+        tracing::warn!("{error}");
+    }
+    attached.mac = interface.mac;
+}
+
+fn log_mode(report: &InterfaceReport) {
+    let mode = report.mode.as_deref().unwrap_or_default();
+    let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    tracing::info!("attached to {}: {mode} XDP{}", report.name, because(&report.mode_reason));
+    for port in &report.ports {
+        let (queue, worker) = (port.queue, port.worker);
+        tracing::info!("{} queue {queue}: worker {worker}, {}{}", report.name, port.copy, because(&port.copy_reason));
+    }
+    if let Some(problem) = &report.tap_problem {
+        tracing::warn!("{}: packets that are not ours but reach a worker are lost: {problem}", report.name);
+    }
+    for note in &report.tap_notes {
+        tracing::warn!("{}: {note}", report.name);
+    }
+}

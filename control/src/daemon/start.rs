@@ -1,0 +1,156 @@
+//! The start of a run, step by step, each with its own error.
+
+use std::sync::{Arc, Mutex};
+
+use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_dataplane::af_xdp::program::SteeringProgram;
+use ringway_dataplane::resolver::Resolver;
+use ringway_shared::Network;
+use tokio::sync::watch;
+
+use super::error::RunError;
+use super::health::{self, Tasks};
+use super::interfaces::{Interfaces, lock};
+use super::placement::{Device, Placement, allowed_cpus};
+use super::privileges;
+use super::steering::SharedSteering;
+use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
+use crate::admin::{self, Admin};
+use crate::compile::CompileOptions;
+use crate::config::{Config, Source};
+use crate::network::NetworkWatch;
+use crate::publish::{Publication, PublishOptions, Published};
+use crate::source;
+
+/// Everything that runs, but for the task that publishes.
+pub(super) struct Running {
+    pub(super) workers: Workers,
+    pub(super) interfaces: Interfaces,
+    pub(super) network: watch::Receiver<Arc<Network>>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+}
+
+impl Running {
+    /// Starts workers, attaches to interfaces. Nothing is steered until what comes second runs.
+    pub(super) async fn start(config: &Config) -> Result<(Self, Publication<SharedSteering>), RunError> {
+        let Source::Files(paths) = &config.source else { return Err(RunError::KubernetesSource) };
+        let resolver =
+            Resolver::new().map_err(|errno| RunError::start("the queue of neighbour questions")(errno.into()))?;
+        let network = match &config.network {
+            Some(network) => NetworkWatch::fixed(network.build(1, &config.interfaces)),
+            None => {
+                let patterns = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
+                NetworkWatch::start(patterns, resolver.clone()).await?
+            }
+        };
+        let latest = network.latest.clone();
+        let first = latest.borrow().clone();
+        check_listed(config, &first)?;
+        let devices = devices(&first)?;
+        let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
+        let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
+        let ports = ports_per_worker(config, &queues, placement.workers());
+        privileges::check(packet_memory(ports) * placement.workers() as u64)?;
+        let cluster = source::watch::watch(paths.clone()).map_err(RunError::start("watching the objects"))?;
+        let steering = Arc::new(Mutex::new(SteeringProgram::load()?));
+        let (workers, publisher) = Workers::start(config, &placement, ports, &resolver)?;
+        let mut interfaces = Interfaces::new(
+            config.interfaces.clone(),
+            placement,
+            config.workers.poll,
+            workers.handles.clone(),
+            steering.clone(),
+        );
+        tokio::task::block_in_place(|| interfaces.follow(&first));
+        check_attached(config, &interfaces)?;
+        let options = PublishOptions {
+            compile: CompileOptions::from_config(config),
+            snat_addresses: config.snat.addresses.clone(),
+            snat_ports: config.snat.ports.clone(),
+        };
+        let counters = workers.views.iter().map(|worker| worker.counters.clone()).collect();
+        let (mesh, count) = (workers.mesh.clone(), workers.views.len() as u16);
+        let wake = Box::new(move || wake_all(&mesh, count));
+        let steering = SharedSteering(steering);
+        let (publication, published) = Publication::new(options, cluster, network, steering, publisher, counters, wake);
+        Ok((Running { workers, interfaces, network: latest, published }, publication))
+    }
+
+    /// Opens the doors: the admin socket and the health checks.
+    pub(super) fn open(&self, config: &Config, tasks: &mut Tasks) -> Result<(), RunError> {
+        if let Some(address) = config.admin.healthz {
+            let listener = health::listen("admin.healthz", address)?;
+            tasks.spawn(health::serve(listener, self.published.clone()));
+        }
+        tasks.spawn(health::serve_node_ports(self.published.clone()));
+        let socket = admin::listen(&config.admin.socket)
+            .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
+        let admin = Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone());
+        tasks.spawn(admin::serve(socket, admin));
+        Ok(())
+    }
+
+    /// Lets go of everything.
+    pub(super) fn end(&mut self, config: &Config) {
+        tokio::task::block_in_place(|| {
+            self.interfaces.detach_all();
+            let mut workers = lock(&self.workers.handles);
+            workers.iter().for_each(|worker| worker.stop());
+            for worker in workers.iter_mut() {
+                if !worker.join() {
+                    tracing::error!("worker {} panicked", worker.id);
+                }
+            }
+        });
+        let _ = std::fs::remove_file(&config.admin.socket);
+    }
+}
+
+/// Interfaces that are named, not meant by a glob, must be there and be Ethernet.
+fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
+    for (place, listed) in config.interfaces.iter().enumerate().filter(|(_, listed)| !listed.name.is_glob()) {
+        let name = listed.name.as_str();
+        if network.interfaces().iter().any(|interface| &*interface.name == name) {
+            continue;
+        }
+        let name = name.to_owned();
+        return Err(match KernelDevice::by_name(&name) {
+            Ok(_) => RunError::NotEthernet { place, name },
+            Err(_) => RunError::NoInterface { place, name, there: there() },
+        });
+    }
+    Ok(())
+}
+
+/// The interfaces there are, for a message.
+fn there() -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| KernelDevice::by_name(name).is_ok());
+    names.sort();
+    names
+}
+
+fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
+    let read = |interface: &ringway_shared::network::Interface| {
+        let device = KernelDevice::by_name(&interface.name)?;
+        let queues = device.queues()?;
+        Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
+    };
+    network.interfaces().iter().map(read).collect()
+}
+
+/// What was named must be attached; of what globs mean, something.
+fn check_attached(config: &Config, interfaces: &Interfaces) -> Result<(), RunError> {
+    let failed = |(interface, reason): (&str, &str)| {
+        Err(RunError::Attach { interface: interface.to_owned(), reason: reason.to_owned() })
+    };
+    let named = |name: &str| config.interfaces.iter().any(|listed| listed.name.as_str() == name);
+    if let Some(failure) = interfaces.failures().find(|(name, _)| named(name)) {
+        return failed(failure);
+    }
+    match interfaces.failures().next() {
+        Some(failure) if interfaces.is_empty() => failed(failure),
+        _ => Ok(()),
+    }
+}

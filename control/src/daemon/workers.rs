@@ -1,0 +1,150 @@
+//! The workers: their memory, their packet path, their threads.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+
+use ringway_dataplane::af_xdp::{RingSizes, Umem, UmemLayout};
+use ringway_dataplane::clock::Clock;
+use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
+use ringway_dataplane::directory::FlowDirectory;
+use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
+use ringway_dataplane::handover::Mesh;
+use ringway_dataplane::pipeline::{Pipeline, Shared};
+use ringway_dataplane::query::Queries;
+use ringway_dataplane::resolver::Resolver;
+use ringway_dataplane::worker::{WorkerHandle, WorkerParts, spawn};
+use ringway_shared::Snapshot;
+use ringway_shared::counters::WorkerCounters;
+use ringway_shared::handoff::Publisher;
+
+use super::error::RunError;
+use super::placement::Placement;
+use crate::config::{Config, Poll};
+
+/// Backends that have counters of their own; those with larger numbers are counted nowhere.
+const BACKENDS: usize = 1 << 18;
+/// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
+const SPARE_FRAMES: u32 = 2048;
+/// Interfaces beyond those of the start that a glob may bring.
+const LATER_INTERFACES: u32 = 2;
+/// Packets that one worker generates itself, a second.
+const REPLIES_PER_SECOND: u32 = 1_000;
+
+/// A worker as reports see it.
+#[derive(Clone)]
+pub struct WorkerView {
+    /// Its number.
+    pub id: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// Its counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Questions to it.
+    pub queries: Arc<Queries>,
+}
+
+/// All workers.
+pub struct Workers {
+    /// The running threads.
+    pub handles: Arc<Mutex<Vec<WorkerHandle>>>,
+    /// What reports need of each.
+    pub views: Vec<WorkerView>,
+    /// For waking them.
+    pub mesh: Arc<Mesh>,
+    /// The clock that they share.
+    pub clock: Clock,
+}
+
+/// Bytes of packet memory of one worker with `ports` ports.
+pub(super) fn packet_memory(ports: u32) -> u64 {
+    u64::from(layout(ports).frames) * u64::from(layout(ports).chunk_size)
+}
+
+fn layout(ports: u32) -> UmemLayout {
+    UmemLayout::of_frames(ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES)
+}
+
+/// The most ports that one worker will have. `queues`: of each interface at the start.
+pub(super) fn ports_per_worker(config: &Config, queues: &[u32], workers: usize) -> u32 {
+    let share = |queues: &u32| queues.div_ceil(workers as u32);
+    let largest = queues.iter().map(share).max().unwrap_or(1);
+    let later = if config.interfaces.iter().any(|interface| interface.name.is_glob()) { LATER_INTERFACES } else { 0 };
+    queues.iter().map(share).sum::<u32>() + later * largest
+}
+
+impl Workers {
+    /// Starts the workers, without ports. `ports`: the most that one of them will have.
+    pub fn start(
+        config: &Config,
+        placement: &Placement,
+        ports: u32,
+        resolver: &Arc<Resolver>,
+    ) -> Result<(Self, Publisher<Snapshot>), RunError> {
+        let count = placement.workers() as u16;
+        let (mesh, handovers) =
+            Mesh::new(count).map_err(|errno| RunError::start("the handover between workers")(errno.into()))?;
+        let (publisher, readers) = Publisher::new(Snapshot::default(), usize::from(count));
+        let clock = Clock::start();
+        let seed = RandomState::new().hash_one(std::process::id());
+        let total_flows = config.flows.per_worker as usize * usize::from(count);
+        let directory = (count > 1).then(|| FlowDirectory::new(total_flows));
+        let mut handles = Vec::new();
+        let mut views = Vec::new();
+        for ((id, handover), snapshots) in (0..count).zip(handovers).zip(readers) {
+            let counters = WorkerCounters::new(BACKENDS);
+            let snat_ports = port_share(&config.snat.ports, id, count).ok_or(RunError::TooFewPorts {
+                workers: usize::from(count),
+                first: *config.snat.ports.start(),
+                last: *config.snat.ports.end(),
+            })?;
+            let flows = FlowTable::new(&FlowConfig {
+                capacity: config.flows.per_worker,
+                seed,
+                timeouts: timeouts(config),
+                snat_ports,
+            });
+            let pipeline = PipelineConfig {
+                worker: id,
+                workers: count,
+                snat_addresses: config.snat.addresses.clone(),
+                snat_ports: config.snat.ports.clone(),
+                replies_per_second: REPLIES_PER_SECOND,
+            };
+            let shared =
+                Shared { directory: directory.clone(), resolver: resolver.clone(), counters: counters.clone() };
+            let parts = WorkerParts {
+                id,
+                cpu: placement.cpus.get(usize::from(id)).copied(),
+                poll: match config.workers.poll {
+                    Poll::Adaptive => WorkerPoll::Adaptive,
+                    Poll::Busy => WorkerPoll::Busy,
+                },
+                umem: Umem::new(layout(ports))?,
+                pipeline: Pipeline::new(pipeline, flows, shared),
+                snapshots,
+                handover,
+                clock,
+            };
+            let handle = spawn(parts, mesh.clone(), counters.clone()).map_err(RunError::start("a worker's thread"))?;
+            let (cpu, queries) = (handle.cpu, handle.queries.clone());
+            views.push(WorkerView { id, cpu, counters, queries });
+            handles.push(handle);
+        }
+        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, clock }, publisher))
+    }
+}
+
+/// Wakes the workers that sleep.
+pub(super) fn wake_all(mesh: &Mesh, workers: u16) {
+    (0..workers).filter_map(|worker| mesh.waker(worker)).for_each(|waker| waker.wake());
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    let configured = &config.flows.timeouts;
+    Timeouts {
+        tcp_established: configured.tcp_established,
+        tcp_half_open: configured.tcp_half_open,
+        udp: configured.udp,
+        ..Timeouts::default()
+    }
+}

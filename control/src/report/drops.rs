@@ -1,0 +1,121 @@
+//! `drops`: why packets were dropped or answered, in words.
+
+use ringway_shared::DropReason;
+use ringway_shared::counters::{Counter, Tally};
+use serde::{Deserialize, Serialize};
+
+/// The answer of `drops`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DropsReport {
+    /// Dropped packets in all.
+    pub dropped: u64,
+    /// By reason, the most frequent first; reasons that never happened are left out.
+    pub drops: Vec<ReasonReport>,
+    /// Packets in all that Ringway answered itself.
+    pub replied: u64,
+    /// By the reason for the answer, the most frequent first.
+    pub replies: Vec<ReasonReport>,
+    /// Of the drops, packets that would have been answered but for the rate limit.
+    pub replies_limited: u64,
+    /// What the kernel lost before Ringway received it; not part of the ledger.
+    pub kernel: KernelLosses,
+}
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReasonReport {
+    /// The label.
+    pub reason: String,
+    /// How many packets.
+    pub packets: u64,
+    /// What it means.
+    pub sentence: String,
+}
+
+/// The kernel's own counts (XDP_STATISTICS), over all sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelLosses {
+    /// The receive ring was full: workers are too slow.
+    pub rx_ring_full: u64,
+    /// The fill ring was empty: workers are too slow.
+    pub fill_ring_empty: u64,
+    /// Other reasons.
+    pub rx_dropped: u64,
+    /// Invalid receive descriptors.
+    pub rx_invalid: u64,
+    /// Invalid transmit descriptors.
+    pub tx_invalid: u64,
+}
+
+impl KernelLosses {
+    /// From the counts of one worker or of all.
+    pub fn of(tally: &Tally) -> Self {
+        KernelLosses {
+            rx_ring_full: tally.get(Counter::KernelRxRingFull),
+            fill_ring_empty: tally.get(Counter::KernelFillRingEmpty),
+            rx_dropped: tally.get(Counter::KernelRxDropped),
+            rx_invalid: tally.get(Counter::KernelRxInvalid),
+            tx_invalid: tally.get(Counter::KernelTxInvalid),
+        }
+    }
+}
+
+impl DropsReport {
+    /// From the sum over all workers.
+    pub fn of(tally: &Tally) -> Self {
+        DropsReport {
+            dropped: tally.dropped(),
+            drops: by_reason(|reason| tally.drops(reason)),
+            replied: tally.get(Counter::Replied),
+            replies: by_reason(|reason| tally.replies(reason)),
+            replies_limited: tally.get(Counter::RepliesLimited),
+            kernel: KernelLosses::of(tally),
+        }
+    }
+}
+
+fn by_reason(count: impl Fn(DropReason) -> u64) -> Vec<ReasonReport> {
+    let mut reasons: Vec<ReasonReport> = DropReason::ALL
+        .into_iter()
+        .map(|reason| ReasonReport {
+            reason: reason.label().to_owned(),
+            packets: count(reason),
+            sentence: reason.sentence().to_owned(),
+        })
+        .filter(|report| report.packets > 0)
+        .collect();
+    // Stable: equal counts stay in the order of the list.
+    reasons.sort_by_key(|report| std::cmp::Reverse(report.packets));
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::LedgerReport;
+
+    #[test]
+    fn the_most_frequent_reason_comes_first_and_what_never_happened_is_left_out() {
+        let mut tally = Tally::default();
+        tally.add(Counter::Rx, 5);
+        tally.add_drop(DropReason::Land);
+        tally.add_drop(DropReason::NoRoute);
+        tally.add_drop(DropReason::NoRoute);
+        tally.add_reply(DropReason::NoEndpoint);
+        tally.add(Counter::Forwarded, 1);
+        tally.set(Counter::KernelRxRingFull, 7);
+        let report = DropsReport::of(&tally);
+        let drops: Vec<_> = report.drops.iter().map(|drop| (&*drop.reason, drop.packets)).collect();
+        assert_eq!(drops, [("no_route", 2), ("land", 1)]);
+        assert_eq!((report.dropped, report.replied, report.kernel.rx_ring_full), (3, 1, 7));
+        assert_eq!(report.replies[0].sentence, DropReason::NoEndpoint.sentence());
+        let ledger = LedgerReport::from(&tally);
+        assert!(ledger.closes);
+        assert_eq!(ledger.drops, [("land".to_owned(), 1), ("no_route".to_owned(), 2)].into());
+        let json = serde_json::to_value(&ledger).unwrap();
+        assert_eq!(json["rx"], 5);
+    }
+}

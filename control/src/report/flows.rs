@@ -1,0 +1,129 @@
+//! `flows`: the connections that workers track now.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ringway_dataplane::clock::Time;
+use ringway_dataplane::flow::{Direction, Flow};
+use ringway_shared::Services;
+use serde::{Deserialize, Serialize};
+
+/// Flows that are shown unless more are asked for.
+const LIMIT: usize = 1_000;
+
+/// Which flows are asked for. Everything that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FlowFilter {
+    /// `NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// The VIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vip: Option<IpAddr>,
+    /// The endpoint's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<IpAddr>,
+    /// `tcp`, `udp` or `sctp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// The state, as flows show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// How many at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// The answer of `flows`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowsReport {
+    /// Flows in the tables, whether they are shown or not.
+    pub total: u64,
+    /// There are more that match.
+    pub truncated: bool,
+    /// The flows.
+    pub flows: Vec<FlowReport>,
+}
+
+/// One flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowReport {
+    /// The worker that owns it.
+    pub worker: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// `IP:PORT` of the client.
+    pub client: String,
+    /// `IP:PORT` that it asked for.
+    pub frontend: String,
+    /// `IP:PORT` that the endpoint sees as the client.
+    pub source: String,
+    /// `IP:PORT` of the endpoint.
+    pub endpoint: String,
+    /// `NAMESPACE/NAME`, while the Service exists.
+    pub service: Option<String>,
+    /// The name of the Service's port, while it exists.
+    pub service_port: Option<String>,
+    /// The state.
+    pub state: String,
+    /// Whether the source address was rewritten.
+    pub masquerade: bool,
+    /// Packets from the client, modulo 2^32.
+    pub packets: u32,
+    /// Packets from the endpoint, modulo 2^32.
+    pub replies: u32,
+    /// Milliseconds since the last packet.
+    pub idle_millis: u32,
+}
+
+impl FlowFilter {
+    /// How many flows are wanted.
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT)
+    }
+
+    /// Whether a flow is asked for.
+    pub fn matches(&self, flow: &Flow, services: &Services) -> bool {
+        let (original, reply) = (flow.original(), flow.reply());
+        let is = |wanted: &Option<IpAddr>, found: IpAddr| wanted.is_none_or(|wanted| wanted == found);
+        let says = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        is(&self.client, original.source_address())
+            && is(&self.vip, original.destination_address())
+            && is(&self.endpoint, reply.source_address())
+            && says(&self.protocol, &original.protocol().to_string())
+            && says(&self.state, flow.state().label())
+            && self.service.as_ref().is_none_or(|wanted| {
+                let port = services.service_port(flow.service_port());
+                port.is_some_and(|port| port.service.to_string() == *wanted)
+            })
+    }
+}
+
+impl FlowReport {
+    /// A flow of `worker`, whose clock shows `now`.
+    pub fn of(worker: u16, flow: &Flow, services: &Services, now: Time) -> Self {
+        let (original, reply) = (flow.original(), flow.reply());
+        let socket = |address, port| SocketAddr::new(address, port).to_string();
+        let port = services.service_port(flow.service_port());
+        FlowReport {
+            worker,
+            protocol: original.protocol().to_string(),
+            client: socket(original.source_address(), original.source_port()),
+            frontend: socket(original.destination_address(), original.destination_port()),
+            source: socket(reply.destination_address(), reply.destination_port()),
+            endpoint: socket(reply.source_address(), reply.source_port()),
+            service: port.map(|port| port.service.to_string()),
+            service_port: port.map(|port| port.port_name.to_string()),
+            state: flow.state().label().to_owned(),
+            masquerade: flow.masquerade(),
+            packets: flow.packets(Direction::Original),
+            replies: flow.packets(Direction::Reply),
+            idle_millis: flow.idle(now.millis()),
+        }
+    }
+}

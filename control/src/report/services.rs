@@ -1,0 +1,231 @@
+//! `services`: for each Service its addresses, its endpoints, and what they get.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringway_shared::counters::{BackendTally, WorkerCounters};
+use ringway_shared::endpoint::Endpoint;
+use ringway_shared::service::{ForwardingMode, ServiceName, ServicePort};
+use ringway_shared::snapshot::Snapshot;
+use ringway_shared::{BackendId, ServicePortId};
+use serde::{Deserialize, Serialize};
+
+use super::status::{ProblemReport, why_unreachable};
+use crate::parse::ObjectKey;
+use crate::publish::Published;
+
+/// The answer of `services`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesReport {
+    /// The Services, by namespace and name.
+    pub services: Vec<ServiceReport>,
+}
+
+/// One Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceReport {
+    /// `NAMESPACE/NAME`.
+    pub service: String,
+    /// Why it gets no packets although nothing is wrong with it.
+    pub ignored: Option<String>,
+    /// What is wrong with it.
+    pub problems: Vec<ProblemReport>,
+    /// Its ports, each address family on its own.
+    pub ports: Vec<ServicePortReport>,
+}
+
+/// One port of a Service in one address family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePortReport {
+    /// `spec.ports[].name`; empty when it has none.
+    pub name: String,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// `spec.ports[].port`.
+    pub port: u16,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Where it can be reached.
+    pub addresses: Vec<AddressReport>,
+    /// internalTrafficPolicy.
+    pub internal_traffic_policy: String,
+    /// externalTrafficPolicy.
+    pub external_traffic_policy: String,
+    /// sessionAffinity ClientIP: its timeout.
+    pub session_affinity_seconds: Option<u64>,
+    /// loadBalancerSourceRanges of this family.
+    pub source_ranges: Option<Vec<String>>,
+    /// `nat`, `dsr-l2` or `dsr-ipip`.
+    pub forwarding: String,
+    /// Its endpoints, eligible or not.
+    pub endpoints: Vec<EndpointReport>,
+    /// What all of them got.
+    #[serde(flatten)]
+    pub counts: BackendCounts,
+}
+
+/// One address of a Service's port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressReport {
+    /// `clusterIP`, `externalIP`, `loadBalancerIP` or `nodePort`.
+    pub kind: String,
+    /// `IP:PORT`.
+    pub address: String,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointReport {
+    /// `IP:PORT`.
+    pub endpoint: String,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+    /// The EndpointSlice that names it.
+    pub slice: String,
+    /// Condition.
+    pub ready: bool,
+    /// Condition.
+    pub serving: bool,
+    /// Condition.
+    pub terminating: bool,
+    /// Whether new connections may go to it under policy Cluster.
+    pub eligible: bool,
+    /// Why not.
+    pub excluded: Option<String>,
+    /// Whether new connections may go to it under policy Local.
+    pub eligible_local: bool,
+    /// Why not.
+    pub excluded_local: Option<String>,
+    /// Why no packet can be sent to it now.
+    pub unreachable: Option<String>,
+    /// What it got.
+    #[serde(flatten)]
+    pub counts: BackendCounts,
+}
+
+/// What endpoints got since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendCounts {
+    /// Flows opened.
+    pub flows: u64,
+    /// Packets, both directions.
+    pub packets: u64,
+    /// Bytes, both directions.
+    pub bytes: u64,
+}
+
+impl BackendCounts {
+    fn add(&mut self, other: BackendCounts) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+impl ServicesReport {
+    /// The Services at this moment.
+    pub fn of(published: &Published, counters: &[Arc<WorkerCounters>]) -> Self {
+        let snapshot = &published.snapshot;
+        let addresses = addresses(snapshot);
+        let mut ports: BTreeMap<&ServiceName, Vec<&Arc<ServicePort>>> = BTreeMap::new();
+        for port in snapshot.services.service_ports.iter().flatten() {
+            ports.entry(&port.service).or_default().push(port);
+        }
+        let services = published.cluster.services().map(|service| {
+            let key = ObjectKey::of_service(&service.name);
+            let more = published.problems.iter().filter(|problem| problem.object.as_ref() == Some(&key));
+            let mut own = ports.remove(&service.name).unwrap_or_default();
+            own.sort_by_key(|port| (port.family, port.port, port.protocol));
+            ServiceReport {
+                service: service.name.to_string(),
+                ignored: service.ignored.map(|ignored| ignored.sentence().to_owned()),
+                problems: published.cluster.problems_of(&key).iter().chain(more).map(ProblemReport::from).collect(),
+                ports: own.into_iter().map(|port| service_port(port, published, &addresses, counters)).collect(),
+            }
+        });
+        ServicesReport { services: services.collect() }
+    }
+}
+
+fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>> {
+    let mut addresses: BTreeMap<ServicePortId, Vec<AddressReport>> = BTreeMap::new();
+    for (frontend, target) in &snapshot.services.frontends {
+        let address = std::net::SocketAddr::new(frontend.address, frontend.port).to_string();
+        let report = AddressReport { kind: target.matched.label().to_owned(), address };
+        addresses.entry(target.service_port.id).or_default().push(report);
+    }
+    addresses.values_mut().for_each(|list| list.sort());
+    addresses
+}
+
+fn service_port(
+    port: &ServicePort,
+    published: &Published,
+    addresses: &BTreeMap<ServicePortId, Vec<AddressReport>>,
+    counters: &[Arc<WorkerCounters>],
+) -> ServicePortReport {
+    let endpoints: Vec<_> =
+        port.endpoints.iter().map(|endpoint| endpoint_report(endpoint, published, counters)).collect();
+    let mut counts = BackendCounts::default();
+    endpoints.iter().for_each(|endpoint| counts.add(endpoint.counts));
+    let ranges = port.source_ranges.as_ref();
+    ServicePortReport {
+        name: port.port_name.to_string(),
+        protocol: port.protocol.to_string(),
+        port: port.port,
+        family: port.family.to_string(),
+        addresses: addresses.get(&port.id).cloned().unwrap_or_default(),
+        internal_traffic_policy: port.internal_policy.label().to_owned(),
+        external_traffic_policy: port.external_policy.label().to_owned(),
+        session_affinity_seconds: port.affinity.map(|timeout| timeout.as_secs()),
+        source_ranges: ranges.map(|ranges| ranges.ranges.iter().map(ToString::to_string).collect()),
+        forwarding: match port.forwarding {
+            ForwardingMode::Nat => "nat",
+            ForwardingMode::DsrL2 => "dsr-l2",
+            ForwardingMode::DsrIpip => "dsr-ipip",
+        }
+        .to_owned(),
+        endpoints,
+        counts,
+    }
+}
+
+fn endpoint_report(endpoint: &Endpoint, published: &Published, counters: &[Arc<WorkerCounters>]) -> EndpointReport {
+    let snapshot = &published.snapshot;
+    let unreachable = snapshot.network.resolve(endpoint.backend.address).err();
+    EndpointReport {
+        endpoint: endpoint.backend.socket().to_string(),
+        node: endpoint.node.as_deref().map(str::to_owned),
+        zone: endpoint.zone.as_deref().map(str::to_owned),
+        slice: endpoint.slice.to_string(),
+        ready: endpoint.state.ready,
+        serving: endpoint.state.serving,
+        terminating: endpoint.state.terminating,
+        eligible: endpoint.excluded_from_cluster.is_none(),
+        excluded: endpoint.excluded_from_cluster.as_ref().map(ToString::to_string),
+        eligible_local: endpoint.excluded_from_local.is_none(),
+        excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
+        unreachable: unreachable.map(|why| why_unreachable(snapshot, &why)),
+        counts: counts(endpoint.backend.id, published, counters),
+    }
+}
+
+/// What a backend got, without what its number's former owners got.
+fn counts(id: BackendId, published: &Published, counters: &[Arc<WorkerCounters>]) -> BackendCounts {
+    let mut sum = BackendTally::default();
+    counters.iter().for_each(|counters| sum.merge(counters.backend(id)));
+    let before = published.baselines.get(&id).copied().unwrap_or_default();
+    BackendCounts {
+        flows: sum.flows.saturating_sub(before.flows),
+        packets: sum.packets.saturating_sub(before.packets),
+        bytes: sum.bytes.saturating_sub(before.bytes),
+    }
+}

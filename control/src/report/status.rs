@@ -1,0 +1,300 @@
+//! `status`: is it well, and if not, what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ringway_shared::counters::{Counter, Tally};
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::snapshot::Snapshot;
+use serde::{Deserialize, Serialize};
+
+use super::LedgerReport;
+use super::drops::KernelLosses;
+use super::interfaces::InterfaceReport;
+use crate::problem::{Problem, Severity};
+use crate::publish::Published;
+
+/// The answer of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReport {
+    /// Ringway's version.
+    pub version: String,
+    /// `nodeName`.
+    pub node: String,
+    /// The process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Whether the first full list was in force on all workers.
+    pub ready: bool,
+    /// The objects.
+    pub source: SourceReport,
+    /// The newest snapshot.
+    pub snapshot: SnapshotReport,
+    /// The steering program.
+    pub steering: SteeringReport,
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceReport>,
+    /// The workers.
+    pub workers: Vec<WorkerReport>,
+    /// What became of every packet, over all workers.
+    pub ledger: LedgerReport,
+    /// The flows, over all workers.
+    pub flows: FlowCounts,
+    /// What the kernel lost, over all sockets.
+    pub kernel: KernelLosses,
+    /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
+    pub unreachable: Vec<UnreachableReport>,
+}
+
+/// Where objects come from, and how that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceReport {
+    /// Files and folders.
+    pub files: Vec<String>,
+    /// Services that were read.
+    pub services: usize,
+    /// What is wrong with objects and files.
+    pub problems: Vec<ProblemReport>,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemReport {
+    /// `note`, `warning` or `refused`.
+    pub severity: String,
+    /// The whole sentence, with the file and the object.
+    pub text: String,
+}
+
+impl From<&Problem> for ProblemReport {
+    fn from(problem: &Problem) -> Self {
+        ProblemReport { severity: problem.severity.label().to_owned(), text: problem.to_string() }
+    }
+}
+
+/// What the workers use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotReport {
+    /// Its number.
+    pub generation: u64,
+    /// Whether every worker uses it.
+    pub in_force: bool,
+    /// Microseconds from the change until every worker used it.
+    pub took_micros: Option<u64>,
+    /// Counts changes of the Services.
+    pub services_generation: u32,
+    /// Counts changes of the network.
+    pub network_generation: u32,
+    /// Service ports.
+    pub service_ports: usize,
+    /// (address, protocol, port) that are balanced.
+    pub frontends: usize,
+    /// VIPs.
+    pub vips: usize,
+    /// Endpoints, eligible or not.
+    pub endpoints: usize,
+    /// Next hops with a known MAC address.
+    pub adjacencies: usize,
+}
+
+/// What the steering program holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SteeringReport {
+    /// Entries of each kind.
+    pub entries: BTreeMap<String, usize>,
+    /// Why it does not hold all of them.
+    pub problem: Option<String>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerReport {
+    /// Its number.
+    pub id: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// The generation that it uses.
+    pub ack: Option<u64>,
+    /// Its queues, as `eth0/0`.
+    pub queues: Vec<String>,
+    /// What became of its packets.
+    pub ledger: LedgerReport,
+    /// Everything else that it counts.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowCounts {
+    /// In the tables now.
+    pub open: u64,
+    /// Of these, half-open and unreplied.
+    pub half_open: u64,
+    /// Room in all tables.
+    pub capacity: u64,
+    /// Opened since the start.
+    pub opened: u64,
+    /// Ended since the start.
+    pub closed: u64,
+    /// Of these, ended early because a table was full.
+    pub evicted: u64,
+}
+
+/// An endpoint that no packet can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreachableReport {
+    /// Its address.
+    pub endpoint: String,
+    /// The drop reason's label.
+    pub reason: String,
+    /// Why, in words.
+    pub text: String,
+}
+
+/// A worker with its counts at this moment.
+pub struct Counted {
+    /// Its number.
+    pub id: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// Its counts.
+    pub tally: Tally,
+}
+
+/// What does not change while the process runs.
+pub struct Facts<'a> {
+    /// `nodeName`.
+    pub node: &'a str,
+    /// `source.files`.
+    pub files: Vec<String>,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// `flows.perWorker`.
+    pub flows_per_worker: u32,
+}
+
+impl StatusReport {
+    /// The status at this moment.
+    pub fn of(facts: &Facts<'_>, published: &Published, interfaces: &[InterfaceReport], workers: &[Counted]) -> Self {
+        let mut sum = Tally::default();
+        workers.iter().for_each(|worker| sum.merge(&worker.tally));
+        let problems = published.cluster.problems().chain(published.problems.iter());
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: facts.node.to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: facts.uptime_seconds,
+            ready: published.ready,
+            source: SourceReport {
+                files: facts.files.clone(),
+                services: published.cluster.services().count(),
+                problems: problems.filter(|p| p.severity != Severity::Note).map(ProblemReport::from).collect(),
+            },
+            snapshot: snapshot(published),
+            steering: steering(published),
+            interfaces: interfaces.to_vec(),
+            workers: workers.iter().map(|counted| worker(counted, published, interfaces)).collect(),
+            ledger: LedgerReport::from(&sum),
+            flows: FlowCounts {
+                open: sum.get(Counter::Flows),
+                half_open: sum.get(Counter::FlowsHalfOpen),
+                capacity: u64::from(facts.flows_per_worker) * workers.len() as u64,
+                opened: sum.get(Counter::FlowsOpened),
+                closed: sum.get(Counter::FlowsClosed),
+                evicted: sum.get(Counter::FlowsEvicted),
+            },
+            kernel: KernelLosses::of(&sum),
+            unreachable: unreachable(&published.snapshot),
+        }
+    }
+}
+
+fn snapshot(published: &Published) -> SnapshotReport {
+    let Snapshot { generation, services, network } = &published.snapshot;
+    let ports = || services.service_ports.iter().flatten();
+    SnapshotReport {
+        generation: generation.0,
+        in_force: published.in_force,
+        took_micros: published.took.map(|took| took.as_micros() as u64),
+        services_generation: services.generation,
+        network_generation: network.generation,
+        service_ports: ports().count(),
+        frontends: services.frontends.len(),
+        vips: services.vips.len(),
+        endpoints: ports().map(|port| port.endpoints.len()).sum(),
+        adjacencies: network.adjacencies().len(),
+    }
+}
+
+fn steering(published: &Published) -> SteeringReport {
+    let counts = &published.steering;
+    let entries = [
+        ("frontends", counts.frontends),
+        ("vips", counts.vips),
+        ("serviceCidrs", counts.service_cidrs),
+        ("snatAddresses", counts.snat_addresses),
+        ("endpoints", counts.endpoints),
+    ];
+    SteeringReport {
+        entries: entries.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        problem: published.steering_problem.clone(),
+    }
+}
+
+fn worker(counted: &Counted, published: &Published, interfaces: &[InterfaceReport]) -> WorkerReport {
+    let queues = interfaces.iter().flat_map(|interface| {
+        let ports = interface.ports.iter().filter(|port| port.worker == counted.id);
+        ports.map(|port| format!("{}/{}", interface.name, port.queue))
+    });
+    WorkerReport {
+        id: counted.id,
+        cpu: counted.cpu,
+        ack: published.acks.get(usize::from(counted.id)).copied(),
+        queues: queues.collect(),
+        ledger: LedgerReport::from(&counted.tally),
+        counters: Counter::ALL.into_iter().map(|c| (c.label().to_owned(), counted.tally.get(c))).collect(),
+    }
+}
+
+/// Endpoints that a route or an interface is missing for.
+fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
+    let ports = snapshot.services.service_ports.iter().flatten();
+    let addresses: BTreeSet<IpAddr> =
+        ports.flat_map(|port| port.endpoints.iter().map(|endpoint| endpoint.backend.address)).collect();
+    addresses.into_iter().filter_map(|address| unreachable_endpoint(snapshot, address)).collect()
+}
+
+fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr) -> Option<UnreachableReport> {
+    let why = snapshot.network.resolve(address).err()?;
+    let text = why_unreachable(snapshot, &why);
+    // Neighbours come and go, and are asked for anyway; `services` tells.
+    if matches!(why, NoAdjacency::Unresolved { .. }) {
+        return None;
+    }
+    Some(UnreachableReport { endpoint: address.to_string(), reason: why.reason().label().to_owned(), text })
+}
+
+/// Why there is no way to an address, in words.
+pub(super) fn why_unreachable(snapshot: &Snapshot, why: &NoAdjacency) -> String {
+    let name = |id| snapshot.network.interface(id).map_or("?", |interface| &*interface.name);
+    match why {
+        NoAdjacency::NoRoute => "the node has no route to it".to_owned(),
+        NoAdjacency::NoInterface(interface) => {
+            format!("its route leaves by {interface}, which interfaces does not list")
+        }
+        NoAdjacency::InterfaceDown(interface) => format!("its route leaves by {}, which is down", name(*interface)),
+        NoAdjacency::Local => "it is one of the node's own addresses".to_owned(),
+        NoAdjacency::Unresolved { interface, next_hop } => {
+            format!("its next hop {next_hop} on {} does not answer", name(*interface))
+        }
+    }
+}
