@@ -1,27 +1,29 @@
 //! A worker: a pinned thread that alone polls its ports.
 
-use std::os::fd::OwnedFd;
+mod handle;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use crossbeam::queue::ArrayQueue;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::handoff::Reader;
 use ringway_shared::{DropReason, InterfaceId, Snapshot};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::xdp::XdpStatistics;
 
-use crate::af_xdp::{CopyMode, Device, Frame, SocketOptions, Tap, Umem};
+use crate::af_xdp::{Frame, Tap, Umem};
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::{Clock, Time};
 use crate::config::Poll;
 use crate::dispatch::{Transmit, dispatch};
 use crate::handover::{Handover, Mesh};
-use crate::io::port::{Port, PortError, PortOptions};
+use crate::io::port::{Port, PortOptions};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
+
+use handle::{Answer, Change, Changes};
+pub use handle::{AttachError, Attached, WorkerHandle};
 
 /// Expired flows that one loop looks at.
 const EXPIRY_BUDGET: u32 = 32;
@@ -38,9 +40,6 @@ const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// How many descriptors a sleeping worker watches.
 const POLLED: usize = 64;
-
-/// How long the control thread waits for a worker's answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the kernel is asked for its own drop counts, in nanoseconds.
 const STATISTICS_EVERY: u64 = 500_000_000;
@@ -65,133 +64,12 @@ pub struct WorkerParts {
     pub clock: Clock,
 }
 
-/// A change of a worker's ports while it runs, and the answer on its way back.
-enum Change {
-    /// Open a port on a queue.
-    Attach { interface: InterfaceId, device: Device, queue: u32, socket: SocketOptions, tap: Option<Arc<Tap>> },
-    /// Close the ports of an interface.
-    Detach(InterfaceId),
-}
-
-/// A port that a worker has opened.
-#[derive(Debug)]
-pub struct Attached {
-    /// Its socket, for the steering map.
-    pub fd: OwnedFd,
-    /// Zero-copy, or why not.
-    pub mode: CopyMode,
-}
-
-/// Why a worker did not attach a port.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The port could not be opened.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// The worker does not answer.
-    #[error("worker {0} did not answer within 5 s; it is stuck or has ended")]
-    Silent(u16),
-}
-
-type Answer = Result<Option<Attached>, PortError>;
-
-/// Changes on their way to a worker and the answers on their way back.
-struct Changes {
-    asked: ArrayQueue<Change>,
-    answered: ArrayQueue<Answer>,
-}
-
-/// A running worker, as the control thread sees it.
-pub struct WorkerHandle {
-    /// Its number.
-    pub id: u16,
-    /// The CPU that it is pinned to.
-    pub cpu: Option<usize>,
-    /// Its counts.
-    pub counters: Arc<WorkerCounters>,
-    /// Questions to it.
-    pub queries: Arc<Queries>,
-    changes: Arc<Changes>,
-    mesh: Arc<Mesh>,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl WorkerHandle {
-    /// Wakes the worker, so that it takes a new snapshot, a question or a change at once.
-    pub fn wake(&self) {
-        if let Some(waker) = self.mesh.waker(self.id) {
-            waker.wake();
-        }
-    }
-
-    /// Opens a port on `queue` of `device`; packets of that interface that are not ours go back by `tap`. Waits for the
-    /// worker, at most 5 s.
-    pub fn attach(
-        &mut self,
-        interface: InterfaceId,
-        device: &Device,
-        queue: u32,
-        socket: SocketOptions,
-        tap: Option<Arc<Tap>>,
-    ) -> Result<Attached, AttachError> {
-        let answer = self.change(Change::Attach { interface, device: device.clone(), queue, socket, tap })?;
-        answer?.ok_or(AttachError::Silent(self.id))
-    }
-
-    /// Closes the ports of an interface. Waits for the worker, at most 5 s.
-    pub fn detach(&mut self, interface: InterfaceId) -> Result<(), AttachError> {
-        self.change(Change::Detach(interface))??;
-        Ok(())
-    }
-
-    fn change(&mut self, change: Change) -> Result<Answer, AttachError> {
-        // An answer that came too late for its question is none of this one's.
-        while self.changes.answered.pop().is_some() {}
-        if self.changes.asked.push(change).is_err() {
-            return Err(AttachError::Silent(self.id));
-        }
-        self.wake();
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE && self.is_running() {
-            if let Some(answer) = self.changes.answered.pop() {
-                return Ok(answer);
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        Err(AttachError::Silent(self.id))
-    }
-
-    /// Whether the thread still runs. It ends only when asked to.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// Asks the worker to end. [`WorkerHandle::join`] waits for it.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.wake();
-    }
-
-    /// Waits until the worker has ended; its ports are closed then. False when it panicked.
-    pub fn join(&mut self) -> bool {
-        self.stop();
-        self.thread.take().is_none_or(|thread| thread.join().is_ok())
-    }
-}
-
-impl Drop for WorkerHandle {
-    fn drop(&mut self) {
-        self.join();
-    }
-}
-
 /// Starts a worker's thread.
 pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>) -> std::io::Result<WorkerHandle> {
     let stop = Arc::new(AtomicBool::new(false));
     let (id, cpu) = (parts.id, parts.cpu);
     let queries = Queries::new();
-    let changes = Arc::new(Changes { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1) });
+    let changes = Changes::new();
     let mut worker = Worker::new(parts, queries.clone(), changes.clone());
     let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn({
         let stop = stop.clone();
