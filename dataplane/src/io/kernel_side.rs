@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use crate::af_xdp::rings::{self, Consumer, Descriptor, Producer};
+use crate::af_xdp::rings::{self, CONTINUES, Consumer, Descriptor, Producer};
 use crate::af_xdp::umem::Holder;
 use crate::af_xdp::{RingSizes, Rings, Umem};
 
@@ -33,22 +33,32 @@ pub(super) fn rings(sizes: RingSizes, holder: Holder) -> Result<(Rings, KernelSi
 }
 
 impl KernelSide {
-    /// Receives a packet, as a NIC does; false when there is no chunk for it, no room in the ring, or it is too long for
-    /// a chunk.
+    /// Receives a packet, as the kernel does: one that is too long for a chunk comes as several descriptors. False when
+    /// there are not enough chunks for it, or no room in the ring.
     pub fn deliver(&mut self, umem: &mut Umem, packet: &[u8]) -> bool {
-        let headroom = u64::from(umem.layout().headroom);
-        if packet.len() > umem.layout().room() as usize || self.receive.room(1) == 0 {
+        let (headroom, room) = (u64::from(umem.layout().headroom), umem.layout().room() as usize);
+        let count = packet.len().div_ceil(room).max(1) as u32;
+        if self.receive.room(count) < count || self.fill.available(count) < count {
             return false;
         }
-        let Some(base) = self.fill.pop() else { return false };
-        self.fill.release();
-        let Some(mut frame) = umem.adopt(base + headroom, 0) else { return false };
-        let is_filled = umem.fill(&mut frame, packet);
-        let (address, length) = umem.hand_to(frame, self.holder);
-        is_filled && self.receive.push(Descriptor { address, length, options: 0 }) && {
-            self.receive.submit();
-            true
+        let mut rest = packet;
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(room));
+            let Some(base) = self.fill.pop() else { return false };
+            let Some(mut frame) = umem.adopt(base + headroom, 0) else { return false };
+            let is_filled = umem.fill(&mut frame, part);
+            let (address, length) = umem.hand_to(frame, self.holder);
+            let options = if after.is_empty() { 0 } else { CONTINUES };
+            let is_pushed = self.receive.push(Descriptor { address, length, options });
+            debug_assert!(is_filled && is_pushed, "there was room");
+            if after.is_empty() {
+                break;
+            }
+            rest = after;
         }
+        self.fill.release();
+        self.receive.submit();
+        true
     }
 
     /// Sends the next packet, as a NIC does: its bytes, or `None` when there is none or the completion ring is full.

@@ -1,6 +1,7 @@
 //! What a worker reads frames from and writes frames to.
 
 pub mod kernel_side;
+mod large;
 pub mod memory;
 pub mod pcap;
 pub mod port;

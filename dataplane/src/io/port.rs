@@ -13,13 +13,17 @@ use rustix::io::Errno;
 use rustix::net::xdp::XdpStatistics;
 
 use super::kernel_side::{self, KernelSide};
-use crate::af_xdp::rings::Descriptor;
+use super::large::{Gathered, Large, PIECE};
+use crate::af_xdp::rings::{CONTINUES, Descriptor};
 use crate::af_xdp::umem::Holder;
 use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
 use crate::batch::{BATCH, Received};
 
 /// How long transmit kicks rest after one failed because a device is down.
 const REST: Duration = Duration::from_millis(1);
+
+/// An Ethernet header and a tag.
+const ETHERNET: u32 = 18;
 
 /// The shortest frame that is sent: an Ethernet header. The kernel takes shorter ones out of the ring for good.
 const SHORTEST: usize = 14;
@@ -76,6 +80,10 @@ pub struct PortCounters {
     pub kicks_failed: u64,
     /// Descriptors from the kernel that lay outside the UMEM.
     pub invalid: u64,
+    /// Packets that offloads had merged and that were cut again (generic mode).
+    pub large_cut: u64,
+    /// Packets larger than a frame that were lost, because they cannot be cut or no frame was free.
+    pub large_lost: u64,
 }
 
 impl PortCounters {
@@ -99,6 +107,9 @@ pub struct Port {
     holder: Holder,
     in_receive: u32,
     in_transmit: u32,
+    /// Longer packets are more than the link carries: offloads merged them.
+    longest: u32,
+    large: Large,
     /// Poll the driver by system call whenever there is nothing to receive.
     busy_poll: bool,
     /// No transmit kick before.
@@ -110,6 +121,7 @@ pub struct Port {
 impl Port {
     /// Opens a socket on the queue and fills its fill ring. `ports` are the worker's other ports, which share the UMEM.
     pub fn open(options: &PortOptions<'_>, umem: &mut Umem, ports: &[Port]) -> Result<Port, PortError> {
+        let mtu = options.device.mtu().map_err(SocketError::from)?;
         let holder = Self::holder(umem, options.socket.rings)?;
         let siblings: Vec<&Socket> =
             ports.iter().filter(|port| !port.is_gone).filter_map(|port| port.socket.as_ref()).collect();
@@ -118,6 +130,8 @@ impl Port {
                 let mut port = Self::over(options.interface, options.queue, rings, umem, holder);
                 port.socket = Some(socket);
                 port.busy_poll = options.socket.busy_poll;
+                port.longest = mtu + ETHERNET;
+                port.large = Large::new(holder, PIECE.min(mtu));
                 port.refill(umem);
                 Ok(port)
             }
@@ -160,6 +174,8 @@ impl Port {
             holder,
             in_receive: 0,
             in_transmit: 0,
+            longest: umem.layout().room(),
+            large: Large::new(holder, PIECE),
             busy_poll: false,
             resting: None,
             is_gone: false,
@@ -175,15 +191,68 @@ impl Port {
             return 0;
         }
         while !into.is_full() {
+            if self.large.is_busy()
+                && let Some(frame) = self.next_piece(umem)
+            {
+                into.push(self.received(frame));
+                continue;
+            }
             let Some(descriptor) = self.rings.receive.pop() else { break };
+            let is_large = descriptor.options & CONTINUES != 0 || descriptor.length > self.longest;
+            if is_large || self.large.is_busy() {
+                if let Some(frame) = self.gather(umem, descriptor) {
+                    into.push(self.received(frame));
+                }
+                continue;
+            }
             self.in_receive -= 1;
             match umem.adopt(descriptor.address, descriptor.length) {
-                Some(frame) => into.push(Received { frame, interface: self.interface, tag: 0, handed_over: false }),
+                Some(frame) => into.push(self.received(frame)),
                 None => self.counters.invalid += 1,
             }
         }
         self.rings.receive.release();
         into.len() - before
+    }
+
+    #[inline]
+    fn received(&self, frame: Frame) -> Received {
+        Received { frame, interface: self.interface, tag: 0, handed_over: false }
+    }
+
+    /// The next piece of a large packet.
+    #[cold]
+    fn next_piece(&mut self, umem: &mut Umem) -> Option<Frame> {
+        match self.large.next(umem) {
+            Ok((frame, freed)) => {
+                self.in_receive -= freed;
+                self.counters.large_cut += u64::from(freed > 0);
+                Some(frame)
+            }
+            Err(freed) => {
+                self.in_receive -= freed;
+                self.counters.large_lost += u64::from(freed > 0);
+                None
+            }
+        }
+    }
+
+    /// A descriptor of a large packet; a frame when it is whole and stays so.
+    #[cold]
+    fn gather(&mut self, umem: &mut Umem, descriptor: Descriptor) -> Option<Frame> {
+        match self.large.gather(umem, descriptor) {
+            Gathered::Taken => None,
+            Gathered::Whole(frame) => {
+                self.in_receive -= 1;
+                Some(frame)
+            }
+            Gathered::Refused(freed) => {
+                self.in_receive -= freed;
+                // Of a packet with too many descriptors each is refused; the last one counts.
+                self.counters.large_lost += u64::from(!self.large.is_busy());
+                None
+            }
+        }
     }
 
     /// Puts a frame on the transmit ring; the kernel sees it after the next [`Self::flush`]. The frame comes back when
@@ -289,7 +358,7 @@ impl Port {
         umem.id() == self.umem
     }
 
-    /// Chunks in the fill and receive rings, and in the kernel between them.
+    /// Chunks in the fill and receive rings, in the kernel between them, and in a large packet that is being cut.
     pub fn in_receive(&self) -> u32 {
         self.in_receive
     }
@@ -319,7 +388,8 @@ impl Port {
         self.socket.as_ref()?.statistics().ok()
     }
 
-    /// The socket's descriptor, for poll and for the steering map; `None` for a port in memory.
+    /// The socket's descriptor, for poll and for the steering map; `None` for a port in memory. Duplicates of it keep the
+    /// kernel at work on the chunks: they must be closed before [`Closed::reclaim`].
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(AsFd::as_fd)
     }

@@ -135,3 +135,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_packet_longer_than_the_links_goes_on_whole_when_it_cannot_be_cut() {
+    let (mut umem, mut port, mut kernel) = bed();
+    port.longest = 100;
+    assert!(kernel.deliver(&mut umem, &[9; 101]));
+    let mut batch = ArrayVec::new();
+    assert_eq!(port.receive(&mut umem, &mut batch), 1);
+    for received in batch.drain(..) {
+        assert_eq!(umem.packet(&received.frame), [9; 101]);
+        umem.free(received.frame);
+    }
+    port.flush(&mut umem);
+    assert_eq!((port.in_receive(), port.counters().large_lost), (8, 0));
+}
