@@ -35,3 +35,38 @@ fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn tuple(source: [u64; 2], ports: u64) -> FiveTuple {
+        FiveTuple { source, destination: [0, 0xffff_ac1e_0029], ports: ports << 32 | 6 }
+    }
+
+    #[test]
+    fn tuples_that_count_up_spread_evenly() {
+        let hasher = Hasher::new(1);
+        let mut loads = vec![0u32; 1 << 13];
+        for address in 0..256 {
+            for port in 0..128 {
+                let hash = hasher.hash(&tuple([0, 0xffff_0a00_0000 + address], (1024 + port) << 16 | 80));
+                loads[(hash >> 32) as usize % (1 << 13)] += 1;
+            }
+        }
+        // 32,768 tuples at 4 a bucket: by chance alone one in 10^8 tables has a bucket with more than 24.
+        assert!(loads.iter().all(|load| *load <= 24), "{:?}", loads.iter().max());
+        assert!(loads.iter().filter(|load| **load > 8).count() < (1 << 13) / 20);
+    }
+
+    /// The constants of the public hash of tuples, which make one of its factors zero.
+    #[test]
+    fn chosen_addresses_do_not_collide() {
+        let hasher = Hasher::new(2);
+        let hashes: HashSet<_> =
+            (0..10_000).map(|high| hasher.hash(&tuple([high, 0xa076_1d64_78bd_642f], 80))).collect();
+        assert_eq!(hashes.len(), 10_000);
+        assert_ne!(Hasher::new(3).hash(&tuple([1, 2], 3)), hasher.hash(&tuple([1, 2], 3)));
+    }
+}

@@ -17,26 +17,25 @@ struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// No entry. No value is `u32::MAX`.
-const EMPTY: u32 = u32::MAX;
+/// No entry. Values are kept one higher.
+const EMPTY: u32 = 0;
 
 impl Bucket {
-    const BLANK: Bucket = Bucket { tags: [EMPTY; SLOTS], values: [EMPTY; SLOTS] };
+    // The tags are not zero, so that a table full of these is written, and thereby given memory, when it is made.
+    const BLANK: Bucket = Bucket { tags: [u32::MAX; SLOTS], values: [EMPTY; SLOTS] };
 
-    /// A bit for each slot with this tag, empty ones perhaps among them.
+    /// The values with this tag, in one: `EMPTY` if there is none, the value if there is one, nonsense if there are more.
     #[inline]
-    fn matches(&self, tag: u32) -> u32 {
-        // Without a branch: where an entry sits is a matter of luck that no branch predictor can know.
-        let mut bits = 0;
-        for (slot, other) in self.tags.iter().enumerate() {
-            bits |= u32::from(*other == tag) << slot;
+    fn select(&self, tag: u32) -> u32 {
+        // Without a branch: where an entry sits is a matter of luck that no branch predictor can know. In this form the
+        // compiler makes it two vector comparisons.
+        let mut selected = [0; SLOTS / 2];
+        for (half, selected) in selected.iter_mut().enumerate() {
+            for slot in [half, half + SLOTS / 2] {
+                *selected |= u32::from(self.tags[slot] == tag).wrapping_neg() & self.values[slot];
+            }
         }
-        bits
-    }
-
-    #[inline]
-    fn value(&self, slot: u32) -> u32 {
-        self.values.get(slot as usize % SLOTS).copied().unwrap_or(EMPTY)
+        selected.iter().fold(0, |all, part| all | part)
     }
 
     #[inline]
@@ -63,7 +62,7 @@ impl Bucket {
         let last = self.len().wrapping_sub(1);
         if let (Some(tag), Some(value)) = (self.tags.get(last).copied(), self.values.get(last).copied()) {
             self.set(slot, tag, value);
-            self.set(last, EMPTY, EMPTY);
+            self.set(last, u32::MAX, EMPTY);
         }
     }
 }
@@ -108,31 +107,33 @@ impl Index {
     /// Something from the bucket where a search for `hash` begins: one load, nothing that depends on it.
     #[inline]
     pub(super) fn probe(&self, hash: u64) -> u32 {
-        self.bucket(tag(hash)).value(0)
+        let [first, ..] = self.bucket(tag(hash)).values;
+        first
     }
 
     /// The value that a search for `hash` most likely finds, without a branch. It may be wrong, or none.
     #[inline]
     pub(super) fn guess(&self, hash: u64) -> u32 {
-        let bucket = self.bucket(tag(hash));
-        let bits = bucket.matches(tag(hash));
-        let value = bucket.value(bits.trailing_zeros());
-        if bits == 0 { EMPTY } else { value }
+        self.bucket(tag(hash)).select(tag(hash)).wrapping_sub(1)
     }
 
-    /// The first value whose tag fits `hash` and which `is_it` accepts.
+    /// The first value whose tag fits `hash` and which `is_it` accepts. `is_it` may be asked about values that are not in
+    /// the index, and has to say no.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         for step in 0..=self.mask {
             let bucket = self.bucket(tag.wrapping_add(step));
-            let mut bits = bucket.matches(tag);
-            while bits != 0 {
-                let value = bucket.value(bits.trailing_zeros());
-                if value != EMPTY && is_it(value) {
-                    return Some(value);
+            let selected = bucket.select(tag);
+            if selected != EMPTY {
+                if is_it(selected - 1) {
+                    return Some(selected - 1);
                 }
-                bits &= bits - 1;
+                let mut same = bucket.tags.iter().zip(&bucket.values).filter(|(other, _)| **other == tag);
+                let found = same.find(|(_, value)| **value != EMPTY && is_it(**value - 1));
+                if let Some((_, value)) = found {
+                    return Some(*value - 1);
+                }
             }
             if !bucket.is_full() {
                 return None;
@@ -144,8 +145,8 @@ impl Index {
     /// Adds an entry; the caller keeps the number of entries within what `new` was asked for.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, value: u32) {
+        let (tag, value) = (tag(hash), value.wrapping_add(1));
         debug_assert_ne!(value, EMPTY);
-        let tag = tag(hash);
         for step in 0..=self.mask {
             let number = tag.wrapping_add(step);
             if !self.bucket(number).is_full() {
@@ -159,7 +160,7 @@ impl Index {
     /// Takes out the entry with this hash and value.
     #[inline]
     pub(super) fn remove(&mut self, hash: u64, value: u32) -> bool {
-        let tag = tag(hash);
+        let (tag, value) = (tag(hash), value.wrapping_add(1));
         for step in 0..=self.mask {
             let number = tag.wrapping_add(step);
             let bucket = self.bucket(number);
@@ -190,9 +191,10 @@ impl Index {
             // Entries whose home is the hole or before it have come at least this far.
             let passed = |home: u32| number.wrapping_sub(home) & self.mask >= distance;
             let found = bucket.tags.iter().zip(&bucket.values).position(|(tag, value)| *value != EMPTY && passed(*tag));
-            if let Some(slot) = found {
-                let (tag, value) = (bucket.tags.get(slot).copied(), bucket.value(slot as u32));
-                self.change(hole, |bucket| bucket.set(bucket.len(), tag.unwrap_or(EMPTY), value));
+            if let Some(slot) = found
+                && let (Some(tag), Some(value)) = (bucket.tags.get(slot).copied(), bucket.values.get(slot).copied())
+            {
+                self.change(hole, |bucket| bucket.set(bucket.len(), tag, value));
                 self.change(number, |bucket| bucket.take(slot));
                 hole = number;
                 distance = 0;
@@ -207,7 +209,7 @@ impl Index {
     /// Every value.
     #[cfg(test)]
     pub(super) fn values(&self) -> impl Iterator<Item = u32> {
-        self.buckets.iter().flat_map(|bucket| bucket.values).filter(|value| *value != EMPTY)
+        self.buckets.iter().flat_map(|bucket| bucket.values).filter(|value| *value != EMPTY).map(|value| value - 1)
     }
 }
 

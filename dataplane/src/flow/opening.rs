@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
 use ringway_shared::{BackendId, FiveTuple, ServicePortId};
 
@@ -12,6 +13,9 @@ use super::state::{Segment, State};
 use super::table::{FlowTable, NONE, number_of, value};
 use super::{Direction, FlowId};
 use crate::clock::Time;
+
+/// Flows that the table gets ready to evict at once.
+const LOOK_AHEAD: u32 = 8;
 
 /// Ports tried for a source-kept flow whose own is taken.
 const PORT_ATTEMPTS: u32 = 128;
@@ -103,9 +107,27 @@ impl FlowTable {
     fn evict(&mut self, now: Time) -> Option<State> {
         let victim = FlowId(self.lists.evictable(&self.flows, now.millis())?);
         let state = self.flow(victim).state();
+        if self.looked_ahead == 0 {
+            self.look_ahead(victim.0);
+            self.looked_ahead = LOOK_AHEAD;
+        }
+        self.looked_ahead -= 1;
         self.remove(victim, now);
         self.statistics.evicted += 1;
         Some(state)
+    }
+
+    /// Loads what evicting this flow and those behind it in its list will need, so that the cache misses overlap.
+    fn look_ahead(&self, first: u32) {
+        let mut hashes = ArrayVec::<_, { LOOK_AHEAD as usize }>::new();
+        let mut number = first;
+        while !hashes.is_full() {
+            hashes.push(self.hashes(number));
+            number = self.flow(FlowId(number)).next;
+        }
+        for [original, reply] in hashes {
+            black_box(self.index.probe(original) ^ self.index.probe(reply));
+        }
     }
 
     /// The reply tuple of a new flow, its hash, and whether its port is from a pool.
@@ -172,7 +194,7 @@ fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
 fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
     let hit = index.find(hash, |value| {
         let (number, direction) = number_of(value);
-        flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
+        flows.get(number as usize).is_some_and(|flow| flow.answers_to(direction, tuple))
     });
     hit.is_some()
 }

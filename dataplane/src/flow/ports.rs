@@ -181,7 +181,8 @@ impl Ports {
     }
 
     fn find(&self, key: &FiveTuple, hash: u64) -> Option<u32> {
-        self.index.find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.key == *key))
+        self.index
+            .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live != 0 && pool.key == *key))
     }
 
     /// A free port for flows that `reply` answers; its destination port is not looked at. `is_free` asks the index, and

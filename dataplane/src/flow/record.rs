@@ -153,9 +153,9 @@ impl Flow {
         }
     }
 
-    /// Whether packets of `direction` have exactly this tuple.
+    /// Whether this is a flow whose packets of `direction` have exactly this tuple.
     #[inline]
-    pub(super) fn is(&self, direction: Direction, tuple: &FiveTuple) -> bool {
+    pub(super) fn answers_to(&self, direction: Direction, tuple: &FiveTuple) -> bool {
         let (source, destination, ports) = match direction {
             Direction::Original => (&self.source, &self.destination, self.ports),
             Direction::Reply => (&self.reply_source, &self.reply_destination, self.reply_ports),
@@ -167,6 +167,7 @@ impl Flow {
             | (destination[1] ^ tuple.destination[1])
             | (self.full_ports(ports) ^ tuple.ports)
             == 0
+            && self.state != State::Free as u8
     }
 
     /// The state.

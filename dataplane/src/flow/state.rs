@@ -202,21 +202,30 @@ impl Flow {
         self.state = state as u8;
     }
 
-    /// The state after this packet, with the marks and flags that lead there. The caller stores it.
+    /// Whether the flow just goes on with this packet, as with nearly every packet of its life; marks are moved then.
     #[inline]
+    pub(super) fn goes_on(&mut self, direction: Direction, segment: &Segment) -> bool {
+        const ESTABLISHED: u8 = State::Established as u8;
+        const UDP_REPLIED: u8 = State::UdpReplied as u8;
+        const SCTP_REPLIED: u8 = State::SctpReplied as u8;
+        match self.state {
+            ESTABLISHED if segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) == 0 => {
+                self.hear_acknowledgment(direction, segment);
+                true
+            }
+            UDP_REPLIED | SCTP_REPLIED => true,
+            _ => false,
+        }
+    }
+
+    /// The state after this packet, with the marks and flags that lead there. The caller stores it.
     pub(super) fn step(&mut self, direction: Direction, segment: &Segment) -> State {
         let state = self.state();
-        let seen = bits(direction).seen;
-        self.flags |= seen;
+        self.flags |= bits(direction).seen;
         match state {
             State::UdpUnreplied if direction == Direction::Reply => State::UdpReplied,
             State::SctpUnreplied if direction == Direction::Reply => State::SctpReplied,
             State::Free | State::UdpUnreplied | State::UdpReplied | State::SctpUnreplied | State::SctpReplied => state,
-            // Nearly every packet of a connection's life.
-            State::Established if segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) == 0 => {
-                self.hear_acknowledgment(direction, segment);
-                state
-            }
             _ => self.step_tcp(state, direction, segment),
         }
     }

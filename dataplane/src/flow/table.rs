@@ -35,6 +35,8 @@ pub struct FlowTable {
     pub(super) free: u32,
     pub(super) len: u32,
     pub(super) statistics: FlowStatistics,
+    // For how many of the next evictions the index has been loaded.
+    pub(super) looked_ahead: u32,
     // What a number that is none of ours refers to.
     nothing: Flow,
 }
@@ -69,6 +71,7 @@ impl FlowTable {
             free: 0,
             len: 0,
             statistics: FlowStatistics::default(),
+            looked_ahead: 0,
             nothing: Flow::FREE,
             flows,
         }
@@ -156,24 +159,13 @@ impl FlowTable {
         }
     }
 
-    /// Loads the index's cache lines for both tuples of a flow without waiting for them.
-    #[inline]
-    fn preload_index(&self, number: u32) {
-        if let Some(flow) = self.flows.get(number as usize) {
-            let slots = self.index.probe(self.hash(&flow.original())) ^ self.index.probe(self.hash(&flow.reply()));
-            black_box(slots);
-        }
-    }
-
     /// Last stage: the flow that this packet belongs to. A flow whose time is up is none.
     #[inline]
     pub fn find(&self, hash: u64, candidate: Candidate, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
         let (number, direction) = number_of(candidate.0);
         let flow = self.flows.get(number as usize);
         let found = match flow {
-            Some(flow) if flow.state != State::Free as u8 && flow.is(direction, tuple) => {
-                Some((flow, number, direction))
-            }
+            Some(flow) if flow.answers_to(direction, tuple) => Some((flow, number, direction)),
             _ => self.search(hash, tuple),
         };
         match found {
@@ -194,7 +186,7 @@ impl FlowTable {
     pub(super) fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {
         let value = self.index.find(hash, |value| {
             let (number, direction) = number_of(value);
-            self.flows.get(number as usize).is_some_and(|flow| flow.is(direction, tuple))
+            self.flows.get(number as usize).is_some_and(|flow| flow.answers_to(direction, tuple))
         })?;
         let (number, direction) = number_of(value);
         self.flows.get(number as usize).map(|flow| (flow, number, direction))
@@ -215,17 +207,24 @@ impl FlowTable {
     /// Counts a packet of a flow and lets it change the flow's state, which is returned.
     #[inline]
     pub fn advance(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> State {
-        let now = now.millis();
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
-        let before = flow.state();
-        let after = flow.step(direction, segment);
-        let last_seen = flow.last_seen;
         let [original, reply] = &mut flow.packets;
         let counter = match direction {
             Direction::Original => original,
             Direction::Reply => reply,
         };
         *counter = counter.wrapping_add(1);
+        if flow.goes_on(direction, segment) {
+            flow.last_seen = now.millis();
+            return flow.state();
+        }
+        self.step(id, direction, segment, now.millis())
+    }
+
+    fn step(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: u32) -> State {
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
+        let (before, last_seen) = (flow.state(), flow.last_seen);
+        let after = flow.step(direction, segment);
         flow.last_seen = now;
         flow.state = after as u8;
         if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
@@ -242,25 +241,30 @@ impl FlowTable {
             return false;
         }
         self.lists.unlink(&mut self.flows, id.0, state);
-        self.forget(id.0, now);
+        self.forget(id.0, self.hashes(id.0), now);
         true
     }
 
+    /// The hashes of both tuples of a flow.
+    #[inline]
+    pub(super) fn hashes(&self, number: u32) -> [u64; 2] {
+        let flow = self.flow(FlowId(number));
+        [self.hash(&flow.original()), self.hash(&flow.reply())]
+    }
+
     /// Ends a flow that is in no list any more.
-    fn forget(&mut self, number: u32, now: Time) {
+    fn forget(&mut self, number: u32, [original, reply]: [u64; 2], now: Time) {
         let Some(flow) = self.flows.get_mut(number as usize) else { return };
+        if flow.pooled() {
+            self.ports.release(&flow.reply(), flow.rests(), now);
+        }
         flow.state = State::Free as u8;
         flow.next = self.free;
         self.free = number;
         self.len -= 1;
         self.statistics.closed += 1;
-        let (original, reply) = (flow.original(), flow.reply());
-        if flow.pooled() {
-            let rests = flow.rests();
-            self.ports.release(&reply, rests, now);
-        }
-        let removed = self.index.remove(self.hasher.hash(&original), value(number, Direction::Original))
-            & self.index.remove(self.hasher.hash(&reply), value(number, Direction::Reply));
+        let removed = self.index.remove(original, value(number, Direction::Original))
+            & self.index.remove(reply, value(number, Direction::Reply));
         debug_assert!(removed, "a flow was not in the index");
     }
 
@@ -268,17 +272,19 @@ impl FlowTable {
     pub fn expire(&mut self, now: Time, mut budget: u32) -> u32 {
         let mut ended = 0;
         loop {
-            // Several at once, so that the cache misses of their entries in the index overlap.
-            let mut due = ArrayVec::<u32, 16>::new();
+            // Several at once, in stages as short as those of a lookup, so that their cache misses overlap.
+            let mut due = ArrayVec::<_, 16>::new();
             while !due.is_full()
                 && let Some(number) = self.lists.due(&mut self.flows, now.millis(), &mut budget)
             {
-                due.push(number);
+                due.push((number, self.hashes(number)));
             }
-            if due.len() > 1 {
-                due.iter().for_each(|number| self.preload_index(*number));
+            for (_, [original, reply]) in &due {
+                black_box(self.index.probe(*original) ^ self.index.probe(*reply));
             }
-            due.iter().for_each(|number| self.forget(*number, now));
+            for (number, hashes) in &due {
+                self.forget(*number, *hashes, now);
+            }
             ended += due.len() as u32;
             if !due.is_full() {
                 return ended;
