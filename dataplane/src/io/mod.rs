@@ -1,5 +1,6 @@
 //! What a worker reads frames from and writes frames to.
 
+pub mod bare;
 pub mod kernel_side;
 mod large;
 pub mod memory;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry};
-use ringway_dataplane::af_xdp::{CopyMode, SocketError, SocketOptions, ZeroCopy};
+use ringway_dataplane::af_xdp::{CopyMode, Device, SocketError, SocketOptions, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError};
 
 use crate::packets::{turned, udp};
@@ -66,6 +66,27 @@ fn packets_come_up_and_go_out_on_every_queue_in_both_modes() {
 }
 
 #[test]
+fn a_port_that_polls_the_driver_itself_receives_as_well() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[vip()]);
+    let mut umem = umem(1);
+    worker.ports.clear();
+    let port = bed.gateway(|| {
+        let busy = SocketOptions { busy_poll: true, ..options(false) };
+        open_port("l0", 0, busy, &mut umem, &[]).unwrap()
+    });
+    let index = bed.gateway(|| Device::by_name("l0").unwrap().index);
+    worker.program.set_socket(index, 0, port.fd().unwrap()).unwrap();
+    (worker.umem, worker.ports) = (umem, vec![port]);
+    let client = bed.peer(|| UdpSocket::bind("10.77.0.2:0").unwrap());
+    client.send_to(b"hello", (VIP, 80)).unwrap();
+    until("the packet came up", || !worker.poll().is_empty());
+    assert!(worker.ports[0].counters().kicks > 0);
+    assert_eq!(worker.ports[0].counters().kick_errors(), 0);
+}
+
+#[test]
 fn a_burst_larger_than_one_send_call_leaves_whole() {
     let Some(bed) = Bed::new(1, 1) else { return };
     let server = bed.peer(|| UdpSocket::bind("10.77.0.2:9").unwrap());
@@ -105,7 +126,7 @@ fn one_umem_serves_ports_of_two_interfaces() {
         for (interface, queue) in [("l0", 0), ("l0", 1), ("l1", 0), ("l1", 1)] {
             let port = open_port(interface, queue, options(false), &mut large, &ports).unwrap();
             if interface == "l0" {
-                let index = ringway_dataplane::af_xdp::Device::by_name("l0").unwrap().index;
+                let index = Device::by_name("l0").unwrap().index;
                 worker.program.set_socket(index, queue, port.fd().unwrap()).unwrap();
             }
             ports.push(port);
