@@ -123,9 +123,12 @@ impl Admin {
         };
         let mut answers = Vec::new();
         for question in &questions {
-            let found = self.asker.lookup(question.tuple).await;
+            // Without its source port a packet names no flow.
+            let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
             let flow = found.map(|(worker, flow, now)| FlowReport::of(worker, &flow, &snapshot.services, now));
-            let mut answer = serde_json::to_value(explain(&view, question)).map_err(|error| error.to_string())?;
+            let mut trace = explain(&view, question);
+            trace.steps.extend(flow.as_ref().map(FlowReport::sentence));
+            let mut answer = serde_json::to_value(trace).map_err(|error| error.to_string())?;
             if let Value::Object(keys) = &mut answer {
                 keys.insert("flow".into(), json!(flow));
             }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, replay, run, trace};
+use crate::commands::{check, drops, flows, replay, run, services, status, trace};
 use crate::config::ConfigError;
 use crate::demo;
 
@@ -35,6 +35,14 @@ enum Command {
     Replay(replay::Arguments),
     /// Balance: the load balancer itself, until a signal
     Run(run::Arguments),
+    /// Ask the running instance whether it is well
+    Status(status::Arguments),
+    /// Ask the running instance for Services, their endpoints, and what they get
+    Services(services::Arguments),
+    /// Ask the running instance for the connections that it tracks
+    Flows(flows::Arguments),
+    /// Ask the running instance why packets were dropped or answered
+    Drops(drops::Arguments),
     /// Say which endpoint a packet would get, and why
     Trace(trace::Arguments),
 }
@@ -48,12 +56,24 @@ struct Demo {
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TraceOutput {
+pub enum Output {
     /// For people.
     #[default]
     Text,
     /// One object a line.
     Json,
+}
+
+/// How a running instance's answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// As the admin socket says it.
+    Json,
+    /// The same in YAML.
+    Yaml,
 }
 
 /// Why a command did not do what it was asked for.
@@ -112,6 +132,10 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments, out),
+        Command::Services(arguments) => services::run(&arguments, out),
+        Command::Flows(arguments) => flows::run(&arguments, out),
+        Command::Drops(arguments) => drops::run(&arguments, out),
         Command::Trace(arguments) => trace::run(&arguments, out),
     };
     finish(result.and_then(|()| Ok(out.flush()?)))

@@ -1,8 +1,13 @@
 //! The commands, one file each.
 
+pub mod ask;
 pub mod check;
+pub mod drops;
+pub mod flows;
 mod objects;
 pub mod replay;
 pub mod run;
+pub mod services;
+pub mod status;
 pub mod table;
 pub mod trace;

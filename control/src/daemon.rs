@@ -75,6 +75,9 @@ impl End {
 async fn serve(config: Config) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
+    // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is
+    // known later.
+    privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
     let (mut running, publication) = Running::start(&config).await?;
     let (stop, stopped) = oneshot::channel();

@@ -1,5 +1,7 @@
 //! What the command says when something is wrong, word for word, with its exit status.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -141,6 +143,59 @@ fn wrong_usage_is_told_by_what_is_missing() {
     assert_snapshot!(bed.run(&["check"]));
     assert_snapshot!(bed.run(&["trace"]));
     assert_snapshot!(bed.run(&["chekc"]));
+    assert_snapshot!(bed.run(&["flows", "--client", "10.0.0"]));
+}
+
+#[test]
+fn every_question_says_when_no_instance_runs() {
+    let bed = Bed::new(&[("gw.yaml", &config("admin: {socket: admin.sock}\n"))]);
+    assert_snapshot!(bed.run(&["status", "--config", "gw.yaml"]));
+    // A socket that a killed process left.
+    drop(std::os::unix::net::UnixListener::bind(bed.path().join("admin.sock")).unwrap());
+    assert_snapshot!(bed.run(&["trace", "--socket", "admin.sock", "tcp:10.0.0.2->172.30.0.41:80"]));
+    for command in ["services", "flows", "drops"] {
+        let told = bed.run(&[command, "--socket", "none.sock"]);
+        assert!(told.starts_with("exit status 1\n--- stdout\n--- stderr\nerror: none.sock: no instance"), "{told}");
+    }
+}
+
+#[test]
+fn a_malformed_packet_is_told_before_an_instance_is_asked() {
+    let told = Bed::new(&[]).run(&["trace", "--socket", "none.sock", "tcp:1.2.3.4"]);
+    assert!(told.starts_with("exit status 2\n--- stdout\n--- stderr\nerror: PACKET \"tcp:1.2.3.4\": no ->"), "{told}");
+}
+
+#[test]
+fn run_says_what_a_missing_interface_and_missing_privileges_need() {
+    let text = "nodeName: gw-1\nsource: {files: objects}\ninterfaces: [{name: nosuch0}]\nstate: state\nadmin: {socket: \
+                admin.sock, metrics: off, healthz: off}\n";
+    let bed = Bed::new(&[("gw.yaml", text), ("objects/svc1.yaml", SERVICE)]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(["run", "--config", "gw.yaml"]).current_dir(bed.path());
+    if rustix::process::geteuid().is_root() {
+        // What this says depends on the machine's interfaces at its end.
+        let told = told(command.output().unwrap());
+        let (first, _) = told.split_once("`ip link`").expect(&told);
+        assert_snapshot!(first);
+        let nobody = 65_534;
+        std::fs::set_permissions(bed.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        command.uid(nobody).gid(nobody);
+    }
+    let told = told(command.output().unwrap());
+    let (first, _) = told.split_once("setcap").expect(&told);
+    assert_snapshot!("no_privileges", first);
+}
+
+#[test]
+fn drop_reasons_are_listed_without_an_instance() {
+    let listed = Bed::new(&[]).run(&["drops", "--reasons"]);
+    let expected =
+        "exit status 0\n--- stdout\n| reason | what it says about the packet |\n|---|---|\n| `no_endpoint` | ";
+    assert!(listed.starts_with(expected), "{listed}");
+    assert_eq!(
+        listed.lines().filter(|line| line.starts_with("| `")).count(),
+        ringway_shared::drop_reason::DROP_REASONS
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
 
 use crate::wire;
-pub use answer::{Excluded, Exit, KnownFlow, Slot, Trace, TraceVerdict};
+pub use answer::{Excluded, Exit, Slot, Trace, TraceVerdict};
 pub use question::{DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.
@@ -72,12 +72,6 @@ pub fn explain(view: &View<'_>, question: &Question) -> Trace {
 }
 
 impl Trace {
-    /// Adds the flow that already exists for this packet.
-    pub fn add_flow(&mut self, flow: KnownFlow) {
-        self.steps.push(steps::flow(&flow));
-        self.flow = Some(flow);
-    }
-
     fn new(packet: &str) -> Self {
         Trace {
             packet: packet.to_owned(),
@@ -94,7 +88,6 @@ impl Trace {
             maglev: None,
             snat_address: None,
             adjacency: None,
-            flow: None,
             steps: Vec::new(),
         }
     }

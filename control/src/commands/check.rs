@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::objects::Offline;
 use super::table::Table;
-use crate::cli::{Failure, TraceOutput, note};
+use crate::cli::{Failure, Output, note};
 use crate::config::{Config, Source, SourceKey, XdpMode, ZeroCopy};
 use crate::problem::Severity;
 use crate::source::files::FileSource;
@@ -32,7 +32,7 @@ pub struct Arguments {
     config: PathBuf,
     /// How to answer
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
-    output: TraceOutput,
+    output: Output,
 }
 
 /// What would be done.
@@ -79,8 +79,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(&arguments.config, SourceKey::Read)?;
     let report = report(&arguments.config, &config);
     match arguments.output {
-        TraceOutput::Text => write!(out, "{report}")?,
-        TraceOutput::Json => {
+        Output::Text => write!(out, "{report}")?,
+        Output::Json => {
             let json = serde_json::to_string(&report);
             writeln!(out, "{}", json.map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?)?;
         }

@@ -1,13 +1,15 @@
 //! `ringway trace`: which endpoint would this packet get, and why.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use ringway_dataplane::trace::{Question, Trace, View, explain};
+use serde_json::{Value, json};
 
+use super::ask::{Instance, read};
 use super::objects::Offline;
-use crate::cli::{Failure, TraceOutput, note};
+use crate::cli::{Failure, Output, note};
 use crate::config::{Config, SourceKey};
 
 /// What `ringway trace` is asked.
@@ -17,15 +19,18 @@ use crate::config::{Config, SourceKey};
                         changes nothing.\nExit status is 0 whatever the verdicts."
 )]
 pub struct Arguments {
-    /// The configuration file; with --objects, defaults are used without it
+    /// The configuration file: of the instance that is asked, or, with --objects, in place of the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A file or a folder of Kubernetes manifests, in place of the running instance; may be repeated
-    #[arg(long, value_name = "PATH", required = true)]
+    #[arg(long, value_name = "PATH")]
     objects: Vec<PathBuf>,
+    /// The admin socket of the instance that is asked
+    #[arg(long, value_name = "PATH", conflicts_with = "objects")]
+    socket: Option<PathBuf>,
     /// How to answer
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
-    output: TraceOutput,
+    output: Output,
     /// PROTO:SRC[:SPORT]->DST:PORT, as 'tcp:10.0.0.2->172.30.0.41:80' or 'udp:[2001:db8::1]:4242->[fd00::a]:53'
     #[arg(required = true, value_name = "PACKET")]
     packets: Vec<String>,
@@ -34,14 +39,39 @@ pub struct Arguments {
 /// Answers for each packet.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let questions = questions(&arguments.packets)?;
-    let traces = offline(arguments, &questions)?;
-    for (at, trace) in traces.iter().enumerate() {
+    if arguments.objects.is_empty() {
+        for (at, answer) in online(arguments)?.iter().enumerate() {
+            match arguments.output {
+                Output::Json => writeln!(out, "{answer}")?,
+                Output::Text => write_text(out, at, &read::<Trace>(answer.to_string().as_bytes())?)?,
+            }
+        }
+        return Ok(());
+    }
+    for (at, trace) in offline(arguments, &questions)?.iter().enumerate() {
         match arguments.output {
-            TraceOutput::Json => writeln!(out, "{}", json(trace)?)?,
-            TraceOutput::Text => writeln!(out, "{}{trace}", if at > 0 { "\n" } else { "" })?,
+            Output::Json => writeln!(out, "{}", json(trace)?)?,
+            Output::Text => write_text(out, at, trace)?,
         }
     }
     Ok(())
+}
+
+fn write_text(out: &mut impl Write, at: usize, trace: &Trace) -> io::Result<()> {
+    writeln!(out, "{}{trace}", if at > 0 { "\n" } else { "" })
+}
+
+/// Asks the running instance.
+fn online(arguments: &Arguments) -> Result<Vec<Value>, Failure> {
+    let instance = Instance::new(arguments.config.clone(), arguments.socket.clone());
+    let answers: Vec<Value> = read(&instance.post("/trace", &json!({"packets": arguments.packets}))?)?;
+    let (asked, answered) = (arguments.packets.len(), answers.len());
+    if answered != asked {
+        return Err(Failure::failed(format!(
+            "the instance answered for {answered} of {asked} packets; look at its log"
+        )));
+    }
+    Ok(answers)
 }
 
 fn questions(packets: &[String]) -> Result<Vec<Question>, Failure> {

@@ -105,6 +105,15 @@ impl FlowFilter {
 }
 
 impl FlowReport {
+    /// What `trace` says about it: it, and not the decision about a new connection, says where its packets go.
+    pub fn sentence(&self) -> String {
+        let FlowReport { worker, state, client, endpoint, source, .. } = self;
+        format!(
+            "But worker {worker} already has a flow ({state}) for it, which goes on as it is: client {client}, endpoint \
+             {endpoint}, source {source}."
+        )
+    }
+
     /// A flow of `worker`, whose clock shows `now`.
     pub fn of(worker: u16, flow: &Flow, services: &Services, now: Time) -> Self {
         let (original, reply) = (flow.original(), flow.reply());

@@ -1,11 +1,9 @@
 //! The answer to a question about a packet, and how it is written.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::flow::{Direction, Flow};
 
 /// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,42 +49,6 @@ pub struct Exit {
     pub mtu: u32,
 }
 
-/// A flow that a running instance already has for a packet's tuple. It, and not the decision about a new connection, says
-/// where such packets go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KnownFlow {
-    /// The worker that owns it.
-    pub worker: u16,
-    /// `original` when packets like this come from the client, `reply` when from the endpoint.
-    pub direction: String,
-    /// The endpoint.
-    pub endpoint: String,
-    /// The source that the endpoint sees, when it is not the client.
-    pub snat: Option<String>,
-    /// Its state.
-    pub state: String,
-}
-
-impl KnownFlow {
-    /// What there is to say about `flow`.
-    pub fn new(worker: u16, flow: &Flow, direction: Direction) -> Self {
-        let (original, reply) = (flow.original(), flow.reply());
-        let client = SocketAddr::new(original.source_address(), original.source_port());
-        let seen = SocketAddr::new(reply.destination_address(), reply.destination_port());
-        KnownFlow {
-            worker,
-            direction: match direction {
-                Direction::Original => "original".into(),
-                Direction::Reply => "reply".into(),
-            },
-            endpoint: SocketAddr::new(reply.source_address(), reply.source_port()).to_string(),
-            snat: (seen != client).then(|| seen.to_string()),
-            state: flow.state().label().into(),
-        }
-    }
-}
-
 /// The answer for one packet. Its JSON form is a documented interface; keys are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,9 +81,6 @@ pub struct Trace {
     pub snat_address: Option<IpAddr>,
     /// Where the packet leaves, when the network is known.
     pub adjacency: Option<Exit>,
-    /// The flow that a running instance already has for this packet, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flow: Option<KnownFlow>,
     /// The decision step by step, one sentence each.
     pub steps: Vec<String>,
 }

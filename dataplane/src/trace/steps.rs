@@ -8,7 +8,7 @@ use ringway_shared::service::{Matched, ServicePort, TrafficPolicy};
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, EndpointSet, FiveTuple, Network};
 
-use super::{KnownFlow, Slot};
+use super::Slot;
 
 /// A clause as a sentence: capital letter, full stop.
 pub(super) fn sentence(clause: &str) -> String {
@@ -159,17 +159,5 @@ pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -
             let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
             format!("The next hop {next_hop} on {name} has no known MAC address.")
         }
-    }
-}
-
-/// What an existing flow changes.
-pub(super) fn flow(flow: &KnownFlow) -> String {
-    let KnownFlow { worker, direction, endpoint, snat, state } = flow;
-    let source = snat.as_ref().map_or("the source kept".to_owned(), |snat| format!("source {snat}"));
-    match &**direction {
-        "reply" => {
-            format!("But worker {worker} has a flow ({state}) that this is a reply of: it goes back to the client.")
-        }
-        _ => format!("But worker {worker} has a flow ({state}) for it: its packets go to {endpoint}, {source}."),
     }
 }

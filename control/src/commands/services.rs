@@ -1,0 +1,169 @@
+//! `ringway services`: each Service with its addresses and endpoints, and what they get.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::ask::{self, Instance};
+use super::table::Table;
+use crate::cli::{Failure, ReportOutput};
+use crate::report::services::{EndpointReport, ServicePortReport, ServiceReport, ServicesReport};
+
+/// What `ringway services` is asked.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this Service, with each of its endpoints
+    #[arg(value_name = "NAMESPACE/NAME")]
+    service: Option<String>,
+    #[command(flatten)]
+    instance: Instance,
+    /// How to answer
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: ReportOutput,
+}
+
+/// Asks and prints.
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let mut answer = arguments.instance.get("/services")?;
+    if let Some(name) = &arguments.service {
+        answer = only(&answer, name)?.into();
+    }
+    ask::print::<ServicesReport, _>(&answer, arguments.output, out, |report| match &arguments.service {
+        Some(_) => report.services.iter().map(detail).collect(),
+        None => overview(report),
+    })
+}
+
+/// The answer with one Service alone.
+fn only(answer: &[u8], name: &str) -> Result<Vec<u8>, Failure> {
+    let mut report: ServicesReport = ask::read(answer)?;
+    report.services.retain(|service| service.service == name);
+    if report.services.is_empty() {
+        let what = "ringway services lists those there are";
+        return Err(Failure::failed(format!("the instance knows no Service {name}; {what}")));
+    }
+    serde_json::to_vec(&report).map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))
+}
+
+fn overview(report: &ServicesReport) -> String {
+    let mut table = Table::new(["SERVICE", "PORT", "ADDRESSES", "ELIGIBLE", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
+    for service in &report.services {
+        let note = note(service);
+        if service.ports.is_empty() {
+            let dash = || "-".to_owned();
+            table.row([service.service.clone(), dash(), dash(), dash(), dash(), dash(), dash(), note.clone()]);
+        }
+        for port in &service.ports {
+            let eligible = port.endpoints.iter().filter(|endpoint| endpoint.eligible).count();
+            let addresses: Vec<&str> = port.addresses.iter().map(|address| &*address.address).collect();
+            table.row([
+                service.service.clone(),
+                name(port),
+                if addresses.is_empty() { "-".into() } else { addresses.join(",") },
+                format!("{eligible}/{}", port.endpoints.len()),
+                port.counts.flows.to_string(),
+                port.counts.packets.to_string(),
+                port.counts.bytes.to_string(),
+                note.clone(),
+            ]);
+        }
+    }
+    if table.is_empty() { "No Services: every packet passes to the kernel.\n".into() } else { table.to_string() }
+}
+
+fn note(service: &ServiceReport) -> String {
+    let problems = service.problems.iter().map(|problem| &*problem.text);
+    service.ignored.as_deref().into_iter().chain(problems).collect::<Vec<_>>().join("; ")
+}
+
+fn name(port: &ServicePortReport) -> String {
+    let name = if port.name.is_empty() { String::new() } else { format!("{}:", port.name) };
+    format!("{name}{}/{}", port.port, port.protocol)
+}
+
+/// Everything about one Service.
+fn detail(service: &ServiceReport) -> String {
+    let mut text = format!("{}\n", service.service);
+    text.extend(service.ignored.iter().map(|why| format!("  gets no packets: {why}\n")));
+    text.extend(service.problems.iter().map(|problem| format!("  {}: {}\n", problem.severity, problem.text)));
+    for port in &service.ports {
+        text.push_str(&format!("\n{} ({})\n", name(port), port.family));
+        text.extend(port.addresses.iter().map(|address| format!("  {} {}\n", address.kind, address.address)));
+        text.push_str(&format!(
+            "  internalTrafficPolicy {}, externalTrafficPolicy {}, forwarding {}\n",
+            port.internal_traffic_policy, port.external_traffic_policy, port.forwarding
+        ));
+        text.extend(
+            port.session_affinity_seconds.map(|seconds| format!("  sessionAffinity ClientIP for {seconds} s\n")),
+        );
+        text.extend(port.source_ranges.as_ref().map(|ranges| format!("  only for clients in {}\n", ranges.join(", "))));
+        text.push_str(&endpoints(&port.endpoints));
+    }
+    text
+}
+
+fn endpoints(endpoints: &[EndpointReport]) -> String {
+    let mut table = Table::new(["  ENDPOINT", "NODE", "ELIGIBLE", "LOCAL", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
+    for endpoint in endpoints {
+        let yes = |eligible| if eligible { "yes" } else { "no" }.to_owned();
+        let notes = [&endpoint.excluded, &endpoint.unreachable].into_iter().flatten();
+        table.row([
+            format!("  {}", endpoint.endpoint),
+            endpoint.node.clone().unwrap_or("-".into()),
+            yes(endpoint.eligible),
+            yes(endpoint.eligible_local),
+            endpoint.counts.flows.to_string(),
+            endpoint.counts.packets.to_string(),
+            endpoint.counts.bytes.to_string(),
+            notes.cloned().collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    if table.is_empty() { "  no endpoints\n".into() } else { table.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::services::{AddressReport, BackendCounts};
+
+    fn report() -> ServicesReport {
+        let counts = |flows| BackendCounts { flows, packets: flows * 10, bytes: flows * 1000 };
+        let endpoint = |endpoint: &str, excluded: Option<&str>| EndpointReport {
+            endpoint: endpoint.into(),
+            node: Some("a".into()),
+            eligible: excluded.is_none(),
+            excluded: excluded.map(str::to_owned),
+            counts: counts(2),
+            ..EndpointReport::default()
+        };
+        let port = ServicePortReport {
+            name: "http".into(),
+            protocol: "tcp".into(),
+            port: 80,
+            family: "IPv4".into(),
+            addresses: vec![AddressReport { kind: "clusterIP".into(), address: "172.30.0.41:80".into() }],
+            internal_traffic_policy: "Cluster".into(),
+            external_traffic_policy: "Local".into(),
+            forwarding: "nat".into(),
+            endpoints: vec![endpoint("10.0.0.1:80", None), endpoint("10.0.0.2:80", Some("not ready"))],
+            counts: counts(4),
+            ..ServicePortReport::default()
+        };
+        let ignored = ServiceReport {
+            service: "ns1/headless".into(),
+            ignored: Some("headless".into()),
+            ..ServiceReport::default()
+        };
+        let service = ServiceReport { service: "ns1/web".into(), ports: vec![port], ..ServiceReport::default() };
+        ServicesReport { services: vec![ignored, service] }
+    }
+
+    #[test]
+    fn all_services_are_a_table_and_one_is_told_in_full() {
+        let report = report();
+        insta::assert_snapshot!(format!("{}\n{}", overview(&report), detail(&report.services[1])));
+        let one = only(&serde_json::to_vec(&report).unwrap(), "ns1/web").unwrap();
+        assert_eq!(ask::read::<ServicesReport>(&one).unwrap().services.len(), 1);
+        assert_eq!(only(&one, "ns1/other").unwrap_err().status(), 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! `ringway status`: is the running instance well, and if not, what is wrong.
+
+use std::fmt;
+use std::io::Write;
+
+use clap::Args;
+
+use super::ask::{self, Instance};
+use super::table::Table;
+use crate::cli::{Failure, ReportOutput};
+use crate::report::LedgerReport;
+use crate::report::drops::KernelLosses;
+use crate::report::interfaces::InterfaceReport;
+use crate::report::status::{StatusReport, WorkerReport};
+
+/// What `ringway status` is asked.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    instance: Instance,
+    /// How to answer
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: ReportOutput,
+}
+
+/// Asks and prints.
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let answer = arguments.instance.get("/status")?;
+    ask::print::<StatusReport, _>(&answer, arguments.output, out, |report| Text(report).to_string())
+}
+
+/// The report for a person.
+struct Text<'r>(&'r StatusReport);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let ready = if status.ready { "ready" } else { "not ready: the first full list is not in force yet" };
+        let up = duration(status.uptime_seconds);
+        writeln!(f, "ringway {} on {}: {ready}, up {up}, process {}\n", status.version, status.node, status.pid)?;
+        self.overview(f)?;
+        writeln!(f, "\n{}", interfaces(&status.interfaces))?;
+        write!(f, "{}", workers(&status.workers))?;
+        self.wrong(f)
+    }
+}
+
+impl Text<'_> {
+    fn overview(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let snapshot = &status.snapshot;
+        let force = match (snapshot.in_force, snapshot.took_micros) {
+            (true, Some(micros)) => format!("in force on all workers {:.1} ms after its cause", micros as f64 / 1e3),
+            (true, None) => "in force on all workers".into(),
+            (false, _) => "not in force on all workers yet".into(),
+        };
+        writeln!(f, "snapshot   generation {}, {force}", snapshot.generation)?;
+        let source = if status.source.files.is_empty() { "nowhere".into() } else { status.source.files.join(", ") };
+        writeln!(f, "objects    {} Services from {source}", status.source.services)?;
+        writeln!(
+            f,
+            "services   {} service ports on {} frontends and {} VIPs, {} endpoints, {} next hops",
+            snapshot.service_ports, snapshot.frontends, snapshot.vips, snapshot.endpoints, snapshot.adjacencies
+        )?;
+        let entries: Vec<String> =
+            status.steering.entries.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(f, "steering   {}", entries.join(", "))?;
+        let flows = &status.flows;
+        writeln!(
+            f,
+            "flows      {} of {} ({} half-open); {} opened, {} closed, {} evicted",
+            flows.open, flows.capacity, flows.half_open, flows.opened, flows.closed, flows.evicted
+        )?;
+        writeln!(f, "packets    {}", ledger(&status.ledger))?;
+        writeln!(f, "kernel     {}", losses(&status.kernel))
+    }
+
+    /// Everything that is not as it should be.
+    fn wrong(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let mut wrong: Vec<String> = Vec::new();
+        wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
+        for interface in &status.interfaces {
+            let InterfaceReport { name, problem, tap_problem, mode_reason, tap_notes, ports, .. } = interface;
+            let said = problem.iter().chain(tap_problem).chain(mode_reason).chain(tap_notes);
+            wrong.extend(said.map(|problem| format!("{name}: {problem}")));
+            let copies =
+                ports.iter().filter_map(|port| Some(format!("{name}/{}: {}", port.queue, port.copy_reason.as_ref()?)));
+            wrong.extend(copies);
+        }
+        wrong.extend(status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)));
+        wrong.extend(status.unreachable.iter().map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text)));
+        if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
+    }
+}
+
+fn ledger(ledger: &LedgerReport) -> String {
+    let dropped: u64 = ledger.drops.values().sum();
+    let LedgerReport { rx, forwarded, replied, passed, held, closes, .. } = ledger;
+    let sign = if *closes { "=" } else { "≠ (this is a defect)" };
+    format!(
+        "{rx} received {sign} {forwarded} forwarded + {replied} replied + {passed} passed + {held} held + {dropped} dropped"
+    )
+}
+
+/// What the kernel lost before Ringway received it.
+pub(super) fn losses(kernel: &KernelLosses) -> String {
+    let counts = [
+        ("receive ring full", kernel.rx_ring_full),
+        ("fill ring empty", kernel.fill_ring_empty),
+        ("not received for other reasons", kernel.rx_dropped),
+        ("invalid receive descriptors", kernel.rx_invalid),
+        ("invalid transmit descriptors", kernel.tx_invalid),
+    ];
+    let lost: Vec<String> = counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}")).collect();
+    if lost.is_empty() { "lost nothing".into() } else { format!("lost packets: {}", lost.join(", ")) }
+}
+
+fn interfaces(interfaces: &[InterfaceReport]) -> Table {
+    let mut table = Table::new(["INTERFACE", "STATE", "XDP", "QUEUES", "FRAMES"]);
+    for interface in interfaces {
+        let state = if interface.up { "up" } else { "down" };
+        let mode = interface.mode.as_deref().unwrap_or("not attached");
+        let mut copies: Vec<&str> = interface.ports.iter().map(|port| &*port.copy).collect();
+        copies.dedup();
+        let copies = if copies.is_empty() { "-".to_owned() } else { copies.join(", ") };
+        table.row([interface.name.clone(), state.into(), mode.into(), interface.ports.len().to_string(), copies]);
+    }
+    table
+}
+
+fn workers(workers: &[WorkerReport]) -> Table {
+    let headings = ["WORKER", "CPU", "QUEUES", "FLOWS", "RX", "FORWARDED", "REPLIED", "PASSED", "HELD", "DROPPED"];
+    let mut table = Table::new(headings);
+    for worker in workers {
+        let LedgerReport { rx, forwarded, replied, passed, held, drops, .. } = &worker.ledger;
+        let dropped: u64 = drops.values().sum();
+        let flows = worker.counters.get("flows").copied().unwrap_or(0);
+        let numbers = [flows, *rx, *forwarded, *replied, *passed, *held, dropped].map(|number| number.to_string());
+        let [flows, rx, forwarded, replied, passed, held, dropped] = numbers;
+        let cpu = worker.cpu.map_or("any".into(), |cpu| cpu.to_string());
+        let queues = worker.queues.join(",");
+        table.row([worker.id.to_string(), cpu, queues, flows, rx, forwarded, replied, passed, held, dropped]);
+    }
+    table
+}
+
+/// As kubectl prints ages.
+pub(super) fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m{}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h{}m", minutes % 60),
+        (days, hours, _) => format!("{days}d{}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::status::SnapshotReport;
+
+    #[test]
+    fn a_status_is_read_from_top_to_bottom() {
+        let ledger = LedgerReport {
+            rx: 9,
+            forwarded: 6,
+            replied: 1,
+            drops: [("land".into(), 2)].into(),
+            closes: true,
+            ..LedgerReport::default()
+        };
+        let report = StatusReport {
+            version: "1.0".into(),
+            node: "gw-1".into(),
+            pid: 7,
+            uptime_seconds: 3_700,
+            ready: true,
+            snapshot: SnapshotReport {
+                generation: 3,
+                in_force: true,
+                took_micros: Some(1_250),
+                ..SnapshotReport::default()
+            },
+            interfaces: vec![InterfaceReport {
+                name: "eth0".into(),
+                up: true,
+                mode: Some("generic".into()),
+                mode_reason: Some("the driver has no XDP".into()),
+                ..InterfaceReport::default()
+            }],
+            workers: vec![WorkerReport {
+                cpu: Some(2),
+                queues: vec!["eth0/0".into()],
+                ledger: ledger.clone(),
+                ..WorkerReport::default()
+            }],
+            ledger,
+            ..StatusReport::default()
+        };
+        insta::assert_snapshot!(Text(&report).to_string());
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let ages = [59, 61, 3_700, 90_000].map(duration);
+        assert_eq!(ages, ["59s", "1m1s", "1h1m", "1d1h"]);
+    }
+}
