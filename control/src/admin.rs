@@ -4,9 +4,9 @@ mod ask;
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -87,6 +87,7 @@ impl Admin {
             files,
             uptime_seconds: self.started.elapsed().as_secs(),
             flows_per_worker: self.config.flows.per_worker,
+            snat_ports: self.config.snat.ports.clone(),
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
@@ -138,8 +139,24 @@ impl Admin {
     }
 }
 
+/// The socket's file; removed when this is dropped, if it is still the one that was made.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let now = std::fs::symlink_metadata(&self.path);
+        if now.is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// Makes the socket, for root alone. One that a killed process left is replaced; one that somebody answers on is not.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
+pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -150,15 +167,17 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         ));
     }
     match std::fs::symlink_metadata(path) {
-        Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+        Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; remove it"));
         }
         Ok(_) => std::fs::remove_file(path)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
+    let made = std::fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) };
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    Ok((listener, file))
 }
 
 /// Answers until the task ends.

@@ -101,7 +101,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     drop(tasks);
     let _ = stop.send(());
     let _ = publishing.await;
-    running.end(&config);
+    running.end();
     drop(watchdog);
     tracing::info!("ended");
     result

@@ -45,6 +45,8 @@ pub enum Counter {
     Flows,
     /// Gauge: half-open and unreplied flows in the table.
     FlowsHalfOpen,
+    /// Gauge: the most SNAT ports that were ever in use towards one endpoint.
+    SnatPortsHighWater,
     /// Packets forwarded by Maglev without a flow, because the table was full.
     Stateless,
     /// Answers that the rate limit held back (their packets count as drops).
@@ -72,7 +74,7 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 24] = [
+    pub const ALL: [Counter; 25] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
@@ -87,6 +89,7 @@ impl Counter {
         Counter::FlowsEvicted,
         Counter::Flows,
         Counter::FlowsHalfOpen,
+        Counter::SnatPortsHighWater,
         Counter::Stateless,
         Counter::RepliesLimited,
         Counter::Batches,
@@ -116,6 +119,7 @@ impl Counter {
             Counter::FlowsEvicted => "flowsEvicted",
             Counter::Flows => "flows",
             Counter::FlowsHalfOpen => "flowsHalfOpen",
+            Counter::SnatPortsHighWater => "snatPortsHighWater",
             Counter::Stateless => "stateless",
             Counter::RepliesLimited => "repliesLimited",
             Counter::Batches => "batches",

@@ -37,6 +37,7 @@ pub(super) struct Interfaces {
     steering: Arc<Mutex<SteeringProgram>>,
     attached: BTreeMap<InterfaceId, Attached>,
     failed: BTreeMap<InterfaceId, InterfaceReport>,
+    gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
 }
 
@@ -57,6 +58,7 @@ impl Interfaces {
             steering,
             attached: BTreeMap::new(),
             failed: BTreeMap::new(),
+            gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
         }
     }
@@ -70,6 +72,7 @@ impl Interfaces {
     /// it is tried again with the next call.
     pub(super) fn follow(&mut self, network: &Network) -> bool {
         self.failed.clear();
+        self.gone.clear();
         for interface in network.interfaces() {
             let known = self.attached.get(&interface.id);
             let gone = known.is_some_and(|attached| is_other(attached, interface));
@@ -84,7 +87,11 @@ impl Interfaces {
                     }
                 }
                 None if is_there(interface) => self.attach_or_note(interface),
-                None => {}
+                // An answer to those who ask; nothing to try again, since its return is an event of its own.
+                None => {
+                    let gone = "it is gone; Ringway attaches to it again when it comes back";
+                    self.gone.insert(interface.id, unattached(interface, gone.to_owned()));
+                }
             }
         }
         self.tell();
@@ -113,8 +120,9 @@ impl Interfaces {
     }
 
     fn tell(&self) {
-        let all = self.attached.values().map(|attached| &attached.report).chain(self.failed.values());
-        self.reports.send_replace(all.cloned().collect());
+        let attached = self.attached.iter().map(|(id, attached)| (id, &attached.report));
+        let all: BTreeMap<_, _> = attached.chain(&self.failed).chain(&self.gone).collect();
+        self.reports.send_replace(all.into_values().cloned().collect());
     }
 
     fn attach_or_note(&mut self, interface: &Interface) {
@@ -128,13 +136,7 @@ impl Interfaces {
                 // What was done so far is undone.
                 lock(&self.steering).detach(interface.index);
                 lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(interface.id)));
-                let report = InterfaceReport {
-                    name: interface.name.to_string(),
-                    index: interface.index,
-                    up: interface.up,
-                    problem: Some(problem),
-                    ..InterfaceReport::default()
-                };
+                let report = unattached(interface, problem);
                 self.failed.insert(interface.id, report);
             }
         }
@@ -212,6 +214,17 @@ impl Interfaces {
             }
         }
         tracing::info!("let go of {}", attached.device);
+    }
+}
+
+/// The report about an interface that Ringway is not attached to.
+fn unattached(interface: &Interface, problem: String) -> InterfaceReport {
+    InterfaceReport {
+        name: interface.name.to_string(),
+        index: interface.index,
+        up: interface.up,
+        problem: Some(problem),
+        ..InterfaceReport::default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
 use super::steering::SharedSteering;
 use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, Source};
 use crate::network::NetworkWatch;
@@ -28,6 +28,7 @@ pub(super) struct Running {
     pub(super) interfaces: Interfaces,
     pub(super) network: watch::Receiver<Arc<Network>>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    socket: Option<SocketFile>,
 }
 
 impl Running {
@@ -73,25 +74,26 @@ impl Running {
         let wake = Box::new(move || wake_all(&mesh, count));
         let steering = SharedSteering(steering);
         let (publication, published) = Publication::new(options, cluster, network, steering, publisher, counters, wake);
-        Ok((Running { workers, interfaces, network: latest, published }, publication))
+        Ok((Running { workers, interfaces, network: latest, published, socket: None }, publication))
     }
 
     /// Opens the doors: the admin socket and the health checks.
-    pub(super) fn open(&self, config: &Config, tasks: &mut Tasks) -> Result<(), RunError> {
+    pub(super) fn open(&mut self, config: &Config, tasks: &mut Tasks) -> Result<(), RunError> {
         if let Some(address) = config.admin.healthz {
             let listener = health::listen("admin.healthz", address)?;
             tasks.spawn(health::serve(listener, self.published.clone()));
         }
         tasks.spawn(health::serve_node_ports(self.published.clone()));
-        let socket = admin::listen(&config.admin.socket)
+        let (socket, file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
+        self.socket = Some(file);
         let admin = Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone());
         tasks.spawn(admin::serve(socket, admin));
         Ok(())
     }
 
     /// Lets go of everything.
-    pub(super) fn end(&mut self, config: &Config) {
+    pub(super) fn end(&mut self) {
         tokio::task::block_in_place(|| {
             self.interfaces.detach_all();
             let mut workers = lock(&self.workers.handles);
@@ -102,7 +104,7 @@ impl Running {
                 }
             }
         });
-        let _ = std::fs::remove_file(&config.admin.socket);
+        self.socket = None;
     }
 }
 

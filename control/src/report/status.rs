@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
@@ -42,6 +43,8 @@ pub struct StatusReport {
     pub ledger: LedgerReport,
     /// The flows, over all workers.
     pub flows: FlowCounts,
+    /// The SNAT ports.
+    pub snat: SnatReport,
     /// What the kernel lost, over all sockets.
     pub kernel: KernelLosses,
     /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
@@ -148,6 +151,18 @@ pub struct FlowCounts {
     pub evicted: u64,
 }
 
+/// The SNAT ports: each worker has its share, and a port can be used once towards each endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnatReport {
+    /// All of them, as `61000-65535`.
+    pub ports: String,
+    /// The smallest share of a worker.
+    pub per_worker: u64,
+    /// The most that one worker ever used at once towards one endpoint.
+    pub high_water: u64,
+}
+
 /// An endpoint that no packet can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,6 +195,8 @@ pub struct Facts<'a> {
     pub uptime_seconds: u64,
     /// `flows.perWorker`.
     pub flows_per_worker: u32,
+    /// `snat.ports`.
+    pub snat_ports: RangeInclusive<u16>,
 }
 
 impl StatusReport {
@@ -211,6 +228,11 @@ impl StatusReport {
                 opened: sum.get(Counter::FlowsOpened),
                 closed: sum.get(Counter::FlowsClosed),
                 evicted: sum.get(Counter::FlowsEvicted),
+            },
+            snat: SnatReport {
+                ports: format!("{}-{}", facts.snat_ports.start(), facts.snat_ports.end()),
+                per_worker: facts.snat_ports.len() as u64 / workers.len().max(1) as u64,
+                high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
             },
             kernel: KernelLosses::of(&sum),
             unreachable: unreachable(&published.snapshot),

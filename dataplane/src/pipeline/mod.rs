@@ -154,6 +154,7 @@ impl Pipeline {
         tally.set(Counter::FlowsEvicted, counts.evicted);
         tally.set(Counter::Flows, u64::from(flows.len()));
         tally.set(Counter::FlowsHalfOpen, u64::from(flows.half_open_len()));
+        tally.set(Counter::SnatPortsHighWater, u64::from(flows.port_high_water()));
         self.core.shared.counters.publish(tally);
     }
 
