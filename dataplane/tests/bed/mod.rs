@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 pub mod network;
+pub mod random;
 pub mod row;
 pub mod services;
 pub mod sums;
@@ -84,6 +85,11 @@ impl Bed {
     /// The snapshot with this name.
     pub fn snapshot(&self, name: &str) -> &Snapshot {
         &self.snapshots.iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("no snapshot {name}")).1
+    }
+
+    /// All snapshots, in order.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().map(|(_, snapshot)| snapshot)
     }
 
     fn push(mut self, name: &'static str, change: impl FnOnce(&mut Ids, &mut Snapshot, u32)) -> Self {

@@ -1,0 +1,297 @@
+//! A million mutated packets through one pipeline under changing snapshots and time: nothing panics, every packet has one
+//! fate, frames are conserved, the ledger closes, and no packet leaves more right than it came.
+
+mod bed;
+
+use bed::random::Random;
+use bed::*;
+use ringway_dataplane::clock::Time;
+use ringway_dataplane::io::memory::MemoryWorker;
+use ringway_dataplane::verdict::Verdict;
+use ringway_dataplane::wire::Packet;
+use ringway_dataplane::wire::transport::{ChecksumState, checksum_state};
+use ringway_shared::counters::Counter;
+use ringway_shared::{InterfaceId, Snapshot};
+
+const PACKETS: u64 = 1_000_000;
+
+/// Packets to start from: every protocol, both families, ours and others'.
+const SEEDS: &[&str] = &[
+    "outside tcp S 203.0.113.9:40000 > 172.30.0.41:80",
+    "outside tcp AP 203.0.113.9:40000 > 192.168.0.2:30080 data=hello opt=0707040a00010100",
+    "inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 sum=partial",
+    "inside tcp FA 10.0.1.1:40000 > 172.30.0.41:80",
+    "outside tcp R 203.0.113.9:40000 > 172.30.0.41:80",
+    "outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80",
+    "inside tcp AP [fd00:10::9]:40000 > [fd00:172:30::41]:80 data=hello sum=partial",
+    "outside udp 203.0.113.9:5000 > 172.30.0.53:53 data=query",
+    "outside udp 203.0.113.9:5000 > 172.30.0.53:53 sum=none bytes=1400",
+    "inside udp 10.0.1.9:5000 > 172.30.0.53:53 bytes=33 sum=partial",
+    "outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=1400",
+    "inside udp [fd00:10::3]:5000 > [fd00:172:30::53]:53 ext=0:00010400000000 ext=60:00010400000000 data=x",
+    "inside udp [fd00:10::9]:5000 > [fd00:172:30::53]:53 ext=43:00040100000000",
+    "inside udp [fd00:10::9]:5000 > [fd00:172:30::53]:53 ext=60:00010400000000 \
+     ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000 ext=60:00010400000000",
+    "outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=1400 frag=0+ id=7",
+    "outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=99 frag=1480 id=7",
+    "outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=1200 frag=0+ id=7",
+    "outside sctp 203.0.113.9:5000 > 172.30.0.42:2905 bytes=20",
+    "inside sctp [fd00:10::9]:5000 > [fd00:172:30::42]:2905 bytes=300",
+    "outside tcp S 203.0.113.9:40000 > 172.30.0.44:80",
+    "outside udp 203.0.113.9:5000 > 172.30.0.44:53 bytes=700",
+    "outside udp [2001:db8:c::9]:5000 > [fd00:172:30::44]:53 bytes=1300",
+    "outside echo 203.0.113.9 > 172.30.0.41 bytes=56",
+    "outside echo [2001:db8:c::9] > [fd00:172:30::41] bytes=56",
+    "outside icmp 3/3 203.0.113.9 > 172.30.0.41 bytes=28",
+    "outside icmp 2/0 [2001:db8:c::9] > [fd00:172:30::41] bytes=48",
+    "outside proto 50 203.0.113.9 > 172.30.0.41 bytes=40",
+    "outside tcp S 203.0.113.9:40000 > 172.30.9.9:80",
+    "outside tcp S 203.0.113.9:40000 > 192.168.0.2:22",
+    "outside udp 203.0.113.9:5000 > 172.30.0.60:80 bytes=1400 df",
+    "narrow udp 10.5.0.1:5000 > 172.30.0.53:53 data=q",
+];
+
+const ALL: &[&str] = &[
+    "web tcp 172.30.0.41:80 node=30080 external=198.51.100.1 -> 10.0.1.1:8080 10.0.1.2:8080",
+    "web tcp [fd00:172:30::41]:80 node=30080 -> [fd00:10::1]:8080 [fd00:10::2]:8080",
+    "dns udp 172.30.0.53:53 node=30053 -> 10.0.1.3:5353 10.0.1.4:5353 10.0.1.5:5353",
+    "dns udp [fd00:172:30::53]:53 node=30053 -> [fd00:10::3]:5353",
+    "sig sctp 172.30.0.42:2905 -> 10.0.1.4:2906",
+    "sig sctp [fd00:172:30::42]:2905 -> [fd00:10::4]:2906",
+    "empty tcp 172.30.0.44:80 ->",
+    "empty udp 172.30.0.44:53 ->",
+    "empty udp [fd00:172:30::44]:53 ->",
+    "big udp 172.30.0.60:80 -> 10.5.0.1:80",
+];
+
+const LESS: &[&str] = &[
+    "web tcp 172.30.0.41:80 node=30080 -> 10.0.1.2:8080",
+    "web tcp [fd00:172:30::41]:80 -> [fd00:10::2]:8080",
+    "dns udp 172.30.0.53:53 -> 10.0.1.4:5353 10.98.0.1:5353",
+    "other udp [fd00:172:30::53]:53 -> [fd00:10::9]:5353",
+    "sig sctp 172.30.0.42:2905 -> 10.99.0.1:2906 10.4.0.1:2906",
+    "empty tcp 172.30.0.44:80 -> 10.0.1.9:80",
+];
+
+/// A packet with where it arrives.
+#[derive(Clone)]
+struct Seed {
+    arrives: InterfaceId,
+    bytes: Vec<u8>,
+}
+
+fn seeds() -> Vec<Seed> {
+    let seed = |line: &&str| {
+        let (name, text) = line.split_once(' ').unwrap();
+        let arrives = text::interface(name).unwrap();
+        Seed { arrives, bytes: text::frame(arrives, text) }
+    };
+    SEEDS.iter().map(seed).collect()
+}
+
+/// What the other side would answer: addresses, ports and MACs exchanged, which leaves every checksum as it is.
+fn answer(sent: &[u8], out: InterfaceId) -> Option<Seed> {
+    let packet = Packet::parse(sent).ok()?;
+    let mut bytes = sent.to_vec();
+    let swap = |bytes: &mut [u8], at: usize, length: usize| {
+        let (first, second) = bytes[at..at + 2 * length].split_at_mut(length);
+        first.swap_with_slice(second);
+    };
+    swap(&mut bytes, 0, 6);
+    if sent[12] == 8 {
+        swap(&mut bytes, 26, 4)
+    } else {
+        swap(&mut bytes, 22, 16)
+    }
+    if usize::from(packet.l4) + 4 <= bytes.len() {
+        swap(&mut bytes, usize::from(packet.l4), 2);
+    }
+    Some(Seed { arrives: out, bytes })
+}
+
+/// Changes a packet a little, or a lot.
+fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Seed]) {
+    const TELLING: [u8; 12] = [0, 1, 2, 4, 6, 17, 44, 0x45, 0x60, 0x7f, 0x80, 0xff];
+    for _ in 0..random.below(4) {
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+        let headers = bytes.len().min(80);
+        match random.below(9) {
+            0 => {
+                let (at, bit) = (random.below(bytes.len()), random.below(8));
+                bytes[at] ^= 1 << bit;
+            }
+            1 | 2 => {
+                let at = random.below(headers);
+                bytes[at] = *random.pick(&TELLING);
+            }
+            3 => bytes.truncate(random.below(bytes.len() + 1)),
+            4 => bytes.resize(bytes.len() + random.below(80), random.next() as u8),
+            5 => bytes.resize(random.below(2000), random.next() as u8),
+            6 => {
+                let other = &random.pick(others).bytes;
+                let at = random.below(bytes.len().min(other.len()).max(1));
+                bytes.truncate(at);
+                bytes.extend(&other[at.min(other.len())..]);
+            }
+            7 => {
+                let (at, length) = (random.below(headers), 1 + random.below(8));
+                bytes.iter_mut().skip(at).take(length).for_each(|byte| *byte = random.next() as u8);
+            }
+            // Another client port: another flow.
+            _ if bytes.len() > 56 => {
+                let at = if bytes[12] == 8 { 34 } else { 54 };
+                bytes[at] = random.next() as u8;
+                bytes[at + 1] = random.next() as u8;
+            }
+            _ => {}
+        }
+    }
+    // Most damage would never get past the header checksum.
+    let is_ipv4 = bytes.len() >= 34 && bytes[12..14] == [8, 0];
+    if is_ipv4 && !random.once_in(4) && bytes.len() >= 14 + usize::from(bytes[14] & 15) * 4 && bytes[14] & 15 >= 5 {
+        wire::mend(bytes);
+    }
+}
+
+fn state(bytes: &[u8]) -> ChecksumState {
+    Packet::parse(bytes).map_or(ChecksumState::Unknown, |packet| checksum_state(bytes, &packet))
+}
+
+/// Every packet of a batch has one fate, and is no better than before.
+fn judge(worker: &MemoryWorker, inputs: &[Seed], first: u64) {
+    let collector = &worker.collector;
+    let mut passed = collector.passed.iter();
+    for fate in &collector.fates {
+        let Verdict::Pass { .. } = fate.verdict else { continue };
+        let bytes = passed.next().expect("a passed packet");
+        let Some(input) = fate.tag.checked_sub(first).and_then(|at| inputs.get(at as usize)) else { continue };
+        if state(&input.bytes) != ChecksumState::Partial {
+            assert!(*bytes == input.bytes, "a packet for the kernel is changed");
+        }
+    }
+    for sent in &collector.sent {
+        let packet = Packet::parse(&sent.bytes).expect("what leaves can be read");
+        let after = checksum_state(&sent.bytes, &packet);
+        assert_eq!(usize::from(packet.end), sent.bytes.len(), "padding left");
+        let reply =
+            collector.fates.iter().any(|fate| fate.tag == sent.tag && matches!(fate.verdict, Verdict::Reply { .. }));
+        if reply {
+            assert_eq!(after, ChecksumState::Right, "an answer is wrong");
+            continue;
+        }
+        let Some(input) = sent.tag.checked_sub(first).and_then(|at| inputs.get(at as usize)) else { continue };
+        let good = match state(&input.bytes) {
+            ChecksumState::Partial => after == ChecksumState::Right,
+            // It may happen to look partial now.
+            ChecksumState::Wrong => after != ChecksumState::Right,
+            before => after == before,
+        };
+        assert!(good, "{:02x?} became {:02x?}", input.bytes, sent.bytes);
+    }
+}
+
+#[test]
+fn a_million_mutated_packets() {
+    let mut random = Random::new(0x5eed);
+    let bed = Bed::of(ALL)
+        .then("less", LESS)
+        .then_neighbors("flushed", Neighbors::Outside)
+        .then("all", ALL)
+        .then_neighbors("nobody", Neighbors::None)
+        .then_neighbors("known", Neighbors::All)
+        .then("none", &[])
+        .then("again", ALL);
+    let snapshots: Vec<Snapshot> = bed.snapshots().cloned().collect();
+    let settings = bed.flows(600).ports(100).set(|settings| settings.pipeline.replies_per_second = 20).settings;
+    let mut worker = worker(&settings);
+    let mut corpus = seeds();
+    let originals = corpus.len();
+    let (mut now, mut snapshot) = (0u64, 0);
+    let (mut pushed, mut fates, mut next_checkpoint) = (0u64, 0u64, 0u64);
+    let mut inputs: Vec<Seed> = Vec::new();
+    while pushed < PACKETS {
+        if random.once_in(200) {
+            snapshot = random.below(snapshots.len());
+        } else if random.once_in(40) {
+            snapshot = 0;
+        }
+        now += match random.below(400) {
+            0 => 31_000_000_000,
+            1 => 100_000_000_000,
+            2..20 => 1_000_000_000,
+            _ => random.below(3_000_000) as u64,
+        };
+        inputs.clear();
+        for _ in 0..1 + random.below(64) {
+            let mut seed = random.pick(&corpus).clone();
+            mutate(&mut random, &mut seed.bytes, &corpus);
+            // As much as a frame holds.
+            seed.bytes.truncate(1792);
+            if random.once_in(50) {
+                seed.arrives = InterfaceId(random.below(7) as u16);
+            }
+            inputs.push(seed);
+        }
+        let packets = (pushed..).zip(&inputs).map(|(tag, input)| (&*input.bytes, input.arrives, tag));
+        assert_eq!(worker.run_all(packets, &snapshots[snapshot], Time(now)), inputs.len());
+        judge(&worker, &inputs, pushed);
+        pushed += inputs.len() as u64;
+        worker.tick(&snapshots[snapshot], Time(now));
+        fates += worker.collector.fates.len() as u64;
+        assert_eq!(fates + worker.pipeline.held() as u64, pushed, "a packet without a fate, or with two");
+        for sent in worker.collector.sent.drain(..) {
+            if let Some(seed) = answer(&sent.bytes, sent.out).filter(|_| random.once_in(4)) {
+                if corpus.len() < originals + 60 {
+                    corpus.push(seed);
+                } else {
+                    let at = originals + random.below(60);
+                    corpus[at] = seed;
+                }
+            }
+        }
+        worker.collector = Default::default();
+        if pushed >= next_checkpoint {
+            next_checkpoint += PACKETS / 100;
+            assert!(worker.tally().closes(), "{:?}", worker.tally());
+        }
+    }
+    worker.pipeline.drop_held(&mut worker.umem);
+    assert_eq!(worker.umem.free_frames(), worker.umem.total());
+    let tally = worker.tally();
+    assert!(tally.closes());
+    let ledger = ledger(&tally);
+    // The noise reaches everything that it should.
+    let seen = |name: &str| ledger.get(name).copied().unwrap_or(0);
+    let reached = [
+        "forwarded",
+        "replied",
+        "passed",
+        "flowsOpened",
+        "flowsEvicted",
+        "reply:no_endpoint",
+        "reply:no_service_port",
+        "reply:ttl_expired",
+        "reply:endpoint_deleted",
+        "reply:too_big",
+        "reply:echo_request",
+        "repliesLimited",
+        "drop:truncated_ipv4",
+        "drop:truncated_ipv6",
+        "drop:invalid_tcp_header",
+        "drop:invalid_udp_length",
+        "drop:impossible_source",
+        "drop:fragment",
+        "drop:neighbor_unresolved",
+        "drop:unallocated_cluster_ip",
+        "drop:rst_without_flow",
+        "drop:no_route",
+        "drop:extension_chain_too_long",
+        "drop:source_routed",
+    ];
+    for name in reached {
+        assert!(seen(name) > 0, "{name} was never reached: {ledger:#?}");
+    }
+    assert_eq!(tally.get(Counter::Rx), pushed);
+}
