@@ -100,6 +100,13 @@ impl FlowTable {
         self.index.insert(hash, value(number, Direction::Original));
         self.index.insert(reply_hash, value(number, Direction::Reply));
         self.lists.link(&mut self.flows, number);
+        if let Some((directory, worker)) = &self.shared {
+            directory.note(hash, *worker);
+            // The port of a masqueraded flow's reply says whose it is.
+            if !masquerade {
+                directory.note(reply_hash, *worker);
+            }
+        }
         Ok(Opened { id: FlowId(number), evicted })
     }
 
@@ -165,7 +172,7 @@ impl FlowTable {
     fn kept_reply(&mut self, reply: FiveTuple, original: &FiveTuple, now: Time) -> Option<FiveTuple> {
         let hash = self.hash(&reply);
         match self.search(hash, &reply) {
-            None if reply != *original => return Some(reply),
+            None if reply != *original && !self.is_elsewhere(hash) => return Some(reply),
             Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
                 self.remove(FlowId(number), now);
                 return Some(reply);
@@ -180,9 +187,19 @@ impl FlowTable {
         };
         let count = u32::from(last - first) + 1;
         let start = (hash as u32).wrapping_add(now.millis()) % count;
-        (0..PORT_ATTEMPTS.min(count))
-            .map(|step| with_port(&reply, first + ((start + step) % count) as u16))
-            .find(|reply| reply != original && !is_taken(&self.index, &self.flows, self.hash(reply), reply))
+        (0..PORT_ATTEMPTS.min(count)).map(|step| with_port(&reply, first + ((start + step) % count) as u16)).find(
+            |reply| {
+                let hash = self.hash(reply);
+                reply != original && !is_taken(&self.index, &self.flows, hash, reply) && !self.is_elsewhere(hash)
+            },
+        )
+    }
+
+    /// Whether another worker has a flow with a tuple of this hash.
+    fn is_elsewhere(&self, hash: u64) -> bool {
+        self.shared
+            .as_ref()
+            .is_some_and(|(directory, worker)| directory.owner(hash).is_some_and(|owner| owner != *worker))
     }
 }
 

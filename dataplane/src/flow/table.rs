@@ -1,6 +1,7 @@
 //! The table: records, the index over both of their tuples, the lists of who ends next, and the ports.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
@@ -13,6 +14,7 @@ use super::record::Flow;
 use super::state::{Segment, State};
 use super::{Direction, FlowConfig, FlowId, FlowStatistics};
 use crate::clock::Time;
+use crate::directory::FlowDirectory;
 
 /// The most flows that one table can have: a value of the index is a record's number and a direction in 31 bits.
 const MOST_FLOWS: u32 = 1 << 28;
@@ -37,6 +39,8 @@ pub struct FlowTable {
     pub(super) statistics: FlowStatistics,
     // For how many of the next evictions the index has been loaded.
     pub(super) looked_ahead: u32,
+    // Where other workers look who owns a flow, and this worker's number there.
+    pub(super) shared: Option<(Arc<FlowDirectory>, u16)>,
     // What a number that is none of ours refers to.
     nothing: Flow,
 }
@@ -72,9 +76,15 @@ impl FlowTable {
             len: 0,
             statistics: FlowStatistics::default(),
             looked_ahead: 0,
+            shared: None,
             nothing: Flow::FREE,
             flows,
         }
+    }
+
+    /// From now on notes its flows in a directory as `worker`'s, for tables with the same seed to find.
+    pub fn share(&mut self, directory: Arc<FlowDirectory>, worker: u16) {
+        self.shared = Some((directory, worker));
     }
 
     /// Bytes of memory, all of them in use from the start.
@@ -266,6 +276,10 @@ impl FlowTable {
         let removed = self.index.remove(original, value(number, Direction::Original))
             & self.index.remove(reply, value(number, Direction::Reply));
         debug_assert!(removed, "a flow was not in the index");
+        if let Some((directory, worker)) = &self.shared {
+            directory.forget(original, *worker);
+            directory.forget(reply, *worker);
+        }
     }
 
     /// Ends flows whose time is up, with at most `budget` steps; says how many ended.

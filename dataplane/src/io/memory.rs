@@ -106,6 +106,17 @@ impl MemoryWorker {
         count
     }
 
+    /// Runs a packet through that another worker handed over. False when it does not fit into a frame.
+    pub fn take_over(&mut self, handed: &Handed, snapshot: &Snapshot, now: Time) -> bool {
+        let fits = self.batch.push(&mut self.umem, &handed.bytes, handed.arrived, handed.tag);
+        if let Some(received) = self.batch.input.last_mut() {
+            received.handed_over = true;
+        }
+        self.pipeline.process(&mut self.umem, &mut self.batch, snapshot, now);
+        self.dispatch();
+        fits
+    }
+
     /// Lets time pass: held packets and expiry.
     pub fn tick(&mut self, snapshot: &Snapshot, now: Time) {
         self.pipeline.release(&mut self.umem, &mut self.batch, snapshot, now);

@@ -80,7 +80,10 @@ struct Context<'a> {
 
 impl Pipeline {
     /// The pipeline of one worker.
-    pub fn new(config: PipelineConfig, flows: FlowTable, shared: Shared) -> Self {
+    pub fn new(config: PipelineConfig, mut flows: FlowTable, shared: Shared) -> Self {
+        if let Some(directory) = &shared.directory {
+            flows.share(directory.clone(), config.worker);
+        }
         let limiter = Limiter::new(config.replies_per_second);
         let core = Core { config, flows, held: Held::default(), limiter, shared, tally: Tally::default() };
         Pipeline { stage: ArrayVec::new(), core }

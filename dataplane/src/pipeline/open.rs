@@ -104,7 +104,7 @@ impl Core {
         match self.flows.open(&new, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
-                self.introduce(snapshot, id, hash, source);
+                self.introduce(snapshot, id);
                 self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
             }
             // Cannot be: this packet's flow was looked for. If it is there after all, it is this one.
@@ -133,21 +133,13 @@ impl Core {
         }
     }
 
-    /// What a new flow needs besides its record: the generations it was made under, hints for the other workers, and a
-    /// known way back to the client.
-    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, hash: u64, source: Source) {
+    /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client.
+    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId) {
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) = way(flow, Direction::Reply, snapshot) {
             self.shared.resolver.ask(interface, next_hop);
-        }
-        if let Some(directory) = &self.shared.directory {
-            directory.note(hash, self.config.worker);
-            // The port of a masqueraded flow's reply says whose it is.
-            if source == Source::Kept {
-                directory.note(self.flows.hash(&self.flows.flow(id).reply()), self.config.worker);
-            }
         }
     }
 
