@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_control::config::InterfacePattern;
+use ringway_control::demo::netns::{End, Namespace, veth};
 use ringway_control::network::NetworkWatch;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::network::{NoAdjacency, RouteTarget};
@@ -17,7 +17,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A gateway with eth0 and eth1 and a host behind each, in three namespaces that vanish with this.
 struct Bed {
-    name: String,
+    gateway: Namespace,
+    hosts: [Namespace; 2],
 }
 
 static BEDS: AtomicU32 = AtomicU32::new(0);
@@ -31,36 +32,28 @@ impl Bed {
             return None;
         }
         let number = BEDS.fetch_add(1, Ordering::Relaxed);
-        let bed = Bed { name: format!("rwnet{}-{number}", std::process::id()) };
-        for suffix in ["g", "0", "1"] {
-            run(&format!("ip netns add {}{suffix}", bed.name));
-            run(&format!("ip -n {}{suffix} link set lo up", bed.name));
-        }
-        for link in 0..2 {
-            bed.add_link(link);
-        }
+        let namespace = |role: &str| Namespace::create("net", &format!("{number}{role}")).unwrap();
+        let bed = Bed { gateway: namespace("gateway"), hosts: [namespace("host0"), namespace("host1")] };
+        bed.add_link(0);
+        bed.add_link(1);
         Some(bed)
     }
 
-    /// ethN of the gateway, whose peer is the host N: 10.N.0.1 and fd00:N::1 here, .2 and ::2 there.
-    fn add_link(&self, link: u32) {
-        let name = &self.name;
-        let v6 = "nodad";
-        run(&format!(
-            "ip link add eth{link} netns {name}g address 02:00:00:00:0{link}:01 \
-             type veth peer name uplink netns {name}{link} address 02:00:00:00:0{link}:02"
-        ));
-        self.gateway(&format!("address add 10.{link}.0.1/24 dev eth{link}"));
-        self.gateway(&format!("address add fd00:{link}::1/64 dev eth{link} {v6}"));
-        run(&format!("ip -n {name}{link} address add 10.{link}.0.2/24 dev uplink"));
-        run(&format!("ip -n {name}{link} address add fd00:{link}::2/64 dev uplink {v6}"));
-        run(&format!("ip -n {name}{link} link set uplink up"));
-        self.gateway(&format!("link set eth{link} up"));
+    /// ethN of the gateway, whose peer is `uplink` of host N: 10.N.0.1 and fd00:N::1 here, .2 and ::2 there.
+    fn add_link(&self, number: usize) {
+        let (link, host) = (format!("eth{number}"), &self.hosts[number]);
+        let [here, there] = [1, 2].map(|end| format!("02:00:00:00:0{number}:0{end}"));
+        let near = End { namespace: &self.gateway, link: &link, mac: Some(&here) };
+        veth(near, End { namespace: host, link: "uplink", mac: Some(&there) }, 1).unwrap();
+        self.gateway.address(&link, &format!("10.{number}.0.1/24")).unwrap();
+        self.gateway.address(&link, &format!("fd00:{number}::1/64")).unwrap();
+        host.address("uplink", &format!("10.{number}.0.2/24")).unwrap();
+        host.address("uplink", &format!("fd00:{number}::2/64")).unwrap();
     }
 
     /// `ip` in the gateway.
     fn gateway(&self, arguments: &str) {
-        run(&format!("ip -n {}g {arguments}", self.name));
+        ip_in(&self.gateway, arguments);
     }
 
     /// Runs `body` in the gateway with a watch of interfaces `eth*`.
@@ -69,7 +62,7 @@ impl Bed {
     }
 
     fn watch_pattern<F: Future>(&self, pattern: &str, body: impl FnOnce(Watch) -> F) {
-        let namespace = File::open(format!("/run/netns/{}g", self.name)).unwrap();
+        let namespace = File::open(format!("/run/netns/{}", self.gateway.name())).unwrap();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -81,18 +74,8 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
-    fn drop(&mut self) {
-        for suffix in ["g", "0", "1"] {
-            let _ = Command::new("ip").args(["netns", "delete", &format!("{}{suffix}", self.name)]).status();
-        }
-    }
-}
-
-fn run(line: &str) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+fn ip_in(namespace: &Namespace, arguments: &str) {
+    namespace.ip(&arguments.split_whitespace().collect::<Vec<_>>()).unwrap();
 }
 
 struct Watch {
@@ -263,7 +246,7 @@ fn neighbours_are_resolved_ahead_of_traffic_and_after_a_flush() {
             assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         }
         // Another host takes over the address.
-        run(&format!("ip -n {}1 link set uplink address 02:00:00:00:01:77", bed.name));
+        ip_in(&bed.hosts[1], "link set uplink address 02:00:00:00:01:77");
         bed.gateway("neighbour flush dev eth1");
         let new = Some(MacAddress([2, 0, 0, 0, 1, 0x77]));
         watch.until("the new MAC address", |network| mac(network, "10.1.0.2") == new).await;
@@ -276,7 +259,7 @@ fn a_neighbour_that_does_not_answer_is_removed_and_comes_back() {
     for family in ["4", "6"] {
         // Faster than in life: confirmed every second, given up after three questions a tenth of a second apart.
         let set = |key: &str, value: u32| {
-            run(&format!("ip netns exec {}g sysctl -qw net.ipv{family}.neigh.eth1.{key}={value}", bed.name));
+            bed.gateway.sysctl(&format!("net/ipv{family}/neigh/eth1/{key}"), &value.to_string()).unwrap();
         };
         set("base_reachable_time_ms", 500);
         set("delay_first_probe_time", 1);
@@ -286,12 +269,12 @@ fn a_neighbour_that_does_not_answer_is_removed_and_comes_back() {
         watch.keep(&["10.1.0.2"]);
         watch.until("resolved", |network| mac(network, "10.1.0.2") == host(1)).await;
         // Silent: the link stays up, the address is gone.
-        run(&format!("ip -n {}1 address del 10.1.0.2/24 dev uplink", bed.name));
+        ip_in(&bed.hosts[1], "address del 10.1.0.2/24 dev uplink");
         let network = watch.until("removed", |network| mac(network, "10.1.0.2").is_none()).await;
         let next_hop = ip("10.1.0.2");
         let unresolved = NoAdjacency::Unresolved { interface: InterfaceId(1), next_hop };
         assert_eq!(network.resolve(next_hop), Err(unresolved));
-        run(&format!("ip -n {}1 address add 10.1.0.2/24 dev uplink", bed.name));
+        ip_in(&bed.hosts[1], "address add 10.1.0.2/24 dev uplink");
         watch.until("back", |network| mac(network, "10.1.0.2") == host(1)).await;
     });
 }
@@ -320,7 +303,7 @@ fn a_storm_of_changes_ends_in_the_right_picture() {
                 .collect();
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), lines).unwrap();
-            run(&format!("ip -n {}g -batch {}", bed.name, file.path().display()));
+            bed.gateway(&format!("-batch {}", file.path().display()));
         };
         batch("add", "10.0.0.2");
         batch("replace", "10.1.0.2");
