@@ -60,9 +60,14 @@ pub(super) struct Reading {
     pub(super) packets: Packets,
 }
 
-/// Each attached interface and how, as `status` says.
+/// Each attached interface and how, as `status` says: "front native XDP, copy".
 pub(super) fn modes(status: &Value) -> Vec<String> {
     let interfaces = status["interfaces"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    interfaces.iter().map(|interface| format!("{} {}", word(&interface["name"]), word(&interface["mode"]))).collect()
+    let mode = |interface: &Value| {
+        let name = interface["name"].as_str()?;
+        let mode = interface["mode"].as_str()?;
+        let copy = interface["ports"][0]["copy"].as_str().unwrap_or("no queue");
+        Some(format!("{name} {mode} XDP, {copy}"))
+    };
+    interfaces.iter().filter_map(mode).collect()
 }

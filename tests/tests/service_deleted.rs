@@ -1,0 +1,66 @@
+//! A deleted Service, one without endpoints, and a port that no Service has.
+
+use ringway_tests::echo::EchoClient;
+use ringway_tests::process::{ask, try_ask};
+use ringway_tests::topology::{Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::{can_run, eventually};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn without_endpoints_clients_are_refused_at_once() {
+    if !can_run("without_endpoints_clients_are_refused_at_once", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    bed.write_web_slices(&[]);
+    for ip in CLUSTER_IPS.into_iter().chain(LOAD_BALANCER_IPS) {
+        eventually(SOON, "connections are refused", || match try_ask(&bed.client, at(ip, HTTP.port)) {
+            Ok(answer) => Err(format!("{answer:?}")),
+            Err(_) => Ok(()),
+        });
+        let begin = Instant::now();
+        let error = try_ask(&bed.client, at(ip, HTTP.port)).expect_err("there is no endpoint");
+        assert!(begin.elapsed() < Duration::from_secs(1), "a RST comes at once, a timeout does not: {error}");
+        let error = EchoClient::new(&bed.client, at(ip, ECHO.port)).ask(b"anyone?").expect_err("there is no endpoint");
+        assert!(error.contains("refused"), "ICMP port unreachable: {error}");
+        // A port that no Service has.
+        let error = EchoClient::new(&bed.client, at(ip, 999)).ask(b"anyone?").expect_err("there is no such port");
+        assert!(error.contains("refused"), "ICMP port unreachable: {error}");
+    }
+    let ledger = bed.ledger();
+    assert!(ledger.replied >= 4 * 4, "{ledger:?}");
+
+    bed.write_web_slices(&[0, 1, 2]);
+    eventually(SOON, "refilled slices serve again", || try_ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port)).map(|_| ()));
+    bed.ledger();
+}
+
+#[test]
+fn its_vips_are_no_longer_ours() {
+    if !can_run("its_vips_are_no_longer_ours", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port));
+    bed.remove_object("web-service.json");
+    for ip in CLUSTER_IPS.into_iter().chain(LOAD_BALANCER_IPS) {
+        eventually(SOON, "forwarding stops although the slices remain", || {
+            match try_ask(&bed.client, at(ip, HTTP.port)) {
+                Ok(answer) => Err(format!("{answer:?}")),
+                Err(_) => Ok(()),
+            }
+        });
+    }
+    let before = bed.ledger();
+    let _ = try_ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port));
+    let ledger = bed.ledger().since(&before);
+    assert_eq!(ledger.forwarded, 0, "{ledger:?}");
+
+    bed.write_web(&[0, 1, 2]);
+    for ip in CLUSTER_IPS.into_iter().chain(LOAD_BALANCER_IPS) {
+        eventually(SOON, "the Service is back", || try_ask(&bed.client, at(ip, HTTP.port)).map(|_| ()));
+    }
+    bed.ledger();
+}
