@@ -14,8 +14,10 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How long one request may take.
+/// How long each step of an HTTP request may take.
 const LIMIT: Duration = Duration::from_secs(3);
+/// How long a UDP answer may take. A dead backend's silence must not stop the load.
+const UDP_LIMIT: Duration = Duration::from_millis(500);
 /// Time between two requests to one VIP.
 const PACE: Duration = Duration::from_millis(40);
 /// Time between two requests on the connection that stays open.
@@ -150,8 +152,8 @@ async fn connect(server: SocketAddr, source: u16) -> Result<SendRequest<Body>, S
         }
         socket.connect(server).await
     };
-    let stream: TcpStream = within(server, open).await?;
-    let (sender, connection) = within(server, handshake(TokioIo::new(stream))).await?;
+    let stream: TcpStream = within(LIMIT, server, open).await?;
+    let (sender, connection) = within(LIMIT, server, handshake(TokioIo::new(stream))).await?;
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -159,11 +161,11 @@ async fn connect(server: SocketAddr, source: u16) -> Result<SendRequest<Body>, S
 async fn ask(connection: &mut SendRequest<Body>, server: SocketAddr) -> Result<String, String> {
     let request = Request::get("/").header("host", server.to_string()).body(Body::new());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = within(server, connection.send_request(request)).await?;
+    let answer = within(LIMIT, server, connection.send_request(request)).await?;
     if answer.status() != StatusCode::OK {
         return Err(format!("{server}: {}", answer.status()));
     }
-    let body = within(server, answer.into_body().collect()).await?;
+    let body = within(LIMIT, server, answer.into_body().collect()).await?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
@@ -177,17 +179,18 @@ async fn udp(server: SocketAddr) -> Result<String, String> {
         socket.send(b"who are you?").await?;
         socket.recv(&mut datagram).await
     };
-    let length = within(server, exchange).await?;
+    let length = within(UDP_LIMIT, server, exchange).await?;
     Ok(String::from_utf8_lossy(datagram.get(..length).unwrap_or_default()).into_owned())
 }
 
 async fn within<T, E: std::fmt::Display>(
+    limit: Duration,
     server: SocketAddr,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
-    match timeout(LIMIT, work).await {
+    match timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{server}: {error}")),
-        Err(_) => Err(format!("{server}: no answer within {} s", LIMIT.as_secs())),
+        Err(_) => Err(format!("{server}: no answer within {limit:?}")),
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_millis(500);
 /// How far back the table's rates look.
 const WINDOW: usize = 4;
-/// A source port of the client that the demo uses for the one traced connection.
-const TRACED_PORT: u16 = 45_678;
+/// A source port of the client for the one traced connection, outside the range that the kernel picks from.
+const TRACED_PORT: u16 = 23_456;
 
 /// Why the story ended before its end.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl<'a> Story<'a> {
         let counts = self.tally.read().since(&before);
         self.check(
             counts.failed() > 0,
-            &format!("until the cluster notices, its connections are refused: {} requests failed", counts.failed()),
+            &format!("until the cluster notices, what goes there fails: {} requests", counts.failed()),
         );
 
         let ready: Vec<usize> = (0..3).filter(|index| *index != victim).collect();
@@ -176,10 +176,7 @@ impl<'a> Story<'a> {
         self.watch(Duration::from_secs(8))?;
         let now = self.tally.read();
         let counts = now.since(&before);
-        self.check(
-            counts.of(name) == 0 && counts.failed() == 0,
-            &format!("its traffic moved: {}", percentages(&counts)),
-        );
+        self.check(counts.of(name) == 0 && counts.total() > 0, &format!("its traffic moved: {}", percentages(&counts)));
         self.check(counts.failed() == 0, &failed(&counts));
         let undisturbed =
             now.long_lived_failure.is_none() && now.long_lived_endpoints.len() == 1 && counts.long_lived > 0;
