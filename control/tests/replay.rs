@@ -210,6 +210,20 @@ fn a_capture_that_breaks_off_is_replayed_as_far_as_it_goes() {
 }
 
 #[test]
+fn packets_that_the_capture_cut_off_are_told() {
+    let bed = Bed::new();
+    bed.capture("in.pcap", Format::Pcap(Resolution::Micros), &[(1, 0, syn([172, 30, 0, 41], 5001, 80)[..40].to_vec())]);
+    let mut bytes = std::fs::read(bed.path("in.pcap")).unwrap();
+    // How long the packet was, behind the file's header and the packet's timestamp and captured length.
+    bytes[24 + 12] = 54;
+    std::fs::write(bed.path("in.pcap"), bytes).unwrap();
+    let output = bed.replay("in.pcap", "out.pcap");
+    let told = "note: 1 packets were cut off by the capture and count as truncated; capture with -s 0\n";
+    assert_eq!((output.status.code(), &*String::from_utf8(output.stderr).unwrap()), (Some(0), told));
+    assert_eq!(bed.fates().0["drops"], serde_json::json!({"truncated_ipv4": 1}));
+}
+
+#[test]
 fn what_replay_cannot_start_with_is_told() {
     let bed = Bed::new();
     bed.capture("in.pcap", Format::Pcap(Resolution::Micros), &[]);

@@ -163,20 +163,20 @@ fn what_cannot_work_is_refused_with_its_reason_and_leaves_nothing() {
     let cases = [
         (
             "interfaces: [{name: eth7}]",
-            1,
+            2,
             "error: interfaces[0].name: there is no interface eth7; `ip link` lists those there are (eth0, lo)",
         ),
         (
             "interfaces: [{name: eth0}, {name: lo}]",
-            1,
+            2,
             "error: interfaces[1].name: lo is not an Ethernet interface, so Ringway cannot be attached to it",
         ),
         (
             "interfaces: [{name: \"wan*\"}]",
-            1,
+            2,
             "error: no interface matches interfaces; write the name of an interface that exists (ip link)",
         ),
-        ("workers: {cpus: [4095]}", 1, "error: workers.cpus: this process cannot run on CPU 4095; allowed are "),
+        ("workers: {cpus: [4095]}", 2, "error: workers.cpus: this process cannot run on CPU 4095; allowed are "),
         ("interfaces: [{name: eth0, zeroCopy: \"on\"}]", 1, "error: eth0: "),
         (
             "source: {kubernetes: {}}",
@@ -186,7 +186,7 @@ fn what_cannot_work_is_refused_with_its_reason_and_leaves_nothing() {
         ("log: loud", 2, "error: CONFIG:8:6: log: \"loud\" is not a log level"),
         (
             "snat: {ports: 61000-61000}",
-            1,
+            2,
             "error: snat.ports: 2 workers need at least one port each, and 61000-61000 are too few; widen the range",
         ),
     ];
@@ -210,7 +210,7 @@ fn more_workers_than_queues_are_refused() {
     bed.write_config(&format!("workers: {{cpus: [{first}, {second}]}}"));
     let message = "error: eth0 has 1 queue, 2 workers asked: name at most 1 in workers.cpus, or run ethtool -L eth0 \
                    combined 2 (veth: rx 2 tx 2)";
-    assert_eq!(bed.refuse(), (Some(1), message.to_owned()));
+    assert_eq!(bed.refuse(), (Some(2), message.to_owned()));
 }
 
 #[test]

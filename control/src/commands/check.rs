@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,6 +18,9 @@ use crate::cli::{Failure, Output, note};
 use crate::config::{Config, Source, SourceKey, XdpMode, ZeroCopy};
 use crate::problem::Severity;
 use crate::source::files::FileSource;
+
+/// Where Linux says which source ports it gives to the node's own connections.
+const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Where Linux lists the interfaces of this network namespace.
 const INTERFACES: &str = "/sys/class/net";
@@ -110,6 +114,9 @@ fn report(file: &Path, config: &Config) -> Report {
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
     }
+    if network.is_none() {
+        notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
+    }
     let cluster = match &config.source {
         Source::Files(paths) => FileSource::new(paths.clone()).cluster().clone(),
         Source::Kubernetes { .. } => {
@@ -156,6 +163,20 @@ fn kernel_interfaces() -> Vec<String> {
     let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
     names
+}
+
+/// What to know when SNAT ports are also source ports of the node's own connections.
+fn ephemeral_overlap(snat: &RangeInclusive<u16>, own: &str) -> Option<String> {
+    let mut numbers = own.split_whitespace().map_while(|number| number.parse::<u16>().ok());
+    let (first, last) = (numbers.next()?, numbers.next()?);
+    (*snat.start() <= last && first <= *snat.end()).then(|| {
+        format!(
+            "snat.ports {}-{} and this node's own source ports {first}-{last} (net.ipv4.ip_local_port_range) overlap: \
+             answers to the node's own connections could be taken for replies; keep them apart",
+            snat.start(),
+            snat.end()
+        )
+    })
 }
 
 fn workers(config: &Config) -> String {
@@ -275,5 +296,18 @@ impl fmt::Display for Report {
             table.row([port.service.clone(), port.port.clone(), eligible, frontends]);
         }
         write!(f, "{table}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snat_ports_that_the_node_itself_uses_are_told() {
+        assert_eq!(ephemeral_overlap(&(61_000..=65_535), "32768\t60999\n"), None);
+        assert_eq!(ephemeral_overlap(&(61_000..=65_535), ""), None);
+        let told = ephemeral_overlap(&(60_000..=65_535), "32768\t60999\n").unwrap();
+        assert!(told.starts_with("snat.ports 60000-65535 and this node's own source ports 32768-60999"), "{told}");
     }
 }

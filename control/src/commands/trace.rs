@@ -12,6 +12,9 @@ use super::objects::Offline;
 use crate::cli::{Failure, Output, note};
 use crate::config::{Config, SourceKey};
 
+/// Packets in one question to an instance.
+const PACKETS: usize = 1_000;
+
 /// What `ringway trace` is asked.
 #[derive(Debug, Args)]
 #[command(
@@ -64,7 +67,10 @@ fn write_text(out: &mut impl Write, at: usize, trace: &Trace) -> io::Result<()> 
 /// Asks the running instance.
 fn online(arguments: &Arguments) -> Result<Vec<Value>, Failure> {
     let instance = Instance::new(arguments.config.clone(), arguments.socket.clone());
-    let answers: Vec<Value> = read(&instance.post("/trace", &json!({"packets": arguments.packets}))?)?;
+    let mut answers: Vec<Value> = Vec::new();
+    for packets in arguments.packets.chunks(PACKETS) {
+        answers.extend(read::<Vec<Value>>(&instance.post("/trace", &json!({"packets": packets}))?)?);
+    }
     let (asked, answered) = (arguments.packets.len(), answers.len());
     if answered != asked {
         return Err(Failure::failed(format!(

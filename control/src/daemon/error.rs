@@ -53,9 +53,17 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the configuration is at fault whatever the machine: exit status 2, else 1.
+    /// Whether a value of the configuration is wrong for this machine: exit status 2, else 1.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, RunError::KubernetesSource | RunError::Log { .. })
+        matches!(
+            self,
+            RunError::KubernetesSource
+                | RunError::Log { .. }
+                | RunError::NoInterface { .. }
+                | RunError::NotEthernet { .. }
+                | RunError::Placement(_)
+                | RunError::TooFewPorts { .. }
+        )
     }
 
     /// What could not be started.

@@ -44,6 +44,8 @@ pub(super) struct Replay<W: Write> {
     now: Time,
     /// Interfaces of the capture that Ringway is not attached to.
     elsewhere: HashSet<String>,
+    /// Packets that the capture did not keep whole.
+    cut: u64,
 }
 
 impl<W: Write> Replay<W> {
@@ -64,7 +66,7 @@ impl<W: Write> Replay<W> {
         };
         let pipeline = Pipeline::new(config.pipeline(0, 1), FlowTable::new(&flows), shared);
         let (worker, now) = (MemoryWorker::new(umem, pipeline), Time::default());
-        Ok(Replay { worker, snapshot, out, written: 0, verdicts, start: None, now, elsewhere: HashSet::new() })
+        Ok(Replay { worker, snapshot, out, written: 0, verdicts, start: None, now, elsewhere: HashSet::new(), cut: 0 })
     }
 
     /// Runs one packet through. `interface`: where the capture says it arrived.
@@ -73,6 +75,7 @@ impl<W: Write> Replay<W> {
         // Captures of several queues are not always in order; time never runs backwards.
         let since = packet.timestamp.saturating_sub(start).as_nanos();
         self.advance(self.now.max(Time(u64::try_from(since).unwrap_or(u64::MAX))))?;
+        self.cut += u64::from(packet.original_length as usize > packet.data.len());
         let arrived = self.arrival(interface);
         let number = self.verdicts.arrive(packet.timestamp);
         if !self.worker.run(&packet.data, arrived, number, &self.snapshot, self.now) {
@@ -83,6 +86,9 @@ impl<W: Write> Replay<W> {
 
     /// Ends the capture: what still waits gets its fate. Gives the counts.
     pub(super) fn finish(mut self) -> io::Result<Tally> {
+        if self.cut > 0 {
+            note(format!("{} packets were cut off by the capture and count as truncated; capture with -s 0", self.cut));
+        }
         self.advance(Time(self.now.0.saturating_add(END.as_nanos() as u64)))?;
         let tally = self.worker.tally();
         self.out.finish()?;
