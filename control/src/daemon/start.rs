@@ -51,10 +51,13 @@ impl Running {
         let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
         let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
         let ports = ports_per_worker(config, &queues, placement.workers());
-        privileges::check(packet_memory(ports) * placement.workers() as u64)?;
+        let mtu = first.interfaces().iter().map(|interface| interface.mtu).max().unwrap_or(0);
+        let memory = packet_memory(ports, mtu);
+        let bytes = u64::from(memory.frames) * u64::from(memory.chunk_size);
+        privileges::check(bytes * placement.workers() as u64)?;
         let cluster = source::watch::watch(paths.clone()).map_err(RunError::start("watching the objects"))?;
         let steering = Arc::new(Mutex::new(SteeringProgram::load()?));
-        let (workers, publisher) = Workers::start(config, &placement, ports, &resolver)?;
+        let (workers, publisher) = Workers::start(config, &placement, memory, &resolver)?;
         let mut interfaces = Interfaces::new(
             config.interfaces.clone(),
             placement,

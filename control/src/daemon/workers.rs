@@ -55,13 +55,9 @@ pub struct Workers {
     pub clock: Clock,
 }
 
-/// Bytes of packet memory of one worker with `ports` ports.
-pub(super) fn packet_memory(ports: u32) -> u64 {
-    u64::from(layout(ports).frames) * u64::from(layout(ports).chunk_size)
-}
-
-fn layout(ports: u32) -> UmemLayout {
-    UmemLayout::of_frames(ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES)
+/// The packet memory of one worker with `ports` ports, for packets of the largest MTU of its interfaces.
+pub(super) fn packet_memory(ports: u32, mtu: u32) -> UmemLayout {
+    UmemLayout::for_mtu(ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES, mtu)
 }
 
 /// The most ports that one worker will have. `queues`: of each interface at the start.
@@ -73,11 +69,11 @@ pub(super) fn ports_per_worker(config: &Config, queues: &[u32], workers: usize) 
 }
 
 impl Workers {
-    /// Starts the workers, without ports. `ports`: the most that one of them will have.
+    /// Starts the workers, without ports. `memory`: for the packets of each.
     pub fn start(
         config: &Config,
         placement: &Placement,
-        ports: u32,
+        memory: UmemLayout,
         resolver: &Arc<Resolver>,
     ) -> Result<(Self, Publisher<Snapshot>), RunError> {
         let count = placement.workers() as u16;
@@ -119,7 +115,7 @@ impl Workers {
                     Poll::Adaptive => WorkerPoll::Adaptive,
                     Poll::Busy => WorkerPoll::Busy,
                 },
-                umem: Umem::new(layout(ports))?,
+                umem: Umem::new(memory)?,
                 pipeline: Pipeline::new(pipeline, flows, shared),
                 snapshots,
                 handover,

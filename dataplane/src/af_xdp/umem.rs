@@ -36,6 +36,14 @@ impl UmemLayout {
         UmemLayout { frames, chunk_size: 2048, headroom: KERNEL_HEADROOM }
     }
 
+    /// `frames` chunks that carry packets of this MTU: 4096 bytes each where 2048 are too few. No chunk carries more than
+    /// an MTU of 3822.
+    pub fn for_mtu(frames: u32, mtu: u32) -> Self {
+        let usual = Self::of_frames(frames);
+        // 14 bytes of Ethernet header, 4 of a tag.
+        if mtu.saturating_add(18) <= usual.room() { usual } else { UmemLayout { chunk_size: 4096, ..usual } }
+    }
+
     /// The largest packet, Ethernet header included, that fits behind the headroom.
     pub fn room(&self) -> u32 {
         self.chunk_size.saturating_sub(self.headroom)
