@@ -204,7 +204,15 @@ fn a_million_mutated_packets() {
         .then("none", &[])
         .then("again", ALL);
     let snapshots: Vec<Snapshot> = bed.snapshots().cloned().collect();
-    let settings = bed.flows(600).ports(100).set(|settings| settings.pipeline.replies_per_second = 20).settings;
+    let settings = bed
+        .flows(600)
+        .ports(100)
+        .set(|settings| {
+            settings.pipeline.replies_per_second = 20;
+            // Held packets need frames of their own.
+            settings.frames = 512;
+        })
+        .settings;
     let mut worker = worker(&settings);
     let mut corpus = seeds();
     let originals = corpus.len();

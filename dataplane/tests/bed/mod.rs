@@ -39,7 +39,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { pipeline: PipelineConfig::single(), flows: 1024, frames: 512, directory: None }
+        Settings { pipeline: PipelineConfig::single(), flows: 1024, frames: 128, directory: None }
     }
 }
 

@@ -29,3 +29,17 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     }
     !register
 }
+
+/// Whether the TCP, UDP or ICMP checksum of an untagged frame without extension headers fits.
+pub fn is_right(frame: &[u8]) -> bool {
+    let (addresses, protocol, l4, end) = if frame[12] == 8 {
+        let l4 = 14 + usize::from(frame[14] & 15) * 4;
+        (&frame[26..34], frame[23], l4, 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]])))
+    } else {
+        (&frame[22..54], frame[20], 54, 54 + usize::from(u16::from_be_bytes([frame[18], frame[19]])))
+    };
+    let segment = &frame[l4..end];
+    let pseudo =
+        if protocol == 1 { 0 } else { sum(&[addresses, &[0, protocol], &(segment.len() as u16).to_be_bytes()]) };
+    add(pseudo, sum(&[segment])) == 0xffff
+}
