@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
 use ringway_shared::{BackendId, FiveTuple, ServicePortId};
 
+use super::expiry::END;
 use super::index::Index;
 use super::record::Flow;
 use super::state::{Segment, State};
@@ -16,6 +17,9 @@ use crate::clock::Time;
 
 /// Flows that the table gets ready to evict at once.
 const LOOK_AHEAD: u32 = 8;
+
+/// Closed flows looked at for one whose port is wanted.
+const CLOSED_ATTEMPTS: usize = 64;
 
 /// Ports tried for a source-kept flow whose own is taken.
 const PORT_ATTEMPTS: u32 = 128;
@@ -81,7 +85,11 @@ impl FlowTable {
         if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
             return Err(OpenError::TableFull);
         }
-        let (reply, reply_hash, pooled) = self.reply(new, now).ok_or(OpenError::PortsExhausted)?;
+        let reply = self.reply(new, now).or_else(|| {
+            // Nothing else is free, so the port of a flow that is over must do.
+            self.end_closed(new, now).then(|| self.reply(new, now)).flatten()
+        });
+        let (reply, reply_hash, pooled) = reply.ok_or(OpenError::PortsExhausted)?;
         let evicted = if self.free == NONE { self.evict(now) } else { None };
         let number = self.free;
         let masquerade = matches!(new.source, Source::Masquerade(_));
@@ -108,6 +116,25 @@ impl FlowTable {
             }
         }
         Ok(Opened { id: FlowId(number), evicted })
+    }
+
+    /// Ends a closed flow that lingers on a port which `new` could use. False when there is none among the oldest.
+    #[cold]
+    fn end_closed(&mut self, new: &NewFlow, now: Time) -> bool {
+        let Source::Masquerade(address) = new.source else { return false };
+        let fits = |flow: &Flow| {
+            let reply = flow.reply();
+            let endpoint = reply.source == address_words(new.endpoint) && reply.source_port() == new.endpoint_port;
+            let same = reply.destination == address_words(address) && reply.protocol() == new.original.protocol();
+            flow.pooled() && endpoint && same
+        };
+        let oldest = self.lists.oldest_closed();
+        let mut closed = std::iter::successors(oldest, |number| {
+            self.flows.get(*number as usize).map(|flow| flow.next).filter(|next| next & END == 0)
+        });
+        let found =
+            closed.by_ref().take(CLOSED_ATTEMPTS).find(|number| self.flows.get(*number as usize).is_some_and(fits));
+        found.is_some_and(|number| self.remove(FlowId(number), now))
     }
 
     /// Ends the flow that is of least use.

@@ -170,6 +170,28 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=6 forwarded=5 drop:snat_ports_exhausted=1 flowsOpened=4 flowsClosed=2",
         },
         Row {
+            name: "with nothing else free, the port of a flow that lingers closed is taken, never a live one's",
+            bed: Bed::of(&[WEB, "web tcp 172.30.0.45:80 -> 10.0.1.2:8080"]).ports(1),
+            script: "
+                outside tcp S 203.0.113.8:40000 > 172.30.0.45:80
+                -> forward inside 10.0.255.254:61000 > 10.0.1.2:8080
+                inside tcp RA 10.0.1.2:8080 > 10.0.255.254:61000 seq=0 ack=1001
+                -> forward outside 172.30.0.45:80 > 203.0.113.8:40000
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
+                -> drop snat_ports_exhausted
+                inside tcp RA 10.0.1.1:8080 > 10.0.255.254:61000 seq=0 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40001
+                outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
+                -> drop snat_ports_exhausted",
+            ledger: "rx=8 forwarded=6 drop:snat_ports_exhausted=2 flowsOpened=3 flowsClosed=1",
+        },
+        Row {
             name: "after 60 s the port of a closed TCP flow is the oldest again",
             bed: Bed::of(&[WEB]).ports(2),
             script: "
