@@ -11,8 +11,8 @@ use crate::daemon::{self, RunError};
 /// What `ringway run` is told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It ends on SIGTERM or SIGINT within 5 s. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and \
-                        CAP_IPC_LOCK."
+    after_help = "It ends on SIGTERM or SIGINT within 5 s. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, \
+                        CAP_PERFMON and CAP_IPC_LOCK."
 )]
 pub struct Arguments {
     /// The configuration file

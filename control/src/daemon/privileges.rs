@@ -5,7 +5,7 @@ use std::path::Path;
 /// Capabilities that are missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "missing {}: run as root, or give the binary what it needs: setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep {binary}",
+    "missing {}: run as root, or give the binary what it needs: setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock+ep {binary}",
     missing.join(" and ")
 )]
 pub struct MissingPrivileges {
@@ -17,6 +17,7 @@ const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
 const IPC_LOCK: u32 = 14;
 const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Checks the capabilities of this process. `locked`: bytes of memory that the kernel must be allowed to pin.
@@ -50,6 +51,10 @@ fn missing(effective: u64, memlock: u64, locked: u64) -> Vec<&'static str> {
     if !has(BPF) && !has(SYS_ADMIN) {
         missing.push("CAP_BPF (to load the steering program)");
     }
+    // Without it the verifier refuses to let a program compute an address in a packet.
+    if !has(PERFMON) && !has(SYS_ADMIN) {
+        missing.push("CAP_PERFMON (the steering program reads packets at computed places)");
+    }
     if !has(IPC_LOCK) && memlock < locked {
         missing.push("CAP_IPC_LOCK or a higher RLIMIT_MEMLOCK (to pin packet memory)");
     }
@@ -62,12 +67,13 @@ mod tests {
 
     #[test]
     fn each_missing_capability_is_named() {
-        let all = 1 << NET_ADMIN | 1 << NET_RAW | 1 << IPC_LOCK | 1 << BPF;
+        let all = 1 << NET_ADMIN | 1 << NET_RAW | 1 << IPC_LOCK | 1 << BPF | 1 << PERFMON;
         assert!(missing(all, 0, 1 << 30).is_empty());
-        assert!(missing(all & !(1 << BPF) | 1 << SYS_ADMIN, 0, 1).is_empty());
+        assert!(missing(all & !(1 << BPF | 1 << PERFMON) | 1 << SYS_ADMIN, 0, 1).is_empty());
         assert!(missing(all & !(1 << IPC_LOCK), 1 << 30, 1 << 30).is_empty());
-        assert_eq!(missing(0, 0, 1).len(), 4);
+        assert_eq!(missing(0, 0, 1).len(), 5);
         assert!(missing(all & !(1 << NET_RAW), 0, 1)[0].starts_with("CAP_NET_RAW"));
+        assert!(missing(all & !(1 << PERFMON), 0, 1)[0].starts_with("CAP_PERFMON"));
         assert_eq!(effective("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
         let error = MissingPrivileges { missing: missing(0, 9, 1), binary: "/usr/bin/ringway".into() }.to_string();
         assert!(error.starts_with("missing CAP_NET_ADMIN (to attach the steering program) and CAP_NET_RAW"), "{error}");

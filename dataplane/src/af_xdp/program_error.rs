@@ -8,7 +8,7 @@ use rustix::io::Errno;
 #[derive(Debug, thiserror::Error)]
 pub enum SteeringError {
     /// The kernel does not take the program.
-    #[error("cannot load the steering program: {}; it needs CAP_BPF and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(&**.0))]
+    #[error("cannot load the steering program: {}; it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(&**.0))]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The interface does not take the program.
     #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(&**.source))]
@@ -59,16 +59,26 @@ pub enum SteeringError {
 
 /// The chain of reasons in one line.
 pub(super) fn reasons(error: &(dyn Error + Send + Sync + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = brief(&error.to_string());
     let mut next = error.source();
     while let Some(source) = next {
-        let more = source.to_string();
+        let more = brief(&source.to_string());
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
         next = source.source();
     }
     text
+}
+
+/// The text without the verifier's log of hundreds of lines, but for the one that says why.
+fn brief(text: &str) -> String {
+    let Some((head, log)) = text.split_once("Verifier output:") else { return text.to_owned() };
+    let is_summary = |line: &&str| {
+        line.is_empty() || ["verification time", "stack depth", "processed"].iter().any(|word| line.starts_with(word))
+    };
+    let why = log.lines().map(str::trim).filter(|line| !is_summary(line)).next_back();
+    format!("{head}The verifier says: {}", why.unwrap_or("nothing"))
 }
 
 /// What the kernel's refusal of a native attachment means, when it is one of those that users meet.
@@ -114,4 +124,18 @@ fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_log_becomes_the_line_that_says_why() {
+        let log = "Permission denied. Verifier output: 0: R1=ctx()\n69: (0f) r9 += r1\nR9 pointer arithmetic prohibited for \
+                   !root\nverification time 661 usec\nstack depth 96\nprocessed 69 insns (limit 1000000)\n\n";
+        let brief = brief(log);
+        assert_eq!(brief, "Permission denied. The verifier says: R9 pointer arithmetic prohibited for !root");
+        assert_eq!(super::brief("no such map"), "no such map");
+    }
 }
