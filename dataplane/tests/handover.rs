@@ -170,13 +170,12 @@ fn one_client_port_to_two_vips_with_one_backend_at_two_workers_gets_two_source_p
     }
 }
 
-/// A worker whose neighbours take nothing.
+/// A worker whose surroundings take nothing.
 struct Alone;
 
 impl Transmit for Alone {
-    fn send(&mut self, umem: &mut Umem, _: InterfaceId, frame: Frame, _: u64) -> Result<(), (Frame, DropReason)> {
-        umem.free(frame);
-        Ok(())
+    fn send(&mut self, _: &mut Umem, _: InterfaceId, frame: Frame, _: u64) -> Result<(), (Frame, DropReason)> {
+        Err((frame, DropReason::TxRingFull))
     }
 
     fn pass(&mut self, _: &[u8], _: InterfaceId) -> bool {
@@ -189,17 +188,30 @@ impl Transmit for Alone {
 }
 
 #[test]
-fn a_packet_that_cannot_be_handed_over_or_passed_is_a_counted_drop() {
+fn a_packet_that_cannot_be_sent_handed_over_or_passed_is_a_counted_drop() {
     let mut team = Team::new(2);
     let MemoryWorker { umem, pipeline, .. } = &mut team.workers[0];
     let mut batch = Batch::new();
-    for line in ["tcp SA 10.0.1.1:8080 > 10.0.255.254:65000", "tcp S 10.0.1.1:8080 > 10.0.255.254:22"] {
+    let lines = [
+        "tcp SA 10.0.1.1:8080 > 10.0.255.254:65000",
+        "tcp S 10.0.1.1:8080 > 10.0.255.254:22",
+        "tcp S 10.0.1.9:40000 > 172.30.0.41:80",
+        "tcp S 10.0.1.9:40000 > 172.30.0.41:81",
+    ];
+    for line in lines {
         assert!(batch.push(umem, &text::frame(INSIDE, line), INSIDE, 0));
     }
     pipeline.process(umem, &mut batch, &team.snapshot, ms(1));
     dispatch(&mut batch, umem, pipeline.tally(), &mut Alone);
     assert_eq!(umem.free_frames(), umem.total());
-    let expected = [("drop:handover_queue_full", 1), ("drop:kernel_unreachable", 1), ("rx", 2)];
+    pipeline.publish();
+    let expected = [
+        ("drop:handover_queue_full", 1),
+        ("drop:kernel_unreachable", 1),
+        ("drop:tx_ring_full", 2),
+        ("flowsOpened", 1),
+        ("rx", 4),
+    ];
     assert_eq!(ledger(pipeline.tally()), expected.map(|(name, count)| (name.to_owned(), count)).into());
 }
 

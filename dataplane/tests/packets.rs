@@ -23,6 +23,7 @@ mod town;
 mod validity;
 
 use bed::row::run_all;
+use ringway_shared::DropReason;
 
 #[test]
 fn changing_services() {
@@ -67,4 +68,26 @@ fn refused_packets() {
 #[test]
 fn broken_packets() {
     run_all(validity::rows());
+}
+
+#[test]
+fn every_drop_reason_has_a_row() {
+    let rows = [
+        change::rows(),
+        forward::rows(),
+        full::rows(),
+        held::rows(),
+        hop::rows(),
+        pass::rows(),
+        refuse::rows(),
+        tcp::rows(),
+        validity::rows(),
+    ];
+    let ledgers: Vec<_> = rows.iter().flatten().map(|row| row.ledger).collect();
+    for reason in DropReason::ALL {
+        // What becomes of a packet behind the packet path is tested in `handover.rs`.
+        let behind = [DropReason::TxRingFull, DropReason::HandoverQueueFull, DropReason::KernelUnreachable];
+        let says = |ledger: &str| ledger.contains(&format!(":{}=", reason.label()));
+        assert!(behind.contains(&reason) || ledgers.iter().any(|ledger| says(ledger)), "no row for {}", reason.label());
+    }
 }
