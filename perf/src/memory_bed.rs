@@ -22,7 +22,7 @@ use ringway_shared::{
     Protocol, ServicePort, ServicePortId, Services, Snapshot,
 };
 
-use crate::traffic::{Mix, Random};
+use crate::traffic::{Mix, Random, Stamp};
 
 const OUTSIDE: InterfaceId = InterfaceId(0);
 const INSIDE: InterfaceId = InterfaceId(1);
@@ -172,7 +172,7 @@ impl MemoryBed {
         let mut frame = [0; 128];
         for _ in 0..BATCH {
             let flow = pick(&mut self.random, self.mix.flows);
-            let length = self.mix.write(flow, 0, &mut frame);
+            let length = self.mix.write(flow, Stamp::default(), &mut frame);
             let bytes = frame.get(..length).unwrap_or_default();
             assert!(self.batch.push(&mut self.umem, bytes, OUTSIDE, 0), "the UMEM has room for two batches");
         }

@@ -21,14 +21,40 @@ pub struct Mix {
     pub destination: (Ipv4Addr, u16),
 }
 
+/// What a frame carries for the recorder: the last 16 bytes of its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The number of the frame in its load.
+    pub sequence: u64,
+    /// When it was written: [`now`].
+    pub nanos: u64,
+}
+
+impl Stamp {
+    /// The stamp of a received frame, when it has the length for one.
+    #[inline]
+    pub fn read(frame: &[u8]) -> Option<Self> {
+        let (sequence, nanos) = frame.get(42..)?.last_chunk::<16>()?.split_at(8);
+        let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+        Some(Stamp { sequence: word(sequence)?, nanos: word(nanos)? })
+    }
+}
+
+/// The monotonic clock, which all processes of a machine share, in nanoseconds.
+#[inline]
+pub fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Flows that share a client address.
 const PORTS_A_CLIENT: u32 = 16_384;
 /// The first client port.
 const FIRST_PORT: u16 = 16_384;
 
 impl Mix {
-    /// Writes the frame of flow `flow`, with `stamp` at the end of its payload when there is room.
-    pub fn write(&self, flow: u32, stamp: u64, frame: &mut [u8]) -> usize {
+    /// Writes the frame of flow `flow`, with `stamp` at the end of its payload, which every frame has room for.
+    pub fn write(&self, flow: u32, stamp: Stamp, frame: &mut [u8]) -> usize {
         let size = self.size.clamp(60, frame.len());
         let Some(frame) = frame.get_mut(..size) else { return 0 };
         let client = Ipv4Addr::from_bits(self.first_client.to_bits() + flow / PORTS_A_CLIENT);
@@ -51,9 +77,10 @@ impl Mix {
         // No checksum: it is optional over IPv4, and the stamp would change it.
         udp[6..8].copy_from_slice(&[0, 0]);
         let payload = &mut udp[8..];
-        let at = payload.len().saturating_sub(8);
-        if let Some(place) = payload.get_mut(at..at + 8) {
-            place.copy_from_slice(&stamp.to_be_bytes());
+        if let Some(place) = payload.last_chunk_mut::<16>() {
+            let (sequence, nanos) = place.split_at_mut(8);
+            sequence.copy_from_slice(&stamp.sequence.to_be_bytes());
+            nanos.copy_from_slice(&stamp.nanos.to_be_bytes());
         }
         size
     }
@@ -93,9 +120,11 @@ mod tests {
         let mut frame = [0; 128];
         let mut seen = std::collections::HashSet::new();
         for flow in 0..mix.flows {
-            let length = mix.write(flow, 7, &mut frame);
+            let stamp = Stamp { sequence: u64::from(flow), nanos: 7 };
+            let length = mix.write(flow, stamp, &mut frame);
             let packet = ringway_dataplane::wire::Packet::parse(&frame[..length]).unwrap();
             assert_eq!(packet.tuple.destination_port(), 53);
+            assert_eq!(Stamp::read(&frame[..length]), Some(stamp));
             assert!(seen.insert(packet.tuple));
         }
     }
