@@ -1,0 +1,88 @@
+//! What the documentation shows is what the command says.
+
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).expect(file)
+}
+
+/// Runs a command line of the documentation at the root of the repository; its standard output.
+fn run(line: &str) -> String {
+    let words = line.split(' ').skip(1).map(|word| word.trim_matches('\''));
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway")).args(words).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_readmes_offline_trace_is_word_for_word() {
+    let readme = read("README.md");
+    let blocks = readme.split("```console\n$ ringway trace ").skip(1);
+    let mut seen = 0;
+    for block in blocks {
+        let (line, rest) = block.split_once('\n').unwrap();
+        let (shown, _) = rest.split_once("```").unwrap();
+        assert_eq!(run(&format!("ringway trace {line}")), shown);
+        seen += 1;
+    }
+    assert!(seen > 0, "the README shows an offline trace");
+}
+
+/// Blank lines and comments do not count.
+fn bare(yaml: &str) -> Vec<&str> {
+    let bare = yaml.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end());
+    bare.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_readmes_first_configuration_is_the_one_in_deploy() {
+    let readme = read("README.md");
+    let blocks: Vec<Vec<&str>> =
+        readme.split("```yaml\n").skip(1).map(|b| bare(b.split("```").next().unwrap())).collect();
+    for file in ["deploy/gateway/ringway.yaml", "deploy/gateway/objects/web.yaml"] {
+        let yaml = read(file);
+        assert!(blocks.contains(&bare(&yaml)), "{file} is not what the README shows");
+    }
+}
+
+#[test]
+fn the_example_in_deploy_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = root().join("deploy/gateway/objects").canonicalize().unwrap();
+    let config = read("deploy/gateway/ringway.yaml").replace("/etc/ringway/objects", objects.to_str().unwrap());
+    let file = folder.path().join("ringway.yaml");
+    std::fs::write(&file, config).unwrap();
+    let said = run(&format!("ringway check --config {}", file.display()));
+    for frontend in ["clusterIP=172.30.0.41:80", "loadBalancerIP=198.51.100.10:80", "nodePort=192.168.0.2:30080"] {
+        assert!(said.contains(frontend), "{said}");
+    }
+}
+
+#[test]
+fn the_configurations_page_names_every_key() {
+    let page = read("docs/configuration.md");
+    // The answer to an unknown key lists the allowed ones.
+    let keys = |config: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        std::fs::write(&file, config).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_ringway")).args(["check", "--config"]).arg(&file).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let listed = told.lines().filter_map(|line| line.split_once("llowed here: "));
+        listed.flat_map(|(_, keys)| keys.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let sections = "x0: 1\nsource: {x0: 1}\nnode: {x0: 1}\nservices: {x0: 1}\nsnat: {x0: 1}\nworkers: {x0: 1}\nflows: {x0: 1, \
+                    timeouts: {x0: 1}}\nadmin: {x0: 1}\ninterfaces: [{name: eth0, x0: 1}]\nnetwork: {x0: 1, interfaces: [{x0: 1}], \
+                    routes: [{x0: 1}], neighbors: [{x0: 1}]}\n";
+    let keys = keys(sections);
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        assert!(page.contains(&key), "docs/configuration.md does not name {key}");
+    }
+}
