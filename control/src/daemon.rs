@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
@@ -75,6 +75,10 @@ impl End {
 async fn serve(config: Config) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
+    // What no machine can do comes first.
+    if matches!(config.source, Source::Kubernetes { .. }) {
+        return Err(RunError::KubernetesSource);
+    }
     // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is
     // known later.
     privileges::check(0)?;

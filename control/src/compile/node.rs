@@ -90,15 +90,12 @@ impl NodeFacts {
         };
         facts.node_port_addresses = facts.chosen(&options.node_port_addresses);
         if facts.addresses.is_empty() {
-            problems.push(Problem {
-                severity: Severity::Warning,
-                object: None,
-                file: None,
-                text: format!(
-                    "the addresses of this node are unknown, so no NodePort is served; add the Node object {:?} or set node.addresses",
-                    options.node_name
-                ),
-            });
+            let remedy = match &*options.node_name {
+                "" => "say which node this is with --config FILE".to_owned(),
+                name => format!("add the Node object {name:?} or set node.addresses"),
+            };
+            let text = format!("the addresses of this node are unknown, so no NodePort is served; {remedy}");
+            problems.push(Problem { severity: Severity::Warning, object: None, file: None, text });
         }
         facts
     }
