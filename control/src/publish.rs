@@ -223,6 +223,11 @@ impl<S: Steering> Publication<S> {
         let generation = published.snapshot.generation.0;
         published.in_force = self.await_acks(generation).await;
         published.acks = self.publisher.acks().collect();
+        if published.in_force && !published.ready {
+            let services = &published.snapshot.services;
+            let (frontends, vips) = (services.frontends.len(), services.vips.len());
+            tracing::info!("ready: {frontends} frontends and {vips} VIPs are in force on all workers");
+        }
         published.ready |= published.in_force;
         if published.in_force {
             published.took = Some(began.elapsed());
