@@ -9,7 +9,8 @@ for path in /run/netns/rw*-*-*; do
     name=${path##*/}
     [[ "$name" =~ ^rw[a-z]+-([0-9]+)-[a-z0-9]+$ ]] || continue
     owner=${BASH_REMATCH[1]}
-    if [[ "${1-}" != --all && -d "/proc/$owner" ]]; then
+    # A process that has ended but is not waited for yet has no executable any more.
+    if [[ "${1-}" != --all ]] && readlink -q "/proc/$owner/exe" >/dev/null; then
         continue
     fi
     # What still runs in the namespace (a server that the crashed owner had started) keeps it alive otherwise.
@@ -19,4 +20,7 @@ for path in /run/netns/rw*-*-*; do
     done
     echo "clean-namespaces: removing $name"
     ip netns delete "$name"
+done
+for folder in /run/ringway-demo-*; do
+    readlink -q "/proc/${folder##*-}/exe" >/dev/null || rm -rf "$folder"
 done

@@ -5,12 +5,12 @@
 //! ```
 
 use super::client::Target;
-use super::netns::{End, Namespace, veth};
+use super::netns::{End, Namespace, lives, veth};
 use serde_json::Value;
 use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Backends by name; the last one joins late.
@@ -190,7 +190,7 @@ fn remove_stale_folders() {
         let name = entry.file_name();
         let pid =
             name.to_str().and_then(|name| name.strip_prefix("ringway-demo-")).and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if pid.is_some_and(|pid| !lives(pid)) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -184,11 +184,16 @@ pub fn remove_stale() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let Some(pid) = owner(name) else { continue };
-        if !PathBuf::from(format!("/proc/{pid}")).exists() {
+        if !lives(pid) {
             tracing::info!("removing namespace {name}: process {pid}, which made it, is gone");
             remove(name);
         }
     }
+}
+
+/// Whether a process runs: one that has ended but is not waited for yet has no executable any more.
+pub(super) fn lives(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 /// The process that made a namespace, read from its name; `None` when it is not one of ours.
