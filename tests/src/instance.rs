@@ -83,13 +83,24 @@ impl Instance {
         self.get(path).unwrap_or_else(|error| panic!("{error}\nlog:\n{}", self.output()))
     }
 
-    /// The ledger summed over all workers, proven to close.
+    /// The ledger summed over all workers, once the traffic before has reached it: a worker publishes its counts after
+    /// it has sent, so a client may know of a packet a moment earlier. Every reading on the way is proven to close.
     #[track_caller]
     pub fn ledger(&self) -> Ledger {
-        let status = self.ask("/status");
-        let ledger = Ledger::read(&status["ledger"]).unwrap_or_else(|error| panic!("{error}"));
-        ledger.assert_closes();
-        ledger
+        let read = || {
+            let status = self.ask("/status");
+            let ledger = Ledger::read(&status["ledger"]).unwrap_or_else(|error| panic!("{error}"));
+            ledger.assert_closes();
+            ledger
+        };
+        let mut last = read();
+        eventually(Duration::from_secs(5), "the ledger comes to rest", || {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = read();
+            let rests = now == last;
+            last = now.clone();
+            if rests { Ok(now) } else { Err(format!("{now:?}")) }
+        })
     }
 
     /// One ledger a worker, each proven to close.
