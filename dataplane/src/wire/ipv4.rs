@@ -54,8 +54,8 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
         identification: u32::from(u16::from_be_bytes([i0, i1])),
     });
     let ip = IpHeader {
-        source: [0, V4_MAPPED | u64::from(u32::from_be_bytes(*source))],
-        destination: [0, V4_MAPPED | u64::from(u32::from_be_bytes(*destination))],
+        source: words(u32::from_be_bytes(*source)),
+        destination: words(u32::from_be_bytes(*destination)),
         family: Family::V4,
         protocol,
         ttl,
@@ -83,11 +83,17 @@ fn broken_ports(frame: &[u8], reason: DropReason, protocol: u8, l4: usize, end: 
     }
 }
 
+/// The two words of an address in a tuple.
+#[inline(always)]
+pub(super) fn words(address: u32) -> [u64; 2] {
+    [0, V4_MAPPED | u64::from(address)]
+}
+
 /// Source and destination of the header at `l3`.
 pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<4>();
     let [_, _, _, source, destination] = *header else { return None };
-    Some([source, destination].map(|address| [0, V4_MAPPED | u64::from(u32::from_be_bytes(address))]))
+    Some([source, destination].map(|address| words(u32::from_be_bytes(address))))
 }
 
 /// Whether `options` hold a source route; nothing when they cannot be walked to their end.

@@ -20,6 +20,7 @@ pub mod tcp;
 mod tests;
 pub mod transport;
 pub mod udp;
+mod usual;
 
 use std::net::IpAddr;
 
@@ -185,6 +186,14 @@ impl Packet {
     /// Reads `frame`, an Ethernet frame without its check sequence.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Packet, Refusal> {
+        match usual::parse(frame) {
+            Some(packet) => Ok(packet),
+            None => Self::parse_any(frame),
+        }
+    }
+
+    /// Reads any frame, usual or not.
+    fn parse_any(frame: &[u8]) -> Result<Packet, Refusal> {
         let link = frame.first_chunk::<{ ethernet::HEADER }>().ok_or(Refusal::Foreign)?;
         match ethernet::ether_type(link) {
             ethernet::IPV4 => ipv4::parse(frame, link),
