@@ -2,11 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// A readable and writable mapping that starts on a page boundary. It hands out raw pointers only: who may read or write
 /// which part, and when, is the invariant of its user.
@@ -76,9 +77,42 @@ impl Drop for Mapping {
     }
 }
 
+/// What a huge page has on the machines that this is for. Where it is another size, the advice below is only less exact.
+const HUGE_PAGE: usize = 1 << 21;
+
+/// `count` copies of `value` in memory that the kernel is asked to back with huge pages: a table with random access across
+/// hundreds of MiB misses the TLB at every step on pages of 4 KiB. All of it is touched.
+pub(crate) fn spread<T: Clone>(count: usize, value: T) -> Box<[T]> {
+    let mut memory = Vec::with_capacity(count);
+    prefer_huge_pages(memory.spare_capacity_mut());
+    memory.resize(count, value);
+    memory.into_boxed_slice()
+}
+
+fn prefer_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
+    let start = memory.as_mut_ptr().cast::<u8>();
+    let skip = start.align_offset(HUGE_PAGE);
+    let Some(length) = size_of_val(memory).checked_sub(skip).map(|rest| rest & !(HUGE_PAGE - 1)) else { return };
+    if length > 0 {
+        let start = start.wrapping_add(skip).cast();
+        // SAFETY: the range lies inside `memory`, and this advice changes neither contents nor protection.
+        let advised = unsafe { madvise(start, length, Advice::LinuxHugepage) };
+        // A kernel without huge pages says no; small pages work as well.
+        let _ = advised;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spread_memory_holds_its_values_whatever_its_size() {
+        for count in [0, 1, 1000, 3 * HUGE_PAGE / 8] {
+            let memory = spread(count, 7_u64);
+            assert!(memory.len() == count && memory.iter().all(|value| *value == 7));
+        }
+    }
 
     #[test]
     fn pointers_stay_inside_and_aligned() {

@@ -3,7 +3,7 @@
 mod chunks;
 pub mod device;
 mod frame;
-mod mapping;
+pub(crate) mod mapping;
 pub mod program;
 mod program_error;
 pub mod rings;

@@ -1,5 +1,7 @@
 //! Queues of ports that share one arena: chunks of one cache line, linked by number.
 
+use crate::af_xdp::mapping::spread;
+
 /// A port in a queue, and when it came there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -33,7 +35,10 @@ impl Arena {
 
     pub(super) fn new(chunks: u32) -> Self {
         let blank = [Entry { port: 0, at: 0 }; ENTRIES];
-        let chunks: Box<[Chunk]> = (1..=chunks).map(|next| Chunk { next, entries: blank }).collect();
+        let mut chunks = spread(chunks as usize, Chunk { next: 0, entries: blank });
+        for (chunk, next) in chunks.iter_mut().zip(1..) {
+            chunk.next = next;
+        }
         // The last link leads past the end, where `take` finds nothing.
         Arena { unreserved: chunks.len() as u32, free: 0, chunks }
     }

@@ -6,6 +6,8 @@
 //! are in its first slots, and every bucket from an entry's home to the one before it is full. So a search looks at one
 //! cache line, nearly always, and ends at the first bucket that is not full. What equal tags mean, the caller decides.
 
+use crate::af_xdp::mapping::spread;
+
 const SLOTS: usize = 8;
 
 #[derive(Clone, Copy)]
@@ -83,7 +85,7 @@ impl Index {
     /// Room for `entries`.
     pub(super) fn new(entries: usize) -> Self {
         let buckets = (entries * 2 / SLOTS).next_power_of_two().clamp(4, 1 << 28);
-        Index { buckets: vec![Bucket::BLANK; buckets].into_boxed_slice(), mask: (buckets - 1) as u32 }
+        Index { buckets: spread(buckets, Bucket::BLANK), mask: (buckets - 1) as u32 }
     }
 
     /// Bytes of memory.

@@ -17,6 +17,7 @@ use ringway_shared::FiveTuple;
 use super::fifo::{Arena, Entry, Fifo};
 use super::hasher::Hasher;
 use super::index::Index;
+use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
 
 /// Seconds that the port of a closed TCP flow rests, counted from the end of the flow's record: that keeps the queue in
@@ -143,7 +144,7 @@ impl Ports {
         Ports {
             first: *range.start(),
             total: u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + u32::from(!range.is_empty()),
-            pools: vec![blank; pools].into_boxed_slice(),
+            pools: spread(pools, blank),
             index: Index::new(pools),
             arena: Arena::new((capacity / 4).max(8192)),
             hasher,

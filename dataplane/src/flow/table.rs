@@ -13,6 +13,7 @@ use super::ports::{PortUse, Ports};
 use super::record::Flow;
 use super::state::{Segment, State};
 use super::{Direction, FlowConfig, FlowId, FlowStatistics};
+use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
 use crate::directory::FlowDirectory;
 
@@ -60,7 +61,7 @@ impl FlowTable {
     pub fn new(config: &FlowConfig) -> Self {
         let capacity = config.capacity.clamp(1, MOST_FLOWS);
         let hasher = Hasher::new(config.seed);
-        let mut flows = vec![Flow::FREE; capacity as usize].into_boxed_slice();
+        let mut flows = spread(capacity as usize, Flow::FREE);
         for (number, flow) in flows.iter_mut().enumerate() {
             flow.next = number as u32 + 1;
         }
