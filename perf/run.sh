@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# Measures Ringway and writes RESULTS.md beside this file; `make bench` calls it after building. Takes some minutes.
+#
+# PACKETS (2000000) and SECONDS_EACH (3) make it shorter or longer; CRITERION=no leaves that part out, and RESULTS.md says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target="${CARGO_TARGET_DIR:-$PWD/target}"
+perf="$target/release/ringway-perf"
+as_root="$PWD/tests/scripts/as-root.sh"
+packets="${PACKETS:-2000000}"
+seconds="${SECONDS_EACH:-3}"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+say() { printf '== %s\n' "$*" >&2; }
+# field KEY: the number of that key in the JSON on stdin.
+field() { grep -o "\"$1\":-\{0,1\}[0-9.e+-]*" | sed -n 1p | cut -d: -f2; }
+round() { awk -v v="$1" -v d="${2:-1}" 'BEGIN { printf "%.*f", d, v }'; }
+# verdict VALUE LIMIT: lower is better.
+verdict() { awk -v v="$1" -v l="$2" 'BEGIN { print (v <= l) ? "met" : "**missed**" }'; }
+# The bare forwarder does strictly less, so a ratio well above 1 says that the machine was too busy to tell.
+at_least() { awk -v v="$1" -v l="$2" 'BEGIN { print (v > 1.05) ? "**inconclusive**: above 1 is noise" : (v >= l) ? "met" : "**missed**" }'; }
+
+[[ -x "$perf" && -x "$target/release/ringway" ]] || cargo build --release -p ringway-perf -p ringway-control --bins
+load_before="$(cut -d' ' -f1-3 /proc/loadavg)"
+
+# Instructions of process() and dispatch(), as the difference of two runs, so that opening the flows does not count.
+instructions() {
+    local out="$work/callgrind.$1.$2"
+    valgrind --tool=callgrind --callgrind-out-file="$out" --collect-atstart=no \
+        --toggle-collect='ringway_dataplane::pipeline::Pipeline::process' \
+        --toggle-collect='ringway_dataplane::dispatch::dispatch' \
+        "$perf" cost --flows "$1" --packets "$2" >/dev/null 2>"$out.log"
+    sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$out.log"
+}
+if command -v valgrind >/dev/null; then
+    say 'instructions a packet (callgrind)'
+    less="$(instructions 1000 100000)"
+    more="$(instructions 1000 300000)"
+    # `cost` sends a tenth more first, to warm up.
+    per_packet="$(awk -v a="$less" -v b="$more" 'BEGIN { printf "%.0f", (b - a) / 220000 }')"
+else
+    per_packet='not measured (no valgrind)'
+fi
+
+say 'packet cost in memory (the best of five runs, and all of them)'
+best() { sort -g | sed -n 1p; }
+for flows in 1000 65536 1000000; do
+    for _ in 1 2 3 4 5; do "$perf" cost --flows "$flows" --packets "$packets"; done >"$work/cost.$flows"
+done
+each() { while read -r line; do field "$1" <<<"$line"; done <"$work/cost.$2"; }
+established_1k="$(each establishedNanos 1000 | best)"
+established_64k="$(each establishedNanos 65536 | best)"
+established_1m="$(each establishedNanos 1000000 | best)"
+new_1k="$(each newFlowNanos 1000 | best)"
+new_1m="$(each newFlowNanos 1000000 | best)"
+bytes_1m="$(each flowTableBytes 1000000 | sed -n 1p)"
+all() { each "$1" "$2" | awk '{ printf "%s%.1f", sep, $1; sep = ", " }'; }
+
+say 'criterion'
+: >"$work/criterion"
+[[ "${CRITERION:-yes}" == no ]] ||
+    cargo bench -p ringway-perf -- --warm-up-time 0.5 --measurement-time 1 --sample-size 15 --noplot >"$work/criterion" 2>"$work/criterion.log" ||
+    { cat "$work/criterion.log" >&2; exit 1; }
+awk '/time: / { if ($1 == "time:") name = last; else name = $1; match($0, /\[.*\]/); split(substr($0, RSTART + 1, RLENGTH - 2), t, " "); printf "| %s | %s %s | %s %s – %s %s |\n", name, t[3], t[4], t[1], t[2], t[5], t[6] } { last = $1 }' \
+    "$work/criterion" >"$work/table"
+maglev="$(awk -F'|' '/maglev_build\/1000x65537/ { print $3 }' "$work/table" | awk '{ print ($2 == "ms") ? $1 : ($2 == "s") ? $1 * 1000 : $1 / 1000 }')"
+
+say 'forwarding on veth: the bare forwarder and ringway run take turns'
+bed="$("$as_root" "$perf" bed --seconds "$seconds" --rounds 5 2>"$work/bed.log")" || bed="$(sed -n 1p "$work/bed.log")"
+section() { grep -o "\"$1\":{.*" <<<"$bed" | sed -n 1p; }
+list() { section "$1" | grep -o "\"$2\":\[[^]]*\]" | sed -n 1p | sed 's/.*\[//; s/\]//' | tr ',' '\n' | awk -v s="$3" '{ printf "%s%.2f", sep, $1 / s; sep = ", " }'; }
+
+{
+    cat <<EOF
+# Results
+
+Written by \`perf/run.sh\` (\`make bench\`). Nothing here is edited by hand: bad numbers stay.
+
+- Commit: \`$(git rev-parse --short HEAD 2>/dev/null || echo unknown)\`$(git diff --quiet HEAD -- dataplane shared control perf/src 2>/dev/null || echo ' with changes')
+- Binaries: \`ringway-perf\` of $(date -u -r "$perf" +%H:%M), \`ringway\` of $(date -u -r "$target/release/ringway" +%H:%M) (UTC); one that is older than the commit
+  (of $(TZ=UTC git log -1 --date=format-local:%H:%M --format=%cd)) was built from what came before it
+- Date: $(date -u +%Y-%m-%dT%H:%MZ)
+- Machine: $(lscpu | sed -n 's/^Model name: *//p' | sed -n 1p), $(nproc) CPUs, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), virtualization: $(systemd-detect-virt 2>/dev/null || echo unknown)
+- Kernel: $(uname -r); transparent huge pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo unknown)
+- $(rustc --version)
+- Load average before: $load_before (on a machine with nothing else to do it is near 0; with more than that, times below
+  are too high, and instruction counts and ratios are what to go by)
+
+## Against the targets
+
+| what | measured | target | |
+|---|---|---|---|
+| established flow, 1,000 flows | $(round "$established_1k") ns | ≤ 40 ns | $(verdict "$established_1k" 40) |
+| established flow, 1,000,000 flows | $(round "$established_1m") ns | ≤ 100 ns | $(verdict "$established_1m" 100) |
+| new flow, table of 1,024 | $(round "$new_1k") ns | ≤ 200 ns | $(verdict "$new_1k" 200) |
+| Maglev 65,537 × 1,000 build | $([[ -n "$maglev" ]] && echo "$(round "$maglev" 2) ms" || echo 'not measured') | < 1.8 ms | $([[ -n "$maglev" ]] && verdict "$maglev" 1.8) |
+| flow table of 1,048,576 flows | $(awk -v b="$bytes_1m" 'BEGIN { printf "%.1f", b / 1048576 }') MiB | ≤ 192 MiB | $(verdict "$bytes_1m" 201326592) |
+EOF
+    ratio="$(field ratio <<<"$bed" || true)"
+    if [[ -n "$ratio" ]]; then
+        echo "| \`ringway run\` ÷ bare AF_XDP forwarder, veth, 64-byte frames | $(round "$ratio" 2) | ≥ 0.9 | $(at_least "$ratio" 0.9) |"
+    else
+        echo "| \`ringway run\` ÷ bare AF_XDP forwarder, veth, 64-byte frames | not measured | ≥ 0.9 | **missed** |"
+    fi
+    cat <<EOF
+
+Instructions a packet by callgrind, established flow, 1,000 flows, UDP over IPv4 with masquerade, \`process()\` and
+\`dispatch()\`: **$per_packet**.
+
+## Packet cost in memory
+
+\`ringway-perf cost --packets $packets\`: parse, lookup, state, rewrite, checksums, counters and dispatch, in batches of 64
+packets of random flows; no I/O. A new flow also takes a Maglev lookup and a SNAT port. Five runs each; the table above has
+the best, which is the one that others disturbed least.
+
+| flows | established, ns | new flow, ns |
+|---|---|---|
+| 1,000 | $(all establishedNanos 1000) | $(all newFlowNanos 1000) |
+| 65,536 | $(all establishedNanos 65536) | $(all newFlowNanos 65536) |
+| 1,000,000 | $(all establishedNanos 1000000) | $(all newFlowNanos 1000000) |
+
+New flows at a million touch memory that no cache holds: every one of them waits for the index, the record and the port
+pools.
+
+## Forwarding over AF_XDP on veth
+
+\`ringway-perf bed\`: client, gateway and backend in namespaces, one queue, native XDP, copy mode, 1,000 UDP flows to a
+NodePort (masqueraded), 60 bytes without check sequence. The generator (AF_XDP transmit, pinned to CPU 0) sends as fast as
+the kernel takes it; the forwarder is pinned to CPU 1; both forwarders take turns within one run. The generator shares its
+CPU with everything else on the machine, so the offered rate varies; loss is what the forwarder, or the kernel before it,
+did not carry. With two CPUs the kernel's part (copy, one system call per 32 frames) outweighs either forwarder's.
+Where next to nothing is lost, the generator is the bound: then the ratio says that both forwarders carry all that was
+offered, and not how much more either could.
+
+EOF
+    if [[ -n "$ratio" ]]; then
+        echo '| | offered, Mpps | arrived, Mpps | loss, % | latency p50 / p99 / p99.9, µs |'
+        echo '|---|---|---|---|---|'
+        for system in bare ringway; do
+            latency="$(section "$system")"
+            echo "| $system | $(list "$system" offeredPerSecond 1000000) | $(list "$system" arrivedPerSecond 1000000) | $(list "$system" lossPercent 1) | $(round "$(field p50 <<<"$latency")") / $(round "$(field p99 <<<"$latency")") / $(round "$(field p999 <<<"$latency")") |"
+        done
+        echo
+        ratios="$(paste <(list ringway arrivedPerSecond 1 | tr ',' '\n') <(list bare arrivedPerSecond 1 | tr ',' '\n') |
+            awk '{ printf "%s%.2f", sep, $1 / $2; sep = ", " }')"
+        echo "Ringway ÷ bare, round by round: $ratios. The table of targets has the median. Rounds that differ much, or a ratio above 1, mean that"
+        echo 'something else used the CPUs: then this says nothing about either forwarder.'
+        echo
+        echo 'Latency is measured on its own, at 20,000 frames a second, from writing a frame to reading it in the backend.'
+    else
+        printf 'It did not run: %s\n' "$bed"
+    fi
+    cat <<EOF
+
+## Criterion
+
+\`cargo bench -p ringway-perf\`, short runs. Estimate, and the interval of 95 % confidence.
+
+| bench | time | interval |
+|---|---|---|
+EOF
+    if [[ -s "$work/table" ]]; then cat "$work/table"; else echo '| left out of this run | | |'; fi
+} >"$work/results"
+cp "$work/results" perf/RESULTS.md
+say 'perf/RESULTS.md is written'
