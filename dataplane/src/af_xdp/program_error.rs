@@ -77,7 +77,7 @@ fn brief(text: &str) -> String {
     let is_summary = |line: &&str| {
         line.is_empty() || ["verification time", "stack depth", "processed"].iter().any(|word| line.starts_with(word))
     };
-    let why = log.lines().map(str::trim).filter(|line| !is_summary(line)).next_back();
+    let why = log.lines().map(str::trim).rfind(|line| !is_summary(line));
     format!("{head}The verifier says: {}", why.unwrap_or("nothing"))
 }
 
