@@ -2,6 +2,7 @@
 # Measures Ringway and writes RESULTS.md beside this file; `make bench` calls it after building. Takes some minutes.
 #
 # PACKETS (2000000) and SECONDS_EACH (3) make it shorter or longer; CRITERION=no leaves that part out, and RESULTS.md says so.
+# RESULTS writes elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
@@ -9,6 +10,7 @@ perf="$target/release/ringway-perf"
 as_root="$PWD/tests/scripts/as-root.sh"
 packets="${PACKETS:-2000000}"
 seconds="${SECONDS_EACH:-3}"
+results="${RESULTS:-perf/RESULTS.md}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
@@ -162,5 +164,5 @@ EOF
 EOF
     if [[ -s "$work/table" ]]; then cat "$work/table"; else echo '| left out of this run | | |'; fi
 } >"$work/results"
-cp "$work/results" perf/RESULTS.md
-say 'perf/RESULTS.md is written'
+cp "$work/results" "$results"
+say "$results is written"
