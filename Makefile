@@ -34,6 +34,7 @@ demo:
 # that are pinned to CPUs. TEST narrows: make test TEST=node_port
 test:
 	@$(scripts)/prerequisites.sh build test
+	@$(CURDIR)/tests/control-plane/build.sh
 	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
 	cargo test --workspace --no-run
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} RINGWAY_BIN=$(target)/debug/ringway cargo test --workspace --no-fail-fast $(if $(TEST),-- $(TEST))

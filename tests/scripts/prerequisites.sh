@@ -48,6 +48,8 @@ for group in "$@"; do
         need ethtool ethtool
         need tcpdump tcpdump
         need nft nftables
+        need openssl openssl
+        # And Go, which distributions have too old: tests/control-plane/build.sh says so if it is missing.
         ;;
     bench)
         need ip iproute2

@@ -5,6 +5,7 @@
 //! ([`can_run`]), and fails where `CI=true`.
 #![forbid(unsafe_code)]
 
+pub mod control_plane;
 pub mod echo;
 pub mod instance;
 pub mod ledger;
@@ -24,7 +25,11 @@ pub fn can_run(test: &str, programs: &[&str]) -> bool {
     } else {
         Some("network namespaces and AF_XDP sockets need root".to_owned())
     };
-    let Some(missing) = missing else { return true };
+    missing.is_none_or(|missing| skip(test, &missing))
+}
+
+/// Says that a test cannot run and answers false, or panics where `CI=true`.
+fn skip(test: &str, missing: &str) -> bool {
     let message = format!("{test} was SKIPPED: {missing}; `make test` sees to it");
     assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{message}");
     // Past the capture of the test harness, so that a green run does not hide it.
