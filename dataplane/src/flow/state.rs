@@ -24,6 +24,7 @@
 //! shutdown or abort cannot be told from a forged one without the verification tags.
 
 use super::Direction;
+use super::expiry::Lists;
 use super::record::{Flow, SEEN_ORIGINAL, SEEN_REPLY};
 use crate::wire::tcp::{self, Flags};
 use crate::wire::{Kind, Packet};
@@ -204,16 +205,22 @@ impl Flow {
 
     /// Whether the flow just goes on with this packet, as with nearly every packet of its life; marks are moved then.
     #[inline]
-    pub(super) fn goes_on(&mut self, direction: Direction, segment: &Segment) -> bool {
+    pub(super) fn goes_on(&mut self, direction: Direction, segment: &Segment, now: u32) -> bool {
         const ESTABLISHED: u8 = State::Established as u8;
         const UDP_REPLIED: u8 = State::UdpReplied as u8;
         const SCTP_REPLIED: u8 = State::SctpReplied as u8;
+        const UDP_UNREPLIED: u8 = State::UdpUnreplied as u8;
+        const SCTP_UNREPLIED: u8 = State::SctpUnreplied as u8;
         match self.state {
             ESTABLISHED if segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) == 0 => {
                 self.hear_acknowledgment(direction, segment);
                 true
             }
             UDP_REPLIED | SCTP_REPLIED => true,
+            // Who only sends (syslog, metrics) moves up in its queue once a second.
+            UDP_UNREPLIED | SCTP_UNREPLIED if direction == Direction::Original => {
+                !Lists::must_move(State::UdpUnreplied, self.last_seen, now)
+            }
             _ => false,
         }
     }

@@ -225,7 +225,7 @@ impl FlowTable {
             Direction::Reply => reply,
         };
         *counter = counter.wrapping_add(1);
-        if flow.goes_on(direction, segment) {
+        if flow.goes_on(direction, segment, now.millis()) {
             flow.last_seen = now.millis();
             return flow.state();
         }
