@@ -1,6 +1,7 @@
 //! Addresses, ports and tuples, as the packet path and the control side both see them.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -105,7 +106,7 @@ impl FromStr for MacAddress {
 }
 
 /// The lookup key of a Service's port: VIP, protocol and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Frontend {
     /// The VIP (or the node's address for a NodePort).
     pub address: IpAddr,
@@ -113,6 +114,17 @@ pub struct Frontend {
     pub protocol: Protocol,
     /// The port number, in host byte order.
     pub port: u16,
+}
+
+/// Three words, where the derived one feeds the hasher byte by byte: every new flow pays for it.
+impl Hash for Frontend {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [high, low] = address_words(self.address);
+        state.write_u64(high);
+        state.write_u64(low);
+        state.write_u32(u32::from(self.port) << 8 | u32::from(self.protocol.number()));
+    }
 }
 
 impl fmt::Display for Frontend {

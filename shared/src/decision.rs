@@ -156,14 +156,14 @@ pub fn policy(
     port: &ServicePort,
     source: IpAddr,
 ) -> (TrafficPolicy, Masquerade) {
-    let kind = SourceKind::of(services, source);
+    let kind = || SourceKind::of(services, source);
     match (matched, port.external_policy) {
         (Matched::ClusterIp, _) => {
             let masquerade = if services.masquerade_all {
                 Masquerade::All
             } else if !services.node.detects(port.family) {
                 Masquerade::KeptWithoutDetector
-            } else if kind == SourceKind::Pod {
+            } else if kind() == SourceKind::Pod {
                 Masquerade::KeptForPod
             } else {
                 Masquerade::OffCluster
@@ -171,7 +171,7 @@ pub fn policy(
             (port.internal_policy, masquerade)
         }
         (_, TrafficPolicy::Cluster) => (TrafficPolicy::Cluster, Masquerade::External),
-        (_, TrafficPolicy::Local) => match kind {
+        (_, TrafficPolicy::Local) => match kind() {
             SourceKind::Pod => (TrafficPolicy::Cluster, Masquerade::KeptForLocal),
             SourceKind::Node => (TrafficPolicy::Cluster, Masquerade::NodeShortcut),
             SourceKind::Other => (TrafficPolicy::Local, Masquerade::KeptForLocal),

@@ -28,6 +28,8 @@ pub const QUARANTINE: u16 = 60;
 const ATTEMPTS: u32 = 64;
 /// Ports for which the index is loaded at once.
 const LOOK_AHEAD: u32 = 8;
+/// Pools of a small table: endpoints that have some at the same time.
+const LEAST_POOLS: u32 = 1024;
 /// Pools looked at for one to reclaim.
 const RECLAIM_STEPS: u32 = 16;
 /// Chunks that a pool reserves besides those its ports fill: the first and the last one of both queues may be partly
@@ -128,7 +130,7 @@ const NONE: u32 = u32::MAX;
 
 impl Ports {
     pub(super) fn new(capacity: u32, range: RangeInclusive<u16>, hasher: Hasher) -> Self {
-        let pools = (capacity / 16).max(256) as usize;
+        let pools = (capacity / 16).max(LEAST_POOLS) as usize;
         let blank = Pool {
             key: FiveTuple { source: [0; 2], destination: [0; 2], ports: 0 },
             offset: NONE,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ringway_shared::counters::Counter;
 use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
 
-use super::{Context, Core, Intent, Outcome, dropped, resolve};
+use super::{Context, Core, Intent, Outcome, dropped};
 use crate::batch::Received;
 use crate::forward::{ANSWER_ROOM, echo, icmp_error, reject};
 use crate::wire::{Kind, Packet};
@@ -89,7 +89,7 @@ impl Core {
     ) -> Option<Outcome> {
         let client = packet.tuple.source_address();
         // No way back is no reason of its own: the packet dies of what it would have been told.
-        let way = resolve(context.snapshot, client);
+        let way = self.ways.find(&context.snapshot.network, client).map(|way| way.adjacency);
         let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));
         if !answerable {
             return dropped(received, reason, service_port);

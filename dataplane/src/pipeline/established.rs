@@ -3,14 +3,15 @@
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, ServicePortId, Snapshot};
 
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, resolve};
+use super::ways::{Way, Ways};
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment};
 use crate::forward::nat;
 use crate::wire::{Kind, Packet, ethernet};
 
 /// A flow remembers no adjacency for a direction.
-const NO_ADJACENCY: u32 = u32::MAX;
+pub(super) const NO_ADJACENCY: u32 = u32::MAX;
 
 /// What a changed set of Services means for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
-        let way = way(flow, direction, snapshot);
+        let way = way(flow, direction, snapshot, &mut self.ways);
         if let Some(mtu) = exceeded_mtu(snapshot, &way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
@@ -147,7 +148,12 @@ impl Core {
 
 /// The adjacency for a direction: the one the flow remembers, when the network has not changed since.
 #[inline]
-pub(super) fn way(flow: &mut Flow, direction: Direction, snapshot: &Snapshot) -> Result<Adjacency, NoAdjacency> {
+pub(super) fn way(
+    flow: &mut Flow,
+    direction: Direction,
+    snapshot: &Snapshot,
+    ways: &mut Ways,
+) -> Result<Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     if flow.network_generation != network.generation {
         flow.network_generation = network.generation;
@@ -160,23 +166,27 @@ pub(super) fn way(flow: &mut Flow, direction: Direction, snapshot: &Snapshot) ->
     };
     match network.adjacency(AdjacencyId(remembered)) {
         Some(adjacency) if remembered != NO_ADJACENCY => Ok(*adjacency),
-        _ => find_way(flow, direction, snapshot),
+        _ => find_way(flow, direction, snapshot, ways),
     }
 }
 
-#[cold]
-fn find_way(flow: &mut Flow, direction: Direction, snapshot: &Snapshot) -> Result<Adjacency, NoAdjacency> {
+fn find_way(
+    flow: &mut Flow,
+    direction: Direction,
+    snapshot: &Snapshot,
+    ways: &mut Ways,
+) -> Result<Adjacency, NoAdjacency> {
     // Where the other direction's packets come from.
     let destination = match direction {
         Direction::Original => flow.reply().source_address(),
         Direction::Reply => flow.original().source_address(),
     };
-    let AdjacencyId(id) = snapshot.network.resolve(destination)?;
+    let Way { id: AdjacencyId(id), adjacency, .. } = ways.find(&snapshot.network, destination)?;
     match direction {
         Direction::Original => flow.original_adjacency = id,
         Direction::Reply => flow.reply_adjacency = id,
     }
-    resolve(snapshot, destination)
+    Ok(adjacency)
 }
 
 /// Looks whether the flow's frontend still leads to a Service that has the flow's endpoint (rule 21 of the Service

@@ -13,6 +13,7 @@ mod held;
 mod limiter;
 mod open;
 mod portless;
+mod ways;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::wire::{Invalid, Kind, Packet, Refusal, ethernet};
 
 use held::{Held, HeldPacket, Intent};
 use limiter::Limiter;
+use ways::{Way, Ways};
 
 /// What the pipeline of one worker shares with others.
 #[derive(Clone)]
@@ -67,6 +69,7 @@ struct Core {
     flows: FlowTable,
     held: Held,
     limiter: Limiter,
+    ways: Ways,
     shared: Shared,
     tally: Tally,
 }
@@ -85,7 +88,8 @@ impl Pipeline {
             flows.share(directory.clone(), config.worker);
         }
         let limiter = Limiter::new(config.replies_per_second);
-        let core = Core { config, flows, held: Held::default(), limiter, shared, tally: Tally::default() };
+        let (held, ways, tally) = (Held::default(), Ways::new(), Tally::default());
+        let core = Core { config, flows, held, limiter, ways, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 
@@ -298,8 +302,8 @@ impl Core {
         };
         let umem = &mut *context.umem;
         self.held.take(network.generation, room, keep, |mut held| {
-            let verdict = match resolve(context.snapshot, held.destination) {
-                Ok(adjacency) => {
+            let verdict = match self.ways.find(network, held.destination) {
+                Ok(Way { adjacency, .. }) => {
                     let bytes = umem.packet_mut(&mut held.frame);
                     ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
                     match held.intent {
@@ -320,11 +324,6 @@ impl Core {
 fn objection(snapshot: &Snapshot, packet: &Packet) -> Option<DropReason> {
     let broadcast = || snapshot.network.is_broadcast(packet.tuple.source_address());
     packet.objection.or_else(|| broadcast().then_some(DropReason::ImpossibleSource))
-}
-
-fn resolve(snapshot: &Snapshot, destination: IpAddr) -> Result<Adjacency, NoAdjacency> {
-    let id = snapshot.network.resolve(destination)?;
-    snapshot.network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute)
 }
 
 /// The MTU of the way out when `packet` is larger, known neighbour or not.

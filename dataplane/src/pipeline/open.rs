@@ -6,10 +6,11 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::ServicePort;
-use ringway_shared::{DropReason, EndpointSet, Family, FiveTuple, Snapshot};
+use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Snapshot};
 
-use super::established::way;
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection, pass, resolve};
+use super::established::{NO_ADJACENCY, way};
+use super::ways::Way;
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
 use crate::forward::nat::{self, Rewrite};
@@ -76,7 +77,11 @@ impl Core {
         let Some(backend) = set.select(selection_hash(&packet.tuple, port)) else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
-        let endpoint_way = resolve(snapshot, backend.address);
+        let found = self.ways.find(&snapshot.network, backend.address);
+        let (endpoint_way, way_id, source) = match found {
+            Ok(Way { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
+            Err(none) => (Err(none), None, snapshot.network.source_address(backend.address)),
+        };
         if let Some(mtu) = exceeded_mtu(snapshot, &endpoint_way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
@@ -85,7 +90,7 @@ impl Core {
             Err(none) => return dropped(received, none.reason(), service_port),
         }
         let source = if masquerade_for(masquerade, packet.tuple.source_address(), backend).is_due() {
-            let Some(address) = self.snat_address(snapshot, backend.address, hash) else {
+            let Some(address) = self.snat_address(backend.address, hash).or(source) else {
                 return dropped(received, DropReason::NoSourceAddress, service_port);
             };
             Source::Masquerade(address)
@@ -104,7 +109,7 @@ impl Core {
         match self.flows.open(&new, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
-                self.introduce(snapshot, id);
+                self.introduce(snapshot, id, way_id);
                 self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
             }
             // Cannot be: this packet's flow was looked for. If it is there after all, it is this one.
@@ -134,22 +139,27 @@ impl Core {
     }
 
     /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client.
-    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId) {
+    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, endpoint_way: Option<AdjacencyId>) {
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
+        flow.network_generation = snapshot.network.generation;
+        flow.original_adjacency = endpoint_way.map_or(NO_ADJACENCY, |AdjacencyId(id)| id);
+        flow.reply_adjacency = NO_ADJACENCY;
         // The client's neighbour is asked for now, so that the answer need not wait for it.
-        if let Err(NoAdjacency::Unresolved { interface, next_hop }) = way(flow, Direction::Reply, snapshot) {
+        if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
+            way(flow, Direction::Reply, snapshot, &mut self.ways)
+        {
             self.shared.resolver.ask(interface, next_hop);
         }
     }
 
-    /// The SNAT address for a flow to `endpoint`: one of the configured ones, by the flow's hash, or the address that
-    /// Linux would choose.
-    fn snat_address(&self, snapshot: &Snapshot, endpoint: IpAddr, hash: u64) -> Option<IpAddr> {
+    /// The configured SNAT address for a flow to `endpoint`, by the flow's hash. Without any, the address that Linux would
+    /// choose is the one.
+    fn snat_address(&self, endpoint: IpAddr, hash: u64) -> Option<IpAddr> {
         let family = Family::of(endpoint);
         let mut usable = self.config.snat_addresses.iter().filter(|address| Family::of(**address) == family);
         let count = usable.clone().count();
-        if count == 0 { snapshot.network.source_address(endpoint) } else { usable.nth(hash as usize % count).copied() }
+        usable.nth((hash as usize).checked_rem(count)?).copied()
     }
 
     /// The other worker that this packet's flow belongs to, as far as that can be told.

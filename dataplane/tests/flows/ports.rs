@@ -194,10 +194,10 @@ fn running_out_of_pools_and_memory_fails_nobody() {
         let new = new_flow(original, &endpoint.to_string(), Source::Masquerade(snat(true)));
         table.open(&new, at).unwrap().id
     };
-    for endpoint in 0..1000 {
+    for endpoint in 0..3000 {
         live.push(open(&mut table, endpoint, seconds(1)));
     }
-    assert_eq!(table.port_uses().count(), 256);
+    assert_eq!(table.port_uses().count(), 1024);
     // Flows that end faster than their ports come to rest, towards endpoints whose pools all are in use.
     for n in 0..300_000u64 {
         let id = open(&mut table, n as u32 % 300, millis(1000 + n / 10));
@@ -208,7 +208,7 @@ fn running_out_of_pools_and_memory_fails_nobody() {
         assert!(table.remove(id, seconds(40)));
     }
     // Once nobody uses them, pools make room for others.
-    for endpoint in 5000..6000 {
+    for endpoint in 5000..7000 {
         let id = open(&mut table, endpoint, seconds(200));
         let reply = table.flow(id).reply();
         assert_eq!(table.port_use(&reply).map(|port_use| port_use.used), Some(1));

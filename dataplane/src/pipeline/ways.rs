@@ -1,0 +1,133 @@
+//! Ways found lately: the adjacency and the source address for a destination, so that opening a flow to an endpoint that
+//! has many walks no routes.
+//!
+//! A small direct-mapped cache in the worker's own memory. An entry is good for one generation of the network; only ways
+//! that exist are kept, so a neighbour that is being resolved is looked for anew with every packet.
+
+use std::net::IpAddr;
+
+use ringway_shared::address::address_words;
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::{Adjacency, AdjacencyId, Network};
+
+/// Entries, a power of two. With 48 bytes each they stay in the second cache.
+const ENTRIES: usize = 1024;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    destination: [u64; 2],
+    generation: u32,
+    adjacency: AdjacencyId,
+    source: Option<IpAddr>,
+}
+
+/// No network has an adjacency with this number.
+const EMPTY: Entry = Entry { destination: [0; 2], generation: 0, adjacency: AdjacencyId(u32::MAX), source: None };
+
+/// A way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Its number, valid in the network's generation.
+    pub(super) id: AdjacencyId,
+    /// Where frames leave, and with which addresses.
+    pub(super) adjacency: Adjacency,
+    /// The source address that Linux would choose.
+    pub(super) source: Option<IpAddr>,
+}
+
+/// The cache.
+pub(super) struct Ways(Box<[Entry]>);
+
+impl Ways {
+    pub(super) fn new() -> Self {
+        Ways(vec![EMPTY; ENTRIES].into_boxed_slice())
+    }
+
+    /// The way to `destination` in this network.
+    #[inline]
+    pub(super) fn find(&mut self, network: &Network, destination: IpAddr) -> Result<Way, NoAdjacency> {
+        let words = address_words(destination);
+        let place = words[0].rotate_left(32) ^ words[1];
+        let place = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % ENTRIES;
+        if let Some(entry) = self.0.get(place)
+            && entry.destination == words
+            && entry.generation == network.generation
+            && let Some(adjacency) = network.adjacency(entry.adjacency)
+        {
+            return Ok(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source });
+        }
+        self.learn(network, destination, place)
+    }
+
+    #[cold]
+    fn learn(&mut self, network: &Network, destination: IpAddr, place: usize) -> Result<Way, NoAdjacency> {
+        let id = network.resolve(destination)?;
+        let adjacency = *network.adjacency(id).ok_or(NoAdjacency::NoRoute)?;
+        let source = network.source_address(destination);
+        if let Some(entry) = self.0.get_mut(place) {
+            let generation = network.generation;
+            *entry = Entry { destination: address_words(destination), generation, adjacency: id, source };
+        }
+        Ok(Way { id, adjacency, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ringway_shared::network::Interface;
+    use ringway_shared::{InterfaceId, MacAddress};
+
+    fn network(generation: u32, known: &[u8]) -> Network {
+        let interface = Interface {
+            id: InterfaceId(0),
+            name: "a".into(),
+            index: 1,
+            mac: MacAddress([2; 6]),
+            mtu: 1500,
+            addresses: vec!["10.0.0.254/24".parse().unwrap(), "fd00::254/64".parse().unwrap()],
+            up: true,
+        };
+        let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
+        Network::new(generation, vec![interface], [], neighbors)
+    }
+
+    /// Odd ones are IPv6; some have no route.
+    fn address(last: u8) -> IpAddr {
+        if last % 2 == 0 {
+            IpAddr::from([10, 0, last % 4 / 2 * (last / 200), last])
+        } else {
+            format!("fd00::{last:x}").parse().unwrap()
+        }
+    }
+
+    proptest! {
+        /// However the network changes, the cache says what the network says.
+        #[test]
+        fn ways_are_those_of_the_network(
+            networks in proptest::collection::vec(proptest::collection::vec(0u8..=255, 0..40), 1..5),
+            asked in proptest::collection::vec((0usize..5, 0u8..=255), 0..200),
+        ) {
+            let networks: Vec<Network> =
+                networks.iter().zip(0..).map(|(known, generation)| network(generation, known)).collect();
+            let mut ways = Ways::new();
+            for (which, last) in asked {
+                let network = &networks[which % networks.len()];
+                let destination = address(last);
+                let found = ways.find(network, destination);
+                prop_assert_eq!(found.clone().map(|way| way.id), network.resolve(destination));
+                if let Ok(way) = found {
+                    prop_assert_eq!(Some(&way.adjacency), network.adjacency(way.id));
+                    prop_assert_eq!(way.source, network.source_address(destination));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_blank_entry_is_no_way() {
+        let unspecified = IpAddr::from([0u8; 16]);
+        assert!(Ways::new().find(&network(0, &[2]), unspecified).is_err());
+    }
+}
