@@ -105,10 +105,17 @@ impl Admin {
         DropsReport::of(&self.sum())
     }
 
-    /// `GET /flows`.
-    pub async fn flows(&self, filter: &FlowFilter) -> FlowsReport {
+    /// `GET /flows`; refused when no flow can ever be such a one.
+    pub async fn flows(&self, filter: &FlowFilter) -> Result<FlowsReport, String> {
+        filter.check()?;
+        let published = self.published();
+        if let Some(wanted) = &filter.service
+            && !published.cluster.services().any(|service| service.name.to_string() == *wanted)
+        {
+            return Err(format!("the instance knows no Service {wanted}; ringway services lists those there are"));
+        }
         let total = self.sum().get(ringway_shared::counters::Counter::Flows);
-        self.asker.flows(filter, &self.published().snapshot.services, total).await
+        Ok(self.asker.flows(filter, &published.snapshot.services, total).await)
     }
 
     /// `POST /trace`: for each packet what offline trace says, and the flow that it belongs to if there is one.
@@ -213,7 +220,7 @@ async fn flows(
     filter: Result<UrlQuery<FlowFilter>, QueryRejection>,
 ) -> Result<Json<FlowsReport>, Response> {
     let UrlQuery(filter) = filter.map_err(|error| wrong(error.body_text()))?;
-    Ok(Json(admin.flows(&filter).await))
+    admin.flows(&filter).await.map(Json).map_err(wrong)
 }
 
 /// The body of `POST /trace`.

@@ -144,6 +144,7 @@ fn wrong_usage_is_told_by_what_is_missing() {
     assert_snapshot!(bed.run(&["trace"]));
     assert_snapshot!(bed.run(&["chekc"]));
     assert_snapshot!(bed.run(&["flows", "--client", "10.0.0"]));
+    assert_snapshot!(bed.run(&["flows", "--state", "bogus"]));
 }
 
 #[test]

@@ -263,6 +263,13 @@ fn it_answers_and_ends_without_a_trace() {
     let (code, answer) = ask(&bed.socket(), "GET", "/flows?color=red", "");
     assert_eq!(code, 400);
     assert!(answer["error"].as_str().unwrap().contains("color"), "{answer}");
+    let (code, answer) = ask(&bed.socket(), "GET", "/flows?state=bogus", "");
+    assert_eq!(code, 400);
+    assert!(answer["error"].as_str().unwrap().starts_with("state: \"bogus\" is no state of a flow; allowed"), "{answer}");
+    let (code, answer) = ask(&bed.socket(), "GET", "/flows?service=default/wbe", "");
+    assert_eq!(code, 400);
+    assert!(answer["error"].as_str().unwrap().contains("knows no Service default/wbe"), "{answer}");
+    assert_eq!(ask(&bed.socket(), "GET", "/flows?service=default/web", "").0, 200);
     assert_eq!(ask(&bed.socket(), "GET", "/nothing", "").0, 404);
 
     // Right after the start the neighbour may not have answered yet.

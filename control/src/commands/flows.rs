@@ -9,14 +9,14 @@ use super::ask::{self, Instance};
 use super::status::duration;
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
-use crate::report::flows::{FlowReport, FlowsReport};
+use crate::report::flows::{FlowReport, FlowsReport, protocol, service, state};
 
 /// What `ringway flows` is asked.
 #[derive(Debug, Args)]
 #[command(after_help = "Only flows are listed that every given option names.")]
 pub struct Arguments {
     /// Flows of this Service
-    #[arg(long, value_name = "NAMESPACE/NAME")]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
     service: Option<String>,
     /// Flows of this client
     #[arg(long, value_name = "IP")]
@@ -27,11 +27,11 @@ pub struct Arguments {
     /// Flows to this endpoint
     #[arg(long, value_name = "IP")]
     endpoint: Option<IpAddr>,
-    /// Flows of this protocol
-    #[arg(long, value_name = "PROTO", value_parser = ["tcp", "udp", "sctp"])]
+    /// Flows of this protocol: tcp, udp or sctp
+    #[arg(long, value_name = "PROTO", value_parser = protocol)]
     protocol: Option<String>,
-    /// Flows in this state, as the list calls it
-    #[arg(long, value_name = "STATE")]
+    /// Flows in this state, as the list calls it: established, closing, replied ...
+    #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N")]
@@ -121,8 +121,9 @@ mod tests {
         }
         let path = |line: &[&str]| Line::parse_from([&["flows"], line].concat()).arguments.path();
         assert_eq!(path(&[]), "/flows");
-        let asked = path(&["--service", "ns1/svc1", "--client", "fd00::1", "--state", "a b&c", "--limit", "5"]);
-        assert_eq!(asked, "/flows?service=ns1/svc1&client=fd00::1&state=a%20b%26c&limit=5");
+        let asked = path(&["--service", "ns1/svc1", "--client", "fd00::1", "--state", "closed", "--limit", "5"]);
+        assert_eq!(asked, "/flows?service=ns1/svc1&client=fd00::1&state=closed&limit=5");
+        assert_eq!(path(&["--service", "a b&c/d"]), "/flows?service=a%20b%26c/d");
     }
 
     #[test]

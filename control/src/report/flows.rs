@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_dataplane::clock::Time;
-use ringway_dataplane::flow::{Direction, Flow};
+use ringway_dataplane::flow::{Direction, Flow, State};
 use ringway_shared::Services;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub struct FlowFilter {
     /// The endpoint's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<IpAddr>,
-    /// `tcp`, `udp` or `sctp`.
+    /// One of `tcp`, `udp` and `sctp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// The state, as flows show it.
@@ -81,7 +81,48 @@ pub struct FlowReport {
     pub idle_millis: u32,
 }
 
+/// The protocols that flows have.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
+/// A protocol to filter by; a word that no flow has is refused.
+pub fn protocol(text: &str) -> Result<String, String> {
+    one_of("protocol", text, &PROTOCOLS)
+}
+
+/// A state to filter by; a word that no flow has is refused.
+pub fn state(text: &str) -> Result<String, String> {
+    one_of("state", text, &State::LABELS)
+}
+
+/// A Service to filter by, `NAMESPACE/NAME`.
+pub fn service(text: &str) -> Result<String, String> {
+    match text.split('/').collect::<Vec<_>>()[..] {
+        [namespace, name] if !namespace.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is no Service; write NAMESPACE/NAME")),
+    }
+}
+
+fn one_of(what: &str, text: &str, allowed: &[&str]) -> Result<String, String> {
+    if allowed.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no {what} of a flow; allowed are {}", allowed.join(", ")))
+}
+
 impl FlowFilter {
+    /// What is wrong with it: what no flow can ever match would look like an answer.
+    pub fn check(&self) -> Result<(), String> {
+        type Check = fn(&str) -> Result<String, String>;
+        let checks: [(&str, &Option<String>, Check); 3] =
+            [("service", &self.service, service), ("protocol", &self.protocol, protocol), ("state", &self.state, state)];
+        for (key, value, check) in checks {
+            if let Some(value) = value {
+                check(value).map_err(|why| format!("{key}: {why}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many flows are wanted.
     pub fn limit(&self) -> usize {
         self.limit.unwrap_or(LIMIT)
@@ -134,5 +175,32 @@ impl FlowReport {
             replies: flow.packets(Direction::Reply),
             idle_millis: flow.idle(now.millis()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_flow_can_match_is_refused_with_what_is_allowed() {
+        let refused = |filter: FlowFilter| filter.check().unwrap_err();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            refused(FlowFilter { state: text("bogus"), ..FlowFilter::default() }),
+            "state: \"bogus\" is no state of a flow; allowed are synSent, synReceived, pickedUp, established, closing, \
+             closed, unreplied, replied"
+        );
+        assert_eq!(
+            refused(FlowFilter { protocol: text("TCP"), ..FlowFilter::default() }),
+            "protocol: \"TCP\" is no protocol of a flow; allowed are tcp, udp, sctp"
+        );
+        for service in ["web", "/web", "shop/", "shop/web/http", ""] {
+            let said = refused(FlowFilter { service: text(service), ..FlowFilter::default() });
+            assert_eq!(said, format!("service: {service:?} is no Service; write NAMESPACE/NAME"));
+        }
+        let right =
+            FlowFilter { state: text("replied"), protocol: text("udp"), service: text("a/b"), ..FlowFilter::default() };
+        assert_eq!(right.check(), Ok(()));
     }
 }

@@ -101,6 +101,10 @@ impl State {
         }
     }
 
+    /// Every word that [`Self::label`] says of a flow, in the order of a flow's life.
+    pub const LABELS: [&str; 8] =
+        ["synSent", "synReceived", "pickedUp", "established", "closing", "closed", "unreplied", "replied"];
+
     /// Whether the flow is half-open or unreplied: of use to nobody if the other side stays silent.
     #[inline]
     pub const fn is_half_open(self) -> bool {
@@ -352,5 +356,18 @@ impl Flow {
     #[inline]
     fn hear_acknowledgment(&mut self, direction: Direction, segment: &Segment) -> bool {
         segment.flags.ack() && self.acknowledge(direction.opposite(), segment.acknowledgment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_labels_has_those_of_all_states_and_no_others() {
+        let states = (0..STATES as u8).map(State::of).filter(|state| *state != State::Free);
+        let labels: Vec<&str> = states.map(State::label).collect();
+        assert!(labels.iter().all(|label| State::LABELS.contains(label)), "{labels:?}");
+        assert!(State::LABELS.iter().all(|label| labels.contains(label)), "{labels:?}");
     }
 }
