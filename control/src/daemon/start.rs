@@ -127,13 +127,20 @@ fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The interfaces there are, for a message.
+/// The interfaces there are that could be named, for a message.
 fn there() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| KernelDevice::by_name(name).is_ok());
+    names.retain(|name| can_be_listed(name) && KernelDevice::by_name(name).is_ok());
     names.sort();
     names
+}
+
+/// Whether an interface of this name could be one of `interfaces`: neither loopback nor a TAP device of an instance
+/// (`rw<ifindex>`).
+fn can_be_listed(name: &str) -> bool {
+    let is_tap = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    name != "lo" && !name.strip_prefix("rw").is_some_and(is_tap)
 }
 
 fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
@@ -157,5 +164,17 @@ fn check_attached(config: &Config, interfaces: &Interfaces) -> Result<(), RunErr
     match interfaces.failures().next() {
         Some(failure) if interfaces.is_empty() => failed(failure),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_listed_is_not_offered() {
+        let names = ["eth0", "lo", "rw2", "rw17", "rw", "rwlan0", "lo0", "bond0"];
+        let offered: Vec<&str> = names.into_iter().filter(|name| can_be_listed(name)).collect();
+        assert_eq!(offered, ["eth0", "rw", "rwlan0", "lo0", "bond0"]);
     }
 }
