@@ -218,7 +218,7 @@ fn packets_that_the_capture_cut_off_are_told() {
     bytes[24 + 12] = 54;
     std::fs::write(bed.path("in.pcap"), bytes).unwrap();
     let output = bed.replay("in.pcap", "out.pcap");
-    let told = "note: 1 packets were cut off by the capture and count as truncated; capture with -s 0\n";
+    let told = "note: 1 packet was cut off by the capture, which counts as truncated; capture with -s 0\n";
     assert_eq!((output.status.code(), &*String::from_utf8(output.stderr).unwrap()), (Some(0), told));
     assert_eq!(bed.fates().0["drops"], serde_json::json!({"truncated_ipv4": 1}));
 }

@@ -107,6 +107,8 @@ struct Ports {
     ports: Vec<Port>,
     taps: Vec<(InterfaceId, Arc<Tap>)>,
     handover: Handover,
+    /// What ports counted that are closed since.
+    gone: [u64; COUNTED.len()],
 }
 
 impl Worker {
@@ -114,7 +116,7 @@ impl Worker {
         Worker {
             poll: parts.poll,
             umem: parts.umem,
-            io: Ports { ports: Vec::new(), taps: Vec::new(), handover: parts.handover },
+            io: Ports { ports: Vec::new(), taps: Vec::new(), handover: parts.handover, gone: Default::default() },
             pipeline: parts.pipeline,
             snapshots: parts.snapshots,
             queries,
@@ -214,8 +216,11 @@ impl Worker {
                     self.io.ports.drain(..).partition(|port| port.interface == interface);
                 self.io.ports = kept;
                 for port in gone {
+                    add(&mut self.io.gone, counted(&port));
                     port.close().reclaim(&mut self.umem);
                 }
+                self.io.count(self.pipeline.tally());
+                self.pipeline.publish();
                 Ok(None)
             }
         }
@@ -270,21 +275,50 @@ fn unpack(io: &mut Ports, umem: &mut Umem, batch: &mut Batch, pipeline: &mut Pip
     }
 }
 
+/// What the kernel and a port count, by the worker's counters.
+const COUNTED: [Counter; 10] = [
+    Counter::KernelRxRingFull,
+    Counter::KernelFillRingEmpty,
+    Counter::KernelRxDropped,
+    Counter::KernelRxInvalid,
+    Counter::KernelTxInvalid,
+    Counter::Kicks,
+    Counter::KickErrors,
+    Counter::LargeCut,
+    Counter::LargeLost,
+    Counter::OutsideUmem,
+];
+
+/// The values of [`COUNTED`] for one port.
+fn counted(port: &Port) -> [u64; COUNTED.len()] {
+    let statistics = port.statistics();
+    let kernel = |of: fn(&XdpStatistics) -> u64| statistics.as_ref().map_or(0, of);
+    let own = port.counters();
+    [
+        kernel(|statistics| statistics.rx_ring_full.unwrap_or(0)),
+        kernel(|statistics| statistics.rx_fill_ring_empty_descs.unwrap_or(0)),
+        kernel(|statistics| statistics.rx_dropped),
+        kernel(|statistics| statistics.rx_invalid_descs),
+        kernel(|statistics| statistics.tx_invalid_descs),
+        own.kicks,
+        own.kick_errors(),
+        own.large_cut,
+        own.large_lost,
+        own.invalid,
+    ]
+}
+
 impl Ports {
-    /// Adds up what the kernel and the ports counted.
+    /// Adds up what the kernel and the ports counted, those that are gone included.
     fn count(&self, tally: &mut Tally) {
-        let mut add = |counter, of: fn(&XdpStatistics) -> u64| {
-            let sum = self.ports.iter().filter_map(Port::statistics).map(|statistics| of(&statistics)).sum();
-            tally.set(counter, sum);
-        };
-        add(Counter::KernelRxRingFull, |statistics| statistics.rx_ring_full.unwrap_or(0));
-        add(Counter::KernelFillRingEmpty, |statistics| statistics.rx_fill_ring_empty_descs.unwrap_or(0));
-        add(Counter::KernelRxDropped, |statistics| statistics.rx_dropped);
-        add(Counter::KernelRxInvalid, |statistics| statistics.rx_invalid_descs);
-        add(Counter::KernelTxInvalid, |statistics| statistics.tx_invalid_descs);
-        tally.set(Counter::Kicks, self.ports.iter().map(|port| port.counters().kicks).sum());
-        tally.set(Counter::KickErrors, self.ports.iter().map(|port| port.counters().kick_errors()).sum());
+        let mut sums = self.gone;
+        self.ports.iter().for_each(|port| add(&mut sums, counted(port)));
+        COUNTED.into_iter().zip(sums).for_each(|(counter, sum)| tally.set(counter, sum));
     }
+}
+
+fn add(sums: &mut [u64; COUNTED.len()], more: [u64; COUNTED.len()]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 impl Transmit for Ports {

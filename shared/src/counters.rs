@@ -57,6 +57,12 @@ pub enum Counter {
     Kicks,
     /// Kicks that failed (device down, peer down).
     KickErrors,
+    /// Packets that offloads had merged, and that a port cut again; each piece counts as received.
+    LargeCut,
+    /// Packets larger than a frame that a port lost: they cannot be cut, or no frame was free. Not received.
+    LargeLost,
+    /// Received descriptors that lay outside the UMEM. Not received.
+    OutsideUmem,
     /// Kernel: frames dropped because the rx ring was full.
     KernelRxRingFull,
     /// Kernel: frames dropped because the fill ring was empty.
@@ -74,7 +80,7 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 25] = [
+    pub const ALL: [Counter; 28] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
@@ -95,6 +101,9 @@ impl Counter {
         Counter::Batches,
         Counter::Kicks,
         Counter::KickErrors,
+        Counter::LargeCut,
+        Counter::LargeLost,
+        Counter::OutsideUmem,
         Counter::KernelRxRingFull,
         Counter::KernelFillRingEmpty,
         Counter::KernelRxDropped,
@@ -125,6 +134,9 @@ impl Counter {
             Counter::Batches => "batches",
             Counter::Kicks => "kicks",
             Counter::KickErrors => "kickErrors",
+            Counter::LargeCut => "largeCut",
+            Counter::LargeLost => "largeLost",
+            Counter::OutsideUmem => "outsideUmem",
             Counter::KernelRxRingFull => "kernelRxRingFull",
             Counter::KernelFillRingEmpty => "kernelFillRingEmpty",
             Counter::KernelRxDropped => "kernelRxDropped",

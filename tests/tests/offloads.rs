@@ -1,11 +1,14 @@
 //! Native and generic XDP with the kernel's default offloads: megabytes in both directions arrive as they were sent.
 
-use ringway_tests::can_run;
 use ringway_tests::process::{ask, links, offloads_off, run};
-use ringway_tests::topology::{Bed, CLUSTER_IPS, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::topology::{Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::{can_run, eventually};
+use serde_json::Value;
+use std::net::UdpSocket;
 use std::time::Duration;
 
 const SIZE: usize = 3 << 20;
+const SOON: Duration = Duration::from_secs(10);
 
 /// Downloads a file through each VIP and compares it byte for byte. Checksums are TCP's own: a segment with a wrong one
 /// is never delivered, so the transfer would hang.
@@ -42,6 +45,40 @@ fn native_xdp_with_default_offloads() {
     // 1: in the driver; 2: generic.
     assert_eq!((attached(&bed, "front"), attached(&bed, "back")), (Some(1), Some(1)));
     transfers(&mut bed);
+}
+
+/// Datagrams larger than a frame cannot be cut. That they are lost is counted where it is looked for, and stays counted
+/// when their interface is gone.
+#[test]
+fn large_datagrams_in_generic_xdp_are_counted_as_lost() {
+    if !can_run("large_datagrams_in_generic_xdp_are_counted_as_lost", &["ip", "nginx"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options { xdp: "generic", ..Options::default() });
+    for (namespace, link) in [(&bed.client, "eth0"), (&bed.gateway, "front")] {
+        namespace.ip(&["link", "set", link, "mtu", "9000"]).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let frontend = at(CLUSTER_IPS[0], ECHO.port);
+    let socket = bed.client.enter(|| UdpSocket::bind("0.0.0.0:0")).and_then(|socket| socket).expect("a socket");
+    let lost = |bed: &mut Bed| {
+        let status = bed.ringway().ask("/status");
+        assert_eq!(status["ports"]["largeLost"], status["workers"][0]["counters"]["largeLost"]);
+        status["ports"]["largeLost"].as_u64().unwrap_or_else(|| panic!("no largeLost: {status}"))
+    };
+    assert_eq!(lost(&mut bed), 0);
+    eventually(SOON, "one is counted", || {
+        socket.send_to(&[0; 7000], frontend).map_err(|error| error.to_string())?;
+        if lost(&mut bed) > 0 { Ok(()) } else { Err("none".to_owned()) }
+    });
+    let before = lost(&mut bed);
+    assert!(bed.ringway().ask("/drops")["ports"]["largeLost"].as_u64() >= Some(before));
+    bed.gateway.ip(&["link", "delete", "front"]).unwrap_or_else(|error| panic!("{error}"));
+    eventually(SOON, "its ports are closed", || match &bed.ringway().ask("/status")["interfaces"][0]["ports"] {
+        Value::Array(ports) if ports.is_empty() => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert!(lost(&mut bed) >= before, "it was {before}");
+    bed.ledger().assert_closes();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ringway_shared::DropReason;
 use serde_json::{Value, json};
 
 use super::ask::{self, Instance};
-use super::status::losses;
+use super::status::{losses, port_losses};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::drops::{DropsReport, ReasonReport};
@@ -63,6 +63,7 @@ fn text(report: &DropsReport) -> String {
         text.push_str(&format!("\n{limited} of the dropped packets were not answered because of the rate limit.\n"));
     }
     text.push_str(&format!("\nThe kernel {}.\n", losses(&report.kernel)));
+    text.push_str(&format!("Ports {}.\n", port_losses(&report.ports)));
     text
 }
 

@@ -102,6 +102,7 @@ fn text(report: &FlowsReport) -> String {
     let more = if report.truncated { "\nThere are more; --limit N shows more of them.\n" } else { "" };
     match (table.is_empty(), report.total) {
         (true, 0) => "No flows.\n".into(),
+        (true, 1) => format!("There is 1 flow, and it is not such a one.\n{more}"),
         (true, total) => format!("None of {total} flows is such a one.\n{more}"),
         (false, _) => format!("{table}{more}"),
     }
@@ -147,5 +148,7 @@ mod tests {
         let report = FlowsReport { total: 9, truncated: true, flows: vec![flow, kept] };
         insta::assert_snapshot!(text(&report));
         assert_eq!(text(&FlowsReport { total: 9, ..FlowsReport::default() }), "None of 9 flows is such a one.\n");
+        let one = FlowsReport { total: 1, ..FlowsReport::default() };
+        assert_eq!(text(&one), "There is 1 flow, and it is not such a one.\n");
     }
 }

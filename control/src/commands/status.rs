@@ -9,7 +9,7 @@ use super::ask::{self, Instance};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::LedgerReport;
-use crate::report::drops::KernelLosses;
+use crate::report::drops::{KernelLosses, PortCounts};
 use crate::report::interfaces::InterfaceReport;
 use crate::report::status::{StatusReport, WorkerReport};
 
@@ -56,11 +56,16 @@ impl Text<'_> {
         };
         writeln!(f, "snapshot   generation {}, {force}", snapshot.generation)?;
         let source = if status.source.files.is_empty() { "nowhere".into() } else { status.source.files.join(", ") };
-        writeln!(f, "objects    {} Services from {source}", status.source.services)?;
+        let counted = |number: usize, one, many| counted(number as u64, one, many);
+        writeln!(f, "objects    {} from {source}", counted(status.source.services, "Service", "Services"))?;
         writeln!(
             f,
-            "services   {} service ports on {} frontends and {} VIPs, {} endpoints, {} next hops",
-            snapshot.service_ports, snapshot.frontends, snapshot.vips, snapshot.endpoints, snapshot.adjacencies
+            "services   {} on {} and {}, {}, {}",
+            counted(snapshot.service_ports, "service port", "service ports"),
+            counted(snapshot.frontends, "frontend", "frontends"),
+            counted(snapshot.vips, "VIP", "VIPs"),
+            counted(snapshot.endpoints, "endpoint", "endpoints"),
+            counted(snapshot.adjacencies, "next hop", "next hops")
         )?;
         let entries: Vec<String> =
             status.steering.entries.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -72,7 +77,8 @@ impl Text<'_> {
             flows.open, flows.capacity, flows.half_open, flows.opened, flows.closed, flows.evicted
         )?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
-        writeln!(f, "kernel     {}", losses(&status.kernel))
+        writeln!(f, "kernel     {}", losses(&status.kernel))?;
+        writeln!(f, "ports      {}", port_losses(&status.ports))
     }
 
     /// Everything that is not as it should be.
@@ -112,6 +118,23 @@ pub(super) fn losses(kernel: &KernelLosses) -> String {
         ("invalid receive descriptors", kernel.rx_invalid),
         ("invalid transmit descriptors", kernel.tx_invalid),
     ];
+    lost(&counts)
+}
+
+/// What ports lost after the kernel had delivered it, and what they cut.
+pub(super) fn port_losses(ports: &PortCounts) -> String {
+    let counts = [
+        ("larger than a frame and not to be cut", ports.large_lost),
+        ("descriptors outside the packet memory", ports.outside_umem),
+    ];
+    let cut = match ports.large_cut {
+        0 => String::new(),
+        many => format!("; cut {}", counted(many, "large packet", "large packets")),
+    };
+    format!("{}{cut}", lost(&counts))
+}
+
+fn lost(counts: &[(&str, u64)]) -> String {
     let lost: Vec<String> = counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}")).collect();
     if lost.is_empty() { "lost nothing".into() } else { format!("lost packets: {}", lost.join(", ")) }
 }
@@ -145,6 +168,11 @@ fn workers(workers: &[WorkerReport]) -> Table {
     table
 }
 
+/// A number and what it counts.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// As kubectl prints ages.
 pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -159,7 +187,7 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::status::SnapshotReport;
+    use crate::report::status::{SnapshotReport, SourceReport};
 
     #[test]
     fn a_status_is_read_from_top_to_bottom() {
@@ -200,6 +228,33 @@ mod tests {
             ..StatusReport::default()
         };
         insta::assert_snapshot!(Text(&report).to_string());
+    }
+
+    #[test]
+    fn one_is_told_from_many() {
+        let counted = [0, 1, 2].map(|number| counted(number, "Service", "Services"));
+        assert_eq!(counted, ["0 Services", "1 Service", "2 Services"]);
+        let source = SourceReport { services: 1, ..SourceReport::default() };
+        let snapshot = SnapshotReport { service_ports: 1, frontends: 1, vips: 2, endpoints: 1, ..Default::default() };
+        let text = Text(&StatusReport { source, snapshot, ..StatusReport::default() }).to_string();
+        assert!(text.contains("objects    1 Service from nowhere\n"), "{text}");
+        assert!(
+            text.contains("services   1 service port on 1 frontend and 2 VIPs, 1 endpoint, 0 next hops\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_ports_lost_is_told() {
+        let told =
+            |large_cut, large_lost, outside_umem| port_losses(&PortCounts { large_cut, large_lost, outside_umem });
+        assert_eq!(told(0, 0, 0), "lost nothing");
+        assert_eq!(told(1, 0, 0), "lost nothing; cut 1 large packet");
+        assert_eq!(
+            told(2, 3, 4),
+            "lost packets: larger than a frame and not to be cut 3, descriptors outside the packet memory 4; cut 2 large \
+             packets"
+        );
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub struct DropsReport {
     pub replies_limited: u64,
     /// What the kernel lost before Ringway received it; not part of the ledger.
     pub kernel: KernelLosses,
+    /// What ports made of packets larger than a frame, and lost; not part of the ledger.
+    #[serde(default)]
+    pub ports: PortCounts,
 }
 
 /// One reason.
@@ -63,6 +66,29 @@ impl KernelLosses {
     }
 }
 
+/// What happens to packets between the kernel and the packet path, over all ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortCounts {
+    /// Packets that offloads had merged and that were cut again. Nothing is lost by it.
+    pub large_cut: u64,
+    /// Packets larger than a frame that were lost, because they cannot be cut or no frame was free.
+    pub large_lost: u64,
+    /// Descriptors from the kernel that were refused, because they lay outside the packet memory.
+    pub outside_umem: u64,
+}
+
+impl PortCounts {
+    /// From the counts of one worker or of all.
+    pub fn of(tally: &Tally) -> Self {
+        PortCounts {
+            large_cut: tally.get(Counter::LargeCut),
+            large_lost: tally.get(Counter::LargeLost),
+            outside_umem: tally.get(Counter::OutsideUmem),
+        }
+    }
+}
+
 impl DropsReport {
     /// From the sum over all workers.
     pub fn of(tally: &Tally) -> Self {
@@ -73,6 +99,7 @@ impl DropsReport {
             replies: by_reason(|reason| tally.replies(reason)),
             replies_limited: tally.get(Counter::RepliesLimited),
             kernel: KernelLosses::of(tally),
+            ports: PortCounts::of(tally),
         }
     }
 }
@@ -107,10 +134,12 @@ mod tests {
         tally.add_reply(DropReason::NoEndpoint);
         tally.add(Counter::Forwarded, 1);
         tally.set(Counter::KernelRxRingFull, 7);
+        tally.set(Counter::LargeLost, 4);
         let report = DropsReport::of(&tally);
         let drops: Vec<_> = report.drops.iter().map(|drop| (&*drop.reason, drop.packets)).collect();
         assert_eq!(drops, [("no_route", 2), ("land", 1)]);
         assert_eq!((report.dropped, report.replied, report.kernel.rx_ring_full), (3, 1, 7));
+        assert_eq!(report.ports, PortCounts { large_lost: 4, ..PortCounts::default() });
         assert_eq!(report.replies[0].sentence, DropReason::NoEndpoint.sentence());
         let ledger = LedgerReport::from(&tally);
         assert!(ledger.closes);

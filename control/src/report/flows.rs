@@ -113,8 +113,11 @@ impl FlowFilter {
     /// What is wrong with it: what no flow can ever match would look like an answer.
     pub fn check(&self) -> Result<(), String> {
         type Check = fn(&str) -> Result<String, String>;
-        let checks: [(&str, &Option<String>, Check); 3] =
-            [("service", &self.service, service), ("protocol", &self.protocol, protocol), ("state", &self.state, state)];
+        let checks: [(&str, &Option<String>, Check); 3] = [
+            ("service", &self.service, service),
+            ("protocol", &self.protocol, protocol),
+            ("state", &self.state, state),
+        ];
         for (key, value, check) in checks {
             if let Some(value) = value {
                 check(value).map_err(|why| format!("{key}: {why}"))?;

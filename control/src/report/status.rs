@@ -10,7 +10,7 @@ use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::LedgerReport;
-use super::drops::KernelLosses;
+use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use crate::problem::{Problem, Severity};
 use crate::publish::Published;
@@ -47,6 +47,9 @@ pub struct StatusReport {
     pub snat: SnatReport,
     /// What the kernel lost, over all sockets.
     pub kernel: KernelLosses,
+    /// What ports made of packets larger than a frame, and lost.
+    #[serde(default)]
+    pub ports: PortCounts,
     /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
     pub unreachable: Vec<UnreachableReport>,
 }
@@ -235,6 +238,7 @@ impl StatusReport {
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
             },
             kernel: KernelLosses::of(&sum),
+            ports: PortCounts::of(&sum),
             unreachable: unreachable(&published.snapshot),
         }
     }

@@ -87,7 +87,8 @@ impl<W: Write> Replay<W> {
     /// Ends the capture: what still waits gets its fate. Gives the counts.
     pub(super) fn finish(mut self) -> io::Result<Tally> {
         if self.cut > 0 {
-            note(format!("{} packets were cut off by the capture and count as truncated; capture with -s 0", self.cut));
+            let cut = if self.cut == 1 { "1 packet was".into() } else { format!("{} packets were", self.cut) };
+            note(format!("{cut} cut off by the capture, which counts as truncated; capture with -s 0"));
         }
         self.advance(Time(self.now.0.saturating_add(END.as_nanos() as u64)))?;
         let tally = self.worker.tally();
