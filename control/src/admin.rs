@@ -32,6 +32,7 @@ use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
+use crate::source::health::SourceHealth;
 use ask::Asker;
 
 /// Packets that one request may ask about.
@@ -45,6 +46,7 @@ pub struct Admin {
     asker: Asker,
     interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
     published: watch::Receiver<Arc<Published>>,
+    source: SourceHealth,
 }
 
 impl Admin {
@@ -54,6 +56,7 @@ impl Admin {
         workers: &Workers,
         interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
         published: watch::Receiver<Arc<Published>>,
+        source: SourceHealth,
     ) -> Arc<Self> {
         let mesh: Arc<Mesh> = workers.mesh.clone();
         Arc::new(Admin {
@@ -63,6 +66,7 @@ impl Admin {
             asker: Asker::new(&workers.views, mesh),
             interfaces,
             published,
+            source,
         })
     }
 
@@ -85,6 +89,7 @@ impl Admin {
         let facts = Facts {
             node: &self.config.node_name,
             files,
+            kubernetes: self.source.report(),
             uptime_seconds: self.started.elapsed().as_secs(),
             flows_per_worker: self.config.flows.per_worker,
             snat_ports: self.config.snat.ports.clone(),

@@ -21,7 +21,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Source};
+use crate::config::Config;
+use crate::source::Source;
 pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
@@ -76,16 +77,21 @@ async fn serve(config: Config) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
-    if matches!(config.source, Source::Kubernetes { .. }) {
-        return Err(RunError::KubernetesSource);
-    }
+    let source = Source::open(&config.source).await?;
     // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is
     // known later.
     privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
-    let (mut running, publication) = Running::start(&config).await?;
-    let (stop, stopped) = oneshot::channel();
-    let publishing = tokio::spawn(publication.run(stopped));
+    let (mut running, publication) = Running::start(&config, source).await?;
+    let (stop, mut stopped) = oneshot::channel();
+    let health = running.source.clone();
+    let publishing = tokio::spawn(async move {
+        // Half a cluster must not be served as if it were all of it.
+        tokio::select! {
+            () = health.complete() => drop(publication.run(stopped).await),
+            _ = &mut stopped => {}
+        }
+    });
     let mut tasks = Tasks::default();
     let result = match running.open(&config, &mut tasks) {
         Ok(()) => {

@@ -4,6 +4,7 @@ pub mod drops;
 pub mod flows;
 pub mod interfaces;
 pub mod services;
+pub mod source;
 pub mod status;
 
 use std::collections::BTreeMap;

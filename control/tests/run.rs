@@ -113,7 +113,7 @@ impl Bed {
     /// Runs it where it is expected to end at once.
     fn refuse(&self) -> (Option<i32>, String) {
         let mut command = self.gateway.command(BINARY);
-        command.args(["run", "--config"]).arg(self.config());
+        command.args(["run", "--config"]).arg(self.config()).env_remove("KUBERNETES_SERVICE_HOST");
         said(&command.output().unwrap())
     }
 
@@ -181,7 +181,19 @@ fn what_cannot_work_is_refused_with_its_reason_and_leaves_nothing() {
         (
             "source: {kubernetes: {}}",
             2,
-            "error: source.kubernetes: this version reads objects from files only; write source: {files: FOLDER}",
+            "error: source.kubernetes: this is no pod of a cluster (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not \
+             set); name a kubeconfig: source: {kubernetes: {kubeconfig: PATH}}",
+        ),
+        (
+            "source: {kubernetes: {kubeconfig: /nowhere/kubeconfig}}",
+            2,
+            "error: source.kubernetes.kubeconfig: cannot read /nowhere/kubeconfig: No such file or directory (os error 2); \
+             name a file that this user can read",
+        ),
+        (
+            "source: {kubernetes: {context: prod}}",
+            2,
+            "error: CONFIG:7:22: source.kubernetes: has a context but no kubeconfig that it could stand in",
         ),
         ("log: loud", 2, "error: CONFIG:8:6: log: \"loud\" is not a log level"),
         (

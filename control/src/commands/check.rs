@@ -15,9 +15,11 @@ use serde::Serialize;
 use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
+use crate::cluster::ClusterState;
 use crate::config::{Config, Source, SourceKey, XdpMode, ZeroCopy};
 use crate::problem::Severity;
 use crate::source::files::FileSource;
+use crate::source::kubernetes::Connection;
 
 /// Where Linux says which source ports it gives to the node's own connections.
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -45,6 +47,9 @@ pub struct Arguments {
 struct Report {
     config: PathBuf,
     node: String,
+    source: String,
+    #[serde(skip)]
+    reads_objects: bool,
     node_addresses: Vec<String>,
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
@@ -117,13 +122,15 @@ fn report(file: &Path, config: &Config) -> Report {
     if network.is_none() {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
     }
-    let cluster = match &config.source {
-        Source::Files(paths) => FileSource::new(paths.clone()).cluster().clone(),
-        Source::Kubernetes { .. } => {
-            let what = "source: this version reads objects from files only; write source: {files: PATH}";
-            problems.push(format!("{}: {what}", file.display()));
-            Default::default()
-        }
+    let (source, cluster) = match &config.source {
+        Source::Files(paths) => (files(paths), FileSource::new(paths.clone()).cluster().clone()),
+        Source::Kubernetes { kubeconfig, context } => match api_server(kubeconfig.as_deref(), context.as_deref()) {
+            Ok(source) => (source, ClusterState::default()),
+            Err(error) => {
+                problems.push(format!("{}: {error}", file.display()));
+                ("the Kubernetes API".to_owned(), ClusterState::default())
+            }
+        },
     };
     let offline = Offline::compile(cluster, config);
     for problem in offline.problems() {
@@ -138,6 +145,8 @@ fn report(file: &Path, config: &Config) -> Report {
     Report {
         config: file.to_owned(),
         node: config.node_name.to_string(),
+        source,
+        reads_objects: matches!(config.source, Source::Files(_)),
         node_addresses: node.addresses.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
         pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
         interfaces,
@@ -151,6 +160,19 @@ fn report(file: &Path, config: &Config) -> Report {
         problems,
         notes,
     }
+}
+
+fn files(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Where the API server is and as whom it would be asked. It is not asked now: a check must not depend on whether it
+/// happens to be up.
+fn api_server(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("source.kubernetes: cannot be looked at: {error}"))?;
+    let connection = runtime.block_on(Connection::open(kubeconfig, context)).map_err(|error| error.to_string())?;
+    Ok(format!("the Kubernetes API at {}, as {}; not asked by check", connection.server, connection.identity))
 }
 
 fn names(network: &Network) -> Vec<String> {
@@ -268,6 +290,9 @@ impl fmt::Display for Report {
         writeln!(f, "{} is {verdict}\n", self.config.display())?;
         let none = |list: &[String]| if list.is_empty() { "none known".to_owned() } else { list.join(", ") };
         writeln!(f, "node         {}", self.node)?;
+        if !self.reads_objects {
+            writeln!(f, "objects      from {}", self.source)?;
+        }
         writeln!(f, "addresses    {}", none(&self.node_addresses))?;
         writeln!(f, "pod CIDRs    {}", none(&self.pod_cidrs))?;
         for (at, interface) in self.interfaces.iter().enumerate() {
@@ -286,6 +311,12 @@ impl fmt::Display for Report {
         writeln!(f, "workers      {}", self.workers)?;
         writeln!(f, "SNAT         {}", self.snat)?;
         writeln!(f, "network      {}\n", self.network)?;
+        if !self.reads_objects {
+            return writeln!(
+                f,
+                "What it has of Services and of the node is told by ringway status and ringway services."
+            );
+        }
         if self.services.is_empty() {
             return writeln!(f, "No Services: every packet passes to the kernel.");
         }

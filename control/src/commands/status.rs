@@ -11,6 +11,7 @@ use crate::cli::{Failure, ReportOutput};
 use crate::report::LedgerReport;
 use crate::report::drops::{KernelLosses, PortCounts};
 use crate::report::interfaces::InterfaceReport;
+use crate::report::source::{KubernetesReport, SourceReport};
 use crate::report::status::{StatusReport, WorkerReport};
 
 /// What `ringway status` is asked.
@@ -55,9 +56,8 @@ impl Text<'_> {
             (false, _) => "not in force on all workers yet".into(),
         };
         writeln!(f, "snapshot   generation {}, {force}", snapshot.generation)?;
-        let source = if status.source.files.is_empty() { "nowhere".into() } else { status.source.files.join(", ") };
         let counted = |number: usize, one, many| counted(number as u64, one, many);
-        writeln!(f, "objects    {} from {source}", counted(status.source.services, "Service", "Services"))?;
+        writeln!(f, "objects    {}", objects(&status.source))?;
         writeln!(
             f,
             "services   {} on {} and {}, {}, {}",
@@ -94,10 +94,32 @@ impl Text<'_> {
                 ports.iter().filter_map(|port| Some(format!("{name}/{}: {}", port.queue, port.copy_reason.as_ref()?)));
             wrong.extend(copies);
         }
+        for resource in status.source.kubernetes.iter().flat_map(|kubernetes| &kubernetes.resources) {
+            let lasts = resource.problem_seconds.map(duration).unwrap_or_default();
+            let trouble = resource.problem.as_ref().map(|problem| format!("{}: for {lasts}: {problem}", resource.kind));
+            let unserved = resource.unserved.as_ref().map(|why| format!("{}: done without: {why}", resource.kind));
+            wrong.extend(trouble.into_iter().chain(unserved));
+        }
         wrong.extend(status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)));
         wrong.extend(status.unreachable.iter().map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text)));
         if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
     }
+}
+
+/// How many, where from, and how old they are.
+fn objects(source: &SourceReport) -> String {
+    let services = counted(source.services as u64, "Service", "Services");
+    let Some(KubernetesReport { server, complete, age_seconds, resources }) = &source.kubernetes else {
+        let files = if source.files.is_empty() { "nowhere".into() } else { source.files.join(", ") };
+        return format!("{services} from {files}");
+    };
+    let heard = age_seconds.map_or("never heard of".to_owned(), |age| format!("heard of {} ago", duration(age)));
+    if *complete {
+        return format!("{services} from {server}, {heard}");
+    }
+    let missing = resources.iter().filter(|resource| !resource.listed && resource.unserved.is_none());
+    let missing: Vec<&str> = missing.map(|resource| &*resource.kind).collect();
+    format!("waiting for the first full list of {} from {server}", missing.join(", "))
 }
 
 fn ledger(ledger: &LedgerReport) -> String {
@@ -187,7 +209,8 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::status::{SnapshotReport, SourceReport};
+    use crate::report::source::ResourceReport;
+    use crate::report::status::SnapshotReport;
 
     #[test]
     fn a_status_is_read_from_top_to_bottom() {
@@ -255,6 +278,28 @@ mod tests {
             "lost packets: larger than a frame and not to be cut 3, descriptors outside the packet memory 4; cut 2 large \
              packets"
         );
+    }
+
+    #[test]
+    fn objects_from_an_api_server_have_an_age() {
+        let mut source = SourceReport {
+            services: 3,
+            kubernetes: Some(KubernetesReport {
+                server: "https://10.0.0.1:6443".into(),
+                complete: true,
+                age_seconds: Some(72),
+                ..KubernetesReport::default()
+            }),
+            ..SourceReport::default()
+        };
+        assert_eq!(objects(&source), "3 Services from https://10.0.0.1:6443, heard of 1m12s ago");
+        if let Some(kubernetes) = &mut source.kubernetes {
+            let resource =
+                |kind: &str, listed| ResourceReport { kind: kind.into(), listed, ..ResourceReport::default() };
+            kubernetes.complete = false;
+            kubernetes.resources = vec![resource("Service", true), resource("Node", false)];
+        }
+        assert_eq!(objects(&source), "waiting for the first full list of Node from https://10.0.0.1:6443");
     }
 
     #[test]

@@ -93,6 +93,9 @@ fn read_source(field: &Field<'_>) -> Option<Source> {
         (Some(field), None) => field.map().map(|map| {
             let kubeconfig = map.get("kubeconfig").and_then(|field| field.parse(path));
             let context = map.get("context").and_then(|field| field.text()).map(str::to_owned);
+            if context.is_some() && kubeconfig.is_none() {
+                map.problem("has a context but no kubeconfig that it could stand in; add kubeconfig: PATH");
+            }
             map.finish();
             Source::Kubernetes { kubeconfig, context }
         }),

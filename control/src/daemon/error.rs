@@ -9,13 +9,14 @@ use super::instance::InstanceError;
 use super::placement::PlacementError;
 use super::privileges::MissingPrivileges;
 use crate::network::NetworkError;
+use crate::source::kubernetes::ConnectError;
 
 /// Why `run` could not start, or had to end. The first line says what is wrong, with the value, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum RunError {
-    #[error("source.kubernetes: this version reads objects from files only; write source: {{files: FOLDER}}")]
-    KubernetesSource,
+    #[error(transparent)]
+    Source(#[from] ConnectError),
     #[error("log: {filter:?} is not a filter: {reason}")]
     Log { filter: String, reason: String },
     #[error(transparent)]
@@ -55,15 +56,15 @@ pub enum RunError {
 impl RunError {
     /// Whether a value of the configuration is wrong for this machine: exit status 2, else 1.
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            RunError::KubernetesSource
-                | RunError::Log { .. }
-                | RunError::NoInterface { .. }
-                | RunError::NotEthernet { .. }
-                | RunError::Placement(_)
-                | RunError::TooFewPorts { .. }
-        )
+        match self {
+            RunError::Source(error) => error.is_configuration(),
+            RunError::Log { .. }
+            | RunError::NoInterface { .. }
+            | RunError::NotEthernet { .. }
+            | RunError::Placement(_)
+            | RunError::TooFewPorts { .. } => true,
+            _ => false,
+        }
     }
 
     /// What could not be started.

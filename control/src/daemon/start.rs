@@ -17,10 +17,11 @@ use super::steering::SharedSteering;
 use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
-use crate::source;
+use crate::source::health::SourceHealth;
+use crate::source::{Objects, Source};
 
 /// Everything that runs, but for the task that publishes.
 pub(super) struct Running {
@@ -28,13 +29,16 @@ pub(super) struct Running {
     pub(super) interfaces: Interfaces,
     pub(super) network: watch::Receiver<Arc<Network>>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) source: SourceHealth,
     socket: Option<SocketFile>,
 }
 
 impl Running {
     /// Starts workers, attaches to interfaces. Nothing is steered until what comes second runs.
-    pub(super) async fn start(config: &Config) -> Result<(Self, Publication<SharedSteering>), RunError> {
-        let Source::Files(paths) = &config.source else { return Err(RunError::KubernetesSource) };
+    pub(super) async fn start(
+        config: &Config,
+        source: Source,
+    ) -> Result<(Self, Publication<SharedSteering>), RunError> {
         let resolver =
             Resolver::new().map_err(|errno| RunError::start("the queue of neighbour questions")(errno.into()))?;
         let network = match &config.network {
@@ -55,7 +59,8 @@ impl Running {
         let memory = packet_memory(ports, mtu);
         let bytes = u64::from(memory.frames) * u64::from(memory.chunk_size);
         privileges::check(bytes * placement.workers() as u64)?;
-        let cluster = source::watch::watch(paths.clone()).map_err(RunError::start("watching the objects"))?;
+        let Objects { cluster, health } =
+            source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
         let steering = Arc::new(Mutex::new(SteeringProgram::load()?));
         let (workers, publisher) = Workers::start(config, &placement, memory, &resolver)?;
         let mut interfaces = Interfaces::new(
@@ -77,7 +82,7 @@ impl Running {
         let wake = Box::new(move || wake_all(&mesh, count));
         let steering = SharedSteering(steering);
         let (publication, published) = Publication::new(options, cluster, network, steering, publisher, counters, wake);
-        Ok((Running { workers, interfaces, network: latest, published, socket: None }, publication))
+        Ok((Running { workers, interfaces, network: latest, published, source: health, socket: None }, publication))
     }
 
     /// Opens the doors: the admin socket and the health checks.
@@ -90,7 +95,8 @@ impl Running {
         let (socket, file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
         self.socket = Some(file);
-        let admin = Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone());
+        let admin =
+            Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
         tasks.spawn(admin::serve(socket, admin));
         Ok(())
     }

@@ -10,7 +10,8 @@ use ringway_shared::snapshot::Snapshot;
 use ringway_shared::{BackendId, ServicePortId};
 use serde::{Deserialize, Serialize};
 
-use super::status::{ProblemReport, why_unreachable};
+use super::source::ProblemReport;
+use super::status::why_unreachable;
 use crate::parse::ObjectKey;
 use crate::publish::Published;
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::LedgerReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
-use crate::problem::{Problem, Severity};
+use super::source::{KubernetesReport, ProblemReport, SourceReport};
+use crate::problem::Severity;
 use crate::publish::Published;
 
 /// The answer of `status`.
@@ -52,34 +53,6 @@ pub struct StatusReport {
     pub ports: PortCounts,
     /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
     pub unreachable: Vec<UnreachableReport>,
-}
-
-/// Where objects come from, and how that goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceReport {
-    /// Files and folders.
-    pub files: Vec<String>,
-    /// Services that were read.
-    pub services: usize,
-    /// What is wrong with objects and files.
-    pub problems: Vec<ProblemReport>,
-}
-
-/// One problem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProblemReport {
-    /// `note`, `warning` or `refused`.
-    pub severity: String,
-    /// The whole sentence, with the file and the object.
-    pub text: String,
-}
-
-impl From<&Problem> for ProblemReport {
-    fn from(problem: &Problem) -> Self {
-        ProblemReport { severity: problem.severity.label().to_owned(), text: problem.to_string() }
-    }
 }
 
 /// What the workers use.
@@ -194,6 +167,8 @@ pub struct Facts<'a> {
     pub node: &'a str,
     /// `source.files`.
     pub files: Vec<String>,
+    /// How `source.kubernetes` is doing.
+    pub kubernetes: Option<KubernetesReport>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
     /// `flows.perWorker`.
@@ -216,6 +191,7 @@ impl StatusReport {
             ready: published.ready,
             source: SourceReport {
                 files: facts.files.clone(),
+                kubernetes: facts.kubernetes.clone(),
                 services: published.cluster.services().count(),
                 problems: problems.filter(|p| p.severity != Severity::Note).map(ProblemReport::from).collect(),
             },

@@ -1,0 +1,74 @@
+//! Where objects come from, and how that goes: the part `source` of `status`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// Where objects come from, and how that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceReport {
+    /// Files and folders.
+    pub files: Vec<String>,
+    /// The Kubernetes API, if objects come from there.
+    pub kubernetes: Option<KubernetesReport>,
+    /// Services that were read.
+    pub services: usize,
+    /// What is wrong with objects and files.
+    pub problems: Vec<ProblemReport>,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemReport {
+    /// `note`, `warning` or `refused`.
+    pub severity: String,
+    /// The whole sentence, with the file and the object.
+    pub text: String,
+}
+
+impl From<&Problem> for ProblemReport {
+    fn from(problem: &Problem) -> Self {
+        ProblemReport { severity: problem.severity.label().to_owned(), text: problem.to_string() }
+    }
+}
+
+/// The Kubernetes API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesReport {
+    /// The API server's address.
+    pub server: String,
+    /// Whether the first full list of all kinds has arrived.
+    pub complete: bool,
+    /// Seconds since the API server was last heard of, by the kind that has waited longest. A quiet one says something
+    /// about once a minute.
+    pub age_seconds: Option<u64>,
+    /// Kind by kind.
+    pub resources: Vec<ResourceReport>,
+}
+
+/// One kind of objects, which is listed and watched on its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceReport {
+    /// `Service`, `EndpointSlice`, `Node` or `ServiceCIDR`.
+    pub kind: String,
+    /// Whether a full list has arrived.
+    pub listed: bool,
+    /// Why it is done without, where it can be.
+    pub unserved: Option<String>,
+    /// Seconds since the API server was last heard of about it.
+    pub age_seconds: Option<u64>,
+    /// Full lists that have arrived.
+    pub lists: u64,
+    /// Changes that have arrived.
+    pub events: u64,
+    /// Objects and changes of objects that were refused.
+    pub refused: u64,
+    /// What is wrong at the moment.
+    pub problem: Option<String>,
+    /// For how many seconds.
+    pub problem_seconds: Option<u64>,
+}

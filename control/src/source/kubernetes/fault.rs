@@ -1,0 +1,217 @@
+//! What goes wrong between us and the API server, in words, and what follows from it.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use kube::core::Status;
+
+use crate::parse::Kind;
+
+/// The role that a refused request is missing.
+const ROLE: &str = "deploy/rbac.yaml";
+
+/// What a failed request or a broken body means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Try the same again.
+    Retry,
+    /// List anew: the place in the history is lost, or something in it could not be read.
+    List,
+    /// There is no such kind, or not for us.
+    Unserved,
+}
+
+/// A failed request, or a body that broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// What follows from it.
+    pub(super) remedy: Remedy,
+    /// What is wrong and what to do.
+    pub(super) text: String,
+    /// How long the API server asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// A request for `kind` that failed. `verb` is what the role must allow.
+    pub(super) fn of_request(error: &kube::Error, kind: Kind, verb: &str) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(status, kind, verb),
+            kube::Error::SerdeError(error) => Self::garbled(error.to_string()),
+            kube::Error::Auth(error) => Self::retry(format!(
+                "the credentials cannot be had: {}; see the user's entry in the kubeconfig",
+                cause(error)
+            )),
+            other => Self::broken(other),
+        }
+    }
+
+    /// An answer that says what is wrong.
+    pub(super) fn of_status(status: &Status, kind: Kind, verb: &str) -> Self {
+        let Status { code, message, reason, .. } = status;
+        let said = if message.is_empty() { reason } else { message }.trim();
+        let retry_after = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+        let retry_after =
+            retry_after.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.min(60)));
+        // A server that was set back to an older state does not know our place in its history either.
+        let is_ahead = *code == 504 && said.contains("Too large resource version");
+        let (remedy, text) = match code {
+            410 => {
+                (Remedy::List, format!("the API server's history does not go back to where the watch stopped: {said}"))
+            }
+            _ if is_ahead => (Remedy::List, format!("the API server's history ends before the watch stopped: {said}")),
+            401 => (
+                Remedy::Retry,
+                format!(
+                    "the API server does not accept the credentials: {said}; renew the token or the client certificate"
+                ),
+            ),
+            403 => (
+                Remedy::Unserved,
+                format!("may not {verb} {}: {said}; apply {ROLE} and bind its role to this user", plural(kind)),
+            ),
+            404 => (Remedy::Unserved, format!("the API server has no {}: {said}", plural(kind))),
+            _ => (Remedy::Retry, format!("the API server answers {code}: {}", brief(said))),
+        };
+        Fault { remedy, text, retry_after }
+    }
+
+    /// A connection or a body that broke.
+    pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
+        let kind = io_kind(error);
+        let text = cause(error);
+        let do_this = match kind {
+            _ if text.contains("UnknownIssuer") => {
+                "; its certificate is not from the CA that the kubeconfig names: set certificate-authority to that of this \
+                 cluster"
+            }
+            _ if text.contains("NotValidForName") => {
+                "; its certificate is for other names: correct the address, or set tls-server-name"
+            }
+            _ if text.contains("Expired") || text.contains("NotValidYet") => {
+                "; its certificate is not valid now: renew it, or correct the clock"
+            }
+            _ if text.contains("received fatal alert") => {
+                "; it does not accept the client certificate: see client-certificate in the kubeconfig"
+            }
+            Some(
+                io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::TimedOut,
+            ) => "; is it running, and is this its address?",
+            _ if text.contains("failed to lookup address") => "; is this its name?",
+            _ => "",
+        };
+        let text = if kind == Some(io::ErrorKind::TimedOut) { "no answer in time".to_owned() } else { text };
+        Self::retry(format!("{text}{do_this}"))
+    }
+
+    /// Nothing came for this long.
+    pub(super) fn silent(waited: Duration) -> Self {
+        Self::retry(format!("nothing was heard for {} s on an open connection", waited.as_secs_f64()))
+    }
+
+    /// An answer that makes no sense.
+    pub(super) fn garbled(what: String) -> Self {
+        let text = format!("an answer cannot be read: {}; is something between us and the API server?", brief(&what));
+        Fault { remedy: Remedy::List, text, retry_after: None }
+    }
+
+    /// A watch that ended as soon as it began.
+    pub(super) fn hasty() -> Self {
+        Self::retry("a watch ended at once; is something between us and the API server?".to_owned())
+    }
+
+    fn retry(text: String) -> Self {
+        Fault { remedy: Remedy::Retry, text, retry_after: None }
+    }
+}
+
+/// As in the role.
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "services",
+        Kind::EndpointSlice => "endpointslices.discovery.k8s.io",
+        Kind::Node => "nodes",
+        Kind::ServiceCidr => "servicecidrs.networking.k8s.io",
+    }
+}
+
+/// The innermost error says what happened; those around it say where in the client.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    brief(&innermost.to_string())
+}
+
+/// The first input or output error in the chain.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() != io::ErrorKind::Other
+        {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// One line, not a page of HTML.
+fn brief(text: &str) -> String {
+    const MOST: usize = 300;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, message: &str) -> Status {
+        serde_json::from_value(serde_json::json!({"code": code, "message": message})).unwrap()
+    }
+
+    #[test]
+    fn a_refused_request_names_verb_resource_and_role() {
+        let said = "services is forbidden: User \"ringway\" cannot list resource \"services\" in API group \"\"";
+        let fault = Fault::of_status(&status(403, said), Kind::Service, "list");
+        assert_eq!(fault.remedy, Remedy::Unserved);
+        assert!(
+            fault.text.starts_with("may not list services: services is forbidden: User \"ringway\""),
+            "{}",
+            fault.text
+        );
+        assert!(fault.text.ends_with("apply deploy/rbac.yaml and bind its role to this user"), "{}", fault.text);
+    }
+
+    #[test]
+    fn a_lost_place_in_the_history_asks_for_a_list() {
+        let gone = Fault::of_status(&status(410, "too old resource version: 1 (9)"), Kind::Node, "watch");
+        assert_eq!(gone.remedy, Remedy::List);
+        let ahead = "Timeout: Too large resource version: 9, current: 1";
+        assert_eq!(Fault::of_status(&status(504, ahead), Kind::Node, "watch").remedy, Remedy::List);
+        assert_eq!(Fault::of_status(&status(504, "etcd is slow"), Kind::Node, "watch").remedy, Remedy::Retry);
+    }
+
+    #[test]
+    fn pages_of_html_are_cut() {
+        let fault = Fault::of_status(&status(502, &"<html>\n".repeat(100)), Kind::Node, "list");
+        assert!(fault.text.len() < 400 && !fault.text.contains('\n'), "{}", fault.text);
+    }
+
+    #[test]
+    fn the_innermost_cause_is_told_with_what_to_do() {
+        let refused = io::Error::from_raw_os_error(111);
+        let fault = Fault::broken(&kube::Error::Service(Box::new(refused)));
+        assert_eq!(fault.text, "Connection refused (os error 111); is it running, and is this its address?");
+    }
+}

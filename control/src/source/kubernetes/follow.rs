@@ -1,0 +1,301 @@
+//! Follows one kind of objects: list, watch, and what to do when either fails.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+use futures::AsyncBufRead;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{Request, Status};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::connect::Connection;
+use super::fault::{Fault, Remedy};
+use super::gather::News;
+use super::object::{self, Event, Page};
+use super::read::Body;
+use super::{Patience, SourceHealth};
+use crate::parse::{Document, Kind};
+
+/// A watch that lasted this long was a good one, whatever ended it.
+const GOOD_WATCH: Duration = Duration::from_secs(30);
+
+/// How long the API server is asked to keep a watch open, in seconds; varied, so that not all end at once.
+const WATCH_SECONDS: std::ops::Range<u32> = 240..290;
+
+/// Nobody waits for news any more.
+struct Abandoned;
+
+/// Why a watch ended.
+enum End {
+    /// The API server closed it, as it does after a while.
+    Closed,
+    /// It failed.
+    Fault(Fault),
+    /// Nobody waits for news any more.
+    Abandoned,
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        End::Fault(fault)
+    }
+}
+
+/// Follows one kind of objects.
+pub(super) struct Follower {
+    client: kube::Client,
+    server: String,
+    kind: Kind,
+    request: Request,
+    selection: ListParams,
+    patience: Patience,
+    health: SourceHealth,
+    news: mpsc::Sender<News>,
+    /// Attempts that failed since the last good one.
+    failures: u32,
+}
+
+impl Follower {
+    pub(super) fn new(
+        connection: &Connection,
+        kind: Kind,
+        node: &str,
+        patience: Patience,
+        health: SourceHealth,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        let (client, server) = (connection.client.clone(), connection.server.clone());
+        let (request, selection) = (Request::new(path(kind)), selection(kind, node));
+        Follower { client, server, kind, request, selection, patience, health, news, failures: 0 }
+    }
+
+    /// Follows until nobody waits for news any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let followed = match self.list().await {
+                Ok((objects, version)) => self.take_list(objects, version).await,
+                Err(fault) => self.bear(fault).await,
+            };
+            if followed.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn take_list(&mut self, objects: Vec<Document>, version: String) -> Result<(), Abandoned> {
+        self.health.listed(self.kind);
+        self.is_well();
+        tracing::debug!(kind = self.kind.label(), objects = objects.len(), version, "listed");
+        self.tell(News::Listed(self.kind, objects)).await?;
+        self.watch(version).await
+    }
+
+    /// All objects, page by page, and the version to watch from.
+    async fn list(&self) -> Result<(Vec<Document>, String), Fault> {
+        let mut objects = Vec::new();
+        let mut params = self.selection.clone().limit(self.patience.page);
+        loop {
+            let request = self.request.list(&params).map_err(|error| Fault::garbled(error.to_string()))?;
+            let mut body = Body::new(self.send(request, "list").await?, self.patience.answer);
+            let text = body.whole(|| self.health.heard(self.kind)).await?;
+            let page: Page<'_> = serde_json::from_slice(&text).map_err(|error| Fault::garbled(error.to_string()))?;
+            objects.extend(page.items.into_iter().map(|item| object::decode(self.kind, item)));
+            match page.metadata.rest.filter(|rest| !rest.is_empty()) {
+                Some(rest) => params.continue_token = Some(rest),
+                None if page.metadata.resource_version.is_empty() => {
+                    return Err(Fault::garbled("a list without resourceVersion".to_owned()));
+                }
+                None => return Ok((objects, page.metadata.resource_version)),
+            }
+        }
+    }
+
+    /// Watches from `version` on, as often as it takes, until all must be listed anew.
+    async fn watch(&mut self, mut version: String) -> Result<(), Abandoned> {
+        loop {
+            let began = Instant::now();
+            let known = version.clone();
+            let end = self.watch_once(&mut version).await;
+            let was_good = version != known || began.elapsed() >= GOOD_WATCH;
+            if was_good {
+                self.failures = 0;
+            }
+            match end {
+                End::Abandoned => return Err(Abandoned),
+                End::Closed if was_good => {}
+                End::Closed => self.bear(Fault::hasty()).await?,
+                End::Fault(fault) => {
+                    // A refused watch may be allowed at any time, and goes on then where it was.
+                    let is_lost = fault.remedy == Remedy::List;
+                    self.bear(fault).await?;
+                    if is_lost {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Watches from `version` on, and advances it, until the watch ends.
+    async fn watch_once(&mut self, version: &mut String) -> End {
+        let params = WatchParams {
+            label_selector: self.selection.label_selector.clone(),
+            field_selector: self.selection.field_selector.clone(),
+            timeout: Some(WATCH_SECONDS.start + random() as u32 % (WATCH_SECONDS.end - WATCH_SECONDS.start)),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let request = match self.request.watch(&params, version) {
+            Ok(request) => request,
+            Err(error) => return Fault::garbled(error.to_string()).into(),
+        };
+        let mut body = match self.send(request, "watch").await {
+            Ok(body) => Body::new(body, self.patience.quiet),
+            Err(fault) => return fault.into(),
+        };
+        self.health.heard(self.kind);
+        self.is_well();
+        let mut line = Vec::new();
+        loop {
+            match body.line(&mut line).await {
+                Ok(Some(())) => self.health.heard(self.kind),
+                Ok(None) => return End::Closed,
+                Err(fault) => return fault.into(),
+            }
+            match self.event(&line) {
+                Ok((next, news)) => {
+                    if let Some(news) = news
+                        && self.tell(news).await.is_err()
+                    {
+                        return End::Abandoned;
+                    }
+                    // Not before the news is on its way: what is not told must come again.
+                    *version = next;
+                }
+                Err(fault) => return fault.into(),
+            }
+        }
+    }
+
+    /// What a line of a watch says, and the version that is reached with it.
+    fn event(&self, line: &[u8]) -> Result<(String, Option<News>), Fault> {
+        let event: Event<'_> = serde_json::from_slice(line).map_err(|error| Fault::garbled(error.to_string()))?;
+        let Event { type_, object } = event;
+        if type_ == "ERROR" {
+            return Err(self.error(object));
+        }
+        let missing = || Fault::garbled(format!("an event {type_:?} without resourceVersion"));
+        let version = object::version(object).ok_or_else(missing)?;
+        let news = match &*type_ {
+            "BOOKMARK" => None,
+            "ADDED" | "MODIFIED" => Some(News::Changed(self.kind, object::decode(self.kind, object))),
+            "DELETED" => {
+                let document = object::decode(self.kind, object);
+                let nameless = || Fault::garbled("a deleted object without a name".to_owned());
+                Some(News::Deleted(object::key(&document).cloned().ok_or_else(nameless)?))
+            }
+            other => return Err(Fault::garbled(format!("an event of the type {other:?}"))),
+        };
+        if news.is_some() {
+            self.health.changed(self.kind);
+        }
+        Ok((version, news))
+    }
+
+    /// The API server ends a watch with an error in its stream.
+    fn error(&self, object: &RawValue) -> Fault {
+        match serde_json::from_str::<Status>(object.get()) {
+            Ok(status) => Fault::of_status(&status, self.kind, "watch"),
+            Err(error) => Fault::garbled(error.to_string()),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: hyper::Request<Vec<u8>>,
+        verb: &str,
+    ) -> Result<impl AsyncBufRead + Unpin + use<>, Fault> {
+        let answer = timeout(self.patience.answer, self.client.request_stream(request)).await;
+        let body = answer.map_err(|_| Fault::silent(self.patience.answer))?;
+        body.map(Box::pin).map_err(|error| Fault::of_request(&error, self.kind, verb))
+    }
+
+    /// Says what is wrong, once, and waits before the next attempt.
+    async fn bear(&mut self, fault: Fault) -> Result<(), Abandoned> {
+        let Fault { remedy, text, retry_after } = fault;
+        let longest = if remedy == Remedy::Unserved && self.kind == Kind::ServiceCidr {
+            self.health.unserved(self.kind, &text);
+            self.tell(News::Unserved(self.kind, text)).await?;
+            self.patience.longest_pause_unserved
+        } else {
+            let text = format!("API server {}: {text}", self.server);
+            if self.health.begin_trouble(self.kind, &text) {
+                tracing::warn!("{text}; the objects stay as they are, and it is tried again");
+            } else {
+                tracing::debug!(kind = self.kind.label(), "{text}");
+            }
+            self.patience.longest_pause
+        };
+        let doubled = self.patience.first_pause * 2u32.saturating_pow(self.failures.min(16));
+        self.failures += 1;
+        let pause = vary(doubled.min(longest)).max(retry_after.unwrap_or_default());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.news.closed() => Err(Abandoned),
+        }
+    }
+
+    fn is_well(&self) {
+        if let Some(lasted) = self.health.end_trouble(self.kind) {
+            tracing::info!("API server {}: answers again after {:.1} s", self.server, lasted.as_secs_f64());
+        }
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Abandoned> {
+        self.news.send(news).await.map_err(|_| Abandoned)
+    }
+}
+
+fn path(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "/api/v1/services",
+        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+        Kind::Node => "/api/v1/nodes",
+        Kind::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs",
+    }
+}
+
+/// Which objects are asked for. Services that do not count are asked for all the same: `services` says why.
+fn selection(kind: Kind, node: &str) -> ListParams {
+    match kind {
+        Kind::EndpointSlice => ListParams::default().labels("!service.kubernetes.io/headless"),
+        Kind::Node => ListParams::default().fields(&format!("metadata.name={node}")),
+        Kind::Service | Kind::ServiceCidr => ListParams::default(),
+    }
+}
+
+/// Between half of it and one and a half.
+fn vary(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + random() as f64 / u64::MAX as f64)
+}
+
+/// The standard library has no other source of chance, and this one is good enough for pauses.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_vary_around_their_length() {
+        let pauses: Vec<f64> = (0..1000).map(|_| vary(Duration::from_secs(1)).as_secs_f64()).collect();
+        assert!(pauses.iter().all(|pause| (0.5..=1.5).contains(pause)), "{pauses:?}");
+        let spread = pauses.iter().fold(0.0, |most: f64, pause| most.max(*pause))
+            - pauses.iter().fold(2.0, |l: f64, p| l.min(*p));
+        assert!(spread > 0.5, "{spread}");
+    }
+}

@@ -1,0 +1,86 @@
+//! Objects from the Kubernetes API: one follower for each kind lists and watches, and what they bring is gathered into one
+//! cluster state.
+//!
+//! Each kind goes its own way: list in pages, then watch from where the list ended. A watch that ends is taken up again
+//! where it stopped; only when the API server no longer knows that place, or sends what cannot be read, all is listed anew.
+//! A list counts when it is complete: until then, and whatever fails, the objects stay as they were.
+//!
+//! The client is kube's; the state machine is not its `watcher`. That one keeps bookmarks to itself, so nobody could tell
+//! how old the picture is; takes up watches that end at once without a pause; steps over lines it cannot read; and never
+//! lists anew when a watch is refused as expired by its HTTP status.
+
+mod connect;
+mod fault;
+mod follow;
+mod gather;
+mod object;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+pub use connect::{ConnectError, Connection};
+
+use super::Objects;
+use super::health::SourceHealth;
+use crate::cluster::ClusterState;
+use crate::parse::Kind;
+use follow::Follower;
+use gather::Gather;
+
+/// How long things may take, and how long they are left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an answer to begin, and for each further piece of a list.
+    pub answer: Duration,
+    /// For the next line of a watch. A quiet API server sends a bookmark about once a minute.
+    pub quiet: Duration,
+    /// Before the second attempt; doubled for each further one.
+    pub first_pause: Duration,
+    /// The most of it. Every pause is varied by half, so that not all nodes come at once.
+    pub longest_pause: Duration,
+    /// The same for a kind that can be done without, when it is not to be had.
+    pub longest_pause_unserved: Duration,
+    /// Objects in one page of a list.
+    pub page: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            answer: Duration::from_secs(60),
+            quiet: Duration::from_secs(100),
+            first_pause: Duration::from_millis(250),
+            longest_pause: Duration::from_secs(15),
+            longest_pause_unserved: Duration::from_secs(300),
+            page: 500,
+        }
+    }
+}
+
+/// The kinds that are followed.
+const KINDS: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+
+/// News on their way to be gathered. Followers wait when there are more.
+const NEWS: usize = 1024;
+
+/// Follows the objects, and of the Nodes the one called `node`, until the last receiver is gone. The first value that is
+/// sent is the first full list of all kinds.
+pub fn watch(connection: Connection, node: &str, patience: Patience) -> Objects {
+    let health = SourceHealth::of_server(&connection.server, &KINDS);
+    let (publish, cluster) = watch::channel(Arc::new(ClusterState::default()));
+    let (news, arriving) = mpsc::channel(NEWS);
+    let mut followers = JoinSet::new();
+    for kind in KINDS {
+        followers.spawn(Follower::new(&connection, kind, node, patience, health.clone(), news.clone()).run());
+    }
+    let gather = Gather::new(health.clone(), publish);
+    tokio::spawn(async move {
+        gather.run(arriving).await;
+        followers.abort_all();
+    });
+    Objects { cluster, health }
+}

@@ -1,0 +1,265 @@
+//! What the API server sends about objects, down to our types as soon as it is there. Nothing else is kept.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{self, NodeAddress};
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::parse::{self, Document, Kind, Misfit, Parsed, Refusal};
+
+/// One page of a list.
+#[derive(Deserialize)]
+pub(super) struct Page<'a> {
+    #[serde(default)]
+    pub(super) metadata: PageMetadata,
+    // No default: an answer without items is no list, and must not be taken for an empty one.
+    #[serde(borrow, deserialize_with = "items")]
+    pub(super) items: Vec<&'a RawValue>,
+}
+
+/// Go writes an empty list as `[]` or as `null`.
+fn items<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'a RawValue>, D::Error> {
+    Ok(Option::<Vec<&'a RawValue>>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Where a page stands.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PageMetadata {
+    #[serde(default)]
+    pub(super) resource_version: String,
+    #[serde(default, rename = "continue")]
+    pub(super) rest: Option<String>,
+}
+
+/// One line of a watch.
+#[derive(Deserialize)]
+pub(super) struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) type_: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) object: &'a RawValue,
+}
+
+/// The version of the object in a line.
+pub(super) fn version(object: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        resource_version: String,
+    }
+    #[derive(Deserialize)]
+    struct Versioned {
+        metadata: Metadata,
+    }
+    let versioned: Versioned = serde_json::from_str(object.get()).ok()?;
+    Some(versioned.metadata.resource_version).filter(|version| !version.is_empty())
+}
+
+/// The object of this kind in `text`.
+pub(super) fn decode(kind: Kind, text: &RawValue) -> Document {
+    let text = text.get();
+    let taken = match kind {
+        Kind::Service => take::<Service>(text).and_then(|object| parse::service(&object.into()).ok()),
+        Kind::EndpointSlice => {
+            take::<EndpointSlice>(text).and_then(|object| parse::endpoint_slice(&object.into()).ok())
+        }
+        Kind::Node => take::<Node>(text).and_then(|object| parse::node(&object.into()).ok()),
+        Kind::ServiceCidr => take::<ServiceCidr>(text).and_then(|object| parse::service_cidr(&object.into()).ok()),
+    };
+    taken.map_or_else(|| explain(kind, text), Document::Taken)
+}
+
+fn take<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
+/// The long way, which converts what can be converted, and says what is wrong with the rest.
+fn explain(kind: Kind, text: &str) -> Document {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => parse::object(kind, &value),
+        Err(error) => {
+            let misfit = Misfit { path: String::new(), text: error.to_string() };
+            Document::Refused(None, Refusal::Misfit(misfit))
+        }
+    }
+}
+
+/// Of `metadata` what parse asks for. managedFields alone would be half of most objects.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+}
+
+impl From<Metadata> for ObjectMeta {
+    fn from(metadata: Metadata) -> Self {
+        ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            creation_timestamp: metadata.creation_timestamp,
+            deletion_timestamp: metadata.deletion_timestamp,
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Service {
+    metadata: Metadata,
+    spec: Option<v1::ServiceSpec>,
+    status: Option<v1::ServiceStatus>,
+}
+
+impl From<Service> for v1::Service {
+    fn from(Service { metadata, spec, status }: Service) -> Self {
+        v1::Service { metadata: metadata.into(), spec, status }
+    }
+}
+
+/// Without targetRef and deprecated fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint {
+    #[serde(default)]
+    addresses: Vec<String>,
+    conditions: Option<discovery::EndpointConditions>,
+    hints: Option<discovery::EndpointHints>,
+    node_name: Option<String>,
+    zone: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointSlice {
+    metadata: Metadata,
+    address_type: String,
+    endpoints: Option<Vec<Endpoint>>,
+    ports: Option<Vec<discovery::EndpointPort>>,
+}
+
+impl From<EndpointSlice> for discovery::EndpointSlice {
+    fn from(slice: EndpointSlice) -> Self {
+        let endpoint = |endpoint: Endpoint| {
+            let Endpoint { addresses, conditions, hints, node_name, zone } = endpoint;
+            discovery::Endpoint { addresses, conditions, hints, node_name, zone, ..Default::default() }
+        };
+        discovery::EndpointSlice {
+            metadata: slice.metadata.into(),
+            address_type: slice.address_type,
+            endpoints: slice.endpoints.into_iter().flatten().map(endpoint).collect(),
+            ports: slice.ports,
+        }
+    }
+}
+
+/// Without images, conditions and what else a kubelet reports.
+#[derive(Deserialize)]
+struct NodeStatus {
+    addresses: Option<Vec<NodeAddress>>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    metadata: Metadata,
+    spec: Option<v1::NodeSpec>,
+    status: Option<NodeStatus>,
+}
+
+impl From<Node> for v1::Node {
+    fn from(Node { metadata, spec, status }: Node) -> Self {
+        let status = status.map(|status| v1::NodeStatus { addresses: status.addresses, ..Default::default() });
+        v1::Node { metadata: metadata.into(), spec, status }
+    }
+}
+
+#[derive(Deserialize)]
+struct ServiceCidr {
+    metadata: Metadata,
+    spec: Option<networking::ServiceCIDRSpec>,
+}
+
+impl From<ServiceCidr> for networking::ServiceCIDR {
+    fn from(ServiceCidr { metadata, spec }: ServiceCidr) -> Self {
+        networking::ServiceCIDR { metadata: metadata.into(), spec, status: None }
+    }
+}
+
+/// Which object it is, where that could be told.
+pub(super) fn key(document: &Document) -> Option<&parse::ObjectKey> {
+    match document {
+        Document::Taken(Parsed { key, .. }) | Document::Refused(Some(key), _) => Some(key),
+        Document::Refused(None, _) | Document::Skipped(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn both_ways(kind: Kind, value: &Value) -> (Document, Document) {
+        let text = value.to_string();
+        let raw: &RawValue = serde_json::from_str(&text).unwrap();
+        (decode(kind, raw), parse::object(kind, value))
+    }
+
+    #[test]
+    fn the_short_way_takes_what_the_long_way_takes() {
+        let metadata = json!({"name": "a", "namespace": "n", "resourceVersion": "7", "labels": {"kubernetes.io/service-name": "s"},
+            "annotations": {"ringway.io/forwarding": "nat"}, "creationTimestamp": "2026-01-02T03:04:05Z",
+            "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}]});
+        let service = json!({"metadata": metadata, "spec": {"clusterIP": "172.30.0.1", "clusterIPs": ["172.30.0.1"],
+            "ports": [{"name": "p", "port": 80, "targetPort": "http", "protocol": "TCP", "nodePort": 30080}],
+            "type": "NodePort", "sessionAffinity": "ClientIP", "externalTrafficPolicy": "Local"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1", "ipMode": "VIP"}]}}});
+        let slice = json!({"metadata": metadata, "addressType": "IPv4", "ports": [{"name": "p", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": false, "serving": true, "terminating": true},
+            "nodeName": "gw-1", "zone": "a", "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "gw-1"}]},
+            "targetRef": {"kind": "Pod", "name": "p-1"}}]});
+        let node = json!({"metadata": metadata, "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.2"}], "images": [{"names": ["x"]}]}});
+        let cidr = json!({"metadata": metadata, "spec": {"cidrs": ["172.30.0.0/16"]}});
+        for (kind, value) in
+            [(Kind::Service, service), (Kind::EndpointSlice, slice), (Kind::Node, node), (Kind::ServiceCidr, cidr)]
+        {
+            let (short, long) = both_ways(kind, &value);
+            assert!(matches!(short, Document::Taken(_)), "{short:?}");
+            assert_eq!(short, long);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        for spec in [json!({"ports": [{"port": 70_000}]}), json!({"ports": 1}), json!({"type": "Other"}), json!("x")] {
+            let (short, long) =
+                both_ways(Kind::Service, &json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec}));
+            assert!(matches!(&short, Document::Refused(Some(key), _) if &*key.name == "a"), "{short:?}");
+            assert_eq!(short, long);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_items_is_no_list() {
+        let items = |text: &str| serde_json::from_str::<Page<'_>>(text).map(|page| page.items.len()).ok();
+        assert_eq!(items(r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"}}"#), None);
+        assert_eq!(items(r#"{"kind":"Status","code":500}"#), None);
+        assert_eq!(items("<html>"), None);
+        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":null}"#), Some(0));
+        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":[{},{}]}"#), Some(2));
+    }
+}
