@@ -16,6 +16,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use ringway_dataplane::affinity::Affinities;
+use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::trace::{Question, View, explain};
 use ringway_shared::counters::Tally;
@@ -44,6 +46,8 @@ pub struct Admin {
     started: Instant,
     workers: Vec<WorkerView>,
     asker: Asker,
+    affinities: Arc<Affinities>,
+    clock: Clock,
     interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
     published: watch::Receiver<Arc<Published>>,
     source: SourceHealth,
@@ -64,6 +68,8 @@ impl Admin {
             started: Instant::now(),
             workers: workers.views.clone(),
             asker: Asker::new(&workers.views, mesh),
+            affinities: workers.affinities.clone(),
+            clock: workers.clock,
             interfaces,
             published,
             source,
@@ -133,6 +139,7 @@ impl Admin {
             services: &snapshot.services,
             network: Some(&snapshot.network),
             snat_addresses: &self.config.snat.addresses,
+            affinities: Some((&self.affinities, self.clock.tick())),
         };
         let mut answers = Vec::new();
         for question in &questions {

@@ -11,6 +11,7 @@ use ringway_control::compile::{CompileOptions, Ids, compile};
 use ringway_control::config::{Config, SourceKey};
 use ringway_control::source::files;
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::io::memory::MemoryWorker;
@@ -210,8 +211,18 @@ fn ends(bytes: &[u8]) -> (SocketAddr, SocketAddr) {
 }
 
 /// What the packet path does with a packet that opens a connection.
-fn run(config: &Config, snapshot: &Snapshot, question: &Question) -> (Verdict, Option<Vec<u8>>) {
-    let shared = Shared { directory: None, resolver: Resolver::new().unwrap(), counters: WorkerCounters::new(0) };
+fn run(
+    config: &Config,
+    snapshot: &Snapshot,
+    affinities: &Arc<Affinities>,
+    question: &Question,
+) -> (Verdict, Option<Vec<u8>>) {
+    let shared = Shared {
+        directory: None,
+        affinities: affinities.clone(),
+        resolver: Resolver::new().unwrap(),
+        counters: WorkerCounters::new(0),
+    };
     let flows = FlowTable::new(&config.flow_table(0, 1, 7).unwrap());
     let umem = Umem::new(UmemLayout::of_frames(256)).unwrap();
     let mut worker = MemoryWorker::new(umem, Pipeline::new(config.pipeline(0, 1), flows, shared));
@@ -278,10 +289,17 @@ proptest! {
         let compiled = compile(&cluster, &CompileOptions::from_config(&config), &mut Ids::default());
         let network = Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces));
         let snapshot = Snapshot { generation: Generation(1), services: Arc::new(compiled.services), network };
+        // Clients are remembered from question to question, as by an instance that runs.
+        let affinities = Affinities::new(64, 1);
         for question in questions.into_iter().map(question) {
-            let view = View { services: &snapshot.services, network: Some(&snapshot.network), snat_addresses: &[] };
+            let view = View {
+                services: &snapshot.services,
+                network: Some(&snapshot.network),
+                snat_addresses: &[],
+                affinities: Some((&affinities, Time(1))),
+            };
             let trace = explain(&view, &question);
-            let (verdict, sent) = run(&config, &snapshot, &question);
+            let (verdict, sent) = run(&config, &snapshot, &affinities, &question);
             agree(&trace, &question, &snapshot, verdict, sent.as_deref());
         }
     }

@@ -1,6 +1,7 @@
 //! The packet path of Ringway: frames in from the kernel's AF_XDP rings, a verdict for each, frames out.
 
 pub mod af_xdp;
+pub mod affinity;
 pub mod batch;
 pub mod clock;
 pub mod config;

@@ -16,12 +16,14 @@ use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
 
+use crate::affinity::Affinities;
+use crate::clock::Time;
 use crate::wire;
 pub use answer::{Excluded, Exit, Slot, Trace, TraceVerdict};
 pub use question::{DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct View<'s> {
     /// The Services.
     pub services: &'s Services,
@@ -29,6 +31,8 @@ pub struct View<'s> {
     pub network: Option<&'s Network>,
     /// `snat.addresses`.
     pub snat_addresses: &'s [IpAddr],
+    /// Which endpoints clients have had until now, of an instance that runs.
+    pub affinities: Option<(&'s Affinities, Time)>,
 }
 
 /// Explains what a new connection of this packet gets.
@@ -151,15 +155,25 @@ impl Trace {
         self.steps.push(steps::eligible(target, set));
         self.exclude(target, policy);
         let hash = selection_hash(tuple, &target.service_port);
-        let Some(chosen) = set.select(hash) else {
+        let kept = target
+            .service_port
+            .affinity
+            .as_ref()
+            .zip(view.affinities)
+            .and_then(|(affinity, (known, now))| known.find(affinity, tuple.source_address(), set, hash, now));
+        let Some(chosen) = kept.or_else(|| set.select(hash)) else {
             // Only an empty set chooses nothing, and `decide` forwards to none.
             self.die(TraceVerdict::Drop, DropReason::NoEndpoint);
             return;
         };
         self.chosen = Some(chosen.socket().to_string());
-        let slot = Slot { slot: set.table().slot(hash), slots: set.table().slots() };
-        self.maglev = Some(slot);
-        self.steps.push(steps::choice(&target.service_port, slot, chosen));
+        if kept.is_some() {
+            self.steps.push(steps::kept(&target.service_port, tuple.source_address(), chosen));
+        } else {
+            let slot = Slot { slot: set.table().slot(hash), slots: set.table().slots() };
+            self.maglev = Some(slot);
+            self.steps.push(steps::choice(&target.service_port, slot, chosen));
+        }
         let masquerade = masquerade_for(masquerade, tuple.source_address(), chosen);
         self.masquerade = masquerade.is_due();
         self.steps.push(steps::sentence(masquerade.sentence()));

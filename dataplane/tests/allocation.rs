@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bed::*;
 use ringway_dataplane::af_xdp::{Frame, Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch, Received};
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::{PipelineConfig, port_share};
@@ -125,6 +126,7 @@ impl Loop {
         });
         let shared = Shared {
             directory: Some(directory),
+            affinities: Affinities::new(64, 1),
             resolver: Resolver::new().unwrap(),
             counters: WorkerCounters::new(64),
         };

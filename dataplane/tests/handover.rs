@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use bed::random::Random;
 use bed::*;
 use ringway_dataplane::af_xdp::{Frame, Umem};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::Batch;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::{PipelineConfig, port_share};
@@ -90,6 +91,27 @@ impl Team {
 fn source_port(sent: &Sent) -> u16 {
     let at = if sent.bytes[12] == 8 { 34 } else { 54 };
     u16::from_be_bytes([sent.bytes[at], sent.bytes[at + 1]])
+}
+
+/// A client's next connection comes in on another queue, after endpoints were added.
+#[test]
+fn session_affinity_holds_across_workers() {
+    let affinities = Some(Affinities::new(512, 1));
+    let mut workers = [0, 1].map(|number| {
+        let pipeline = PipelineConfig { worker: number, workers: 2, ..PipelineConfig::single() };
+        worker(&Settings { pipeline, affinities: affinities.clone(), ..Settings::default() })
+    });
+    let one = snapshot(&["web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:8080"]);
+    let three = snapshot(&["web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:8080 10.0.1.2:8080 10.0.1.3:8080"]);
+    for client in 1..=32 {
+        for (worker, snapshot) in workers.iter_mut().zip([&one, &three]) {
+            let port = 40_000 + worker.collector.sent.len();
+            let syn = text::frame(INSIDE, &format!("tcp S 10.0.2.{client}:{port} > 172.30.0.41:80"));
+            assert!(worker.run(&syn, INSIDE, 1, snapshot, ms(1)));
+            let sent = worker.collector.sent.last().expect("a SYN is forwarded");
+            assert_eq!(sent.bytes[30..34], [10, 0, 1, 1], "client {client}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The packet path: packets in, verdicts and packets out byte for byte, and the whole ledger. Rows as `bed/row.rs` says.
 
+#[path = "packets/affinity.rs"]
+mod affinity;
 mod bed;
 #[path = "packets/change.rs"]
 mod change;
@@ -28,6 +30,11 @@ use ringway_shared::DropReason;
 #[test]
 fn changing_services() {
     run_all(change::rows());
+}
+
+#[test]
+fn session_affinity() {
+    run_all(affinity::rows());
 }
 
 #[test]
@@ -73,6 +80,7 @@ fn broken_packets() {
 #[test]
 fn every_drop_reason_has_a_row() {
     let rows = [
+        affinity::rows(),
         change::rows(),
         forward::rows(),
         full::rows(),

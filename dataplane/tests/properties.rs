@@ -299,7 +299,12 @@ proptest! {
             let (source, destination) = (ends(source, 40_000), ends(vip, port));
             let protocol = ["tcp", "udp"][protocol];
             let question: Question = format!("{protocol}:{source}->{destination}").parse().unwrap();
-            let view = View { services: &snapshot.services, network: Some(&snapshot.network), snat_addresses: &[] };
+            let view = View {
+                services: &snapshot.services,
+                network: Some(&snapshot.network),
+                snat_addresses: &[],
+                affinities: None,
+            };
             let trace = explain(&view, &question);
             let flags = if protocol == "tcp" { "S " } else { "" };
             let frame = text::frame(OUTSIDE, &format!("{protocol} {flags}{source} > {destination}"));

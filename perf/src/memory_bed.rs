@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Frame, Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch};
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::PipelineConfig;
@@ -147,7 +148,7 @@ impl MemoryBed {
         });
         let counters = WorkerCounters::new(backends as usize);
         let resolver = Resolver::new().expect("an eventfd can be made");
-        let shared = Shared { directory: None, resolver, counters };
+        let shared = Shared { directory: None, affinities: Affinities::new(1, 1), resolver, counters };
         let mix = Mix {
             flows,
             size: 60,

@@ -1,6 +1,7 @@
 //! What a Service means to a packet.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,24 @@ impl SourceRanges {
     }
 }
 
+/// sessionAffinity ClientIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// How long after its last new connection a client keeps its endpoint.
+    pub timeout: Duration,
+    /// What tells the Service from others where clients are remembered: the same for all its ports.
+    pub service: u64,
+}
+
+impl Affinity {
+    /// The affinity of this Service.
+    pub fn new(service: &ServiceName, timeout: Duration) -> Self {
+        let mut hasher = DefaultHasher::new();
+        service.hash(&mut hasher);
+        Affinity { timeout, service: hasher.finish() }
+    }
+}
+
 /// One port of one Service in one address family, compiled.
 #[derive(Clone, Debug)]
 pub struct ServicePort {
@@ -132,8 +151,8 @@ pub struct ServicePort {
     pub internal_policy: TrafficPolicy,
     /// externalTrafficPolicy.
     pub external_policy: TrafficPolicy,
-    /// sessionAffinity ClientIP with its timeout.
-    pub affinity: Option<Duration>,
+    /// sessionAffinity ClientIP; `None` without.
+    pub affinity: Option<Affinity>,
     /// How packets get to the endpoints.
     pub forwarding: ForwardingMode,
     /// Who may use the load-balancer addresses; `None` for everyone.

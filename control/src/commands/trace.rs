@@ -94,6 +94,7 @@ fn offline(arguments: &Arguments, questions: &[Question]) -> Result<Vec<Trace>, 
     offline.problems().for_each(note);
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
     let view = View {
+        affinities: None,
         services: &offline.compiled.services,
         network: network.as_ref(),
         snat_addresses: &config.snat.addresses,

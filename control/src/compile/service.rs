@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
-use ringway_shared::service::{ForwardingMode, ServicePort, SourceRanges, TrafficPolicy};
+use ringway_shared::service::{Affinity, ForwardingMode, ServicePort, SourceRanges, TrafficPolicy};
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 
 use super::NodeFacts;
@@ -95,7 +95,7 @@ pub(super) fn compile(
                     family,
                     internal_policy: service.internal_policy,
                     external_policy: service.external_policy,
-                    affinity: service.affinity,
+                    affinity: service.affinity.map(|timeout| Affinity::new(&service.name, timeout)),
                     forwarding,
                     source_ranges: source_ranges.clone(),
                     endpoints: sets.endpoints.into(),

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 use ringway_dataplane::af_xdp::{RingSizes, Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
 use ringway_dataplane::directory::FlowDirectory;
@@ -51,6 +52,8 @@ pub struct Workers {
     pub views: Vec<WorkerView>,
     /// For waking them.
     pub mesh: Arc<Mesh>,
+    /// Which endpoints clients have, by session affinity.
+    pub affinities: Arc<Affinities>,
     /// The clock that they share.
     pub clock: Clock,
 }
@@ -84,6 +87,7 @@ impl Workers {
         let seed = RandomState::new().hash_one(std::process::id());
         let total_flows = config.flows.per_worker as usize * usize::from(count);
         let directory = (count > 1).then(|| FlowDirectory::new(total_flows));
+        let affinities = Affinities::new(Affinities::CLIENTS, seed);
         let mut handles = Vec::new();
         let mut views = Vec::new();
         for ((id, handover), snapshots) in (0..count).zip(handovers).zip(readers) {
@@ -106,8 +110,12 @@ impl Workers {
                 snat_ports: config.snat.ports.clone(),
                 replies_per_second: REPLIES_PER_SECOND,
             };
-            let shared =
-                Shared { directory: directory.clone(), resolver: resolver.clone(), counters: counters.clone() };
+            let shared = Shared {
+                directory: directory.clone(),
+                affinities: affinities.clone(),
+                resolver: resolver.clone(),
+                counters: counters.clone(),
+            };
             let parts = WorkerParts {
                 id,
                 cpu: placement.cpus.get(usize::from(id)).copied(),
@@ -126,7 +134,7 @@ impl Workers {
             views.push(WorkerView { id, cpu, counters, queries });
             handles.push(handle);
         }
-        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, clock }, publisher))
+        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, clock }, publisher))
     }
 }
 

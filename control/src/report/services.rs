@@ -186,7 +186,7 @@ fn service_port(
         addresses: addresses.get(&port.id).cloned().unwrap_or_default(),
         internal_traffic_policy: port.internal_policy.label().to_owned(),
         external_traffic_policy: port.external_policy.label().to_owned(),
-        session_affinity_seconds: port.affinity.map(|timeout| timeout.as_secs()),
+        session_affinity_seconds: port.affinity.map(|affinity| affinity.timeout.as_secs()),
         source_ranges: ranges.map(|ranges| ranges.ranges.iter().map(ToString::to_string).collect()),
         forwarding: match port.forwarding {
             ForwardingMode::Nat => "nat",

@@ -4,10 +4,10 @@ use ringway_shared::FiveTuple;
 
 /// The secret.
 #[derive(Clone, Copy)]
-pub(super) struct Hasher([u64; 6]);
+pub(crate) struct Hasher([u64; 6]);
 
 impl Hasher {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed;
         Hasher(std::array::from_fn(|_| {
             // splitmix64.
@@ -22,7 +22,7 @@ impl Hasher {
     /// Both factors of every multiplication have secret bits: a sender who chooses addresses freely cannot make a factor
     /// zero, and with it the other one irrelevant.
     #[inline]
-    pub(super) fn hash(&self, tuple: &FiveTuple) -> u64 {
+    pub(crate) fn hash(&self, tuple: &FiveTuple) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         let source = fold(tuple.source[0] ^ a, tuple.source[1] ^ b);
         let destination = fold(tuple.destination[0] ^ c, tuple.destination[1] ^ d);

@@ -24,6 +24,7 @@ mod table;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub(crate) use hasher::Hasher;
 pub use opening::{NewFlow, OpenError, Opened, Source};
 pub use ports::{PortUse, QUARANTINE};
 pub use record::Flow;

@@ -25,6 +25,7 @@ use ringway_shared::network::NoAdjacency;
 use ringway_shared::{Adjacency, DropReason, MacAddress, ServicePortId, Snapshot};
 
 use crate::af_xdp::Umem;
+use crate::affinity::Affinities;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::Time;
 use crate::config::PipelineConfig;
@@ -44,6 +45,8 @@ use ways::{Way, Ways};
 pub struct Shared {
     /// Where flows of other workers are hinted at; `None` with one worker.
     pub directory: Option<Arc<FlowDirectory>>,
+    /// Which endpoints clients had, for Services with session affinity.
+    pub affinities: Arc<Affinities>,
     /// Whom to ask for neighbours.
     pub resolver: Arc<Resolver>,
     /// Where the worker's counts are published.

@@ -74,7 +74,13 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         // The decision promises that the set is not empty.
-        let Some(backend) = set.select(selection_hash(&packet.tuple, port)) else {
+        let selection = selection_hash(&packet.tuple, port);
+        let client = packet.tuple.source_address();
+        let kept = port
+            .affinity
+            .as_ref()
+            .and_then(|affinity| self.shared.affinities.find(affinity, client, set, selection, context.now));
+        let Some(backend) = kept.or_else(|| set.select(selection)) else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         let found = self.ways.find(&snapshot.network, backend.address);
@@ -89,7 +95,7 @@ impl Core {
             Ok(_) | Err(NoAdjacency::Unresolved { .. }) => {}
             Err(none) => return dropped(received, none.reason(), service_port),
         }
-        let source = if masquerade_for(masquerade, packet.tuple.source_address(), backend).is_due() {
+        let source = if masquerade_for(masquerade, client, backend).is_due() {
             let Some(address) = self.snat_address(backend.address, hash).or(source) else {
                 return dropped(received, DropReason::NoSourceAddress, service_port);
             };
@@ -109,6 +115,9 @@ impl Core {
         match self.flows.open(&new, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
+                if let Some(affinity) = &port.affinity {
+                    self.shared.affinities.note(affinity, client, backend.address, context.now);
+                }
                 self.introduce(snapshot, id, way_id);
                 self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
             }
@@ -126,7 +135,7 @@ impl Core {
                 let bytes = context.umem.packet_mut(&mut received.frame);
                 let to = FiveTuple::from_parts(
                     port.protocol,
-                    packet.tuple.source_address(),
+                    client,
                     packet.tuple.source_port(),
                     backend.address,
                     backend.port,

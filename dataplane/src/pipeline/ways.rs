@@ -95,7 +95,7 @@ mod tests {
 
     /// Odd ones are IPv6; some have no route.
     fn address(last: u8) -> IpAddr {
-        if last % 2 == 0 {
+        if last.is_multiple_of(2) {
             IpAddr::from([10, 0, last % 4 / 2 * (last / 200), last])
         } else {
             format!("fd00::{last:x}").parse().unwrap()

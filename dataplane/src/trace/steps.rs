@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_shared::decision::SourceKind;
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::service::{Matched, ServicePort, TrafficPolicy};
+use ringway_shared::service::{Affinity, Matched, ServicePort, TrafficPolicy};
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, EndpointSet, FiveTuple, Network};
 
@@ -128,12 +128,23 @@ fn are(number: usize) -> &'static str {
 /// How one of them was chosen.
 pub(super) fn choice(port: &ServicePort, slot: Slot, chosen: &Backend) -> String {
     let hashed = match port.affinity {
-        Some(timeout) => {
+        Some(Affinity { timeout, .. }) => {
             format!("sessionAffinity is ClientIP ({} s), so the client's address alone is hashed", timeout.as_secs())
         }
         None => "The five-tuple is hashed".to_owned(),
     };
     format!("{hashed}: Maglev slot {} of {} holds {}.", slot.slot, slot.slots, chosen.socket())
+}
+
+/// That it was chosen before.
+pub(super) fn kept(port: &ServicePort, client: IpAddr, chosen: &Backend) -> String {
+    let timeout = port.affinity.map_or(0, |affinity| affinity.timeout.as_secs());
+    format!(
+        "sessionAffinity is ClientIP: {client} opened a connection to {} within the last {timeout} s, and keeps that \
+         endpoint: {}.",
+        chosen.address,
+        chosen.socket()
+    )
 }
 
 /// What masquerade makes of the source.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::{PipelineConfig, port_share};
 use ringway_dataplane::directory::FlowDirectory;
@@ -35,11 +36,13 @@ pub struct Settings {
     pub flows: u32,
     pub frames: u32,
     pub directory: Option<Arc<FlowDirectory>>,
+    /// Shared with other workers; each has its own without.
+    pub affinities: Option<Arc<Affinities>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { pipeline: PipelineConfig::single(), flows: 1024, frames: 128, directory: None }
+        Settings { pipeline: PipelineConfig::single(), flows: 1024, frames: 128, directory: None, affinities: None }
     }
 }
 
@@ -58,7 +61,12 @@ pub fn worker_with(settings: &Settings, resolver: Arc<Resolver>) -> MemoryWorker
         snat_ports: ports,
         timeouts: Timeouts::default(),
     });
-    let shared = Shared { directory: settings.directory.clone(), resolver, counters: WorkerCounters::new(1024) };
+    let shared = Shared {
+        directory: settings.directory.clone(),
+        affinities: settings.affinities.clone().unwrap_or_else(|| Affinities::new(64, 1)),
+        resolver,
+        counters: WorkerCounters::new(1024),
+    };
     let umem = Umem::new(UmemLayout::of_frames(settings.frames)).unwrap();
     MemoryWorker::new(umem, Pipeline::new(config, flows, shared))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::service::{ServiceName, SourceRanges, TrafficPolicy};
+use ringway_shared::service::{Affinity, ServiceName, SourceRanges, TrafficPolicy};
 use ringway_shared::snapshot::{Node, Target};
 use ringway_shared::{
     Backend, BackendId, Endpoint, EndpointSet, Family, Frontend, Matched, Protocol, ServicePort, ServicePortId,
@@ -106,7 +106,9 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
             }
             "etp" => port.external_policy = policy(value),
             "itp" => port.internal_policy = policy(value),
-            "affinity" => port.affinity = Some(Duration::from_secs(value.parse().unwrap())),
+            "affinity" => {
+                port.affinity = Some(Affinity::new(&port.service, Duration::from_secs(value.parse().unwrap())))
+            }
             other => panic!("{other:?} in {spec:?}"),
         }
     }

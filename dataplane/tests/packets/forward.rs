@@ -191,8 +191,8 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.1.9:40000 > 10.0.1.5:80
                 inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
                 -> forward inside 10.0.1.9:40001 > 10.0.1.5:80
-                inside tcp S 10.0.1.9:40002 > 172.30.0.41:80
-                -> forward inside 10.0.1.9:40002 > 10.0.1.5:80",
+                inside tcp S 10.0.1.9:40002 > 172.30.0.41:81
+                -> forward inside 10.0.1.9:40002 > 10.0.1.5:81",
             ledger: "rx=3 forwarded=3 flowsOpened=3",
         },
         Row {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
+use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::dispatch::Fate;
 use ringway_dataplane::flow::FlowTable;
@@ -61,6 +62,7 @@ impl<W: Write> Replay<W> {
         let flows = config.flow_table(0, 1, SEED).ok_or_else(|| failed(&"snat.ports is empty"))?;
         let shared = Shared {
             directory: None,
+            affinities: Affinities::new(Affinities::CLIENTS, SEED),
             resolver: Resolver::new().map_err(|error| failed(&error))?,
             counters: WorkerCounters::new(0),
         };

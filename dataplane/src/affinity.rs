@@ -1,0 +1,143 @@
+//! Session affinity (rule 19 of the Service semantics): which endpoint a client had last, for all workers and all ports of
+//! a Service.
+//!
+//! The client's address alone picks the Maglev slot for such a Service, so as long as the set does not change all its
+//! connections meet at one endpoint without any memory. What is remembered here keeps the client there when the set
+//! changes under it. It is read and written when a flow opens, never for other packets.
+//!
+//! A bucket is one pair of cache lines with eight entries of two words, each word with the client's tag, so that an entry
+//! that another worker is writing is seen as whole or as none: nobody locks. A full bucket forgets the client that was
+//! silent for longest; it goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
+//! would share an endpoint that both may have. An endpoint is known by its address, since it keeps the client on every
+//! port: IPv4 as it is, IPv6 by 32 bits of a hash.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+use ringway_shared::address::address_words;
+use ringway_shared::service::Affinity;
+use ringway_shared::{Backend, EndpointSet, FiveTuple};
+
+use crate::clock::Time;
+use crate::flow::Hasher;
+
+/// Entries of a bucket.
+const WAYS: usize = 8;
+/// Nothing is kept of a nanosecond below this power of two: 67 ms. What is left of 32 bits lasts nine years.
+const UNIT_BITS: u32 = 26;
+
+/// A client and its endpoint. Word one: tag and time of the last new connection; word two: tag and endpoint.
+#[derive(Default)]
+struct Entry([AtomicU64; 2]);
+
+/// The clients of all Services with session affinity.
+pub struct Affinities {
+    buckets: Box<[CachePadded<[Entry; WAYS]>]>,
+    hasher: Hasher,
+}
+
+/// An entry's tag is never zero, and so no entry that was written is blank.
+fn tagged(tag: u32, value: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(value)
+}
+
+fn value_of(word: u64, tag: u32) -> Option<u32> {
+    ((word >> 32) as u32 == tag).then_some(word as u32)
+}
+
+fn units(now: Time) -> u32 {
+    (now.0 >> UNIT_BITS) as u32
+}
+
+/// How long ago `then` was; no time when it lies ahead, as with a worker whose batch began later.
+fn age(now: u32, then: u32) -> u32 {
+    let age = now.wrapping_sub(then);
+    if age > i32::MAX as u32 { 0 } else { age }
+}
+
+impl Affinities {
+    /// Clients that fit with an even spread, by default: 4 MiB.
+    pub const CLIENTS: usize = 1 << 18;
+
+    /// Room for `clients`. Workers that share it need no common seed elsewhere.
+    pub fn new(clients: usize, seed: u64) -> Arc<Self> {
+        let buckets = clients.div_ceil(WAYS).max(1);
+        let bucket = || CachePadded::new(std::array::from_fn(|_| Entry::default()));
+        Arc::new(Affinities { buckets: (0..buckets).map(|_| bucket()).collect(), hasher: Hasher::new(seed) })
+    }
+
+    fn place(&self, affinity: &Affinity, client: IpAddr) -> Option<(&[Entry; WAYS], u32)> {
+        let key = FiveTuple { source: address_words(client), destination: [affinity.service, 0], ports: 0 };
+        let hash = self.hasher.hash(&key);
+        let bucket = ((hash >> 32) * self.buckets.len() as u64) >> 32;
+        Some((self.buckets.get(bucket as usize)?, hash as u32 | 1))
+    }
+
+    /// The backend of `set` that the client had last, if that is not too long ago and it still may have it. `choice` picks
+    /// one of several on the same address.
+    pub fn find<'s>(
+        &self,
+        affinity: &Affinity,
+        client: IpAddr,
+        set: &'s EndpointSet,
+        choice: u64,
+        now: Time,
+    ) -> Option<&'s Backend> {
+        let (bucket, tag) = self.place(affinity, client)?;
+        let endpoint = bucket.iter().find_map(|Entry([seen, endpoint])| {
+            let seen = value_of(seen.load(Ordering::Acquire), tag)?;
+            let idle = u128::from(age(units(now), seen)) << UNIT_BITS;
+            let endpoint = value_of(endpoint.load(Ordering::Acquire), tag)?;
+            (idle < affinity.timeout.as_nanos()).then_some(endpoint)
+        })?;
+        let same = on(set.backends(), client, endpoint, &self.hasher);
+        same.get((choice % same.len().max(1) as u64) as usize)
+    }
+
+    /// Notes that the client opened a connection to this endpoint.
+    pub fn note(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, now: Time) {
+        let Some((bucket, tag)) = self.place(affinity, client) else { return };
+        let now = units(now);
+        let mine = |Entry([seen, _]): &&Entry| value_of(seen.load(Ordering::Relaxed), tag).is_some();
+        let entry = bucket.iter().find(mine).or_else(|| {
+            bucket.iter().max_by_key(|Entry([seen, _])| match seen.load(Ordering::Relaxed) {
+                0 => u32::MAX,
+                word => age(now, word as u32),
+            })
+        });
+        if let Some(Entry([seen, place])) = entry {
+            place.store(tagged(tag, short(endpoint, &self.hasher)), Ordering::Release);
+            seen.store(tagged(tag, now), Ordering::Release);
+        }
+    }
+}
+
+/// An endpoint's address in 32 bits.
+fn short(endpoint: IpAddr, hasher: &Hasher) -> u32 {
+    match endpoint {
+        IpAddr::V4(v4) => v4.to_bits(),
+        IpAddr::V6(_) => {
+            hasher.hash(&FiveTuple { source: address_words(endpoint), destination: [0; 2], ports: 0 }) as u32
+        }
+    }
+}
+
+/// The backends on that address; they are sorted by it.
+fn on<'s>(backends: &'s [Backend], client: IpAddr, endpoint: u32, hasher: &Hasher) -> &'s [Backend] {
+    let address = if client.is_ipv4() {
+        Some(IpAddr::V4(endpoint.into()))
+    } else {
+        let mut addresses = backends.iter().map(|backend| backend.address);
+        addresses.find(|address| short(*address, hasher) == endpoint)
+    };
+    let Some(address) = address else { return &[] };
+    let from = backends.partition_point(|backend| backend.address < address);
+    let rest = backends.get(from..).unwrap_or_default();
+    let count = rest.partition_point(|backend| backend.address == address);
+    rest.get(..count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Session affinity while the set of endpoints changes: rule 19 of the Service semantics.
+
+use crate::bed::Bed;
+use crate::bed::row::Row;
+
+const ONE: &[&str] =
+    &["web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:80", "web tcp 172.30.0.41:81 affinity=60 -> 10.0.1.1:81"];
+const FIVE: &[&str] = &[
+    "web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80 10.0.1.5:80",
+    "web tcp 172.30.0.41:81 affinity=60 -> 10.0.1.1:81 10.0.1.2:81 10.0.1.3:81 10.0.1.4:81 10.0.1.5:81",
+];
+
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            name: "session affinity: endpoints are added, and a client stays for 60 s after its last new connection",
+            bed: Bed::of(ONE).then("five", FIVE),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                use five
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:81
+                -> forward inside 10.0.1.9:40001 > 10.0.1.1:81
+                @59000
+                inside tcp S 10.0.1.9:40002 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40002 > 10.0.1.1:80
+                @118500
+                inside tcp S 10.0.1.9:40003 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40003 > 10.0.1.1:80
+                @179000
+                inside tcp S 10.0.1.9:40004 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40004 > 10.0.1.5:80",
+            ledger: "rx=5 forwarded=5 flowsOpened=5 flowsClosed=4",
+        },
+        Row {
+            name: "session affinity: packets of a connection do not prolong it",
+            bed: Bed::of(ONE).then("five", FIVE),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                inside tcp SA 10.0.1.1:80 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                use five
+                @59000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                @61000
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40001 > 10.0.1.5:80",
+            ledger: "rx=5 forwarded=5 flowsOpened=2",
+        },
+        Row {
+            name: "session affinity: an endpoint that is no longer eligible keeps nobody and wins nobody back",
+            bed: Bed::of(ONE)
+                .then("unready", &["web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:80/unready 10.0.1.2:80"])
+                .then("five", FIVE),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                use unready
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40001 > 10.0.1.2:80
+                use five
+                inside tcp S 10.0.1.9:40002 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40002 > 10.0.1.2:80",
+            ledger: "rx=3 forwarded=3 flowsOpened=3",
+        },
+        Row {
+            name: "session affinity: Services do not share their clients",
+            bed: Bed::of(ONE).then(
+                "five",
+                &[
+                    "web tcp 172.30.0.41:80 affinity=60 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80 10.0.1.5:80",
+                    "api tcp 172.30.0.42:80 affinity=60 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80 10.0.1.5:80",
+                ],
+            ),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                use five
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40001 > 10.0.1.1:80
+                inside tcp S 10.0.1.9:40001 > 172.30.0.42:80
+                -> forward inside 10.0.1.9:40001 > 10.0.1.5:80",
+            ledger: "rx=3 forwarded=3 flowsOpened=3",
+        },
+    ]
+}
