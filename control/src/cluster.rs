@@ -1,13 +1,14 @@
 //! The cluster as its objects describe it: what parse took, by object, and what was wrong with the rest.
 //!
-//! A refused object keeps its last good content. Content is held behind `Arc`, so a copy of the state is cheap and an
-//! unchanged object is recognised by its pointer.
+//! A refused object keeps its last good content. Content is held behind `Arc`, and two versions of the state share what is
+//! equal: a copy is cheap, and so is finding out what changed between two.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use ringway_shared::service::ServiceName;
+use ringway_shared::sharing::SortedMap;
 
 use crate::parse::{EndpointSlice, Kind, Node, Object, ObjectKey, Parsed, Refusal, Service, ServiceCidr};
 use crate::problem::{Problem, Severity};
@@ -15,12 +16,13 @@ use crate::problem::{Problem, Severity};
 /// All objects in force.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterState {
-    services: BTreeMap<ServiceName, Arc<Service>>,
-    slices: BTreeMap<ServiceName, Arc<EndpointSlice>>,
-    slices_of: BTreeMap<ServiceName, BTreeMap<ServiceName, Arc<EndpointSlice>>>,
-    nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
-    problems: BTreeMap<ObjectKey, Vec<Problem>>,
+    services: SortedMap<ServiceName, Arc<Service>>,
+    slices: SortedMap<ServiceName, Arc<EndpointSlice>>,
+    // The slices of each Service, by name.
+    slices_of: SortedMap<ServiceName, Arc<[Arc<EndpointSlice>]>>,
+    nodes: SortedMap<Arc<str>, Arc<Node>>,
+    service_cidrs: SortedMap<Arc<str>, Arc<ServiceCidr>>,
+    problems: SortedMap<ObjectKey, Arc<[Problem]>>,
     source_problems: Vec<Problem>,
 }
 
@@ -44,11 +46,16 @@ impl ClusterState {
                 if self.slices.get(&name) == Some(&new) {
                     return false;
                 }
-                self.forget_slice(&name);
-                if let Some(service) = &new.service {
-                    self.slices_of.entry(service.clone()).or_default().insert(name.clone(), new.clone());
+                let service = new.service.clone();
+                let old = self.slices.insert(name.clone(), new.clone());
+                if let Some(former) =
+                    old.and_then(|old| old.service.clone()).filter(|old| Some(old) != service.as_ref())
+                {
+                    self.set_slice_of(former, &name, None);
                 }
-                self.slices.insert(name, new);
+                if let Some(service) = service {
+                    self.set_slice_of(service, &name, Some(new));
+                }
                 true
             }
             Object::Node(new) => put(&mut self.nodes, new.name.clone(), new),
@@ -96,7 +103,21 @@ impl ClusterState {
 
     /// The slices of a Service, by name; without those that do not count.
     pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
-        self.slices_of.get(service).into_iter().flat_map(BTreeMap::values)
+        self.slices_of.get(service).into_iter().flat_map(|slices| slices.iter())
+    }
+
+    /// The same as a list, whose pointer stays as long as the list is the same.
+    pub(crate) fn slice_list(&self, service: &ServiceName) -> Arc<[Arc<EndpointSlice>]> {
+        self.slices_of.get(service).cloned().unwrap_or_default()
+    }
+
+    /// The names of Services that changed since an older version of the state, or whose slices did, in order.
+    pub(crate) fn changed_services(&self, older: &ClusterState) -> BTreeSet<ServiceName> {
+        let services = older.services.differences(&self.services);
+        let services = services.into_iter().filter(|d| !same(d.old, d.new)).map(|d| d.at);
+        let slices = older.slices_of.differences(&self.slices_of);
+        let slices = slices.into_iter().filter(|d| !same(d.old, d.new)).map(|d| d.at);
+        services.chain(slices).cloned().collect()
     }
 
     /// The Node with this name.
@@ -111,12 +132,12 @@ impl ClusterState {
 
     /// Everything that is wrong: first with the sources, then object by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.source_problems.iter().chain(self.problems.values().flatten())
+        self.source_problems.iter().chain(self.problems.values().flat_map(|problems| problems.iter()))
     }
 
     /// What is wrong with one object.
     pub fn problems_of(&self, key: &ObjectKey) -> &[Problem] {
-        self.problems.get(key).map_or(&[], Vec::as_slice)
+        self.problems.get(key).map_or(&[], |problems| problems)
     }
 
     /// The keys of all objects in force.
@@ -132,8 +153,10 @@ impl ClusterState {
 
     /// Forgets what was wrong with objects that are not in force: their source no longer has them.
     pub fn forget_problems_of_absent(&mut self) {
-        let problems = std::mem::take(&mut self.problems);
-        self.problems = problems.into_iter().filter(|(key, _)| self.contains(key)).collect();
+        let absent: Vec<ObjectKey> = self.problems.keys().filter(|key| !self.contains(key)).cloned().collect();
+        for key in absent {
+            self.problems.remove(&key);
+        }
     }
 
     /// What is wrong with the sources themselves.
@@ -147,32 +170,46 @@ impl ClusterState {
     }
 
     fn set_problems(&mut self, key: &ObjectKey, problems: Vec<Problem>) {
+        // What stays as it is remains shared.
         if problems.is_empty() {
             self.problems.remove(key);
-        } else {
-            self.problems.insert(key.clone(), problems);
+        } else if self.problems_of(key) != problems {
+            self.problems.insert(key.clone(), problems.into());
         }
     }
 
     fn forget_slice(&mut self, name: &ServiceName) -> bool {
         let Some(old) = self.slices.remove(name) else { return false };
-        if let Some(service) = &old.service
-            && let Some(slices) = self.slices_of.get_mut(service)
-        {
-            slices.remove(name);
-            if slices.is_empty() {
-                self.slices_of.remove(service);
-            }
+        if let Some(service) = &old.service {
+            self.set_slice_of(service.clone(), name, None);
         }
         true
+    }
+
+    /// Puts a slice among those of its Service, in place of the one of that name; `None` takes it out.
+    fn set_slice_of(&mut self, service: ServiceName, name: &ServiceName, slice: Option<Arc<EndpointSlice>>) {
+        let slices = self.slice_list(&service);
+        let before = slices.iter().filter(|other| other.name < *name).cloned();
+        let after = slices.iter().filter(|other| other.name > *name).cloned();
+        let slices: Arc<[_]> = before.chain(slice).chain(after).collect();
+        if slices.is_empty() {
+            self.slices_of.remove(&service);
+        } else {
+            self.slices_of.insert(service, slices);
+        }
     }
 }
 
 /// Inserts `new` unless it equals what is there, whose pointer then stays.
-fn put<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, Arc<T>>, key: K, new: Arc<T>) -> bool {
+fn put<K: Clone + Ord, T: PartialEq>(map: &mut SortedMap<K, Arc<T>>, key: K, new: Arc<T>) -> bool {
     if map.get(&key) == Some(&new) {
         return false;
     }
     map.insert(key, new);
     true
+}
+
+/// Whether nothing changed: the pointer of what did not change stays.
+fn same<T: ?Sized>(old: Option<&Arc<T>>, new: Option<&Arc<T>>) -> bool {
+    matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new))
 }

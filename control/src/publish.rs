@@ -194,8 +194,8 @@ impl<S: Steering> Publication<S> {
             self.compiled = Some(cluster.clone());
             if let Some(compiled) = self.compile(cluster.clone()).await {
                 self.note_new_backends(&compiled.new_backends);
-                published.problems = compiled.problems.into();
-                published.health_checks = compiled.health_checks.into();
+                published.problems = compiled.problems;
+                published.health_checks = compiled.health_checks;
                 self.services = Arc::new(compiled.services);
                 self.keep_endpoints();
             }

@@ -107,7 +107,7 @@ fn compile_and_ask(cluster: &ClusterState) {
     let first = compile(cluster, &options(), &mut ids);
     ids.release(u32::MAX / 2);
     let second = compile(cluster, &options(), &mut ids);
-    for (frontend, _) in &first.services.frontends {
+    for frontend in first.services.frontends.keys() {
         let source = if frontend.address.is_ipv4() { "198.51.100.1" } else { "2001:db8::1" }.parse().unwrap();
         let tuple = FiveTuple::from_parts(frontend.protocol, source, 40_000, frontend.address, frontend.port);
         let [a, b] = [&first, &second].map(|compiled| format!("{:?}", decide(&compiled.services, &tuple)));

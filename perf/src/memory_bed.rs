@@ -74,7 +74,7 @@ pub fn snapshot(backends: u32) -> Snapshot {
     let mut services = Services {
         generation: 1,
         node: Node { addresses: [IpAddr::V4(NODE)].into_iter().collect(), pod_cidrs: Vec::new() },
-        service_ports: vec![Some(port.clone())],
+        service_ports: vec![Some(port.clone())].into(),
         ..Services::default()
     };
     let frontend = Frontend { address: IpAddr::V4(NODE), protocol: Protocol::Udp, port: NODE_PORT };

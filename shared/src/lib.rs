@@ -15,6 +15,7 @@ pub mod handoff;
 pub mod maglev;
 pub mod network;
 pub mod service;
+pub mod sharing;
 pub mod snapshot;
 
 pub use address::{Family, FiveTuple, Frontend, MacAddress, Protocol};

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use ipnet::IpNet;
 
 use crate::address::{Family, Frontend};
 use crate::network::Network;
 use crate::service::{Matched, ServicePort};
+use crate::sharing::{PagedVec, ShardedMap};
 
 /// The number of a snapshot; larger is newer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,15 +72,15 @@ impl Node {
     }
 }
 
-/// All Services, compiled.
+/// All Services, compiled. What did not change is shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     /// Counts changes of this part; a flow that saw another value checks that its endpoint still exists.
     pub generation: u32,
     /// Every (address, protocol, port) that is balanced, NodePorts included.
-    pub frontends: HashMap<Frontend, Target>,
+    pub frontends: ShardedMap<Frontend, Target>,
     /// Every ClusterIP, external IP and load-balancer IP.
-    pub vips: HashMap<IpAddr, Vip>,
+    pub vips: ShardedMap<IpAddr, Vip>,
     /// Known service CIDRs (rule 8).
     pub service_cidrs: Vec<IpNet>,
     /// This node.
@@ -87,7 +88,7 @@ pub struct Services {
     /// `services.masqueradeAll`.
     pub masquerade_all: bool,
     /// The service ports by number, for counters and names; `None` where a number is not in use.
-    pub service_ports: Vec<Option<Arc<ServicePort>>>,
+    pub service_ports: PagedVec<Option<Arc<ServicePort>>>,
 }
 
 impl Services {

@@ -242,7 +242,7 @@ fn zero_copy(mode: ZeroCopy) -> &'static str {
 /// Every service port with its frontends, by Service.
 fn served(services: &Services) -> Vec<ServedPort> {
     let mut frontends: BTreeMap<ServicePortId, BTreeSet<_>> = BTreeMap::new();
-    for (frontend, target) in &services.frontends {
+    for (frontend, target) in services.frontends.iter() {
         let of_port = frontends.entry(target.service_port.id).or_default();
         of_port.insert((target.matched, *frontend));
     }

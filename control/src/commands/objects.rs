@@ -38,6 +38,6 @@ impl Offline {
 
     /// Everything that is wrong with files and objects.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.cluster.problems().chain(&self.compiled.problems)
+        self.cluster.problems().chain(self.compiled.problems.iter())
     }
 }

@@ -5,14 +5,18 @@
 //! [`Ids::release`] says that no worker can see an older snapshot. Even then the numbers released longest ago are taken
 //! first, and some are always kept back: a flow that slept through the change then finds an empty place, not a stranger.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use ringway_shared::service::ServiceName;
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 
+use super::assembly::Assembly;
 use super::service::Remembered;
+use crate::cluster::ClusterState;
+use crate::problem::Problem;
 
 /// How many released numbers of each sort are kept back from reuse.
 const KEPT_BACK: usize = 1024;
@@ -35,8 +39,12 @@ pub(super) type BackendKey = (ServicePortId, IpAddr, u16);
 pub struct Ids {
     pub(super) service_ports: Numbers<ServicePortKey>,
     pub(super) backends: Numbers<BackendKey>,
+    /// The state of the last call, and what its Services became.
+    pub(super) compiled: ClusterState,
     pub(super) remembered: HashMap<ServiceName, Remembered>,
+    pub(super) assembly: Assembly,
     pub(super) facts: Option<super::NodeFacts>,
+    pub(super) node_problems: Vec<Problem>,
     pub(super) generation: u32,
 }
 
@@ -55,12 +63,12 @@ impl Ids {
 
     /// All service port numbers given out so far are below this.
     pub fn service_port_bound(&self) -> u32 {
-        self.service_ports.next
+        self.service_ports.bound()
     }
 
     /// All backend numbers given out so far are below this.
     pub fn backend_bound(&self) -> u32 {
-        self.backends.next
+        self.backends.bound()
     }
 
     /// The numbers that got a new meaning since the last call.
@@ -95,6 +103,11 @@ impl<K> Default for Numbers<K> {
 }
 
 impl<K: Clone + Eq + Hash> Numbers<K> {
+    /// All numbers given out so far are below this.
+    pub(super) fn bound(&self) -> u32 {
+        self.next
+    }
+
     /// The number of `key`, which is in use from now on.
     pub(super) fn number(&mut self, key: K) -> u32 {
         if let Some(entry) = self.entries.get_mut(&key) {

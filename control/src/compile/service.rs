@@ -13,11 +13,10 @@ use super::ids::{Ids, ServicePortKey};
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
 use crate::problem::{Problem, Severity};
 
-/// What a Service was compiled from, and to what.
+/// A Service and what it was compiled to.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
-    service: Arc<Service>,
-    slices: Vec<Arc<EndpointSlice>>,
+    pub(super) service: Arc<Service>,
     pub(super) ports: Vec<Compiled>,
     pub(super) problem: Option<Problem>,
 }
@@ -30,14 +29,6 @@ pub(super) struct Compiled {
 }
 
 impl Remembered {
-    /// Whether compiling these objects again would give the same. Pointers are compared: the cluster state keeps the
-    /// pointer of an object that did not change.
-    pub(super) fn is_of(&self, service: &Arc<Service>, slices: &[Arc<EndpointSlice>]) -> bool {
-        Arc::ptr_eq(&self.service, service)
-            && self.slices.len() == slices.len()
-            && self.slices.iter().zip(slices).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
-    }
-
     /// Retires every number that `newer` does not use.
     pub(super) fn retire(&self, newer: Option<&Remembered>, generation: u32, ids: &mut Ids) {
         let newer = || newer.iter().flat_map(|newer| &newer.ports);
@@ -60,12 +51,12 @@ impl Remembered {
 /// Compiles one Service. `before` is what it was: sets that did not change keep their tables.
 pub(super) fn compile(
     service: &Arc<Service>,
-    slices: Vec<Arc<EndpointSlice>>,
+    slices: Arc<[Arc<EndpointSlice>]>,
     facts: &NodeFacts,
     before: Option<&Remembered>,
     ids: &mut Ids,
 ) -> Remembered {
-    let mut compiled = Remembered { service: service.clone(), slices, ports: Vec::new(), problem: None };
+    let mut compiled = Remembered { service: service.clone(), ports: Vec::new(), problem: None };
     if service.ignored.is_some() {
         return compiled;
     }
@@ -82,7 +73,7 @@ pub(super) fn compile(
         for port in &service.ports {
             let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
             let before = before.and_then(|before| before.ports.iter().find(|before| before.port.id == id));
-            let found = candidates(&compiled.slices, family, &port.name, port.protocol, facts);
+            let found = candidates(&slices, family, &port.name, port.protocol, facts);
             let sets = sets(id, service, &found, facts, before.map(|before| &*before.port), ids);
             compiled.ports.push(Compiled {
                 node_port: port.node_port,

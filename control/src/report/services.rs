@@ -158,7 +158,7 @@ impl ServicesReport {
 
 fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>> {
     let mut addresses: BTreeMap<ServicePortId, Vec<AddressReport>> = BTreeMap::new();
-    for (frontend, target) in &snapshot.services.frontends {
+    for (frontend, target) in snapshot.services.frontends.iter() {
         let address = std::net::SocketAddr::new(frontend.address, frontend.port).to_string();
         let report = AddressReport { kind: target.matched.label().to_owned(), address };
         addresses.entry(target.service_port.id).or_default().push(report);

@@ -62,7 +62,7 @@ impl World {
 
     /// Every problem, one a line.
     pub(crate) fn problems(&self) -> String {
-        let all = self.cluster.problems().chain(&self.compiled.problems);
+        let all = self.cluster.problems().chain(self.compiled.problems.iter());
         all.map(|problem| format!("{problem}\n")).collect()
     }
 
