@@ -77,7 +77,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
-    let source = Source::open(&config.source).await?;
+    let Some(source) = open(&config, &mut end).await? else { return Ok(()) };
     // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is
     // known later.
     privileges::check(0)?;
@@ -115,6 +115,20 @@ async fn serve(config: Config) -> Result<(), RunError> {
     drop(watchdog);
     tracing::info!("ended");
     result
+}
+
+/// Opens the source; `None` when a signal came first. A kubeconfig may name a program that gives the credentials, and that
+/// may hang.
+async fn open(config: &Config, end: &mut End) -> Result<Option<Source>, RunError> {
+    let described = config.source.clone();
+    let opening = tokio::spawn(async move { Source::open(&described).await });
+    tokio::select! {
+        opened = opening => {
+            let opened = opened.map_err(std::io::Error::other).map_err(RunError::start("the source of objects"))?;
+            Ok(Some(opened?))
+        }
+        () = end.wait() => Ok(None),
+    }
 }
 
 impl Running {

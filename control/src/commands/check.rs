@@ -122,6 +122,7 @@ fn report(file: &Path, config: &Config) -> Report {
     if network.is_none() {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
     }
+    let reads_objects = matches!(config.source, Source::Files(_));
     let (source, cluster) = match &config.source {
         Source::Files(paths) => (files(paths), FileSource::new(paths.clone()).cluster().clone()),
         Source::Kubernetes { kubeconfig, context } => match api_server(kubeconfig.as_deref(), context.as_deref()) {
@@ -133,7 +134,8 @@ fn report(file: &Path, config: &Config) -> Report {
         },
     };
     let offline = Offline::compile(cluster, config);
-    for problem in offline.problems() {
+    // Without objects there is nothing to be said about them.
+    for problem in offline.problems().filter(|_| reads_objects) {
         let list = if problem.severity == Severity::Refused { &mut problems } else { &mut notes };
         list.push(problem.to_string());
     }
@@ -146,7 +148,7 @@ fn report(file: &Path, config: &Config) -> Report {
         config: file.to_owned(),
         node: config.node_name.to_string(),
         source,
-        reads_objects: matches!(config.source, Source::Files(_)),
+        reads_objects,
         node_addresses: node.addresses.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
         pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
         interfaces,

@@ -1,5 +1,6 @@
 //! `ringway status`: is the running instance well, and if not, what is wrong.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 
@@ -94,12 +95,7 @@ impl Text<'_> {
                 ports.iter().filter_map(|port| Some(format!("{name}/{}: {}", port.queue, port.copy_reason.as_ref()?)));
             wrong.extend(copies);
         }
-        for resource in status.source.kubernetes.iter().flat_map(|kubernetes| &kubernetes.resources) {
-            let lasts = resource.problem_seconds.map(duration).unwrap_or_default();
-            let trouble = resource.problem.as_ref().map(|problem| format!("{}: for {lasts}: {problem}", resource.kind));
-            let unserved = resource.unserved.as_ref().map(|why| format!("{}: done without: {why}", resource.kind));
-            wrong.extend(trouble.into_iter().chain(unserved));
-        }
+        wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         wrong.extend(status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)));
         wrong.extend(status.unreachable.iter().map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text)));
         if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
@@ -120,6 +116,22 @@ fn objects(source: &SourceReport) -> String {
     let missing = resources.iter().filter(|resource| !resource.listed && resource.unserved.is_none());
     let missing: Vec<&str> = missing.map(|resource| &*resource.kind).collect();
     format!("waiting for the first full list of {} from {server}", missing.join(", "))
+}
+
+/// What is wrong with the API server. What all kinds share is told once.
+fn troubles(kubernetes: &KubernetesReport) -> Vec<String> {
+    let mut troubles: BTreeMap<&str, (Vec<&str>, u64)> = BTreeMap::new();
+    for resource in &kubernetes.resources {
+        if let Some(problem) = &resource.problem {
+            let (kinds, lasts) = troubles.entry(problem).or_default();
+            kinds.push(&resource.kind);
+            *lasts = (*lasts).max(resource.problem_seconds.unwrap_or(0));
+        }
+    }
+    let told = |(problem, (kinds, lasts)): (&str, (Vec<&str>, u64))| {
+        format!("for {}: {problem} ({})", duration(lasts), kinds.join(", "))
+    };
+    troubles.into_iter().map(told).collect()
 }
 
 fn ledger(ledger: &LedgerReport) -> String {
@@ -300,6 +312,19 @@ mod tests {
             kubernetes.resources = vec![resource("Service", true), resource("Node", false)];
         }
         assert_eq!(objects(&source), "waiting for the first full list of Node from https://10.0.0.1:6443");
+    }
+
+    #[test]
+    fn a_trouble_that_several_kinds_share_is_told_once() {
+        let resource = |kind: &str, problem: &str, seconds| ResourceReport {
+            kind: kind.into(),
+            problem: Some(problem.into()),
+            problem_seconds: Some(seconds),
+            ..ResourceReport::default()
+        };
+        let resources = vec![resource("Service", "refused", 61), resource("Node", "refused", 60)];
+        let report = KubernetesReport { resources, ..KubernetesReport::default() };
+        assert_eq!(troubles(&report), ["for 1m1s: refused (Service, Node)"]);
     }
 
     #[test]

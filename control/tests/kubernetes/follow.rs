@@ -164,5 +164,15 @@ async fn service_cidrs_can_be_done_without_and_may_come_later() {
         server.recover();
         let cluster = wait(&objects, "granted", |cluster| cluster.service_cidrs().count() == 1).await;
         assert_eq!(problems(&cluster), "");
+        // What is no longer allowed later stays as it was, and is asked for again.
+        eventually("watched", || (server.watchers(CIDRS) == 1).then_some(())).await;
+        server.fail(CIDRS, "watch", [Fault::Status(403, "servicecidrs is forbidden")]);
+        server.cut();
+        let cluster = wait(&objects, "a note", |cluster| problems(cluster).contains("may not watch")).await;
+        assert_eq!(cluster.service_cidrs().count(), 1);
+        let cluster = wait(&objects, "allowed again", |cluster| problems(cluster).is_empty()).await;
+        assert_eq!(cluster.service_cidrs().count(), 1);
+        let unserved = |objects: &Objects| objects.health.report().unwrap().resources[3].unserved.clone();
+        assert_eq!(unserved(&objects), None);
     }
 }

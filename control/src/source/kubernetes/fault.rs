@@ -16,8 +16,10 @@ const ROLE: &str = "deploy/rbac.yaml";
 pub(super) enum Remedy {
     /// Try the same again.
     Retry,
-    /// List anew: the place in the history is lost, or something in it could not be read.
+    /// List anew: something could not be read.
     List,
+    /// List anew: the place in the history is lost. That is nobody's fault.
+    Expired,
     /// There is no such kind, or not for us.
     Unserved,
 }
@@ -31,6 +33,8 @@ pub(super) struct Fault {
     pub(super) text: String,
     /// How long the API server asks to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// Whether an API server said so, rather than nobody.
+    pub(super) answered: bool,
 }
 
 impl Fault {
@@ -57,10 +61,13 @@ impl Fault {
         // A server that was set back to an older state does not know our place in its history either.
         let is_ahead = *code == 504 && said.contains("Too large resource version");
         let (remedy, text) = match code {
-            410 => {
-                (Remedy::List, format!("the API server's history does not go back to where the watch stopped: {said}"))
+            410 => (
+                Remedy::Expired,
+                format!("the API server's history does not go back to where the watch stopped: {said}"),
+            ),
+            _ if is_ahead => {
+                (Remedy::Expired, format!("the API server's history ends before the watch stopped: {said}"))
             }
-            _ if is_ahead => (Remedy::List, format!("the API server's history ends before the watch stopped: {said}")),
             401 => (
                 Remedy::Retry,
                 format!(
@@ -74,7 +81,7 @@ impl Fault {
             404 => (Remedy::Unserved, format!("the API server has no {}: {said}", plural(kind))),
             _ => (Remedy::Retry, format!("the API server answers {code}: {}", brief(said))),
         };
-        Fault { remedy, text, retry_after }
+        Fault { remedy, text, retry_after, answered: true }
     }
 
     /// A connection or a body that broke.
@@ -104,7 +111,12 @@ impl Fault {
             _ if text.contains("failed to lookup address") => "; is this its name?",
             _ => "",
         };
-        let text = if kind == Some(io::ErrorKind::TimedOut) { "no answer in time".to_owned() } else { text };
+        let text = match kind {
+            Some(io::ErrorKind::TimedOut) => "no answer in time".to_owned(),
+            // TLS has many more words for it.
+            Some(io::ErrorKind::UnexpectedEof) => "the connection broke off".to_owned(),
+            _ => text,
+        };
         Self::retry(format!("{text}{do_this}"))
     }
 
@@ -116,7 +128,7 @@ impl Fault {
     /// An answer that makes no sense.
     pub(super) fn garbled(what: String) -> Self {
         let text = format!("an answer cannot be read: {}; is something between us and the API server?", brief(&what));
-        Fault { remedy: Remedy::List, text, retry_after: None }
+        Fault { remedy: Remedy::List, text, retry_after: None, answered: true }
     }
 
     /// A watch that ended as soon as it began.
@@ -125,7 +137,7 @@ impl Fault {
     }
 
     fn retry(text: String) -> Self {
-        Fault { remedy: Remedy::Retry, text, retry_after: None }
+        Fault { remedy: Remedy::Retry, text, retry_after: None, answered: false }
     }
 }
 
@@ -196,9 +208,9 @@ mod tests {
     #[test]
     fn a_lost_place_in_the_history_asks_for_a_list() {
         let gone = Fault::of_status(&status(410, "too old resource version: 1 (9)"), Kind::Node, "watch");
-        assert_eq!(gone.remedy, Remedy::List);
+        assert_eq!(gone.remedy, Remedy::Expired);
         let ahead = "Timeout: Too large resource version: 9, current: 1";
-        assert_eq!(Fault::of_status(&status(504, ahead), Kind::Node, "watch").remedy, Remedy::List);
+        assert_eq!(Fault::of_status(&status(504, ahead), Kind::Node, "watch").remedy, Remedy::Expired);
         assert_eq!(Fault::of_status(&status(504, "etcd is slow"), Kind::Node, "watch").remedy, Remedy::Retry);
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Follower {
     news: mpsc::Sender<News>,
     /// Attempts that failed since the last good one.
     failures: u32,
+    /// Whether the last of them got an answer.
+    answered: bool,
 }
 
 impl Follower {
@@ -68,7 +70,7 @@ impl Follower {
     ) -> Self {
         let (client, server) = (connection.client.clone(), connection.server.clone());
         let (request, selection) = (Request::new(path(kind)), selection(kind, node));
-        Follower { client, server, kind, request, selection, patience, health, news, failures: 0 }
+        Follower { client, server, kind, request, selection, patience, health, news, failures: 0, answered: true }
     }
 
     /// Follows until nobody waits for news any more.
@@ -127,8 +129,13 @@ impl Follower {
                 End::Closed if was_good => {}
                 End::Closed => self.bear(Fault::hasty()).await?,
                 End::Fault(fault) => {
-                    // A refused watch may be allowed at any time, and goes on then where it was.
-                    let is_lost = fault.remedy == Remedy::List;
+                    // A refused watch may be allowed at any time, and goes on then where it was. What can be done without
+                    // is so until it is listed.
+                    let is_lost = match fault.remedy {
+                        Remedy::List | Remedy::Expired => true,
+                        Remedy::Unserved => self.kind == Kind::ServiceCidr,
+                        Remedy::Retry => false,
+                    };
                     self.bear(fault).await?;
                     if is_lost {
                         return Ok(());
@@ -224,20 +231,29 @@ impl Follower {
 
     /// Says what is wrong, once, and waits before the next attempt.
     async fn bear(&mut self, fault: Fault) -> Result<(), Abandoned> {
-        let Fault { remedy, text, retry_after } = fault;
-        let longest = if remedy == Remedy::Unserved && self.kind == Kind::ServiceCidr {
-            self.health.unserved(self.kind, &text);
-            self.tell(News::Unserved(self.kind, text)).await?;
-            self.patience.longest_pause_unserved
-        } else {
-            let text = format!("API server {}: {text}", self.server);
-            if self.health.begin_trouble(self.kind, &text) {
-                tracing::warn!("{text}; the objects stay as they are, and it is tried again");
-            } else {
-                tracing::debug!(kind = self.kind.label(), "{text}");
+        let Fault { remedy, text, retry_after, answered } = fault;
+        if answered && !self.answered {
+            // It is back, and not to be waited for as if it were away.
+            self.failures = 0;
+        }
+        self.answered = answered;
+        let mut longest = self.patience.longest_pause;
+        match remedy {
+            Remedy::Unserved if self.kind == Kind::ServiceCidr => {
+                self.health.unserved(self.kind, &text);
+                self.tell(News::Unserved(self.kind, text)).await?;
+                longest = self.patience.longest_pause_unserved;
             }
-            self.patience.longest_pause
-        };
+            Remedy::Expired => tracing::info!("{}: {text}; all is listed anew", self.kind.label()),
+            Remedy::Retry | Remedy::List | Remedy::Unserved => {
+                let text = format!("API server {}: {text}", self.server);
+                if self.health.begin_trouble(self.kind, &text) {
+                    tracing::warn!("{text}; the objects stay as they are, and it is tried again");
+                } else {
+                    tracing::debug!(kind = self.kind.label(), "{text}");
+                }
+            }
+        }
         let doubled = self.patience.first_pause * 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
         let pause = vary(doubled.min(longest)).max(retry_after.unwrap_or_default());

@@ -69,7 +69,7 @@ impl Gather {
                 self.publish.send_replace(Arc::new(self.cluster.clone()));
                 if is_first {
                     let services = self.cluster.services().count();
-                    tracing::info!("the first full list of all kinds has arrived: {services} Services");
+                    tracing::info!(services, "the first full list of all kinds has arrived");
                     self.health.set_complete();
                 }
             }
@@ -106,6 +106,9 @@ impl Gather {
     fn replace(&mut self, kind: Kind, objects: Vec<Document>) -> bool {
         self.settled.insert(kind);
         let mut changed = self.unserved.remove(&kind).is_some();
+        if changed {
+            tracing::info!("{} objects are no longer done without", kind.label());
+        }
         changed |= self.nameless.remove(&kind).is_some_and(|problems| !problems.is_empty());
         let mut there = HashSet::new();
         for document in objects {

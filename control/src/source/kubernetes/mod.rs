@@ -54,7 +54,7 @@ impl Default for Patience {
             answer: Duration::from_secs(60),
             quiet: Duration::from_secs(100),
             first_pause: Duration::from_millis(250),
-            longest_pause: Duration::from_secs(15),
+            longest_pause: Duration::from_secs(8),
             longest_pause_unserved: Duration::from_secs(300),
             page: 500,
         }
