@@ -50,6 +50,9 @@ best() { sort -g | sed -n 1p; }
 for flows in 1000 65536 1000000; do
     for _ in 1 2 3 4 5; do "$perf" cost --flows "$flows" --packets "$packets"; done >"$work/cost.$flows"
 done
+for kind in tcp4 udp6 tcp6; do
+    for _ in 1 2 3 4 5; do "$perf" cost --kind "$kind" --flows 1000 --packets "$packets"; done >"$work/cost.$kind"
+done
 each() { while read -r line; do field "$1" <<<"$line"; done <"$work/cost.$2"; }
 established_1k="$(each establishedNanos 1000 | best)"
 established_64k="$(each establishedNanos 65536 | best)"
@@ -72,6 +75,18 @@ say 'forwarding on veth: the bare forwarder and ringway run take turns'
 bed="$("$as_root" "$perf" bed --seconds "$seconds" --rounds 5 2>"$work/bed.log")" || bed="$(sed -n 1p "$work/bed.log")"
 section() { grep -o "\"$1\":{.*" <<<"$bed" | sed -n 1p; }
 list() { section "$1" | grep -o "\"$2\":\[[^]]*\]" | sed -n 1p | sed 's/.*\[//; s/\]//' | tr ',' '\n' | awk -v s="$3" '{ printf "%s%.2f", sep, $1 / s; sep = ", " }'; }
+
+# How the load was made, and why not by live frames.
+generator() {
+    local by because
+    by="$(section bare | grep -o '"by":"[^"]*"' | sed -n 1p | cut -d'"' -f4)"
+    because="$(section bare | grep -o '"because":"[^"]*"' | sed -n 1p | cut -d'"' -f4)"
+    case "$by" in
+        live-frames) echo 'BPF_PROG_RUN with live frames' ;;
+        af-xdp) echo "AF_XDP transmit${because:+, since $because}" ;;
+        *) echo 'none' ;;
+    esac
+}
 
 {
     cat <<EOF
@@ -122,14 +137,23 @@ the best, which is the one that others disturbed least.
 | 65,536 | $(all establishedNanos 65536) | $(all newFlowNanos 65536) |
 | 1,000,000 | $(all establishedNanos 1000000) | $(all newFlowNanos 1000000) |
 
+Other protocols and families, 1,000 flows. TCP flows have had their handshake; UDP over IPv4 has no checksum, the others do.
+
+| kind | established, ns | new flow, ns |
+|---|---|---|
+| udp4 | $(all establishedNanos 1000) | $(all newFlowNanos 1000) |
+| tcp4 | $(all establishedNanos tcp4) | $(all newFlowNanos tcp4) |
+| udp6 | $(all establishedNanos udp6) | $(all newFlowNanos udp6) |
+| tcp6 | $(all establishedNanos tcp6) | $(all newFlowNanos tcp6) |
+
 New flows at a million touch memory that no cache holds: every one of them waits for the index, the record and the port
 pools.
 
 ## Forwarding over AF_XDP on veth
 
 \`ringway-perf bed\`: client, gateway and backend in namespaces, one queue, native XDP, copy mode, 1,000 UDP flows to a
-NodePort (masqueraded), 60 bytes without check sequence. The generator (AF_XDP transmit, pinned to CPU 0) sends as fast as
-the kernel takes it; the forwarder is pinned to CPU 1; both forwarders take turns within one run. The generator shares its
+NodePort (masqueraded), 60 bytes without check sequence. The generator ($(generator), pinned to CPU 0) sends as fast as
+the kernel takes it, from where the kernel also carries frames into the gateway; the forwarder is pinned to CPU 1; both forwarders take turns within one run. The generator shares its
 CPU with everything else on the machine, so the offered rate varies; loss is what the forwarder, or the kernel before it,
 did not carry. With two CPUs the kernel's part (copy, one system call per 32 frames) outweighs either forwarder's.
 Where next to nothing is lost, the generator is the bound: then the ratio says that both forwarders carry all that was

@@ -13,6 +13,7 @@ use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, Segment, Source, T
 use ringway_dataplane::forward::nat::{self, Rewrite};
 use ringway_dataplane::wire::Packet;
 use ringway_perf::memory_bed::MemoryBed;
+use ringway_perf::traffic::Kind;
 use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
 /// Endpoints in the beds.
@@ -27,14 +28,14 @@ fn pipeline(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipeline");
     group.throughput(Throughput::Elements(1));
     for flows in [1_000_u32, 65_536, 1_000_000] {
-        let mut bed = MemoryBed::new(flows.next_power_of_two(), flows, BACKENDS);
+        let mut bed = MemoryBed::new(Kind::Udp4, flows.next_power_of_two(), flows, BACKENDS);
         bed.open_all();
         group.bench_function(BenchmarkId::new("established", flows), |bencher| {
             bencher.iter_custom(|packets| share(bed.established(packets), packets.div_ceil(64) * 64, packets));
         });
     }
     // Every flow opens after the one before it in its record has ended: the table has its size, and nothing grows.
-    let mut bed = MemoryBed::new(1024, 1024, BACKENDS);
+    let mut bed = MemoryBed::new(Kind::Udp4, 1024, 1024, BACKENDS);
     bed.opening();
     bed.forget();
     group.bench_function(BenchmarkId::new("new_flow", 1024), |bencher| {

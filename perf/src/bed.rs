@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, failed};
 use crate::forwarder::{Way, forward};
-use crate::generator::{Load, Offered, send};
+use crate::generator::{By, Load, Offered, send};
 use crate::recorder::{record, tap};
-use crate::traffic::Mix;
+use crate::traffic::{Kind, Mix, SizeList};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
@@ -48,8 +48,10 @@ pub struct Options {
     pub binary: PathBuf,
     /// Flows in the mix.
     pub flows: u32,
-    /// Bytes a frame, without check sequence: 60 is what Ethernet calls a 64-byte frame.
-    pub size: usize,
+    /// Frame lengths, without check sequence: 60 is what Ethernet calls a 64-byte frame.
+    pub sizes: SizeList,
+    /// The generator for throughput. Latency is measured by the same.
+    pub by: By,
     /// How long each system is loaded in each round.
     pub duration: Duration,
     /// How often the systems take turns.
@@ -84,6 +86,8 @@ struct Runs {
     offered: Vec<f64>,
     arrived: Vec<f64>,
     loss: Vec<f64>,
+    /// Which generator it was, and why.
+    by: Option<(By, Option<String>)>,
     latency: Option<Histogram<u64>>,
     latency_lost: u64,
 }
@@ -104,7 +108,7 @@ pub fn run(options: Options) -> Result<Value, Failure> {
     let ratio = median(&ratios.collect::<Vec<_>>());
     Ok(json!({
         "flows": bed.options.flows,
-        "frameBytes": bed.options.size,
+        "frameBytes": bed.options.sizes.to_string(),
         "seconds": bed.options.duration.as_secs_f64(),
         "bare": bare.report(),
         "ringway": ringway.report(),
@@ -123,7 +127,10 @@ impl Runs {
         let micros = |quantile: f64| {
             self.latency.as_ref().map_or(0.0, |latency| latency.value_at_quantile(quantile) as f64 / 1000.0)
         };
+        let (by, because) = self.by.clone().unzip();
         json!({
+            "by": by.map(By::label),
+            "because": because.flatten(),
             "offeredPerSecond": self.offered,
             "arrivedPerSecond": self.arrived,
             "arrivedMedian": median(&self.arrived),
@@ -260,14 +267,16 @@ impl Bed {
     fn offer(&self, rate: u64, duration: Duration) -> Result<Offered, Failure> {
         let mac = |text: &str| text.parse::<MacAddress>().map_err(|_| Failure(text.to_owned()));
         let mix = Mix {
+            kind: Kind::Udp4,
             flows: self.options.flows,
-            size: self.options.size,
+            sizes: self.options.sizes.of(Kind::Udp4),
             destination_mac: mac(FRONT_MAC)?,
             source_mac: mac(CLIENT_MAC)?,
-            first_client: CLIENT,
-            destination: (NODE, NODE_PORT),
+            first_client: CLIENT.into(),
+            destination: (NODE, NODE_PORT).into(),
         };
-        let (load, cpu) = (Load { mix, rate, duration }, self.options.cpus.map(|[cpu, _]| cpu));
+        let by = self.options.by;
+        let (load, cpu) = (Load { mix, rate, duration, by }, self.options.cpus.map(|[cpu, _]| cpu));
         self.client
             .enter(|| {
                 pin(cpu);
@@ -287,6 +296,7 @@ impl Bed {
         let arrived = self.arrived()? - before;
         drop(sink);
         runs.offered.push(offered.rate());
+        runs.by = Some((offered.by, offered.because));
         runs.arrived.push(arrived as f64 / offered.elapsed.as_secs_f64());
         runs.loss.push(100.0 * (offered.packets as f64 - arrived as f64) / offered.packets.max(1) as f64);
         Ok(())
@@ -312,7 +322,7 @@ impl Bed {
                     let taps = tap("eth0", &[IpAddr::V4(NODE), IpAddr::V4(BACKEND)], Attachment::Native, 0);
                     // Nobody waits when the other side has failed.
                     let _ = ready.send(());
-                    Ok(record(&mut taps?, || stop.load(Ordering::Relaxed)))
+                    Ok(record(&mut taps?, |_| stop.load(Ordering::Relaxed)))
                 })
             });
             let _ = is_ready.recv();
@@ -326,7 +336,7 @@ impl Bed {
                 .and_then(|recording| Ok((recording, offered?)))
         });
         let (recording, offered) = recording?;
-        runs.latency_lost = offered.packets.saturating_sub(recording.packets);
+        runs.latency_lost = offered.stamped.saturating_sub(recording.packets);
         runs.latency = Some(recording.latency);
         Ok(())
     }

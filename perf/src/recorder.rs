@@ -75,15 +75,15 @@ const PATIENCE: u32 = 64;
 /// The longest wait before the end is looked for.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// Records until `stop` says so.
-pub fn record(taps: &mut Taps, mut stop: impl FnMut() -> bool) -> Recording {
+/// Records until `stop`, which is shown what has come so far, says so and nothing more is there.
+pub fn record(taps: &mut Taps, mut stop: impl FnMut(&Recording) -> bool) -> Recording {
     let latency = Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|error| panic!("a constant: {error}"));
     let mut recording = Recording { packets: 0, foreign: 0, lost: 0, elapsed: Duration::ZERO, latency };
     let mut numbers: Option<(u64, u64)> = None;
     let mut times: Option<(Instant, Instant)> = None;
-    let mut idle = 0;
-    while !stop() {
-        let mut came = false;
+    let (mut idle, mut came) = (0, false);
+    while came || !stop(&recording) {
+        came = false;
         for port in &mut taps.ports {
             let mut batch: ArrayVec<Received, BATCH> = ArrayVec::new();
             port.receive(&mut taps.umem, &mut batch);

@@ -1,88 +1,263 @@
 //! What a load consists of: flows, sizes, and the frames they make.
 
-use std::net::Ipv4Addr;
+mod sizes;
+mod stamp;
 
-use ringway_shared::MacAddress;
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-/// A mix of UDP flows over IPv4: flow `n` has its own client address and port.
-#[derive(Clone, Debug)]
-pub struct Mix {
-    /// How many flows.
-    pub flows: u32,
-    /// Ethernet frame length in bytes without check sequence, at least 60.
-    pub size: usize,
-    /// Where frames go.
-    pub destination_mac: MacAddress,
-    /// Where frames come from.
-    pub source_mac: MacAddress,
-    /// The first client address; flows count up from it.
-    pub first_client: Ipv4Addr,
-    /// The frontend.
-    pub destination: (Ipv4Addr, u16),
-}
+use ringway_dataplane::wire::checksum;
+use ringway_shared::{FiveTuple, MacAddress, Protocol};
 
-/// What a frame carries for the recorder: the last 16 bytes of its payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
-    /// The number of the frame in its load.
-    pub sequence: u64,
-    /// When it was written: [`now`].
-    pub nanos: u64,
-}
-
-impl Stamp {
-    /// The stamp of a received frame, when it has the length for one.
-    #[inline]
-    pub fn read(frame: &[u8]) -> Option<Self> {
-        let (sequence, nanos) = frame.get(42..)?.last_chunk::<16>()?.split_at(8);
-        let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-        Some(Stamp { sequence: word(sequence)?, nanos: word(nanos)? })
-    }
-}
-
-/// The monotonic clock, which all processes of a machine share, in nanoseconds.
-#[inline]
-pub fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
+use crate::failure::Failure;
+pub use sizes::{LONGEST, MOST_SIZES, SizeList, Sizes};
+pub use stamp::{MAGIC, STAMP, Stamp, now};
 
 /// Flows that share a client address.
 const PORTS_A_CLIENT: u32 = 16_384;
 /// The first client port.
 const FIRST_PORT: u16 = 16_384;
+/// The most flows of a mix: clients in 10.0.0.0/8 would just be enough for them.
+pub const MOST_FLOWS: u32 = 16_777_216;
+
+const ETHERNET: usize = 14;
+/// The first segment of a TCP flow.
+pub const SYN: u8 = 0x02;
+/// Every other: data, and what the other side sent is acknowledged.
+pub const PSH_ACK: u8 = 0x18;
+
+/// Protocol and address family of a mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// UDP over IPv4, without checksums.
+    #[default]
+    Udp4,
+    /// TCP over IPv4.
+    Tcp4,
+    /// UDP over IPv6.
+    Udp6,
+    /// TCP over IPv6.
+    Tcp6,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Kind; 4] = [Kind::Udp4, Kind::Tcp4, Kind::Udp6, Kind::Tcp6];
+
+    /// The kind of a protocol between addresses of a family.
+    pub fn of(is_tcp: bool, is_v6: bool) -> Self {
+        match (is_tcp, is_v6) {
+            (false, false) => Kind::Udp4,
+            (true, false) => Kind::Tcp4,
+            (false, true) => Kind::Udp6,
+            (true, true) => Kind::Tcp6,
+        }
+    }
+
+    /// The word for it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::Udp4 => "udp4",
+            Kind::Tcp4 => "tcp4",
+            Kind::Udp6 => "udp6",
+            Kind::Tcp6 => "tcp6",
+        }
+    }
+
+    /// Whether it is TCP.
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Kind::Tcp4 | Kind::Tcp6)
+    }
+
+    /// Whether it is over IPv6.
+    pub fn is_v6(self) -> bool {
+        matches!(self, Kind::Udp6 | Kind::Tcp6)
+    }
+
+    /// The protocol.
+    pub fn protocol(self) -> Protocol {
+        if self.is_tcp() { Protocol::Tcp } else { Protocol::Udp }
+    }
+
+    /// Where the TCP or UDP header starts.
+    pub fn l4(self) -> usize {
+        ETHERNET + if self.is_v6() { 40 } else { 20 }
+    }
+
+    /// Where the payload starts: the length of all headers.
+    pub fn payload(self) -> usize {
+        self.l4() + if self.is_tcp() { 20 } else { 8 }
+    }
+
+    /// The shortest frame, in bytes without check sequence: what Ethernet asks for, or the headers.
+    pub fn shortest(self) -> usize {
+        self.payload().max(60)
+    }
+
+    /// The shortest frame that has room for a stamp.
+    pub fn shortest_stamped(self) -> usize {
+        self.payload() + STAMP
+    }
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Kind::ALL.into_iter().find(|kind| kind.label() == text).ok_or_else(|| {
+            format!("{text:?} is no kind of traffic; allowed are {}", Kind::ALL.map(Kind::label).join(", "))
+        })
+    }
+}
+
+/// A mix of flows to one frontend: flow `n` has its own client address and port. Every frame picks a flow and a size at
+/// random.
+///
+/// The first frame of a TCP flow is a SYN, all others are data; none waits for an answer, so this is a load for
+/// whatever forwards, not a conversation with a server.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// What the frames are.
+    pub kind: Kind,
+    /// How many flows.
+    pub flows: u32,
+    /// Ethernet frame lengths in bytes without check sequence.
+    pub sizes: Sizes,
+    /// Where frames go.
+    pub destination_mac: MacAddress,
+    /// Where frames come from.
+    pub source_mac: MacAddress,
+    /// The first client address; flows count up from it.
+    pub first_client: IpAddr,
+    /// The frontend.
+    pub destination: SocketAddr,
+}
 
 impl Mix {
-    /// Writes the frame of flow `flow`, with `stamp` at the end of its payload, which every frame has room for.
-    pub fn write(&self, flow: u32, stamp: Stamp, frame: &mut [u8]) -> usize {
-        let size = self.size.clamp(60, frame.len());
-        let Some(frame) = frame.get_mut(..size) else { return 0 };
-        let client = Ipv4Addr::from_bits(self.first_client.to_bits() + flow / PORTS_A_CLIENT);
+    /// Checks what could not be sent.
+    pub fn check(&self) -> Result<(), Failure> {
+        let family = |is_v6| if is_v6 { "an IPv6" } else { "an IPv4" };
+        for (what, address) in [("client", self.first_client), ("frontend", self.destination.ip())] {
+            if address.is_ipv6() != self.kind.is_v6() {
+                let wanted = family(self.kind.is_v6());
+                return Err(Failure(format!("the {what} {address}: {} takes {wanted} address", self.kind)));
+            }
+        }
+        if self.flows == 0 || self.flows > MOST_FLOWS {
+            return Err(Failure(format!("{} flows: allowed are 1 to {MOST_FLOWS}", self.flows)));
+        }
+        let shortest = self.kind.shortest();
+        match self.sizes.as_slice().iter().find(|size| **size < shortest) {
+            Some(size) => Err(Failure(format!(
+                "frames of {size} bytes: the shortest of {} have {shortest}; allowed are {shortest} to {LONGEST}",
+                self.kind
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// One of the sizes.
+    #[inline]
+    pub fn pick_size(&self, random: &mut Random) -> usize {
+        sizes::pick(&self.sizes, random)
+    }
+
+    /// The TCP flags of a flow's first frame, or of another.
+    pub fn flags(is_first: bool) -> u8 {
+        if is_first { SYN } else { PSH_ACK }
+    }
+
+    /// The five-tuple of a flow, as the client sends it.
+    pub fn tuple(&self, flow: u32) -> FiveTuple {
+        let steps = flow / PORTS_A_CLIENT;
+        let address = match self.first_client {
+            IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits().wrapping_add(steps))),
+            // Only the last 32 bits count up: more flows than that there are none.
+            IpAddr::V6(first) => {
+                let bits = first.to_bits();
+                let last = (bits as u32).wrapping_add(steps);
+                IpAddr::V6(Ipv6Addr::from_bits(bits >> 32 << 32 | u128::from(last)))
+            }
+        };
         let port = FIRST_PORT + (flow % PORTS_A_CLIENT) as u16;
-        let (ethernet, ip) = frame.split_at_mut(14);
+        FiveTuple::new(self.kind.protocol(), SocketAddr::new(address, port), self.destination)
+    }
+
+    /// Writes a frame of `size` bytes of flow `flow`; its length. `flags` are those of TCP. The stamp is left out where
+    /// there is no room for it. Payload behind its place stays as it was: `frame` must be zero there, as it is when only
+    /// this mix ever wrote into it.
+    pub fn write(&self, flow: u32, size: usize, flags: u8, stamp: Stamp, frame: &mut [u8]) -> usize {
+        let (l4, payload) = (self.kind.l4(), self.kind.payload());
+        let size = size.max(self.kind.shortest()).min(frame.len());
+        let Some(frame) = frame.get_mut(..size).filter(|frame| frame.len() >= payload) else { return 0 };
+        let tuple = self.tuple(flow);
+        let (ethernet, rest) = frame.split_at_mut(ETHERNET);
         ethernet[..6].copy_from_slice(&self.destination_mac.0);
         ethernet[6..12].copy_from_slice(&self.source_mac.0);
-        ethernet[12..].copy_from_slice(&[8, 0]);
-        let length = (size - 14) as u16;
-        let (header, udp) = ip.split_at_mut(20);
-        header.copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        header[2..4].copy_from_slice(&length.to_be_bytes());
-        header[12..16].copy_from_slice(&client.octets());
-        header[16..20].copy_from_slice(&self.destination.0.octets());
-        let sum = !ringway_dataplane::wire::checksum::sum(header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        udp[..2].copy_from_slice(&port.to_be_bytes());
-        udp[2..4].copy_from_slice(&self.destination.1.to_be_bytes());
-        udp[4..6].copy_from_slice(&(length - 20).to_be_bytes());
-        // No checksum: it is optional over IPv4, and the stamp would change it.
-        udp[6..8].copy_from_slice(&[0, 0]);
-        let payload = &mut udp[8..];
-        if let Some(place) = payload.last_chunk_mut::<16>() {
-            let (sequence, nanos) = place.split_at_mut(8);
-            sequence.copy_from_slice(&stamp.sequence.to_be_bytes());
-            nanos.copy_from_slice(&stamp.nanos.to_be_bytes());
+        let (ip, transport) = rest.split_at_mut(l4 - ETHERNET);
+        let (length, l4_length) = ((size - ETHERNET) as u16, (size - l4) as u16);
+        match (tuple.source_address(), tuple.destination_address()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                ethernet[12..].copy_from_slice(&[0x08, 0x00]);
+                let protocol = self.kind.protocol().number();
+                ip.copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                ip[2..4].copy_from_slice(&length.to_be_bytes());
+                ip[12..16].copy_from_slice(&source.octets());
+                ip[16..20].copy_from_slice(&destination.octets());
+                let sum = checksum::checksum(ip);
+                ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            (source, destination) => {
+                ethernet[12..].copy_from_slice(&[0x86, 0xdd]);
+                ip[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+                ip[4..6].copy_from_slice(&l4_length.to_be_bytes());
+                ip[6..8].copy_from_slice(&[self.kind.protocol().number(), 64]);
+                ip[8..24].copy_from_slice(&octets(source));
+                ip[24..40].copy_from_slice(&octets(destination));
+            }
+        }
+        let (header, data) = transport.split_at_mut(payload - l4);
+        header[..2].copy_from_slice(&tuple.source_port().to_be_bytes());
+        header[2..4].copy_from_slice(&tuple.destination_port().to_be_bytes());
+        let mut sum = u64::from(checksum::pseudo_header(&tuple, self.kind.protocol().number(), l4_length));
+        if let Some(place) = data.first_chunk_mut::<STAMP>() {
+            *place = stamp.bytes();
+            sum += u64::from(checksum::sum(place));
+        } else {
+            // Part of an earlier stamp.
+            data.fill(0);
+        }
+        if self.kind.is_tcp() {
+            header[4..].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+            let value = !checksum::fold(sum + u64::from(checksum::sum(header)));
+            header[16..18].copy_from_slice(&value.to_be_bytes());
+        } else {
+            header[4..6].copy_from_slice(&l4_length.to_be_bytes());
+            header[6..8].copy_from_slice(&[0, 0]);
+            // Over IPv4 it is optional. A checksum of 0 would say that there is none.
+            if self.kind.is_v6() {
+                let value = match !checksum::fold(sum + u64::from(checksum::sum(header))) {
+                    0 => 0xffff,
+                    value => value,
+                };
+                header[6..8].copy_from_slice(&value.to_be_bytes());
+            }
         }
         size
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -104,28 +279,4 @@ impl Random {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_can_be_read_and_flows_differ() {
-        let mix = Mix {
-            flows: 40_000,
-            size: 60,
-            destination_mac: MacAddress([2; 6]),
-            source_mac: MacAddress([4; 6]),
-            first_client: Ipv4Addr::new(198, 18, 0, 1),
-            destination: (Ipv4Addr::new(192, 0, 2, 1), 53),
-        };
-        let mut frame = [0; 128];
-        let mut seen = std::collections::HashSet::new();
-        for flow in 0..mix.flows {
-            let stamp = Stamp { sequence: u64::from(flow), nanos: 7 };
-            let length = mix.write(flow, stamp, &mut frame);
-            let packet = ringway_dataplane::wire::Packet::parse(&frame[..length]).unwrap();
-            assert_eq!(packet.tuple.destination_port(), 53);
-            assert_eq!(Stamp::read(&frame[..length]), Some(stamp));
-            assert!(seen.insert(packet.tuple));
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,105 @@
+//! Load by AF_XDP transmit.
+
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
+use ringway_dataplane::io::{Port, PortOptions};
+use ringway_shared::InterfaceId;
+
+use super::{By, Load, Offered};
+use crate::failure::{Failure, failed};
+use crate::traffic::{LONGEST, Mix, Random, Stamp, now};
+
+/// Frames handed to the kernel at once.
+const BURST: u64 = 32;
+/// How long to wait in the end for frames that the kernel still has.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// Sends on queue 0.
+pub(super) fn send(interface: &str, load: &Load) -> Result<Offered, Failure> {
+    let rings = RingSizes::DEFAULT;
+    let device = Device::by_name(interface).map_err(failed("cannot send"))?;
+    let mut umem = Umem::new(UmemLayout::of_frames(rings.frames() + 64)).map_err(failed("cannot send"))?;
+    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false };
+    let options = PortOptions { interface: InterfaceId(0), device: &device, queue: 0, socket };
+    let mut port = Port::open(&options, &mut umem, &[]).map_err(failed("cannot send"))?;
+    let mut writer = Writer::new(&load.mix);
+    let (start, mut sent) = (Instant::now(), 0);
+    loop {
+        let elapsed = start.elapsed();
+        if elapsed >= load.duration {
+            break;
+        }
+        let due = match load.rate {
+            0 => BURST,
+            rate => ((elapsed.as_secs_f64() * rate as f64) as u64).saturating_sub(sent).min(BURST),
+        };
+        for _ in 0..due {
+            let Some(mut frame) = umem.allocate() else { break };
+            umem.fill(&mut frame, writer.next());
+            match port.send(&mut umem, frame) {
+                Ok(()) => {
+                    writer.sent();
+                    sent += 1;
+                }
+                Err(frame) => {
+                    umem.free(frame);
+                    break;
+                }
+            }
+        }
+        port.flush(&mut umem);
+    }
+    let elapsed = start.elapsed();
+    while port.in_transmit() > 0 && start.elapsed() < elapsed + DRAIN {
+        port.flush(&mut umem);
+    }
+    let packets = sent - u64::from(port.in_transmit());
+    Ok(Offered {
+        by: By::AfXdp,
+        because: None,
+        packets,
+        stamped: writer.stamped.min(packets),
+        elapsed,
+        kick_errors: port.counters().kick_errors(),
+    })
+}
+
+/// Writes the frames of a mix, one after the other.
+struct Writer<'m> {
+    mix: &'m Mix,
+    random: Random,
+    /// Which flows have sent a frame.
+    opened: Vec<bool>,
+    bytes: [u8; LONGEST],
+    stamped: u64,
+    /// What the last frame was.
+    flow: u32,
+    has_stamp: bool,
+}
+
+impl<'m> Writer<'m> {
+    fn new(mix: &'m Mix) -> Self {
+        let opened = if mix.kind.is_tcp() { vec![false; mix.flows as usize] } else { Vec::new() };
+        let random = Random(0x9e37_79b9_7f4a_7c15);
+        Writer { mix, random, opened, bytes: [0; LONGEST], stamped: 0, flow: 0, has_stamp: false }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.flow = self.random.below(self.mix.flows);
+        let size = self.mix.pick_size(&mut self.random);
+        let is_open = self.opened.get(self.flow as usize).copied().unwrap_or(true);
+        let stamp = Stamp { sequence: self.stamped, nanos: now() };
+        let length = self.mix.write(self.flow, size, Mix::flags(!is_open), stamp, &mut self.bytes);
+        self.has_stamp = length >= self.mix.kind.shortest_stamped();
+        self.bytes.get(..length).unwrap_or_default()
+    }
+
+    /// The last frame is on its way.
+    fn sent(&mut self) {
+        if let Some(opened) = self.opened.get_mut(self.flow as usize) {
+            *opened = true;
+        }
+        self.stamped += u64::from(self.has_stamp);
+    }
+}
