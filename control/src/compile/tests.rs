@@ -240,7 +240,8 @@ fn take(state: &mut ClusterState, step: Step) {
         Step::Node(last) => {
             let addresses = [[192, 168, 0, 2], [192, 168, 0, last]].map(std::net::IpAddr::from);
             let (pod_cidrs, labels) = Default::default();
-            let node = ParsedNode { name: "gw".into(), addresses: addresses.into(), pod_cidrs, labels };
+            let addresses = addresses.into();
+            let node = ParsedNode { name: "gw".into(), addresses, pod_cidrs, labels, leaving: false };
             (key(Kind::Node, "gw"), Object::Node(node.into()))
         }
         Step::Remove(kind, name) => {

@@ -1,21 +1,27 @@
-//! Health for load balancers and supervisors: `/healthz`, `/livez`, and the healthCheckNodePorts of Services.
+//! Health for load balancers and supervisors: `/healthz` and `/livez` as kube-proxy answers them, and the
+//! healthCheckNodePorts of Services.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+pub(super) mod node_ports;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
-use crate::compile::HealthCheck;
+use crate::cluster::ClusterState;
 use crate::publish::Published;
+use crate::source::health::SourceHealth;
 
 /// Tasks that end with this.
 #[derive(Default)]
@@ -47,76 +53,146 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-type Latest = watch::Receiver<Arc<Published>>;
+/// How long a change may wait to be in force before the node counts as stale: kube-proxy's two sync periods.
+const STALE: Duration = Duration::from_secs(60);
+
+const NOSNIFF: (HeaderName, HeaderValue) = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// What health is judged by.
+pub(super) struct Health {
+    published: watch::Receiver<Arc<Published>>,
+    cluster: watch::Receiver<Arc<ClusterState>>,
+    source: SourceHealth,
+    node: String,
+    record: Mutex<Record>,
+}
+
+/// What has to be remembered for it.
+#[derive(Default)]
+struct Record {
+    /// Since when something is known that is not in force on all workers.
+    pending: Option<Instant>,
+    /// When everything that was known was in force last.
+    updated: Option<Timestamp>,
+    /// Whether the Node object was ever there.
+    node_seen: bool,
+}
+
+impl Record {
+    /// Takes in a moment. `current`: whether everything known is in force.
+    fn note(&mut self, current: bool, now: Instant) {
+        if current {
+            self.pending = None;
+            self.updated = Some(Timestamp::now());
+        } else if self.pending.is_none() {
+            self.pending = Some(now);
+        }
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        self.pending.is_some_and(|since| now.saturating_duration_since(since) >= STALE)
+    }
+}
+
+impl Health {
+    pub(super) fn new(
+        published: watch::Receiver<Arc<Published>>,
+        cluster: watch::Receiver<Arc<ClusterState>>,
+        source: SourceHealth,
+        node: &str,
+    ) -> Arc<Self> {
+        Arc::new(Health { published, cluster, source, node: node.to_owned(), record: Mutex::default() })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows what becomes known and what comes into force.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let (mut published, mut cluster) = (self.published.clone(), self.cluster.clone());
+        loop {
+            let (in_force, known) = (published.borrow_and_update().clone(), cluster.borrow_and_update().clone());
+            {
+                let mut record = self.record();
+                record.node_seen |= in_force.cluster.node(&self.node).is_some();
+                // Before the first full list nothing waits for being put in force.
+                if in_force.ready {
+                    record.note(in_force.in_force && Arc::ptr_eq(&in_force.cluster, &known), Instant::now());
+                }
+            }
+            tokio::select! {
+                Ok(()) = published.changed() => {}
+                Ok(()) = cluster.changed() => {}
+                else => return,
+            }
+        }
+    }
+
+    /// Whether a first list was in force, and no change waits for too long.
+    fn is_current(&self) -> bool {
+        self.published.borrow().ready && !self.record().is_stale(Instant::now())
+    }
+
+    /// Whether load balancers in front may send traffic here, as far as the Node object tells: it is not about to be
+    /// deleted, and not gone. A node that never had an object has nobody who could say so.
+    fn is_node_eligible(&self) -> bool {
+        let published = self.published.borrow();
+        match published.cluster.node(&self.node) {
+            Some(node) => !node.leaving,
+            None => !self.record().node_seen,
+        }
+    }
+
+    /// kube-proxy's fields, and more.
+    fn answer(&self, healthy: bool, shown_healthy: bool) -> Value {
+        let published = self.published.borrow();
+        let now = Timestamp::now();
+        let updated = self.record().updated;
+        // As kube-proxy has it: who is healthy is up to date now.
+        let last_updated = if healthy { Some(now) } else { updated };
+        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let family = json!({"lastUpdated": text(updated), "healthy": shown_healthy});
+        json!({
+            "lastUpdated": text(last_updated),
+            "currentTime": now.to_string(),
+            "healthy": shown_healthy,
+            "status": {"IPv4": family, "IPv6": family},
+            "generation": published.snapshot.generation.0,
+            "inForce": published.in_force,
+            "sourceAgeSeconds": self.source.age().map(|age| age.as_secs()),
+            "sourceProblem": self.source.trouble().map(|(text, _)| text),
+        })
+    }
+}
 
 /// Answers `/healthz` and `/livez`.
-pub(super) async fn serve(listener: TcpListener, published: Latest) {
-    let router =
-        Router::new().route("/healthz", get(healthz)).route("/livez", get(|| async { "ok\n" })).with_state(published);
+pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
+    let router = Router::new().route("/healthz", get(healthz)).route("/livez", get(livez)).with_state(health);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!("health checks are not answered any more: {error}");
     }
 }
 
-/// 200 once the first full list was in force on all workers. A later snapshot on its way changes nothing about it.
-async fn healthz(State(published): State<Latest>) -> (StatusCode, Json<Value>) {
-    let published = published.borrow();
-    let generation = published.snapshot.generation.0;
-    let healthy = published.ready;
+/// 200 once the first full list was in force on all workers, unless a change has waited for a minute since, or the node is
+/// about to go. An API server that is away does not make a node unhealthy: what is in force goes on.
+async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let (current, eligible) = (health.is_current(), health.is_node_eligible());
+    let mut answer = health.answer(current && eligible, current);
+    answer["nodeEligible"] = eligible.into();
+    reply(current && eligible, answer)
+}
+
+/// 200 as long as the process works: nothing has waited for a minute to be in force. A node that is about to go is alive.
+async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let alive = !health.record().is_stale(Instant::now());
+    reply(alive, health.answer(alive, alive))
+}
+
+fn reply(healthy: bool, answer: Value) -> impl IntoResponse {
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"healthy": healthy, "generation": generation, "inForce": published.in_force})))
+    (status, [NOSNIFF], Json(answer))
 }
 
-type Count = watch::Receiver<Option<HealthCheck>>;
-
-/// Serves the healthCheckNodePorts of Services for as long as they exist.
-pub(super) async fn serve_node_ports(mut published: Latest) {
-    let mut served: BTreeMap<u16, (watch::Sender<Option<HealthCheck>>, Tasks)> = BTreeMap::new();
-    loop {
-        let checks = published.borrow_and_update().health_checks.clone();
-        served.retain(|port, _| checks.iter().any(|check| check.port == *port));
-        for check in checks.iter() {
-            if let Some((sender, _)) = served.get(&check.port) {
-                sender.send_if_modified(|known| {
-                    let changed = known.as_ref() != Some(check);
-                    *known = Some(check.clone());
-                    changed
-                });
-                continue;
-            }
-            // IPv6's any-address takes IPv4 along unless the kernel was told otherwise.
-            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), check.port);
-            let v4 = SocketAddr::from(([0, 0, 0, 0], check.port));
-            match bind(address).or_else(|_| bind(v4)) {
-                Ok(listener) => {
-                    let (sender, receiver) = watch::channel(Some(check.clone()));
-                    let mut tasks = Tasks::default();
-                    tasks.spawn(serve_node_port(listener, receiver));
-                    served.insert(check.port, (sender, tasks));
-                }
-                Err(error) => {
-                    tracing::warn!("healthCheckNodePort {} of {} is not served: {error}", check.port, check.service);
-                }
-            }
-        }
-        if published.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn serve_node_port(listener: TcpListener, count: Count) {
-    let router = Router::new().fallback(get(node_port)).with_state(count);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("a healthCheckNodePort is not answered any more: {error}");
-    }
-}
-
-/// As kube-proxy answers: 200 if this node has endpoints of the Service.
-async fn node_port(State(count): State<Count>) -> (StatusCode, Json<Value>) {
-    let Some(check) = count.borrow().clone() else { return (StatusCode::SERVICE_UNAVAILABLE, Json(Value::Null)) };
-    let status = if check.local_endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let service = json!({"namespace": &*check.service.namespace, "name": &*check.service.name});
-    let answer = json!({"service": service, "localEndpoints": check.local_endpoints, "serviceProxyHealthy": true});
-    (status, Json(answer))
-}
+#[cfg(test)]
+mod tests;

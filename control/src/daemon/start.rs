@@ -9,7 +9,7 @@ use ringway_shared::Network;
 use tokio::sync::watch;
 
 use super::error::RunError;
-use super::health::{self, Tasks};
+use super::health::{self, Health, Tasks};
 use super::interfaces::{Interfaces, lock};
 use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
@@ -30,6 +30,7 @@ pub(super) struct Running {
     pub(super) network: watch::Receiver<Arc<Network>>,
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) source: SourceHealth,
+    health: Arc<Health>,
     socket: Option<SocketFile>,
 }
 
@@ -59,7 +60,7 @@ impl Running {
         let memory = packet_memory(ports, mtu);
         let bytes = u64::from(memory.frames) * u64::from(memory.chunk_size);
         privileges::check(bytes * placement.workers() as u64)?;
-        let Objects { cluster, health } =
+        let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
         let steering = Arc::new(Mutex::new(SteeringProgram::load()?));
         let (workers, publisher) = Workers::start(config, &placement, memory, &resolver)?;
@@ -81,17 +82,20 @@ impl Running {
         let (mesh, count) = (workers.mesh.clone(), workers.views.len() as u16);
         let wake = Box::new(move || wake_all(&mesh, count));
         let steering = SharedSteering(steering);
-        let (publication, published) = Publication::new(options, cluster, network, steering, publisher, counters, wake);
-        Ok((Running { workers, interfaces, network: latest, published, source: health, socket: None }, publication))
+        let (publication, published) =
+            Publication::new(options, cluster.clone(), network, steering, publisher, counters, wake);
+        let health = Health::new(published.clone(), cluster, source.clone(), &config.node_name);
+        Ok((Running { workers, interfaces, network: latest, published, source, health, socket: None }, publication))
     }
 
     /// Opens the doors: the admin socket and the health checks.
     pub(super) fn open(&mut self, config: &Config, tasks: &mut Tasks) -> Result<(), RunError> {
         if let Some(address) = config.admin.healthz {
             let listener = health::listen("admin.healthz", address)?;
-            tasks.spawn(health::serve(listener, self.published.clone()));
+            tasks.spawn(health::serve(listener, self.health.clone()));
         }
-        tasks.spawn(health::serve_node_ports(self.published.clone()));
+        tasks.spawn(self.health.clone().follow());
+        tasks.spawn(health::node_ports::serve(self.health.clone()));
         let (socket, file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
         self.socket = Some(file);

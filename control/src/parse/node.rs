@@ -20,7 +20,12 @@ pub struct Node {
     pub pod_cidrs: Vec<IpNet>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// It is being deleted, or the cluster autoscaler has marked it for that.
+    pub leaving: bool,
 }
+
+/// The taint by which the cluster autoscaler announces that it will delete a node.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Vec<String>) -> Node {
     let all = || api.status.iter().flat_map(|status| status.addresses.iter().flatten());
@@ -52,5 +57,7 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Vec<String>) ->
         }
     }
     let labels = api.metadata.labels.clone().unwrap_or_default();
-    Node { name: key.name.clone(), addresses, pod_cidrs, labels }
+    let mut taints = spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let leaving = api.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == TO_BE_DELETED);
+    Node { name: key.name.clone(), addresses, pod_cidrs, labels, leaving }
 }

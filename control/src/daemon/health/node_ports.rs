@@ -1,0 +1,129 @@
+//! The healthCheckNodePorts of Services: they tell load balancers in front whether this node has endpoints. Answers are
+//! kube-proxy's, JSON and headers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::any;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Health, NOSNIFF, Tasks, bind};
+use crate::compile::HealthCheck;
+
+/// How many endpoints this node has, for load balancers that weigh.
+const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
+
+/// One port's answer.
+#[derive(Clone)]
+struct Port {
+    check: watch::Receiver<HealthCheck>,
+    health: Arc<Health>,
+}
+
+/// Serves the healthCheckNodePorts of Services for as long as they exist.
+pub(crate) async fn serve(health: Arc<Health>) {
+    let mut published = health.published.clone();
+    let mut served: BTreeMap<u16, (watch::Sender<HealthCheck>, Tasks)> = BTreeMap::new();
+    let mut refused = BTreeSet::new();
+    loop {
+        let checks = published.borrow_and_update().health_checks.clone();
+        let wanted = |port: &u16| checks.iter().any(|check| check.port == *port);
+        served.retain(|port, _| wanted(port));
+        refused.retain(wanted);
+        for check in checks.iter() {
+            if let Some((sender, _)) = served.get(&check.port) {
+                sender.send_if_modified(|known| {
+                    let changed = known != check;
+                    *known = check.clone();
+                    changed
+                });
+                continue;
+            }
+            // IPv6's any-address takes IPv4 along unless the kernel was told otherwise.
+            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), check.port);
+            let v4 = SocketAddr::from(([0, 0, 0, 0], check.port));
+            match bind(address).or_else(|_| bind(v4)) {
+                Ok(listener) => {
+                    refused.remove(&check.port);
+                    let (sender, receiver) = watch::channel(check.clone());
+                    let mut tasks = Tasks::default();
+                    tasks.spawn(serve_port(listener, Port { check: receiver, health: health.clone() }));
+                    served.insert(check.port, (sender, tasks));
+                }
+                // It is tried again with every change, and said once.
+                Err(error) => {
+                    if refused.insert(check.port) {
+                        let HealthCheck { port, service, .. } = check;
+                        tracing::warn!("healthCheckNodePort {port} of {service} is not served: {error}");
+                    }
+                }
+            }
+        }
+        if published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_port(listener: TcpListener, port: Port) {
+    let router = Router::new().fallback(any(answer)).with_state(port);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!("a healthCheckNodePort is not answered any more: {error}");
+    }
+}
+
+/// 200 if this node has endpoints of the Service and what is in force is current; whatever path is asked for.
+async fn answer(State(port): State<Port>) -> impl IntoResponse {
+    let HealthCheck { service, local_endpoints, .. } = port.check.borrow().clone();
+    let healthy = port.health.is_current();
+    let status = if healthy && local_endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let name = json!({"namespace": &*service.namespace, "name": &*service.name});
+    let answer = json!({"service": name, "localEndpoints": local_endpoints, "serviceProxyHealthy": healthy});
+    (status, [NOSNIFF, (WEIGHT, HeaderValue::from(local_endpoints))], Json(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use ringway_shared::service::ServiceName;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cluster::ClusterState;
+    use crate::publish::Published;
+    use crate::source::health::SourceHealth;
+
+    /// Status, weight and body.
+    async fn ask(local_endpoints: usize, waiting: Duration) -> (u16, String, Value) {
+        let service = ServiceName { namespace: "shop".into(), name: "web".into() };
+        let (_check, check) = watch::channel(HealthCheck { port: 31_000, service, local_endpoints });
+        let (_published, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
+        let (_cluster, cluster) = watch::channel(Arc::new(ClusterState::default()));
+        let health = Health::new(published, cluster, SourceHealth::of_files(), "gw-1");
+        health.record().pending = Instant::now().checked_sub(waiting);
+        let response = answer(State(Port { check, health })).await.into_response();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let weight = response.headers()["X-Load-Balancing-Endpoint-Weight"].to_str().unwrap().to_owned();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, weight, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_node_with_endpoints_is_healthy_while_it_is_current() {
+        let name = json!({"namespace": "shop", "name": "web"});
+        for (local, waiting, status, healthy) in [(2, 0, 200, true), (0, 0, 503, true), (2, 60, 503, false)] {
+            let answer = json!({"service": name, "localEndpoints": local, "serviceProxyHealthy": healthy});
+            assert_eq!(ask(local, Duration::from_secs(waiting)).await, (status, local.to_string(), answer));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use std::path::Path;
+
+use super::*;
+use crate::parse::{self, Document, Kind, Object, Parsed};
+
+struct Bed {
+    published: watch::Sender<Arc<Published>>,
+    cluster: watch::Sender<Arc<ClusterState>>,
+    health: Arc<Health>,
+    tasks: Tasks,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let (published, in_force) = watch::channel(Arc::default());
+        let (cluster, known) = watch::channel(Arc::default());
+        let health = Health::new(in_force, known, SourceHealth::of_files(), "gw-1");
+        let mut tasks = Tasks::default();
+        tasks.spawn(health.clone().follow());
+        Bed { published, cluster, health, tasks }
+    }
+
+    /// The source tells of this cluster.
+    fn know(&self, cluster: ClusterState) {
+        self.cluster.send_replace(Arc::new(cluster));
+    }
+
+    /// What is known comes into force.
+    fn put_in_force(&self) {
+        let cluster = self.cluster.borrow().clone();
+        self.published.send_replace(Arc::new(Published {
+            cluster,
+            in_force: true,
+            ready: true,
+            ..Published::default()
+        }));
+    }
+
+    /// Waits until the task that follows has seen this.
+    async fn until(&self, seen: impl Fn(&Record) -> bool) {
+        while !seen(&self.health.record()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets a change have waited since then.
+    fn pending_for(&self, age: Duration) {
+        self.health.record().pending = Instant::now().checked_sub(age);
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = match path {
+            "/healthz" => healthz(State(self.health.clone())).await.into_response(),
+            _ => livez(State(self.health.clone())).await.into_response(),
+        };
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn statuses(&self) -> [u16; 2] {
+        [self.get("/healthz").await.0.as_u16(), self.get("/livez").await.0.as_u16()]
+    }
+}
+
+fn node(value: Value) -> ClusterState {
+    let Document::Taken(parsed) = parse::object(Kind::Node, &value) else { panic!("a good node") };
+    assert!(matches!(parsed, Parsed { object: Object::Node(_), .. }));
+    let mut cluster = ClusterState::default();
+    cluster.apply(parsed, Some(Path::new("node.yaml")));
+    cluster
+}
+
+#[tokio::test]
+async fn healthy_from_the_first_list_on() {
+    let bed = Bed::new();
+    assert_eq!(bed.statuses().await, [503, 200]);
+    assert_eq!(bed.get("/healthz").await.1["healthy"], false);
+    bed.put_in_force();
+    bed.until(|record| record.updated.is_some()).await;
+    let (status, answer) = bed.get("/healthz").await;
+    assert_eq!((status, &answer["healthy"], &answer["nodeEligible"]), (StatusCode::OK, &json!(true), &json!(true)));
+    for field in ["lastUpdated", "currentTime"] {
+        assert!(answer[field].as_str().unwrap().parse::<Timestamp>().is_ok(), "{answer}");
+    }
+    for family in ["IPv4", "IPv6"] {
+        assert_eq!(answer["status"][family]["healthy"], true);
+        assert!(answer["status"][family]["lastUpdated"].is_string());
+    }
+    assert_eq!(bed.get("/livez").await.1.get("nodeEligible"), None);
+    drop(bed.tasks);
+}
+
+#[tokio::test]
+async fn a_change_may_wait_for_a_minute() {
+    let bed = Bed::new();
+    bed.put_in_force();
+    bed.until(|record| record.updated.is_some()).await;
+    bed.know(node(json!({"metadata": {"name": "other"}})));
+    bed.until(|record| record.pending.is_some()).await;
+    assert_eq!(bed.statuses().await, [200, 200]);
+    bed.pending_for(STALE);
+    assert_eq!(bed.statuses().await, [503, 503]);
+    assert_eq!(bed.get("/healthz").await.1["status"]["IPv6"]["healthy"], false);
+    bed.put_in_force();
+    bed.until(|record| record.pending.is_none()).await;
+    assert_eq!(bed.statuses().await, [200, 200]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_about_to_go_gets_no_more_traffic_and_lives_on() {
+    let taint =
+        |key: &str| json!({"metadata": {"name": "gw-1"}, "spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}});
+    let deleted = json!({"metadata": {"name": "gw-1", "deletionTimestamp": "2026-01-02T03:04:05Z"}});
+    for (cluster, healthz) in [
+        (node(taint("ToBeDeletedByClusterAutoscaler")), 503),
+        (node(taint("other")), 200),
+        (node(deleted), 503),
+        (node(json!({"metadata": {"name": "gw-1"}})), 200),
+        // It is gone.
+        (ClusterState::default(), 503),
+    ] {
+        let bed = Bed::new();
+        bed.know(node(json!({"metadata": {"name": "gw-1"}})));
+        bed.put_in_force();
+        bed.until(|record| record.node_seen).await;
+        bed.know(cluster);
+        bed.put_in_force();
+        bed.until(|record| record.updated.is_some()).await;
+        let (status, answer) = bed.get("/healthz").await;
+        assert_eq!((status.as_u16(), &answer["nodeEligible"]), (healthz, &json!(healthz == 200)));
+        assert_eq!(answer["healthy"], true, "the proxy itself is");
+        assert_eq!(bed.get("/livez").await.0, StatusCode::OK);
+    }
+    // Not every gateway has a Node object.
+    let bed = Bed::new();
+    bed.put_in_force();
+    assert_eq!(bed.statuses().await, [200, 200]);
+}
