@@ -6,13 +6,15 @@
 
 mod sets;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringway_dataplane::af_xdp::program::SteeringEntry;
 use ringway_shared::counters::{BackendTally, WorkerCounters};
 use ringway_shared::handoff::Publisher;
+use ringway_shared::sharing::ShardedMap;
 use ringway_shared::snapshot::{Generation, Services};
 use ringway_shared::{BackendId, Snapshot};
 use tokio::sync::{oneshot, watch};
@@ -22,18 +24,19 @@ use crate::compile::{CompileOptions, Compiled, HealthCheck, Ids, compile};
 use crate::network::NetworkWatch;
 use crate::pace::Pace;
 use crate::problem::Problem;
-pub use sets::SteeringSets;
+use sets::Pending;
+pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 
 /// How long the workers may take for an acknowledgement before a word is said about it. Idle ones are woken.
 const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The steering program's maps.
 pub trait Steering: Send + 'static {
-    /// Makes everything in `sets` be sent up, and whatever was so far.
-    fn add_missing(&mut self, sets: &SteeringSets) -> Result<(), String>;
+    /// Makes these be sent up, too; some may be already.
+    fn add(&mut self, entries: &HashSet<SteeringEntry>) -> Result<(), String>;
 
-    /// Stops sending up what is not in `sets`.
-    fn remove_stale(&mut self, sets: &SteeringSets) -> Result<(), String>;
+    /// Stops sending these up; some may not be.
+    fn remove(&mut self, entries: &HashSet<SteeringEntry>) -> Result<(), String>;
 }
 
 /// Settings that do not change while the process runs.
@@ -71,34 +74,7 @@ pub struct Published {
     /// How long it took from the start of the compilation until every worker used it.
     pub took: Option<Duration>,
     /// What reused backend numbers had counted for their former backends.
-    pub baselines: Arc<HashMap<BackendId, BackendTally>>,
-}
-
-/// How many entries of each kind the steering program holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SteeringCounts {
-    /// (address, protocol, port).
-    pub frontends: usize,
-    /// VIPs.
-    pub vips: usize,
-    /// Service CIDRs.
-    pub service_cidrs: usize,
-    /// SNAT addresses.
-    pub snat_addresses: usize,
-    /// Endpoints of flows whose source is kept.
-    pub endpoints: usize,
-}
-
-impl SteeringCounts {
-    fn of(sets: &SteeringSets) -> Self {
-        SteeringCounts {
-            frontends: sets.frontends.len(),
-            vips: sets.vips.len(),
-            service_cidrs: sets.service_cidrs.len(),
-            snat_addresses: sets.snat_addresses.len(),
-            endpoints: sets.endpoints.len(),
-        }
-    }
+    pub baselines: ShardedMap<BackendId, BackendTally>,
 }
 
 /// The task that publishes.
@@ -115,8 +91,9 @@ pub struct Publication<S> {
     // The objects that `services` was compiled from.
     compiled: Option<Arc<ClusterState>>,
     services: Arc<Services>,
-    baselines: Arc<HashMap<BackendId, BackendTally>>,
+    baselines: ShardedMap<BackendId, BackendTally>,
     sets: SteeringSets,
+    pending: Pending,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -132,7 +109,7 @@ impl<S: Steering> Publication<S> {
         wake: Box<dyn Fn() + Send>,
     ) -> (Self, watch::Receiver<Arc<Published>>) {
         let (published, receiver) = watch::channel(Arc::default());
-        let sets = SteeringSets::empty(options.snat_ports.clone());
+        let sets = SteeringSets::new(&options.snat_addresses, options.snat_ports.clone());
         let publication = Publication {
             options,
             cluster,
@@ -144,8 +121,9 @@ impl<S: Steering> Publication<S> {
             ids: Some(Ids::new()),
             compiled: None,
             services: Arc::default(),
-            baselines: Arc::default(),
+            baselines: ShardedMap::default(),
             sets,
+            pending: Pending::default(),
             published,
         };
         (publication, receiver)
@@ -197,19 +175,23 @@ impl<S: Steering> Publication<S> {
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;
                 self.services = Arc::new(compiled.services);
-                self.keep_endpoints();
             }
         }
         let generation = Generation(published.snapshot.generation.0 + 1);
         let snapshot = Snapshot { generation, services: self.services.clone(), network };
-        self.sets = SteeringSets::of(&snapshot, &self.options.snat_addresses, self.options.snat_ports.clone());
-        published.steering_problem = self.steering.add_missing(&self.sets).err();
+        let changes = self.sets.advance(&snapshot);
+        if changes.addresses_changed {
+            // The next hops of all endpoints are resolved ahead of traffic.
+            self.network.endpoints.send_replace(self.sets.addresses().clone());
+        }
+        self.pending.note(changes);
+        published.steering_problem = self.add_pending().err();
         if let Some(problem) = &published.steering_problem {
             tracing::error!("steering: {problem}");
         }
         published.snapshot = snapshot.clone();
         published.cluster = cluster;
-        published.steering = SteeringCounts::of(&self.sets);
+        published.steering = self.sets.counts();
         published.baselines = self.baselines.clone();
         (published.in_force, published.took) = (false, None);
         self.publisher.publish(snapshot);
@@ -232,7 +214,7 @@ impl<S: Steering> Publication<S> {
         if published.in_force {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.
-            if let Err(problem) = self.steering.remove_stale(&self.sets) {
+            if let Err(problem) = self.remove_pending() {
                 tracing::error!("steering: {problem}");
                 published.steering_problem = Some(problem);
             }
@@ -268,26 +250,24 @@ impl<S: Steering> Publication<S> {
             self.counters.iter().for_each(|counters| sum.merge(counters.backend(*id)));
             (sum != BackendTally::default()).then_some((*id, sum))
         };
-        let reused: Vec<_> = new.iter().filter_map(used).collect();
-        if !reused.is_empty() {
-            Arc::make_mut(&mut self.baselines).extend(reused);
-        }
+        self.baselines.extend(new.iter().filter_map(used));
     }
 
-    /// The next hops of all endpoints are resolved ahead of traffic.
-    fn keep_endpoints(&self) {
-        let ports = self.services.service_ports.iter().flatten();
-        let mut endpoints: Vec<IpAddr> =
-            ports.flat_map(|port| port.endpoints.iter().map(|endpoint| endpoint.backend.address)).collect();
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        self.network.endpoints.send_if_modified(|kept| {
-            let changed = **kept != *endpoints;
-            if changed {
-                *kept = endpoints.into();
-            }
-            changed
-        });
+    /// What cannot be added is tried again with the next snapshot.
+    fn add_pending(&mut self) -> Result<(), String> {
+        if !self.pending.add.is_empty() {
+            self.steering.add(&self.pending.add)?;
+            self.pending.add.clear();
+        }
+        Ok(())
+    }
+
+    fn remove_pending(&mut self) -> Result<(), String> {
+        if !self.pending.remove.is_empty() {
+            self.steering.remove(&self.pending.remove)?;
+            self.pending.remove.clear();
+        }
+        Ok(())
     }
 
     /// Waits until all workers use this snapshot; false when one does not in time.

@@ -96,7 +96,7 @@ impl Watch {
     }
 
     fn keep(&self, endpoints: &[&str]) {
-        self.watch.endpoints.send_replace(endpoints.iter().map(|text| ip(text)).collect());
+        self.watch.endpoints.send_replace(endpoints.iter().map(|text| (ip(text), 1)).collect());
     }
 }
 

@@ -94,7 +94,7 @@ impl NoAdjacency {
 }
 
 /// Routes of one prefix length, by network address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct PrefixLevel {
     length: u8,
     routes: HashMap<IpAddr, Route>,
@@ -204,6 +204,12 @@ impl Network {
     /// Every route, longest prefix first.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.v4.iter().chain(&self.v6).flat_map(|level| level.routes.values())
+    }
+
+    /// Whether interfaces and routes are the same, so that only neighbours differ: then every destination has the same next
+    /// hop and the same source.
+    pub fn has_same_ways(&self, other: &Network) -> bool {
+        self.interfaces == other.interfaces && self.v4 == other.v4 && self.v6 == other.v6
     }
 
     /// Whether `address` is on one of the attached interfaces.

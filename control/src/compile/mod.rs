@@ -110,4 +110,4 @@ fn service_cidrs(cluster: &ClusterState, options: &CompileOptions) -> Vec<IpNet>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

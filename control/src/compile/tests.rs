@@ -210,7 +210,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Service(Service),
     Slice(EndpointSlice),
     Node(u8),
@@ -218,7 +218,7 @@ enum Step {
     Copy,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => service().prop_map(Step::Service),
         6 => slice().prop_map(Step::Slice),
@@ -229,7 +229,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn take(state: &mut ClusterState, step: Step) {
+pub(crate) fn take(state: &mut ClusterState, step: Step) {
     let key = |kind: Kind, name: &str| {
         let namespace = if kind.is_namespaced() { "ns" } else { "" };
         ObjectKey { kind, namespace: namespace.into(), name: name.into() }

@@ -9,6 +9,7 @@
 pub mod kernel;
 pub mod links;
 pub mod neighbors;
+mod next_hops;
 mod requests;
 pub mod routes;
 mod watch;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
 use ringway_shared::network::RouteTarget;
+use ringway_shared::sharing::ShardedMap;
 use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
@@ -41,8 +43,8 @@ pub struct NetworkWatch {
     pub latest: latest::Receiver<Arc<Network>>,
     /// The addresses of the interfaces that the default routes leave by: the node's, when nothing else names any.
     pub node_addresses: latest::Receiver<Arc<[IpAddr]>>,
-    /// The addresses of all endpoints; their next hops are resolved ahead of traffic.
-    pub endpoints: latest::Sender<Arc<[IpAddr]>>,
+    /// The addresses of all endpoints, with how many there are of each; their next hops are resolved ahead of traffic.
+    pub endpoints: latest::Sender<ShardedMap<IpAddr, u32>>,
     task: Option<JoinHandle<()>>,
     // Keeps `latest` open where no task publishes.
     _fixed: Option<latest::Sender<Arc<Network>>>,
@@ -63,7 +65,7 @@ impl NetworkWatch {
         let failed = |what| move |error| NetworkError { what, error };
         let kernel = Kernel::open().map_err(failed("the network"))?;
         let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
-        let (endpoints, wanted) = latest::channel(Arc::from([]));
+        let (endpoints, wanted) = latest::channel(ShardedMap::default());
         let (own, node_addresses) = latest::channel(Arc::from([]));
         let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own).await?;
         let (sender, latest) = latest::channel(Arc::new(first));
@@ -75,7 +77,7 @@ impl NetworkWatch {
     pub fn fixed(network: Network) -> Self {
         let (_, node_addresses) = latest::channel(default_route_addresses(&network).into());
         let (sender, latest) = latest::channel(Arc::new(network));
-        let (endpoints, _) = latest::channel(Arc::from([]));
+        let (endpoints, _) = latest::channel(ShardedMap::default());
         NetworkWatch { latest, node_addresses, endpoints, task: None, _fixed: Some(sender) }
     }
 }

@@ -6,7 +6,7 @@
 //! one is asked for once, a little later (so that many do not ask together), which makes the kernel confirm it. A fresh
 //! one costs nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -155,15 +155,18 @@ impl Neighbors {
         })
     }
 
-    /// The next hops of all endpoints: keeps these, and lets go of those that are not among them any more.
-    pub fn keep(&mut self, endpoints: &HashSet<Key>, now: Instant) {
-        for (key, kept) in &mut self.kept {
-            kept.endpoint = endpoints.contains(key);
+    /// Keeps `new`, next hops of endpoints, and lets go of `gone`, which are none any more.
+    pub fn keep(&mut self, new: &[Key], gone: &[Key], now: Instant) {
+        for key in gone {
+            if let Some(kept) = self.kept.get_mut(key) {
+                kept.endpoint = false;
+            }
         }
         self.drop_unwanted(now);
-        for key in endpoints {
-            if !self.kept.contains_key(key) {
-                self.kept.insert(*key, Kept { endpoint: true, ..Kept::default() });
+        for key in new {
+            let known = self.kept.contains_key(key);
+            self.kept.entry(*key).or_default().endpoint = true;
+            if !known {
                 self.schedule(*key, now);
             }
         }

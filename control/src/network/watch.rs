@@ -1,17 +1,19 @@
 //! The task that follows the kernel and publishes networks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_shared::network::{Interface, NoAdjacency, Route, RouteTarget};
+use ringway_shared::network::{Interface, Route};
+use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
 
 use super::kernel::{Event, Kernel, Resolver};
 use super::links::{Attachments, Link, LinkAddress};
 use super::neighbors::{Key, Neighbors};
+use super::next_hops::NextHops;
 use super::routes::{self, KernelRoute};
 use super::{NetworkError, is_link_local};
 use crate::config::InterfacePattern;
@@ -53,7 +55,8 @@ pub(super) struct Watcher {
     resolver: mpsc::Sender<Key>,
     attachments: Attachments,
     requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
-    endpoints: watch::Receiver<Arc<[IpAddr]>>,
+    endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
+    next_hops: NextHops,
     node_addresses: watch::Sender<Arc<[IpAddr]>>,
     links: Vec<Link>,
     addresses: Vec<LinkAddress>,
@@ -74,7 +77,7 @@ impl Watcher {
         kernel: Kernel,
         interfaces: Vec<InterfacePattern>,
         requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
-        endpoints: watch::Receiver<Arc<[IpAddr]>>,
+        endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
         node_addresses: watch::Sender<Arc<[IpAddr]>>,
     ) -> Result<(Self, Network), NetworkError> {
         let mut watcher = Watcher {
@@ -83,6 +86,7 @@ impl Watcher {
             attachments: Attachments::new(interfaces),
             requests,
             endpoints,
+            next_hops: NextHops::default(),
             node_addresses,
             links: Vec::new(),
             addresses: Vec::new(),
@@ -121,9 +125,9 @@ impl Watcher {
             self.changed |= self.neighbors.expire(now);
             if self.changed && now >= self.building.not_before() {
                 self.changed = false;
-                if let Some(network) = self.build() {
+                if let Some(network) = self.build().map(Arc::new) {
                     self.keep(&network);
-                    networks.send_replace(Arc::new(network));
+                    networks.send_replace(network);
                 }
                 self.building.done(now);
             }
@@ -271,10 +275,10 @@ impl Watcher {
     }
 
     /// Keeps the next hops of all endpoints resolved.
-    fn keep(&mut self, network: &Network) {
+    fn keep(&mut self, network: &Arc<Network>) {
         let endpoints = self.endpoints.borrow_and_update().clone();
-        let next_hops: HashSet<Key> = endpoints.iter().filter_map(|endpoint| next_hop(network, *endpoint)).collect();
-        self.neighbors.keep(&next_hops, Instant::now());
+        let changes = self.next_hops.advance(network, endpoints);
+        self.neighbors.keep(&changes.new, &changes.gone, Instant::now());
     }
 
     /// A worker has packets for this neighbour.
@@ -284,19 +288,6 @@ impl Watcher {
             self.neighbors.request((interface.index, address), Instant::now());
         }
     }
-}
-
-/// The neighbour that packets to `endpoint` go to.
-fn next_hop(network: &Network, endpoint: IpAddr) -> Option<Key> {
-    let (interface, address) = match network.resolve(endpoint) {
-        Err(NoAdjacency::Unresolved { interface, next_hop }) => (interface, next_hop),
-        Err(_) => return None,
-        Ok(_) => match network.route(endpoint)?.target {
-            RouteTarget::Out { interface, via } => (interface, via.unwrap_or(endpoint)),
-            _ => return None,
-        },
-    };
-    Some((network.interface(interface)?.index, address))
 }
 
 /// A task that asks the kernel one question after the other, so that a thousand of them do not hold up anything else.

@@ -1,97 +1,317 @@
-//! What the steering program must send up to the workers, derived from a snapshot.
+//! What the steering program must send up to the workers, derived from a snapshot: change by change, so that a small change
+//! of a large cluster is a small one here, too.
 
-use std::collections::HashSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use ipnet::IpNet;
+use hashbrown::HashMap;
 use ringway_dataplane::af_xdp::program::SteeringEntry;
 use ringway_shared::service::TrafficPolicy;
-use ringway_shared::{Frontend, Snapshot};
+use ringway_shared::sharing::{PagedVec, ShardedMap};
+use ringway_shared::snapshot::Services;
+use ringway_shared::{Endpoint, Frontend, Network, ServicePort, Snapshot};
 
-/// Everything that is ours on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything that is ours on the wire: what one snapshot needs.
+///
+/// - every (address, protocol, port) that is balanced, NodePorts included;
+/// - VIPs that no host owns: every packet to them;
+/// - service CIDRs: every packet into them;
+/// - addresses that masqueraded flows come from: replies to them, on the SNAT ports;
+/// - endpoints of flows whose source is kept: their replies go to the client's own address.
+#[derive(Debug)]
 pub struct SteeringSets {
-    /// Every (address, protocol, port) that is balanced, NodePorts included.
-    pub frontends: HashSet<Frontend>,
-    /// VIPs that no host owns: every packet to them.
-    pub vips: HashSet<IpAddr>,
-    /// Service CIDRs: every packet into them.
-    pub service_cidrs: HashSet<IpNet>,
-    /// Addresses that masqueraded flows come from: replies to them, on the SNAT ports.
-    pub snat_addresses: HashSet<IpAddr>,
-    /// The SNAT ports of all workers.
-    pub snat_ports: RangeInclusive<u16>,
-    /// Endpoints of flows whose source is kept: their replies go to the client's own address.
-    pub endpoints: HashSet<Frontend>,
+    services: Arc<Services>,
+    network: Arc<Network>,
+    // Those of the configuration. Without any, those that Linux would choose towards the endpoints.
+    configured: Vec<IpAddr>,
+    snat_ports: RangeInclusive<u16>,
+    // How many service ports have this endpoint and keep sources.
+    endpoints: HashMap<Frontend, u32>,
+    // How many endpoints of service ports have this address.
+    addresses: ShardedMap<IpAddr, u32>,
+    // How many of these addresses Linux would send to from this one.
+    sources: HashMap<IpAddr, u32>,
+    vips: usize,
+    started: bool,
+}
+
+/// What a newer snapshot needs that the older one did not, and the other way round.
+#[derive(Debug, Default)]
+pub struct SteeringChanges {
+    /// To be sent up before the newer snapshot is used.
+    pub added: Vec<SteeringEntry>,
+    /// Not to be sent up any more when the older one is not used any more.
+    pub removed: Vec<SteeringEntry>,
+    /// Whether the addresses of the endpoints changed.
+    pub addresses_changed: bool,
+}
+
+/// How many entries of each kind the steering program holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SteeringCounts {
+    /// (address, protocol, port).
+    pub frontends: usize,
+    /// VIPs.
+    pub vips: usize,
+    /// Service CIDRs.
+    pub service_cidrs: usize,
+    /// SNAT addresses.
+    pub snat_addresses: usize,
+    /// Endpoints of flows whose source is kept.
+    pub endpoints: usize,
+}
+
+impl SteeringCounts {
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.frontends + self.vips + self.service_cidrs + self.snat_addresses + self.endpoints
+    }
 }
 
 impl SteeringSets {
-    /// Nothing is ours.
-    pub fn empty(snat_ports: RangeInclusive<u16>) -> Self {
+    /// Nothing is ours. `snat_addresses`: those of the configuration; without any, the addresses that Linux would choose
+    /// towards the endpoints.
+    pub fn new(snat_addresses: &[IpAddr], snat_ports: RangeInclusive<u16>) -> Self {
+        let configured: BTreeSet<IpAddr> = snat_addresses.iter().copied().collect();
         SteeringSets {
-            frontends: HashSet::new(),
-            vips: HashSet::new(),
-            service_cidrs: HashSet::new(),
-            snat_addresses: HashSet::new(),
+            services: Arc::default(),
+            network: Arc::default(),
+            configured: configured.into_iter().collect(),
             snat_ports,
-            endpoints: HashSet::new(),
+            endpoints: HashMap::new(),
+            addresses: ShardedMap::default(),
+            sources: HashMap::new(),
+            vips: 0,
+            started: false,
         }
     }
 
-    /// What `snapshot` needs. `snat_addresses`: those of the configuration; without any, the addresses that Linux would
-    /// choose towards the endpoints.
-    pub fn of(snapshot: &Snapshot, snat_addresses: &[IpAddr], snat_ports: RangeInclusive<u16>) -> Self {
-        let services = &snapshot.services;
-        let mut sets = SteeringSets::empty(snat_ports);
-        sets.frontends.extend(services.frontends.keys().copied());
-        sets.vips.extend(services.vips.iter().filter(|(_, vip)| !vip.host_owned).map(|(address, _)| *address));
-        sets.service_cidrs.extend(services.service_cidrs.iter().copied());
-        sets.snat_addresses.extend(snat_addresses.iter().copied());
-        let mut seen = HashSet::new();
-        for port in services.service_ports.iter().flatten() {
-            // Rules 14 to 16: when a source can be kept at all.
-            let keeps_source = !services.masquerade_all || port.external_policy == TrafficPolicy::Local;
-            for endpoint in port.endpoints.iter() {
-                let backend = &endpoint.backend;
-                if keeps_source {
-                    sets.endpoints.insert(Frontend {
-                        address: backend.address,
-                        protocol: port.protocol,
-                        port: backend.port,
-                    });
-                }
-                if snat_addresses.is_empty() && seen.insert(backend.address) {
-                    sets.snat_addresses.extend(snapshot.network.source_address(backend.address));
+    /// Goes on to a newer snapshot.
+    pub fn advance(&mut self, snapshot: &Snapshot) -> SteeringChanges {
+        let mut changes = SteeringChanges::default();
+        let old = std::mem::replace(&mut self.services, snapshot.services.clone());
+        let network = std::mem::replace(&mut self.network, snapshot.network.clone());
+        if !std::mem::replace(&mut self.started, true) {
+            let snat = self.configured.iter().map(|address| SteeringEntry::Snat(*address, self.snat_ports.clone()));
+            changes.added.extend(snat);
+        }
+        let other_ways = !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_ways(&snapshot.network);
+        let mut moved = (Vec::new(), Vec::new());
+        if !Arc::ptr_eq(&old, &snapshot.services) {
+            self.advance_frontends(&old, &snapshot.services, &mut changes);
+            self.advance_endpoints(&old, &snapshot.services, &mut changes, &mut moved);
+        }
+        changes.addresses_changed = !(moved.0.is_empty() && moved.1.is_empty());
+        if self.configured.is_empty() {
+            self.advance_sources(&network, moved, other_ways, &mut changes);
+        }
+        changes
+    }
+
+    fn advance_frontends(&mut self, old: &Services, new: &Services, changes: &mut SteeringChanges) {
+        for difference in old.frontends.differences(&new.frontends) {
+            let entry = || SteeringEntry::Frontend(*difference.at);
+            changes.note(difference.old.is_some(), difference.new.is_some(), entry);
+        }
+        for difference in old.vips.differences(&new.vips) {
+            let [was, is] = [difference.old, difference.new].map(|vip| vip.is_some_and(|vip| !vip.host_owned));
+            self.vips = self.vips + usize::from(is) - usize::from(was);
+            changes.note(was, is, || SteeringEntry::Vip(*difference.at));
+        }
+        for cidr in old.service_cidrs.iter().chain(&new.service_cidrs) {
+            let [was, is] = [old, new].map(|services| services.service_cidrs.contains(cidr));
+            changes.note(was, is, || SteeringEntry::ServiceCidr(*cidr));
+        }
+    }
+
+    /// `moved` gets the addresses that are new, and those that are gone.
+    fn advance_endpoints(
+        &mut self,
+        old: &Services,
+        new: &Services,
+        changes: &mut SteeringChanges,
+        moved: &mut (Vec<IpAddr>, Vec<IpAddr>),
+    ) {
+        let mut ports: Vec<[Option<&ServicePort>; 2]> = Vec::new();
+        let none = PagedVec::default();
+        let steps = match old.masquerade_all == new.masquerade_all {
+            true => [(&old.service_ports, &new.service_ports), (&none, &none)],
+            // Then the same service port may mean something else.
+            false => [(&old.service_ports, &none), (&none, &new.service_ports)],
+        };
+        for (older, newer) in steps {
+            for difference in older.differences(newer) {
+                let [old, new] = [difference.old, difference.new].map(|port| port.and_then(Option::as_ref));
+                if old.map(Arc::as_ptr) != new.map(Arc::as_ptr) {
+                    ports.push([old, new].map(|port| port.map(|port| &**port)));
                 }
             }
         }
-        sets
+        // What is new is counted first, so that nothing is gone only in between.
+        for [before, now] in &ports {
+            for (port, endpoint) in beyond(*now, *before, new.masquerade_all) {
+                if keeps_source(port, new.masquerade_all) && add(&mut self.endpoints, steered(port, endpoint)) {
+                    changes.added.push(SteeringEntry::Endpoint(steered(port, endpoint)));
+                }
+                let uses = self.addresses.entry(endpoint.backend.address).or_default();
+                *uses += 1;
+                if *uses == 1 {
+                    moved.0.push(endpoint.backend.address);
+                }
+            }
+        }
+        for [before, now] in &ports {
+            for (port, endpoint) in beyond(*before, *now, old.masquerade_all) {
+                if keeps_source(port, old.masquerade_all) && subtract(&mut self.endpoints, steered(port, endpoint)) {
+                    changes.removed.push(SteeringEntry::Endpoint(steered(port, endpoint)));
+                }
+                let address = endpoint.backend.address;
+                let uses = self.addresses.entry(address).or_default();
+                *uses = uses.saturating_sub(1);
+                if *uses == 0 {
+                    self.addresses.remove(&address);
+                    moved.1.push(address);
+                }
+            }
+        }
     }
 
-    /// The entries of the steering program.
-    pub fn entries(&self) -> HashSet<SteeringEntry> {
-        let mut entries = HashSet::with_capacity(self.len());
-        entries.extend(self.frontends.iter().copied().map(SteeringEntry::Frontend));
-        entries.extend(self.vips.iter().copied().map(SteeringEntry::Vip));
-        entries.extend(self.service_cidrs.iter().copied().map(SteeringEntry::ServiceCidr));
-        let ports = &self.snat_ports;
-        entries.extend(self.snat_addresses.iter().map(|address| SteeringEntry::Snat(*address, ports.clone())));
-        entries.extend(self.endpoints.iter().copied().map(SteeringEntry::Endpoint));
-        entries
+    fn advance_sources(
+        &mut self,
+        old: &Network,
+        (new, gone): (Vec<IpAddr>, Vec<IpAddr>),
+        other_ways: bool,
+        changes: &mut SteeringChanges,
+    ) {
+        let snat = |address: IpAddr| SteeringEntry::Snat(address, self.snat_ports.clone());
+        let network = &self.network;
+        if other_ways {
+            let before = std::mem::take(&mut self.sources);
+            let addresses = self.addresses.keys();
+            addresses.filter_map(|address| network.source_address(*address)).for_each(|source| {
+                add(&mut self.sources, source);
+            });
+            for source in before.keys().chain(self.sources.keys()) {
+                let [was, is] = [&before, &self.sources].map(|sources| sources.contains_key(source));
+                changes.note(was, is, || snat(*source));
+            }
+            return;
+        }
+        for source in new.into_iter().filter_map(|address| network.source_address(address)) {
+            if add(&mut self.sources, source) {
+                changes.added.push(snat(source));
+            }
+        }
+        // The same ways give the same source as when it was counted.
+        for source in gone.into_iter().filter_map(|address| old.source_address(address)) {
+            if subtract(&mut self.sources, source) {
+                changes.removed.push(snat(source));
+            }
+        }
     }
 
-    /// How many entries the steering program holds for this.
-    pub fn len(&self) -> usize {
-        self.frontends.len()
-            + self.vips.len()
-            + self.service_cidrs.len()
-            + self.snat_addresses.len()
-            + self.endpoints.len()
+    /// The addresses of all endpoints.
+    pub fn addresses(&self) -> &ShardedMap<IpAddr, u32> {
+        &self.addresses
     }
 
-    /// Whether nothing is ours.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many entries the steering program needs.
+    pub fn counts(&self) -> SteeringCounts {
+        SteeringCounts {
+            frontends: self.services.frontends.len(),
+            vips: self.vips,
+            service_cidrs: self.services.service_cidrs.len(),
+            snat_addresses: if self.configured.is_empty() { self.sources.len() } else { self.configured.len() },
+            endpoints: self.endpoints.len(),
+        }
     }
+}
+
+impl SteeringChanges {
+    fn note(&mut self, was: bool, is: bool, entry: impl FnOnce() -> SteeringEntry) {
+        match (was, is) {
+            (false, true) => self.added.push(entry()),
+            (true, false) => self.removed.push(entry()),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+/// What the program has to be told still.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) add: HashSet<SteeringEntry>,
+    pub(super) remove: HashSet<SteeringEntry>,
+}
+
+impl Pending {
+    pub(super) fn note(&mut self, changes: SteeringChanges) {
+        for entry in changes.added {
+            // What was to go and is still there stays; adding it again does no harm.
+            self.remove.remove(&entry);
+            self.add.insert(entry);
+        }
+        for entry in changes.removed {
+            self.add.remove(&entry);
+            self.remove.insert(entry);
+        }
+    }
+}
+
+/// Rules 14 to 16: whether a source can be kept at all.
+fn keeps_source(port: &ServicePort, masquerade_all: bool) -> bool {
+    !masquerade_all || port.external_policy == TrafficPolicy::Local
+}
+
+fn steered(port: &ServicePort, endpoint: &Endpoint) -> Frontend {
+    let backend = &endpoint.backend;
+    Frontend { address: backend.address, protocol: port.protocol, port: backend.port }
+}
+
+/// The endpoints of `port` that `other`, the same service port at another time, has not.
+fn beyond<'p>(
+    port: Option<&'p ServicePort>,
+    other: Option<&ServicePort>,
+    masquerade_all: bool,
+) -> Vec<(&'p ServicePort, &'p Endpoint)> {
+    let Some(port) = port else { return Vec::new() };
+    let comparable = |other: &&ServicePort| {
+        other.protocol == port.protocol && keeps_source(other, masquerade_all) == keeps_source(port, masquerade_all)
+    };
+    // Both are sorted by address and port.
+    let mut others = other.filter(comparable).map_or(&[][..], |other| &other.endpoints);
+    let place = |endpoint: &Endpoint| (endpoint.backend.address, endpoint.backend.port);
+    let mut is_new = |endpoint: &Endpoint| {
+        while let [first, rest @ ..] = others {
+            match place(first).cmp(&place(endpoint)) {
+                Ordering::Less => others = rest,
+                Ordering::Equal => return false,
+                Ordering::Greater => return true,
+            }
+        }
+        true
+    };
+    port.endpoints.iter().filter(|endpoint| is_new(endpoint)).map(|endpoint| (port, endpoint)).collect()
+}
+
+/// Counts one more; whether it is the first.
+fn add<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) -> bool {
+    let count = counts.entry(key).or_insert(0);
+    *count += 1;
+    *count == 1
+}
+
+/// Counts one less; whether it was the last.
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) -> bool {
+    let hashbrown::hash_map::Entry::Occupied(mut count) = counts.entry(key) else { return false };
+    *count.get_mut() -= 1;
+    let last = *count.get() == 0;
+    if last {
+        count.remove();
+    }
+    last
 }

@@ -2,10 +2,13 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use proptest::prelude::*;
 use ringway_shared::handoff::Reader;
+use ringway_shared::service::TrafficPolicy;
 use ringway_shared::{Frontend, Protocol};
 
 use super::*;
+use crate::compile::tests;
 use crate::config::{Config, SourceKey};
 use crate::source::files;
 
@@ -41,22 +44,25 @@ fn cluster(last: u8, endpoints: &[&str]) -> Arc<ClusterState> {
 }
 
 /// What happened, in order.
-type Log = Arc<Mutex<Vec<(&'static str, SteeringSets, u64)>>>;
+type Log = Arc<Mutex<Vec<(&'static str, HashSet<SteeringEntry>, u64)>>>;
 
-/// Notes each call with the generation that the worker used at that moment.
+/// Notes after each call what is steered, and the generation that the worker used at that moment.
 struct Recorder {
     log: Log,
+    held: HashSet<SteeringEntry>,
     used: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Steering for Recorder {
-    fn add_missing(&mut self, sets: &SteeringSets) -> Result<(), String> {
-        self.log.lock().unwrap().push(("add", sets.clone(), self.used.load(Ordering::SeqCst)));
+    fn add(&mut self, entries: &HashSet<SteeringEntry>) -> Result<(), String> {
+        self.held.extend(entries.iter().cloned());
+        self.log.lock().unwrap().push(("add", self.held.clone(), self.used.load(Ordering::SeqCst)));
         Ok(())
     }
 
-    fn remove_stale(&mut self, sets: &SteeringSets) -> Result<(), String> {
-        self.log.lock().unwrap().push(("remove", sets.clone(), self.used.load(Ordering::SeqCst)));
+    fn remove(&mut self, entries: &HashSet<SteeringEntry>) -> Result<(), String> {
+        self.held.retain(|entry| !entries.contains(entry));
+        self.log.lock().unwrap().push(("remove", self.held.clone(), self.used.load(Ordering::SeqCst)));
         Ok(())
     }
 }
@@ -104,7 +110,7 @@ impl Bed {
             options,
             cluster,
             NetworkWatch::fixed(network),
-            Recorder { log: log.clone(), used },
+            Recorder { log: log.clone(), held: HashSet::new(), used },
             publisher,
             vec![WorkerCounters::new(16)],
             Box::new(|| {}),
@@ -145,13 +151,22 @@ async fn steering_knows_a_vip_before_the_workers_and_forgets_it_after_them() {
     bed.until("the second", |p| p.in_force && p.snapshot.generation == Generation(2)).await;
     let log = bed.log.lock().unwrap().clone();
     let calls: Vec<_> = log.iter().map(|(call, _, used)| (*call, *used)).collect();
-    assert_eq!(calls, [("add", 0), ("remove", 1), ("add", 1), ("remove", 2)]);
-    let sets = &log[2].1;
-    let [cluster_ip, node_port] = ["172.30.0.2:80", "192.168.0.1:30080"].map(frontend);
-    assert_eq!(sets.frontends, [cluster_ip, node_port].into());
-    assert_eq!(sets.vips, [ip("172.30.0.2")].into());
-    assert_eq!(sets.snat_addresses, [ip("192.168.0.1")].into());
-    assert_eq!(sets.endpoints, ["10.0.0.1:8080", "10.0.0.2:8080"].map(frontend).into());
+    assert_eq!(calls, [("add", 0), ("add", 1), ("remove", 2)]);
+    let [old, cluster_ip, node_port] = ["172.30.0.1:80", "172.30.0.2:80", "192.168.0.1:30080"].map(frontend);
+    let all: HashSet<SteeringEntry> = [
+        SteeringEntry::Frontend(cluster_ip),
+        SteeringEntry::Frontend(node_port),
+        SteeringEntry::Vip(ip("172.30.0.2")),
+        SteeringEntry::Snat(ip("192.168.0.1"), 61_000..=65_535),
+        SteeringEntry::Endpoint(frontend("10.0.0.1:8080")),
+        SteeringEntry::Endpoint(frontend("10.0.0.2:8080")),
+    ]
+    .into();
+    let old = [SteeringEntry::Frontend(old), SteeringEntry::Vip(ip("172.30.0.1"))].into();
+    assert_eq!(log[1].1, &all | &old);
+    assert_eq!(log[2].1, all);
+    let counts = SteeringCounts { frontends: 2, vips: 1, service_cidrs: 0, snat_addresses: 1, endpoints: 2 };
+    assert_eq!(bed.published.borrow().steering, counts);
     bed.stop().await;
 }
 
@@ -167,10 +182,10 @@ async fn a_worker_that_is_late_delays_only_what_must_wait_for_it() {
     bed.cluster.send_replace(cluster(3, &["10.0.0.1"]));
     bed.until("the third", |p| p.snapshot.generation == Generation(3)).await;
     let removed = |bed: &Bed| bed.log.lock().unwrap().iter().filter(|(call, ..)| *call == "remove").count();
-    assert_eq!(removed(&bed), 1);
+    assert_eq!(removed(&bed), 0);
     bed.paused.store(false, Ordering::SeqCst);
     bed.until("in force", |p| p.in_force && p.snapshot.generation == Generation(3)).await;
-    assert_eq!(removed(&bed), 2);
+    assert_eq!(removed(&bed), 1);
     bed.stop().await;
 }
 
@@ -197,7 +212,84 @@ fn replies_of_kept_sources_need_no_steering_when_every_source_is_rewritten() {
     options.masquerade_all = true;
     let compiled = compile(&cluster(1, &["10.0.0.1"]), &options, &mut Ids::new());
     let snapshot = Snapshot { generation: Generation(1), services: Arc::new(compiled.services), network };
-    let sets = SteeringSets::of(&snapshot, &[ip("192.168.0.9")], 61_000..=65_535);
-    assert!(sets.endpoints.is_empty());
-    assert_eq!(sets.snat_addresses, [ip("192.168.0.9")].into());
+    let mut sets = SteeringSets::new(&[ip("192.168.0.9")], 61_000..=65_535);
+    sets.advance(&snapshot);
+    let SteeringCounts { snat_addresses, endpoints, .. } = sets.counts();
+    assert_eq!((snat_addresses, endpoints), (1, 0));
+}
+
+/// What a snapshot needs, as the rules say it.
+fn needed(snapshot: &Snapshot, snat_addresses: &[IpAddr]) -> HashSet<SteeringEntry> {
+    let services = &snapshot.services;
+    let mut entries: HashSet<SteeringEntry> = services.frontends.keys().copied().map(SteeringEntry::Frontend).collect();
+    let vips = services.vips.iter().filter(|(_, vip)| !vip.host_owned);
+    entries.extend(vips.map(|(address, _)| SteeringEntry::Vip(*address)));
+    entries.extend(services.service_cidrs.iter().copied().map(SteeringEntry::ServiceCidr));
+    let mut sources = snat_addresses.to_vec();
+    for port in services.service_ports.iter().flatten() {
+        for endpoint in port.endpoints.iter() {
+            let address = endpoint.backend.address;
+            if !services.masquerade_all || port.external_policy == TrafficPolicy::Local {
+                let frontend = Frontend { address, protocol: port.protocol, port: endpoint.backend.port };
+                entries.insert(SteeringEntry::Endpoint(frontend));
+            }
+            sources.extend(snapshot.network.source_address(address).filter(|_| snat_addresses.is_empty()));
+        }
+    }
+    entries.extend(sources.into_iter().map(|source| SteeringEntry::Snat(source, 61_000..=65_535)));
+    entries
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn steering_step_by_step_is_the_same_as_at_once(
+        steps in prop::collection::vec((tests::step(), any::<u8>()), 1..30),
+        configured in any::<bool>(),
+    ) {
+        let configured = if configured { vec![ip("192.168.0.9")] } else { Vec::new() };
+        let networks = ["192.168.0.1/24", "192.168.0.8/24"].map(|address| {
+            // Some endpoints have no route.
+            let config = CONFIG.replace("192.168.0.1/24", address).replace("10.0.0.0/8", "10.0.0.2/31");
+            let config = Config::parse(&config, "test.yaml".as_ref(), SourceKey::Read).unwrap();
+            Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces))
+        });
+        let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+        let mut sets = SteeringSets::new(&configured, 61_000..=65_535);
+        let mut options = CompileOptions { node_name: "gw".into(), ..CompileOptions::default() };
+        let (mut entries, mut addresses) = (HashSet::new(), ShardedMap::default());
+        let (mut services, mut network) = (Arc::default(), networks[0].clone());
+        for (step, other) in steps {
+            tests::take(&mut state, step);
+            match other % 16 {
+                0 => options.masquerade_all = !options.masquerade_all,
+                1 => network = networks[usize::from(other > 127)].clone(),
+                2 => options.service_cidrs = vec![format!("172.30.{other}.0/24").parse().unwrap()],
+                _ => {}
+            }
+            // At times the network alone changes.
+            if other % 8 != 1 {
+                services = Arc::new(compile(&state, &options, &mut ids).services);
+            }
+            let services = services.clone();
+            let snapshot = Snapshot { generation: Generation(1), services, network: network.clone() };
+            let SteeringChanges { added, removed, addresses_changed } = sets.advance(&snapshot);
+            for entry in added {
+                prop_assert!(entries.insert(entry.clone()), "added twice: {:?}", entry);
+            }
+            for entry in removed {
+                prop_assert!(entries.remove(&entry), "removed and not there: {:?}", entry);
+            }
+            prop_assert_eq!(&entries, &needed(&snapshot, &configured));
+            prop_assert_eq!(entries.len(), sets.counts().total());
+            let ports = snapshot.services.service_ports.iter().flatten();
+            let all: HashSet<IpAddr> = ports.flat_map(|port| port.endpoints.iter().map(|e| e.backend.address)).collect();
+            prop_assert_eq!(sets.addresses().keys().copied().collect::<HashSet<_>>(), all);
+            if !addresses_changed {
+                prop_assert_eq!(sets.addresses().differences(&addresses).filter(|d| d.old.is_none() || d.new.is_none()).count(), 0);
+            }
+            addresses = sets.addresses().clone();
+        }
+    }
 }

@@ -287,18 +287,21 @@ impl SteeringProgram {
         result
     }
 
-    /// Stops steering what `wanted` has not. Call it when no worker uses an older snapshot any more.
-    pub fn remove_stale(&mut self, wanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
-        let stale: Vec<SteeringEntry> = self.entries.difference(wanted).cloned().collect();
+    /// Stops steering what `unwanted` and the program have. Call it when no worker uses an older snapshot any more. What
+    /// can be removed is, whatever fails; the first failure is told.
+    pub fn remove_present(&mut self, unwanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
         let mut result = Ok(());
-        for entry in stale {
-            // Entries of one address with another port range share a key: the newer one stays.
-            let replaced = matches!(&entry, SteeringEntry::Snat(address, _)
-                if wanted.iter().any(|other| matches!(other, SteeringEntry::Snat(kept, _) if kept == address)));
-            let removed = if replaced { Ok(()) } else { self.remove(&entry) };
-            match removed {
+        for entry in unwanted {
+            if !self.entries.contains(entry) {
+                continue;
+            }
+            // Entries of one address with another port range share a key: the one that stays keeps it.
+            let replaced = matches!(entry, SteeringEntry::Snat(address, _)
+                if self.entries.iter().any(|other| !unwanted.contains(other)
+                    && matches!(other, SteeringEntry::Snat(kept, _) if kept == address)));
+            match if replaced { Ok(()) } else { self.remove(entry) } {
                 Ok(()) => {
-                    self.entries.remove(&entry);
+                    self.entries.remove(entry);
                 }
                 Err(error) => result = result.and(Err(error)),
             }

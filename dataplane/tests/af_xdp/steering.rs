@@ -207,7 +207,7 @@ fn entries_come_and_go_in_two_phases() {
     worker.program.add_missing(&wanted).unwrap();
     assert_eq!(worker.program.len(), 3);
     assert_eq!(steered(&mut worker), [1, 2, 3]);
-    worker.program.remove_stale(&wanted).unwrap();
+    worker.program.remove_present(&[vip(1), vip(9)].into()).unwrap();
     assert_eq!(worker.program.len(), 2);
     assert_eq!(steered(&mut worker), [2, 3]);
 }
@@ -240,8 +240,9 @@ fn a_full_map_is_named_with_its_size_and_the_rest_is_added() {
     assert!(error.starts_with("steering map vips: cannot add 10.99.0."), "{error}");
     assert!(error.ends_with("it holds 2 of at most 2 entries"), "{error}");
     assert_eq!(program.len(), 3);
-    program.remove_stale(&HashSet::new()).unwrap();
-    assert!(program.is_empty());
+    let unwanted = (1..=3).map(|number| SteeringEntry::Vip([10, 99, 0, number].into()));
+    program.remove_present(&unwanted.collect()).unwrap();
+    assert_eq!(program.len(), 1);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn messages_are_read_and_foreign_ones_are_not() {
 #[test]
 fn an_endpoints_next_hop_is_asked_for_at_once_and_then_at_growing_intervals() {
     let (mut neighbors, mut now) = (Neighbors::default(), Instant::now());
-    neighbors.keep(&HashSet::from([key()]), now);
+    neighbors.keep(&[key()], &[], now);
     assert_eq!(neighbors.due(now), [key()]);
     assert_eq!(neighbors.due(now), []);
     let mut gaps = Vec::new();
@@ -69,14 +69,14 @@ fn an_endpoints_next_hop_is_asked_for_at_once_and_then_at_growing_intervals() {
     for (gap, expected) in gaps.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]) {
         assert!(*gap >= expected && *gap <= expected * 1.25, "{gaps:?}");
     }
-    neighbors.keep(&HashSet::new(), now);
+    neighbors.keep(&[], &[key()], now);
     assert_eq!(neighbors.next_due(), None);
 }
 
 #[test]
 fn a_fresh_neighbour_costs_nothing_and_a_stale_one_a_question() {
     let (mut neighbors, now) = (Neighbors::default(), Instant::now());
-    neighbors.keep(&HashSet::from([key()]), now);
+    neighbors.keep(&[key()], &[], now);
     neighbors.apply(change(REACHABLE), now);
     assert!(is_usable(&neighbors, now));
     assert_eq!(neighbors.next_due(), None);
@@ -94,7 +94,7 @@ fn a_fresh_neighbour_costs_nothing_and_a_stale_one_a_question() {
 #[test]
 fn a_flushed_neighbour_is_asked_for_at_once_and_used_meanwhile() {
     let (mut neighbors, now) = (Neighbors::default(), Instant::now());
-    neighbors.keep(&HashSet::from([key()]), now);
+    neighbors.keep(&[key()], &[], now);
     neighbors.apply(change(REACHABLE), now);
     // `ip neigh flush`: failed, then deleted.
     neighbors.apply(change(FAILED), now);
@@ -111,7 +111,7 @@ fn a_flushed_neighbour_is_asked_for_at_once_and_used_meanwhile() {
 #[test]
 fn a_neighbour_that_does_not_answer_is_removed_at_once() {
     let (mut neighbors, now) = (Neighbors::default(), Instant::now());
-    neighbors.keep(&HashSet::from([key()]), now);
+    neighbors.keep(&[key()], &[], now);
     for state in [REACHABLE, STALE, PROBE, FAILED] {
         neighbors.apply(change(state), now);
     }
@@ -142,7 +142,7 @@ fn a_new_table_replaces_the_old_one() {
     neighbors.apply(change(REACHABLE), now);
     neighbors.replace([], now);
     assert!(!is_usable(&neighbors, now));
-    neighbors.keep(&HashSet::from([key()]), now);
+    neighbors.keep(&[key()], &[], now);
     neighbors.replace([change(PERMANENT)], now);
     assert!(is_usable(&neighbors, now));
     assert_eq!(neighbors.next_due(), None);
