@@ -17,7 +17,7 @@ pub const FORWARDING_ANNOTATION: &str = "ringway.io/forwarding";
 /// The label that hands a Service to another proxy, whatever its value.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
-/// The label of Services and slices that need no proxy, whatever its value.
+/// The label of slices that need no proxy, whatever its value. On a Service it says nothing.
 pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
 /// sessionAffinityConfig.clientIP.timeoutSeconds where it is not given.
@@ -26,7 +26,7 @@ const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// Why a Service gets no packets although nothing is wrong with it (rule 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
-    /// `clusterIP: None`, or the label of headless Services.
+    /// `clusterIP: None`.
     Headless,
     /// `type: ExternalName`.
     ExternalName,
@@ -139,7 +139,7 @@ fn ignored(api: &v1::Service, spec: &v1::ServiceSpec) -> Option<Ignored> {
         Some(Ignored::OtherProxy)
     } else if spec.type_.as_deref() == Some("ExternalName") {
         Some(Ignored::ExternalName)
-    } else if headless || labelled(HEADLESS_LABEL) {
+    } else if headless {
         Some(Ignored::Headless)
     } else {
         None

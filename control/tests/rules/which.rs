@@ -21,7 +21,8 @@ fn rule_1_headless_external_name_and_labelled_services_are_ignored() {
         (service("web", "externalIPs: [172.30.0.1]"), "pass"),
         (with_label("service.kubernetes.io/service-proxy-name: other"), "pass"),
         (with_label("service.kubernetes.io/service-proxy-name: \"\""), "pass"),
-        (with_label("service.kubernetes.io/headless: \"\""), "pass"),
+        // A label of slices: on a Service kube-proxy does not ask for it.
+        (with_label("service.kubernetes.io/headless: \"\""), "forward default/web clusterIP keep: 10.180.0.1"),
         (with_label("service.kubernetes.io/other: \"\""), "forward default/web clusterIP keep: 10.180.0.1"),
     ] {
         let world = World::new(&(text.clone() + &slices));
