@@ -92,8 +92,7 @@ impl Affinities {
             let endpoint = value_of(endpoint.load(Ordering::Acquire), tag)?;
             (idle < affinity.timeout.as_nanos()).then_some(endpoint)
         })?;
-        let same = on(set.backends(), client, endpoint, &self.hasher);
-        same.get((choice % same.len().max(1) as u64) as usize)
+        pick(on(set.backends(), client, endpoint, &self.hasher), choice)
     }
 
     /// Notes that the client opened a connection to this endpoint.
@@ -124,7 +123,18 @@ fn short(endpoint: IpAddr, hasher: &Hasher) -> u32 {
     }
 }
 
-/// The backends on that address; they are sorted by it.
+/// The backend of a client that is not known yet: Maglev names the address, and of several on it the one is taken that
+/// [`Affinities::find`] will name, so that the first connection goes where all later ones do.
+pub fn first(set: &EndpointSet, choice: u64) -> Option<&Backend> {
+    let same = at(set.backends(), set.select(choice)?.address);
+    pick(same, choice)
+}
+
+fn pick(same: &[Backend], choice: u64) -> Option<&Backend> {
+    same.get((choice % same.len().max(1) as u64) as usize)
+}
+
+/// The backends that an endpoint in 32 bits may mean.
 fn on<'s>(backends: &'s [Backend], client: IpAddr, endpoint: u32, hasher: &Hasher) -> &'s [Backend] {
     let address = if client.is_ipv4() {
         Some(IpAddr::V4(endpoint.into()))
@@ -132,7 +142,11 @@ fn on<'s>(backends: &'s [Backend], client: IpAddr, endpoint: u32, hasher: &Hashe
         let mut addresses = backends.iter().map(|backend| backend.address);
         addresses.find(|address| short(*address, hasher) == endpoint)
     };
-    let Some(address) = address else { return &[] };
+    address.map_or(&[], |address| at(backends, address))
+}
+
+/// The backends on that address; they are sorted by it.
+fn at(backends: &[Backend], address: IpAddr) -> &[Backend] {
     let from = backends.partition_point(|backend| backend.address < address);
     let rest = backends.get(from..).unwrap_or_default();
     let count = rest.partition_point(|backend| backend.address == address);

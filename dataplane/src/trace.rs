@@ -16,7 +16,7 @@ use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
 
-use crate::affinity::Affinities;
+use crate::affinity::{self, Affinities};
 use crate::clock::Time;
 use crate::wire;
 pub use answer::{Excluded, Exit, Slot, Trace, TraceVerdict};
@@ -161,7 +161,11 @@ impl Trace {
             .as_ref()
             .zip(view.affinities)
             .and_then(|(affinity, (known, now))| known.find(affinity, tuple.source_address(), set, hash, now));
-        let Some(chosen) = kept.or_else(|| set.select(hash)) else {
+        let chosen = kept.or_else(|| match target.service_port.affinity {
+            None => set.select(hash),
+            Some(_) => affinity::first(set, hash),
+        });
+        let Some(chosen) = chosen else {
             // Only an empty set chooses nothing, and `decide` forwards to none.
             self.die(TraceVerdict::Drop, DropReason::NoEndpoint);
             return;

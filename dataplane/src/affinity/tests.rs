@@ -43,6 +43,20 @@ fn one_of_several_ports_on_the_address_is_picked_by_the_choice() {
 }
 
 #[test]
+fn the_first_connection_goes_where_the_later_ones_do() {
+    for v6 in [false, true] {
+        let set = set(v6, &[(1, 80), (1, 81), (2, 80), (2, 81), (2, 82)]);
+        for choice in (0..1_000).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            let (affinities, client) = (Affinities::new(8, 1), address(v6, 1, 1));
+            let chosen = first(&set, choice).unwrap();
+            assert_eq!(Some(chosen.address), set.select(choice).map(|backend| backend.address));
+            affinities.note(&affinity(1, 60), client, chosen.address, seconds(0));
+            assert_eq!(affinities.find(&affinity(1, 60), client, &set, choice, seconds(1)), Some(chosen));
+        }
+    }
+}
+
+#[test]
 fn a_full_bucket_forgets_who_was_silent_for_longest() {
     let affinities = Affinities::new(WAYS, 1);
     let (affinity, set) = (affinity(1, 3600), set(false, &[(1, 80)]));

@@ -11,6 +11,7 @@ use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Sn
 use super::established::{NO_ADJACENCY, way};
 use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection, pass};
+use crate::affinity;
 use crate::batch::Received;
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
 use crate::forward::nat::{self, Rewrite};
@@ -76,11 +77,14 @@ impl Core {
         // The decision promises that the set is not empty.
         let selection = selection_hash(&packet.tuple, port);
         let client = packet.tuple.source_address();
-        let kept = port
-            .affinity
-            .as_ref()
-            .and_then(|affinity| self.shared.affinities.find(affinity, client, set, selection, context.now));
-        let Some(backend) = kept.or_else(|| set.select(selection)) else {
+        let chosen = match &port.affinity {
+            None => set.select(selection),
+            Some(affinity) => {
+                let kept = self.shared.affinities.find(affinity, client, set, selection, context.now);
+                kept.or_else(|| affinity::first(set, selection))
+            }
+        };
+        let Some(backend) = chosen else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         let found = self.ways.find(&snapshot.network, backend.address);
