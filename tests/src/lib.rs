@@ -13,6 +13,7 @@ pub mod netns;
 pub mod objects;
 pub mod process;
 pub mod topology;
+pub mod world;
 
 use std::time::{Duration, Instant};
 

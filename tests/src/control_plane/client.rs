@@ -29,7 +29,6 @@ fn path(kind: &str, namespace: &str, name: &str) -> String {
         "Node" => global("api/v1", "nodes"),
         "Namespace" => global("api/v1", "namespaces"),
         "ServiceCIDR" => global("apis/networking.k8s.io/v1", "servicecidrs"),
-        "ClusterRole" => global("apis/rbac.authorization.k8s.io/v1", "clusterroles"),
         "ClusterRoleBinding" => global("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
         other => panic!("the API path of kind {other} is not known here"),
     }

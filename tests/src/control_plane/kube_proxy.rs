@@ -15,14 +15,22 @@ pub struct KubeProxy {
 impl KubeProxy {
     /// Starts it as `node` in a namespace that has joined the control plane, and waits until its rules are in force.
     ///
-    /// Pods are those in the Node's `spec.podCIDRs`, NodePorts are on its primary addresses.
-    pub fn start(plane: &ControlPlane, namespace: &Namespace, node: &str, masquerade_all: bool) -> KubeProxy {
+    /// Pods are those in the Node's `spec.podCIDRs`, or without a detector none. NodePorts are on the Node's primary
+    /// addresses.
+    pub fn start(
+        plane: &ControlPlane,
+        namespace: &Namespace,
+        node: &str,
+        detector: bool,
+        masquerade_all: bool,
+    ) -> KubeProxy {
         let config = json!({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
             "mode": "nftables",
             "hostnameOverride": node,
             "clientConnection": {"kubeconfig": plane.kubeconfig("admin", None)},
-            "detectLocalMode": "NodeCIDR",
+            // Without clusterCIDR the latter detects nothing.
+            "detectLocalMode": if detector { "NodeCIDR" } else { "ClusterCIDR" },
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
             "nftables": {"minSyncPeriod": "0s", "syncPeriod": "30s", "masqueradeAll": masquerade_all},
             "healthzBindAddress": "127.0.0.1:10256",

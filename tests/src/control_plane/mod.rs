@@ -265,17 +265,13 @@ impl ControlPlane {
         self.path(name).display().to_string()
     }
 
-    /// Gives the user `ringway` what it needs and nothing more.
+    /// Gives the user `ringway` the role of deploy/rbac.yaml.
     fn create_role(&self) {
-        let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["get", "list", "watch"]});
-        self.apply(&[json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "ringway"},
-            "rules": [
-                rule("", &["services", "nodes"]),
-                rule("discovery.k8s.io", &["endpointslices"]),
-                rule("networking.k8s.io", &["servicecidrs"]),
-            ],
-        })]);
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+        let text = std::fs::read_to_string(manifest).unwrap_or_else(|error| panic!("{manifest}: {error}"));
+        let role = text.split("\n---\n").find(|document| document.contains("\nkind: ClusterRole\n"));
+        std::fs::write(self.path("role.yaml"), role.expect("it has a ClusterRole")).expect("the role");
+        self.kubectl(&["apply", "-f", &self.text("role.yaml")]).unwrap_or_else(|error| panic!("{error}"));
         self.apply(&[json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": "ringway-of-tests"},

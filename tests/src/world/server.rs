@@ -1,0 +1,75 @@
+//! What a pod runs: on each of its ports, TCP and UDP, it says which endpoint it is and whom it sees.
+
+use crate::netns::Namespace;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The servers of one pod, on one thread.
+#[derive(Debug)]
+pub(super) struct PodServer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PodServer {
+    pub(super) fn start(namespace: &Namespace, addresses: [IpAddr; 2], ports: &[u16]) -> PodServer {
+        let open = || {
+            let tcp: std::io::Result<Vec<_>> = ports.iter().map(|port| TcpListener::bind(("::", *port))).collect();
+            let udp: std::io::Result<Vec<_>> = ports.iter().map(|port| UdpSocket::bind(("::", *port))).collect();
+            Ok::<_, std::io::Error>((tcp?, udp?))
+        };
+        let sockets = namespace.enter(open).and_then(|sockets| sockets);
+        let (tcp, udp) = sockets.unwrap_or_else(|error| panic!("servers in {}: {error}", namespace.name()));
+        tcp.iter().for_each(|socket| socket.set_nonblocking(true).expect("not blocking"));
+        udp.iter().for_each(|socket| socket.set_nonblocking(true).expect("not blocking"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || serve(&tcp, &udp, addresses, &seen));
+        PodServer { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for PodServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(tcp: &[TcpListener], udp: &[UdpSocket], addresses: [IpAddr; 2], stop: &AtomicBool) {
+    let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    while !stop.load(Ordering::Relaxed) {
+        let mut waiting: Vec<PollFd<'_>> = tcp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        waiting.extend(udp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        if !matches!(poll(&mut waiting, Some(&pause)), Ok(ready) if ready > 0) {
+            continue;
+        }
+        for listener in tcp {
+            while let Ok((mut stream, peer)) = listener.accept() {
+                let port = listener.local_addr().map_or(0, |local| local.port());
+                // A client that has gone is none of our business.
+                let _ = stream.write_all(answer(addresses, port, peer).as_bytes());
+            }
+        }
+        for socket in udp {
+            let mut buffer = [0; 16];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let port = socket.local_addr().map_or(0, |local| local.port());
+                let _ = socket.send_to(answer(addresses, port, peer).as_bytes(), peer);
+            }
+        }
+    }
+}
+
+/// `ENDPOINT PEER`, a line.
+fn answer(addresses: [IpAddr; 2], port: u16, peer: SocketAddr) -> String {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let own = SocketAddr::new(addresses[usize::from(peer.is_ipv6())], port);
+    format!("{own} {peer}\n")
+}
