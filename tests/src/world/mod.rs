@@ -10,6 +10,7 @@
 //! so one can tell a packet that was let alone from one that was dropped.
 
 pub mod probe;
+pub mod ringway;
 mod server;
 
 use crate::netns::{self, End, Namespace};

@@ -179,3 +179,68 @@ fn read(text: &str) -> Outcome {
         _ => Outcome::Odd(format!("an odd answer: {text}")),
     }
 }
+
+/// A connection that stays open and asks again and again.
+#[derive(Debug)]
+pub struct Held {
+    probe: Probe,
+    socket: OwnedFd,
+    endpoint: SocketAddr,
+}
+
+impl World {
+    /// Opens a connection that stays.
+    pub fn hold(&self, probe: Probe) -> Result<Held, Outcome> {
+        let source = self.source(probe.source);
+        let opened = self.namespace(probe.place).enter(|| {
+            let deadline = Instant::now() + ANSWER;
+            let socket = open(&probe, source).map_err(Outcome::of_error)?;
+            let connected = probe.protocol == Protocol::Udp;
+            let mut flight = Flight { index: 0, protocol: probe.protocol, socket, connected, deadline };
+            let outcome = answer(&mut flight);
+            Ok((flight.socket, outcome))
+        });
+        match opened.unwrap_or_else(|error| panic!("{error}"))? {
+            (socket, Outcome::Answered { endpoint, .. }) => Ok(Held { probe, socket, endpoint }),
+            (_, other) => Err(other),
+        }
+    }
+}
+
+/// How long a held connection waits for an answer: TCP may have to send again.
+const ANSWER: Duration = Duration::from_secs(5);
+
+impl Held {
+    /// Who answers it.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint
+    }
+
+    /// Asks once more. It is an error when there is no answer, or one of another endpoint.
+    pub fn ask(&self) -> Result<(), String> {
+        let Probe { protocol, source, destination, .. } = self.probe;
+        let what = format!("{protocol:?} {source} -> {destination}, held by {}", self.endpoint);
+        send(&self.socket, b"?", SendFlags::NOSIGNAL).map_err(|errno| format!("{what}: {errno}"))?;
+        let socket = self.socket.try_clone().map_err(|error| format!("{what}: {error}"))?;
+        let deadline = Instant::now() + ANSWER;
+        match answer(&mut Flight { index: 0, protocol, socket, connected: true, deadline }) {
+            Outcome::Answered { endpoint, .. } if endpoint == self.endpoint => Ok(()),
+            other => Err(format!("{what}: {other:?}")),
+        }
+    }
+}
+
+/// Waits for the answer on one socket.
+fn answer(flight: &mut Flight) -> Outcome {
+    let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    while Instant::now() < flight.deadline {
+        let wanted = if flight.connected { PollFlags::IN } else { PollFlags::OUT };
+        let ready = poll(&mut [PollFd::new(&flight.socket, wanted)], Some(&pause));
+        if matches!(ready, Ok(count) if count > 0)
+            && let Some(outcome) = advance(flight)
+        {
+            return outcome;
+        }
+    }
+    Outcome::Silent
+}

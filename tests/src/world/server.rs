@@ -1,9 +1,10 @@
-//! What a pod runs: on each of its ports, TCP and UDP, it says which endpoint it is and whom it sees.
+//! What a pod runs: on each of its ports, TCP and UDP, it says which endpoint it is and whom it sees. A TCP connection is
+//! told so when it opens and for everything it sends, until the client closes it.
 
 use crate::netns::Namespace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -44,17 +45,30 @@ impl Drop for PodServer {
 
 fn serve(tcp: &[TcpListener], udp: &[UdpSocket], addresses: [IpAddr; 2], stop: &AtomicBool) {
     let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let mut streams: Vec<(TcpStream, String)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let mut waiting: Vec<PollFd<'_>> = tcp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         waiting.extend(udp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        waiting.extend(streams.iter().map(|(stream, _)| PollFd::new(stream, PollFlags::IN)));
         if !matches!(poll(&mut waiting, Some(&pause)), Ok(ready) if ready > 0) {
             continue;
         }
+        streams.retain_mut(|(stream, answer)| {
+            let mut buffer = [0; 64];
+            match stream.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(_) => stream.write_all(answer.as_bytes()).is_ok(),
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            }
+        });
         for listener in tcp {
             while let Ok((mut stream, peer)) = listener.accept() {
                 let port = listener.local_addr().map_or(0, |local| local.port());
+                let answer = answer(addresses, port, peer);
                 // A client that has gone is none of our business.
-                let _ = stream.write_all(answer(addresses, port, peer).as_bytes());
+                if stream.write_all(answer.as_bytes()).and_then(|()| stream.set_nonblocking(true)).is_ok() {
+                    streams.push((stream, answer));
+                }
             }
         }
         for socket in udp {
