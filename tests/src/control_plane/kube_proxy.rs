@@ -33,7 +33,8 @@ impl KubeProxy {
             "detectLocalMode": if detector { "NodeCIDR" } else { "ClusterCIDR" },
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
             "nftables": {"minSyncPeriod": "0s", "syncPeriod": "30s", "masqueradeAll": masquerade_all},
-            "healthzBindAddress": "127.0.0.1:10256",
+            // Its usual port may be Ringway's.
+            "healthzBindAddress": "127.0.0.1:10258",
             "metricsBindAddress": "127.0.0.1:10249",
         });
         let file = plane.path("kube-proxy.json");
@@ -44,7 +45,7 @@ impl KubeProxy {
         let proxy = KubeProxy { process };
         eventually(READY, "kube-proxy is healthy", || {
             let mut command = namespace.command("curl");
-            let output = command.args(["-sSf", "--max-time", "5", "http://127.0.0.1:10256/healthz"]).output();
+            let output = command.args(["-sSf", "--max-time", "5", "http://127.0.0.1:10258/healthz"]).output();
             let output = output.map_err(|error| error.to_string())?;
             if output.status.success() { Ok(()) } else { Err(proxy.output()) }
         });

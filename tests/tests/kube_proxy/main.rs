@@ -4,6 +4,7 @@
 //! Objects and packets are random. The seeds are fixed and are printed; `RINGWAY_SEEDS=7,8` chooses others.
 
 mod asking;
+mod beside;
 mod expect;
 mod objects;
 mod packets;
