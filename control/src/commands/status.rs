@@ -96,10 +96,23 @@ impl Text<'_> {
             wrong.extend(copies);
         }
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
-        wrong.extend(status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)));
-        wrong.extend(status.unreachable.iter().map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text)));
+        let problems = status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text));
+        wrong.extend(first_of(problems));
+        let unreachable = status.unreachable.iter();
+        wrong.extend(first_of(unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text))));
         if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
     }
+}
+
+/// The first few of a list that a big cluster can make very long.
+fn first_of(all: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    const FEW: usize = 20;
+    let more = all.len().saturating_sub(FEW);
+    let mut first: Vec<String> = all.take(FEW).collect();
+    if more > 0 {
+        first.push(format!("and {more} more of these; --output json lists them all"));
+    }
+    first
 }
 
 /// How many, where from, and how old they are.
@@ -312,6 +325,14 @@ mod tests {
             kubernetes.resources = vec![resource("Service", true), resource("Node", false)];
         }
         assert_eq!(objects(&source), "waiting for the first full list of Node from https://10.0.0.1:6443");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let told = |count: usize| first_of((0..count).map(|number| number.to_string()));
+        assert_eq!((told(0).len(), told(20).len()), (0, 20));
+        assert_eq!(told(90_000).len(), 21);
+        assert_eq!(told(22)[20], "and 2 more of these; --output json lists them all");
     }
 
     #[test]
