@@ -2,7 +2,8 @@
 
 use ringway_control::cluster::ClusterState;
 use ringway_control::compile::{CompileOptions, Ids, compile};
-use ringway_control::parse::{self, Document};
+use ringway_control::parse::{self, Document, Kind};
+use ringway_control::source::kubernetes::decode;
 use ringway_control::source::manifest;
 use ringway_shared::decision::decide;
 use ringway_shared::{FiveTuple, Protocol};
@@ -150,6 +151,25 @@ proptest! {
             }
         }
         compile_and_ask(&cluster);
+    }
+
+    #[test]
+    fn the_api_servers_short_way_takes_no_other_object(
+        which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), value in strange()
+    ) {
+        let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+        let which = which.index(kinds.len());
+        let (kind, mut object) = (kinds[which], seeds().swap_remove(which));
+        let at = at.index(places(&object));
+        *place(&mut object, at).unwrap() = value;
+        let text = object.to_string();
+        // Not `object` itself: text has no room for every number.
+        let object: Value = serde_json::from_str(&text).unwrap();
+        let (long, short) = (parse::object(kind, &object), decode(kind, serde_json::from_str(&text).unwrap()));
+        // Damage to what nobody reads is refused on the long way only.
+        if matches!(long, Document::Taken(_)) || !matches!(short, Document::Taken(_)) {
+            prop_assert_eq!(long, short);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, Connection};
+pub use object::decode;
 
 use super::Objects;
 use super::health::SourceHealth;

@@ -63,8 +63,9 @@ pub(super) fn version(object: &RawValue) -> Option<String> {
     Some(versioned.metadata.resource_version).filter(|version| !version.is_empty())
 }
 
-/// The object of this kind in `text`.
-pub(super) fn decode(kind: Kind, text: &RawValue) -> Document {
+/// The object of this kind in `text`. It is what [`parse::object`] makes of it, but that fields which nobody reads may hold
+/// anything.
+pub fn decode(kind: Kind, text: &RawValue) -> Document {
     let text = text.get();
     let taken = match kind {
         Kind::Service => take::<Service>(text).and_then(|object| parse::service(&object.into()).ok()),
@@ -231,8 +232,12 @@ mod tests {
             "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": false, "serving": true, "terminating": true},
             "nodeName": "gw-1", "zone": "a", "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "gw-1"}]},
             "targetRef": {"kind": "Pod", "name": "p-1"}}]});
-        let node = json!({"metadata": metadata, "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]},
+        let node = json!({"metadata": metadata, "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"],
+            "taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.2"}], "images": [{"names": ["x"]}]}});
+        let mut deleted = node.clone();
+        deleted["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:06Z");
+        deleted["spec"]["taints"] = json!(null);
         let cidr = json!({"metadata": metadata, "spec": {"cidrs": ["172.30.0.0/16"]}});
         for (kind, value) in
             [(Kind::Service, service), (Kind::EndpointSlice, slice), (Kind::Node, node), (Kind::ServiceCidr, cidr)]
@@ -241,6 +246,9 @@ mod tests {
             assert!(matches!(short, Document::Taken(_)), "{short:?}");
             assert_eq!(short, long);
         }
+        let (short, long) = both_ways(Kind::Node, &deleted);
+        assert!(format!("{short:?}").contains("leaving: true"), "{short:?}");
+        assert_eq!(short, long);
     }
 
     #[test]
