@@ -349,7 +349,10 @@ fn health_check(compiled: &Remembered, facts: &NodeFacts) -> Option<(Rank, Healt
     let endpoints = compiled.ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
     let ready: HashSet<IpAddr> =
         endpoints.filter(|e| e.state.ready && here(&e.node)).map(|endpoint| endpoint.backend.address).collect();
-    let check = HealthCheck { port, service: service.name.clone(), local_endpoints: ready.len() };
+    let count = |family| ready.iter().filter(|address| Family::of(**address) == family).count();
+    let families = [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some());
+    let local_endpoints = families.map(|family| (family, count(family))).collect();
+    let check = HealthCheck { port, service: service.name.clone(), local_endpoints };
     Some((Rank::of(service), check))
 }
 

@@ -3,12 +3,13 @@
 //! Nothing here asks the kernel or the clock. [`Ids`] is memory, not input: it gives numbers, and spares the work for
 //! everything that did not change. What a change costs does not depend on the size of the cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::{Node, Services};
-use ringway_shared::{BackendId, ServicePortId};
+use ringway_shared::{BackendId, Family, ServicePortId};
 
 use crate::cluster::ClusterState;
 use crate::problem::Problem;
@@ -46,8 +47,8 @@ pub struct HealthCheck {
     pub port: u16,
     /// The Service.
     pub service: ServiceName,
-    /// How many of its ready endpoints are on this node.
-    pub local_endpoints: usize,
+    /// How many of its ready endpoints are on this node, for each family that the Service has.
+    pub local_endpoints: BTreeMap<Family, usize>,
 }
 
 /// Compiles the cluster state for one node.

@@ -46,7 +46,23 @@ pub(super) fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListen
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    listen_on(socket(address)?, address)
+}
+
+/// Listens for the family of `address` only: IPv6's any-address does not take IPv4 along.
+fn bind_alone(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket(address)?;
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    listen_on(socket, address)
+}
+
+fn socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+fn listen_on(socket: TcpSocket, address: SocketAddr) -> std::io::Result<TcpListener> {
     // Connections of a former process that still linger must not keep the next one from starting.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

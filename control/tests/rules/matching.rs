@@ -1,7 +1,10 @@
 //! Rules 6 to 9: what a destination matches.
 
+use std::collections::BTreeMap;
+
 use ringway_control::compile::CompileOptions;
 use ringway_control::config::NodePortAddresses;
+use ringway_shared::Family;
 
 use crate::support::{World, load_balancer, options, service, slice};
 
@@ -217,6 +220,24 @@ fn rule_9_a_health_check_node_port_is_never_intercepted() {
     assert!(
         world.problems().contains("the nodePort 30999 is not served: it is the healthCheckNodePort of default/web")
     );
-    let checks: Vec<_> = world.compiled.health_checks.iter().map(|check| (check.port, check.local_endpoints)).collect();
-    assert_eq!(checks, [(30999, 1)]);
+    let checks: Vec<_> =
+        world.compiled.health_checks.iter().map(|check| (check.port, check.local_endpoints.clone())).collect();
+    assert_eq!(checks, [(30999, BTreeMap::from([(Family::V4, 1)]))]);
+}
+
+#[test]
+fn rule_9_health_checks_count_each_family_that_the_service_has() {
+    let counts = |cluster_ips: &str| {
+        let spec = format!("clusterIPs: [{cluster_ips}], externalTrafficPolicy: Local, healthCheckNodePort: 30999");
+        let here = |address: &str| format!("{{addresses: [{address:?}], nodeName: gw-1}}");
+        let text = load_balancer("web", &spec, "{ip: 203.0.113.1}")
+            + &slice("web", &here("10.180.0.1"))
+            + &slice("web", &[here("fd00:180::1"), here("fd00:180::2")].join(", "));
+        let world = World::new(&text);
+        let check = &world.compiled.health_checks[0];
+        check.local_endpoints.iter().map(|(family, count)| (*family, *count)).collect::<Vec<_>>()
+    };
+    assert_eq!(counts("172.30.0.1, \"fd00:30::1\""), [(Family::V4, 1), (Family::V6, 2)]);
+    assert_eq!(counts("172.30.0.1"), [(Family::V4, 1)]);
+    assert_eq!(counts("\"fd00:30::1\""), [(Family::V6, 2)]);
 }

@@ -1,8 +1,8 @@
 //! The healthCheckNodePorts of Services: they tell load balancers in front whether this node has endpoints. Answers are
-//! kube-proxy's, JSON and headers.
+//! kube-proxy's, JSON and headers: each family has a port of its own, if the Service has that family, and counts alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,11 +10,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::any;
 use axum::{Json, Router};
+use ringway_shared::Family;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Health, NOSNIFF, Tasks, bind};
+use super::{Health, NOSNIFF, Tasks, bind_alone};
 use crate::compile::HealthCheck;
 
 /// How many endpoints this node has, for load balancers that weigh.
@@ -23,6 +24,7 @@ const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-we
 /// One port's answer.
 #[derive(Clone)]
 struct Port {
+    family: Family,
     check: watch::Receiver<HealthCheck>,
     health: Arc<Health>,
 }
@@ -30,15 +32,18 @@ struct Port {
 /// Serves the healthCheckNodePorts of Services for as long as they exist.
 pub(crate) async fn serve(health: Arc<Health>) {
     let mut published = health.published.clone();
-    let mut served: BTreeMap<u16, (watch::Sender<HealthCheck>, Tasks)> = BTreeMap::new();
+    let mut served: BTreeMap<(u16, Family), (watch::Sender<HealthCheck>, Tasks)> = BTreeMap::new();
     let mut refused = BTreeSet::new();
     loop {
         let checks = published.borrow_and_update().health_checks.clone();
-        let wanted = |port: &u16| checks.iter().any(|check| check.port == *port);
-        served.retain(|port, _| wanted(port));
+        let wanted = |(port, family): &(u16, Family)| {
+            checks.iter().any(|check| check.port == *port && check.local_endpoints.contains_key(family))
+        };
+        served.retain(|place, _| wanted(place));
         refused.retain(wanted);
-        for check in checks.iter() {
-            if let Some((sender, _)) = served.get(&check.port) {
+        for (check, family) in checks.iter().flat_map(|check| check.local_endpoints.keys().map(move |f| (check, *f))) {
+            let place = (check.port, family);
+            if let Some((sender, _)) = served.get(&place) {
                 sender.send_if_modified(|known| {
                     let changed = known != check;
                     *known = check.clone();
@@ -46,22 +51,23 @@ pub(crate) async fn serve(health: Arc<Health>) {
                 });
                 continue;
             }
-            // IPv6's any-address takes IPv4 along unless the kernel was told otherwise.
-            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), check.port);
-            let v4 = SocketAddr::from(([0, 0, 0, 0], check.port));
-            match bind(address).or_else(|_| bind(v4)) {
+            let any = match family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            match bind_alone(SocketAddr::new(any, check.port)) {
                 Ok(listener) => {
-                    refused.remove(&check.port);
-                    let (sender, receiver) = watch::channel(check.clone());
+                    refused.remove(&place);
+                    let (sender, check) = watch::channel(check.clone());
                     let mut tasks = Tasks::default();
-                    tasks.spawn(serve_port(listener, Port { check: receiver, health: health.clone() }));
-                    served.insert(check.port, (sender, tasks));
+                    tasks.spawn(serve_port(listener, Port { family, check, health: health.clone() }));
+                    served.insert(place, (sender, tasks));
                 }
                 // It is tried again with every change, and said once.
                 Err(error) => {
-                    if refused.insert(check.port) {
+                    if refused.insert(place) {
                         let HealthCheck { port, service, .. } = check;
-                        tracing::warn!("healthCheckNodePort {port} of {service} is not served: {error}");
+                        tracing::warn!("healthCheckNodePort {port} of {service} is not served on {any}: {error}");
                     }
                 }
             }
@@ -82,6 +88,7 @@ async fn serve_port(listener: TcpListener, port: Port) {
 /// 200 if this node has endpoints of the Service and what is in force is current; whatever path is asked for.
 async fn answer(State(port): State<Port>) -> impl IntoResponse {
     let HealthCheck { service, local_endpoints, .. } = port.check.borrow().clone();
+    let local_endpoints = local_endpoints.get(&port.family).copied().unwrap_or(0);
     let healthy = port.health.is_current();
     let status = if healthy && local_endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let name = json!({"namespace": &*service.namespace, "name": &*service.name});
@@ -102,14 +109,15 @@ mod tests {
     use crate::source::health::SourceHealth;
 
     /// Status, weight and body.
-    async fn ask(local_endpoints: usize, waiting: Duration) -> (u16, String, Value) {
+    async fn ask(local: usize, waiting: Duration) -> (u16, String, Value) {
         let service = ServiceName { namespace: "shop".into(), name: "web".into() };
+        let local_endpoints = BTreeMap::from([(Family::V4, 7), (Family::V6, local)]);
         let (_check, check) = watch::channel(HealthCheck { port: 31_000, service, local_endpoints });
         let (_published, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
         let (_cluster, cluster) = watch::channel(Arc::new(ClusterState::default()));
         let health = Health::new(published, cluster, SourceHealth::of_files(), "gw-1");
         health.record().pending = Instant::now().checked_sub(waiting);
-        let response = answer(State(Port { check, health })).await.into_response();
+        let response = answer(State(Port { family: Family::V6, check, health })).await.into_response();
         assert_eq!(response.headers()["content-type"], "application/json");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         let weight = response.headers()["X-Load-Balancing-Endpoint-Weight"].to_str().unwrap().to_owned();
