@@ -6,6 +6,7 @@
 mod asking;
 mod beside;
 mod expect;
+mod health;
 mod objects;
 mod packets;
 mod peer;

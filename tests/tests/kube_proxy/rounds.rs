@@ -2,6 +2,7 @@
 
 use crate::asking::{Asked, ask};
 use crate::expect::{Balancer, compile};
+use crate::health;
 use crate::objects;
 use crate::packets::packets;
 use crate::peer::Peer;
@@ -98,6 +99,7 @@ impl Rounds {
             (kube_proxy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), ringway)
         });
         self.ringway.check_ledger();
+        *self.tally.entry("health checks").or_default() += health::compare(world, peer, &services);
         println!(
             "seed {seed}: {} packets in {} connections, {} differences; {:?}",
             probes.len() + received.len(),
@@ -134,7 +136,7 @@ impl Rounds {
             self.differences.join("\n")
         );
         // A comparison in which nothing happens compares nothing.
-        assert!(self.tally.len() == 4 && self.tally.values().all(|count| *count >= 20), "{:?}", self.tally);
+        assert!(self.tally.len() == 5 && self.tally.values().all(|count| *count >= 20), "{:?}", self.tally);
     }
 
     /// Changes the last Service; connections through it say that a balancer knows everything before it.
