@@ -1,6 +1,5 @@
 //! Follows one kind of objects: list, watch, and what to do when either fails.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use futures::AsyncBufRead;
@@ -10,6 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::backoff::{Backoff, random, vary};
 use super::connect::Connection;
 use super::fault::{Fault, Remedy};
 use super::gather::News;
@@ -53,10 +53,7 @@ pub(super) struct Follower {
     patience: Patience,
     health: SourceHealth,
     news: mpsc::Sender<News>,
-    /// Attempts that failed since the last good one.
-    failures: u32,
-    /// Whether the last of them got an answer.
-    answered: bool,
+    backoff: Backoff,
 }
 
 impl Follower {
@@ -70,7 +67,8 @@ impl Follower {
     ) -> Self {
         let (client, server) = (connection.client.clone(), connection.server.clone());
         let (request, selection) = (Request::new(path(kind)), selection(kind, node));
-        Follower { client, server, kind, request, selection, patience, health, news, failures: 0, answered: true }
+        let backoff = Backoff::new(patience.first_pause);
+        Follower { client, server, kind, request, selection, patience, health, news, backoff }
     }
 
     /// Follows until nobody waits for news any more.
@@ -122,7 +120,7 @@ impl Follower {
             let end = self.watch_once(&mut version).await;
             let was_good = version != known || began.elapsed() >= GOOD_WATCH;
             if was_good {
-                self.failures = 0;
+                self.backoff.reset();
             }
             match end {
                 End::Abandoned => return Err(Abandoned),
@@ -232,11 +230,6 @@ impl Follower {
     /// Says what is wrong, once, and waits before the next attempt.
     async fn bear(&mut self, fault: Fault) -> Result<(), Abandoned> {
         let Fault { remedy, text, retry_after, answered } = fault;
-        if answered && !self.answered {
-            // It is back, and not to be waited for as if it were away.
-            self.failures = 0;
-        }
-        self.answered = answered;
         let mut longest = self.patience.longest_pause;
         match remedy {
             Remedy::Unserved if self.kind == Kind::ServiceCidr => {
@@ -254,9 +247,7 @@ impl Follower {
                 }
             }
         }
-        let doubled = self.patience.first_pause * 2u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
-        let pause = vary(doubled.min(longest)).max(retry_after.unwrap_or_default());
+        let pause = vary(self.backoff.failed(answered, longest)).max(retry_after.unwrap_or_default());
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             () = self.news.closed() => Err(Abandoned),
@@ -289,29 +280,5 @@ fn selection(kind: Kind, node: &str) -> ListParams {
         Kind::EndpointSlice => ListParams::default().labels("!service.kubernetes.io/headless"),
         Kind::Node => ListParams::default().fields(&format!("metadata.name={node}")),
         Kind::Service | Kind::ServiceCidr => ListParams::default(),
-    }
-}
-
-/// Between half of it and one and a half.
-fn vary(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + random() as f64 / u64::MAX as f64)
-}
-
-/// The standard library has no other source of chance, and this one is good enough for pauses.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_vary_around_their_length() {
-        let pauses: Vec<f64> = (0..1000).map(|_| vary(Duration::from_secs(1)).as_secs_f64()).collect();
-        assert!(pauses.iter().all(|pause| (0.5..=1.5).contains(pause)), "{pauses:?}");
-        let spread = pauses.iter().fold(0.0, |most: f64, pause| most.max(*pause))
-            - pauses.iter().fold(2.0, |l: f64, p| l.min(*p));
-        assert!(spread > 0.5, "{spread}");
     }
 }

@@ -9,6 +9,7 @@
 //! how old the picture is; takes up watches that end at once without a pause; steps over lines it cannot read; and never
 //! lists anew when a watch is refused as expired by its HTTP status.
 
+mod backoff;
 mod connect;
 mod fault;
 mod follow;
