@@ -31,7 +31,7 @@ pub use workers::{WorkerView, Workers};
 
 use health::Tasks;
 use interfaces::lock;
-use start::Running;
+use start::{Doors, Running};
 
 /// The end of a run must not take longer, whatever hangs.
 const END: Duration = Duration::from_millis(4_500);
@@ -82,6 +82,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     // known later.
     privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
+    let doors = Doors::open(&config)?;
     let (mut running, publication) = Running::start(&config, source).await?;
     let (stop, mut stopped) = oneshot::channel();
     let health = running.source.clone();
@@ -93,14 +94,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
         }
     });
     let mut tasks = Tasks::default();
-    let result = match running.open(&config, &mut tasks) {
-        Ok(()) => {
-            tokio::select! {
-                () = end.wait() => Ok(()),
-                died = running.follow() => Err(died),
-            }
-        }
-        Err(error) => Err(error),
+    running.serve(doors, &config, &mut tasks);
+    let result = tokio::select! {
+        () = end.wait() => Ok(()),
+        died = running.follow() => Err(died),
     };
     let watchdog = std::thread::spawn(|| {
         std::thread::sleep(END);

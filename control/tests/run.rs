@@ -114,7 +114,10 @@ impl Bed {
     fn refuse(&self) -> (Option<i32>, String) {
         let mut command = self.gateway.command(BINARY);
         command.args(["run", "--config"]).arg(self.config()).env_remove("KUBERNETES_SERVICE_HOST");
-        said(&command.output().unwrap())
+        let output = command.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(!log.contains(" INFO attached to "), "what is refused touches nothing: {log}");
+        said(&output)
     }
 
     /// XDP programs and TAP devices in the gateway.

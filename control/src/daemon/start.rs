@@ -6,6 +6,7 @@ use ringway_dataplane::af_xdp::Device as KernelDevice;
 use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::error::RunError;
@@ -22,6 +23,25 @@ use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::source::health::SourceHealth;
 use crate::source::{Objects, Source};
+
+/// Where others ask this process: the health checks and the admin socket. Taken before anything else is touched, since
+/// another process may have them.
+pub(super) struct Doors {
+    healthz: Option<TcpListener>,
+    socket: UnixListener,
+    socket_file: SocketFile,
+}
+
+impl Doors {
+    /// Listens. Who comes before [`Running::serve`] waits.
+    pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+        let listen = |address| health::listen("admin.healthz", address);
+        let healthz = config.admin.healthz.map(listen).transpose()?;
+        let (socket, socket_file) = admin::listen(&config.admin.socket)
+            .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
+        Ok(Doors { healthz, socket, socket_file })
+    }
+}
 
 /// Everything that runs, but for the task that publishes.
 pub(super) struct Running {
@@ -88,21 +108,17 @@ impl Running {
         Ok((Running { workers, interfaces, network: latest, published, source, health, socket: None }, publication))
     }
 
-    /// Opens the doors: the admin socket and the health checks.
-    pub(super) fn open(&mut self, config: &Config, tasks: &mut Tasks) -> Result<(), RunError> {
-        if let Some(address) = config.admin.healthz {
-            let listener = health::listen("admin.healthz", address)?;
+    /// Answers at the doors from now on.
+    pub(super) fn serve(&mut self, doors: Doors, config: &Config, tasks: &mut Tasks) {
+        if let Some(listener) = doors.healthz {
             tasks.spawn(health::serve(listener, self.health.clone()));
         }
         tasks.spawn(self.health.clone().follow());
         tasks.spawn(health::node_ports::serve(self.health.clone()));
-        let (socket, file) = admin::listen(&config.admin.socket)
-            .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
-        self.socket = Some(file);
+        self.socket = Some(doors.socket_file);
         let admin =
             Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
-        tasks.spawn(admin::serve(socket, admin));
-        Ok(())
+        tasks.spawn(admin::serve(doors.socket, admin));
     }
 
     /// Lets go of everything.
