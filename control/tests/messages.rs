@@ -57,6 +57,20 @@ fn a_valid_configuration_says_what_would_be_done() {
     assert_snapshot!(check(&config("")));
 }
 
+/// The API server is not asked, so nobody there is no problem.
+#[test]
+fn a_configuration_for_a_cluster_says_what_would_be_done() {
+    let config = config("").replace("source: {files: objects}", "source: {kubernetes: {kubeconfig: kubeconfig}}");
+    let config = config.replace("addresses: [192.168.0.2]", "podCIDRs: []");
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
+                      contexts: [{name: here, context: {cluster: c, user: u}}]\n\
+                      clusters: [{name: c, cluster: {server: \"http://127.0.0.1:1\"}}]\n\
+                      users: [{name: u, user: {token: t}}]\n";
+    assert_snapshot!(
+        Bed::new(&[("gw.yaml", &config), ("kubeconfig", kubeconfig)]).run(&["check", "--config", "gw.yaml"])
+    );
+}
+
 #[test]
 fn an_unknown_key_is_told_with_the_allowed_ones() {
     assert_snapshot!(check(&config("flows:\n  perworker: 7\n")));

@@ -16,7 +16,7 @@ use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
-use crate::config::{Config, Source, SourceKey, XdpMode, ZeroCopy};
+use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
 use crate::problem::Severity;
 use crate::source::files::FileSource;
 use crate::source::kubernetes::Connection;
@@ -50,6 +50,8 @@ struct Report {
     source: String,
     #[serde(skip)]
     reads_objects: bool,
+    #[serde(skip)]
+    configured: NodeConfig,
     node_addresses: Vec<String>,
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
@@ -149,6 +151,7 @@ fn report(file: &Path, config: &Config) -> Report {
         node: config.node_name.to_string(),
         source,
         reads_objects,
+        configured: config.node.clone(),
         node_addresses: node.addresses.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
         pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
         interfaces,
@@ -290,13 +293,19 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.problems.is_empty() { "valid" } else { "not valid" };
         writeln!(f, "{} is {verdict}\n", self.config.display())?;
-        let none = |list: &[String]| if list.is_empty() { "none known".to_owned() } else { list.join(", ") };
+        let told = |list: &[String], configured: bool| match list {
+            // Without asking the API server nobody knows what it has of the node.
+            [] if !self.reads_objects && !configured => format!("those of Node {}", self.node),
+            [] if configured => "none".to_owned(),
+            [] => "none known".to_owned(),
+            list => list.join(", "),
+        };
         writeln!(f, "node         {}", self.node)?;
         if !self.reads_objects {
             writeln!(f, "objects      from {}", self.source)?;
         }
-        writeln!(f, "addresses    {}", none(&self.node_addresses))?;
-        writeln!(f, "pod CIDRs    {}", none(&self.pod_cidrs))?;
+        writeln!(f, "addresses    {}", told(&self.node_addresses, self.configured.addresses.is_some()))?;
+        writeln!(f, "pod CIDRs    {}", told(&self.pod_cidrs, self.configured.pod_cidrs.is_some()))?;
         for (at, interface) in self.interfaces.iter().enumerate() {
             let heading = if at == 0 { "interfaces" } else { "" };
             let matches = match &interface.matches[..] {
