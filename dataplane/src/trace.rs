@@ -8,9 +8,10 @@ mod answer;
 mod question;
 mod steps;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_for, selection_hash};
+use ringway_shared::endpoint::Exclusion;
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
@@ -116,13 +117,13 @@ impl Trace {
     fn without_endpoint(&mut self, view: &View<'_>, tuple: &FiveTuple, target: Option<&Target>, reason: DropReason) {
         let Some(target) = target.filter(|_| reason != DropReason::SourceNotAllowed) else { return };
         let port = &target.service_port;
-        if port.endpoints.is_empty() {
-            self.steps.push("No EndpointSlice names an endpoint for this port.".into());
-            return;
-        }
         let (policy, _) = decision::policy(view.services, target.matched, port, tuple.source_address());
-        self.policy = Some(policy.label().into());
-        self.exclude(target, policy);
+        self.exclude(view, target, policy);
+        if self.excluded.is_empty() {
+            self.steps.push("No EndpointSlice names an endpoint for this port.".into());
+        } else {
+            self.policy = Some(policy.label().into());
+        }
     }
 
     /// The packet ends here.
@@ -153,7 +154,7 @@ impl Trace {
         self.eligible = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
         self.eligible.sort();
         self.steps.push(steps::eligible(target, set));
-        self.exclude(target, policy);
+        self.exclude(view, target, policy);
         let hash = selection_hash(tuple, &target.service_port);
         let kept = target
             .service_port
@@ -187,20 +188,30 @@ impl Trace {
     }
 
     /// Which endpoints are not eligible, and why.
-    fn exclude(&mut self, target: &Target, policy: TrafficPolicy) {
-        self.excluded = target
-            .service_port
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| {
-                let why = match policy {
-                    TrafficPolicy::Cluster => endpoint.excluded_from_cluster.as_ref(),
-                    TrafficPolicy::Local => endpoint.excluded_from_local.as_ref(),
-                };
-                Some(Excluded { endpoint: endpoint.backend.socket().to_string(), why: why?.to_string() })
-            })
-            .collect();
-        let said = |other: &Excluded| format!("{} is not eligible: {}.", other.endpoint, other.why);
+    fn exclude(&mut self, view: &View<'_>, target: &Target, policy: TrafficPolicy) {
+        let port = &target.service_port;
+        let excluded = |socket: SocketAddr, slice: &str, why: &Exclusion| Excluded {
+            endpoint: socket.to_string(),
+            slice: slice.to_owned(),
+            rule: why.rule(policy),
+            why: why.to_string(),
+        };
+        let own = port.endpoints.iter().filter_map(|endpoint| {
+            let why = match policy {
+                TrafficPolicy::Cluster => endpoint.excluded_from_cluster.as_ref(),
+                TrafficPolicy::Local => endpoint.excluded_from_local.as_ref(),
+            };
+            Some(excluded(endpoint.backend.socket(), &endpoint.slice, why?))
+        });
+        let foreign = |socket: SocketAddr| Exclusion::OtherFamily(Family::of(socket.ip()));
+        let unserved = port.other_family.iter().map(|of| excluded(of.socket, &of.slice, &foreign(of.socket)));
+        let sibling = view.services.other_family(port).into_iter().flat_map(|port| port.endpoints.iter());
+        let sibling = sibling.map(|e| excluded(e.backend.socket(), &e.slice, &foreign(e.backend.socket())));
+        self.excluded = own.chain(unserved).chain(sibling).collect();
+        let said = |other: &Excluded| {
+            let Excluded { endpoint, slice, rule, why } = other;
+            format!("{endpoint} of EndpointSlice {slice} is not eligible: {why} (rule {rule}).")
+        };
         self.steps.extend(self.excluded.iter().map(said));
     }
 

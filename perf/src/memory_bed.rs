@@ -114,6 +114,7 @@ pub fn snapshot(kind: Kind, backends: u32) -> Snapshot {
         forwarding: Default::default(),
         source_ranges: None,
         endpoints: endpoints.into(),
+        other_family: [].into(),
         cluster: set.clone(),
         local: set,
         has_endpoint: true,

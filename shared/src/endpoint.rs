@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::address::Family;
 use crate::maglev::Maglev;
+use crate::service::TrafficPolicy;
 
 /// The number of a backend: one endpoint (address and port) of one service port. Stable from snapshot to snapshot while
 /// the endpoint exists; it indexes the per-worker counters.
@@ -57,6 +59,24 @@ pub enum Exclusion {
     OtherNode(Option<Arc<str>>),
     /// It cannot be forwarded to, with the reason.
     Refused(Arc<str>),
+    /// Its slice gives the port this name, which is the name of no port of the Service.
+    OtherPortName(Arc<str>),
+    /// It has an address of this family, and the packet is of the other one.
+    OtherFamily(Family),
+}
+
+impl Exclusion {
+    /// The number of the rule that takes an endpoint out of the set for `policy`.
+    pub const fn rule(&self, policy: TrafficPolicy) -> u8 {
+        match (self, policy) {
+            (Exclusion::OtherPortName(_), _) => 2,
+            (Exclusion::OtherFamily(_), _) => 3,
+            (Exclusion::NotReady | Exclusion::Terminating, TrafficPolicy::Cluster) => 10,
+            (Exclusion::OtherNodeHint | Exclusion::OtherZoneHint, _) => 11,
+            (Exclusion::NotReady | Exclusion::Terminating, TrafficPolicy::Local) | (Exclusion::OtherNode(_), _) => 12,
+            (Exclusion::Refused(_), _) => 13,
+        }
+    }
 }
 
 impl fmt::Display for Exclusion {
@@ -69,6 +89,9 @@ impl fmt::Display for Exclusion {
             Exclusion::OtherNode(Some(node)) => write!(f, "on node {node}, not on this one"),
             Exclusion::OtherNode(None) => f.write_str("names no node, so it is not on this one"),
             Exclusion::Refused(reason) => write!(f, "refused: {reason}"),
+            Exclusion::OtherPortName(name) if name.is_empty() => f.write_str("its slice gives the port no name"),
+            Exclusion::OtherPortName(name) => write!(f, "its slice gives the port the name {name:?}"),
+            Exclusion::OtherFamily(family) => write!(f, "it has an {family} address"),
         }
     }
 }

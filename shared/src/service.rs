@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +132,15 @@ impl Affinity {
     }
 }
 
+/// An endpoint that cannot serve a service port because it has an address of the other family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherFamily {
+    /// Its address and port.
+    pub socket: SocketAddr,
+    /// The EndpointSlice (namespace/name) that names it.
+    pub slice: Arc<str>,
+}
+
 /// One port of one Service in one address family, compiled.
 #[derive(Clone, Debug)]
 pub struct ServicePort {
@@ -159,6 +168,8 @@ pub struct ServicePort {
     pub source_ranges: Option<SourceRanges>,
     /// Every endpoint that the slices name, eligible or not, sorted by address and port.
     pub endpoints: Arc<[Endpoint]>,
+    /// Endpoints of the other family, where the Service has no ClusterIP of that family. Only explanations ask.
+    pub other_family: Arc<[OtherFamily]>,
     /// Where a connection may go under policy Cluster.
     pub cluster: EndpointSet,
     /// Where a connection may go under policy Local.

@@ -98,6 +98,15 @@ impl Services {
         self.frontends.get(frontend)
     }
 
+    /// The same port of the same Service in the other address family. Slow: it looks at every service port.
+    pub fn other_family(&self, port: &ServicePort) -> Option<&Arc<ServicePort>> {
+        let same = |other: &&Arc<ServicePort>| {
+            (&other.service, other.protocol, other.port) == (&port.service, port.protocol, port.port)
+                && other.family != port.family
+        };
+        self.service_ports.iter().flatten().find(same)
+    }
+
     /// The service port with this number.
     pub fn service_port(&self, id: crate::ServicePortId) -> Option<&Arc<ServicePort>> {
         self.service_ports.get(id.0 as usize)?.as_ref()

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ringway_shared::Family;
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::{Family, Protocol};
 
 use super::NodeFacts;
-use crate::parse::{EndpointSlice, SliceEndpoint};
+use crate::parse::service::Port;
+use crate::parse::{EndpointSlice, Service, SliceEndpoint};
 
 /// An endpoint of one service port.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Candidate<'s> {
     pub(super) port: u16,
     pub(super) endpoint: &'s SliceEndpoint,
     pub(super) slice: &'s EndpointSlice,
+    /// The name that the slice gives the port, where the Service has no port of that name.
+    pub(super) stray: Option<&'s Arc<str>>,
 }
 
 impl Candidate<'_> {
@@ -33,22 +36,33 @@ impl Candidate<'_> {
 }
 
 /// The endpoints that `slices` give a service port (rule 2), each address and port once, sorted.
+///
+/// A port that is renamed has the new name in the Service first and in its slices a moment later. In between the slices
+/// have ports that no port of the Service is named like. Nobody may choose their endpoints, but flows keep them: they are
+/// strays among the candidates of the ports that such a slice says nothing about.
 pub(super) fn candidates<'s>(
     slices: &'s [Arc<EndpointSlice>],
     family: Family,
-    port_name: &str,
-    protocol: Protocol,
+    wanted: &Port,
+    service: &Service,
     facts: &NodeFacts,
 ) -> Vec<Candidate<'s>> {
     let mut all = Vec::new();
     for slice in slices.iter().filter(|slice| slice.family == family) {
-        let ports = slice.ports.iter().filter(|port| port.protocol == protocol && *port.name == *port_name);
-        for port in ports {
+        let ports = || slice.ports.iter().filter(|port| port.protocol == wanted.protocol);
+        let is_known = ports().any(|port| port.name == wanted.name);
+        for port in ports() {
+            let own = || service.ports.iter().any(|own| own.protocol == port.protocol && own.name == port.name);
+            let stray = (port.name != wanted.name).then_some(&port.name);
+            if stray.is_some() && (is_known || own()) {
+                continue;
+            }
             all.extend(slice.endpoints.iter().map(|endpoint| Candidate {
                 address: endpoint.address,
                 port: port.port,
                 endpoint,
                 slice,
+                stray,
             }));
         }
     }
@@ -57,7 +71,8 @@ pub(super) fn candidates<'s>(
     all.sort_by_key(|candidate| {
         let state = candidate.state();
         let elsewhere = !is_here(candidate, facts);
-        (candidate.address, candidate.port, state.terminating, !state.ready, !state.serving, elsewhere)
+        let stray = candidate.stray.is_some();
+        (candidate.address, candidate.port, stray, state.terminating, !state.ready, !state.serving, elsewhere)
     });
     all.dedup_by_key(|candidate| (candidate.address, candidate.port));
     all
@@ -76,7 +91,7 @@ pub(super) struct Eligibility {
 
 /// Rules 10 to 13 for these candidates.
 pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> Eligibility {
-    // An endpoint that cannot be forwarded to is none of those to choose from, but it exists.
+    // An endpoint that cannot be forwarded to is none of those to choose from, but it exists. A stray does not.
     let refusals: Vec<_> = candidates.iter().map(|candidate| refusal(candidate, facts)).collect();
     let usable = || candidates.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|(c, _)| c);
     let some_ready = usable().any(Candidate::is_ready);
@@ -94,7 +109,7 @@ pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> El
         excluded.or_else(|| hint.exclusion(candidate, facts))
     });
     let local = candidates.iter().zip(&refusals).map(|(candidate, refusal)| {
-        if !is_here(candidate, facts) {
+        if !is_here(candidate, facts) && candidate.stray.is_none() {
             return Some(Exclusion::OtherNode(candidate.endpoint.node.clone()));
         }
         refusal.clone().or_else(|| exclusion(candidate, ready_here))
@@ -102,7 +117,7 @@ pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> El
     Eligibility {
         cluster: cluster.collect(),
         local: local.collect(),
-        exists: candidates.iter().any(|candidate| candidate.is_ready() || candidate.is_fallback()),
+        exists: candidates.iter().any(|c| c.stray.is_none() && (c.is_ready() || c.is_fallback())),
     }
 }
 
@@ -111,6 +126,9 @@ fn is_here(candidate: &Candidate<'_>, facts: &NodeFacts) -> bool {
 }
 
 fn refusal(candidate: &Candidate<'_>, facts: &NodeFacts) -> Option<Exclusion> {
+    if let Some(name) = candidate.stray {
+        return Some(Exclusion::OtherPortName(name.clone()));
+    }
     facts.owns(candidate.address).then(|| {
         Exclusion::Refused("it has one of this node's own addresses, which this version does not forward to".into())
     })

@@ -1,15 +1,17 @@
 //! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
-use ringway_shared::service::{Affinity, ForwardingMode, ServicePort, SourceRanges, TrafficPolicy};
+use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort, SourceRanges, TrafficPolicy};
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 
 use super::NodeFacts;
 use super::eligible::{Candidate, candidates, eligibility};
 use super::ids::{Ids, ServicePortKey};
+use crate::parse::service::Port;
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
 use crate::problem::{Problem, Severity};
 
@@ -73,7 +75,7 @@ pub(super) fn compile(
         for port in &service.ports {
             let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
             let before = before.and_then(|before| before.ports.iter().find(|before| before.port.id == id));
-            let found = candidates(&slices, family, &port.name, port.protocol, facts);
+            let found = candidates(&slices, family, port, service, facts);
             let sets = sets(id, service, &found, facts, before.map(|before| &*before.port), ids);
             compiled.ports.push(Compiled {
                 node_port: port.node_port,
@@ -90,6 +92,7 @@ pub(super) fn compile(
                     forwarding,
                     source_ranges: source_ranges.clone(),
                     endpoints: sets.endpoints.into(),
+                    other_family: other_family(service, &slices, family, port),
                     cluster: sets.cluster,
                     local: sets.local,
                     has_endpoint: sets.exists,
@@ -98,6 +101,22 @@ pub(super) fn compile(
         }
     }
     compiled
+}
+
+/// What slices of the other family name for this port, where the Service has no part in that family (rule 3).
+fn other_family(service: &Service, slices: &[Arc<EndpointSlice>], family: Family, port: &Port) -> Arc<[OtherFamily]> {
+    let foreign = slices.iter().filter(|slice| slice.family != family && service.cluster_ip(slice.family).is_none());
+    foreign
+        .flat_map(|slice| {
+            let ports = slice.ports.iter().filter(|of| of.protocol == port.protocol && of.name == port.name);
+            ports.flat_map(move |port| {
+                slice.endpoints.iter().map(move |endpoint| OtherFamily {
+                    socket: SocketAddr::new(endpoint.address, port.port),
+                    slice: slice.label.clone(),
+                })
+            })
+        })
+        .collect()
 }
 
 fn key(service: &Service, family: Family, protocol: Protocol, port: u16) -> ServicePortKey {
@@ -135,7 +154,7 @@ fn sets(
         .iter()
         .zip(eligibility.cluster.into_iter().zip(eligibility.local))
         .map(|(candidate, (excluded_from_cluster, excluded_from_local))| {
-            let Candidate { address, port, endpoint, slice } = *candidate;
+            let Candidate { address, port, endpoint, slice, .. } = *candidate;
             let number = BackendId(ids.backends.number((id, address, port)));
             Endpoint {
                 backend: Backend { id: number, address, port, weight: 1 },

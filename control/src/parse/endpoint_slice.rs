@@ -79,6 +79,10 @@ pub(super) fn parse(
     for (index, port) in api.ports.iter().flatten().enumerate() {
         let protocol = protocol(|| format!("ports[{index}].protocol"), port.protocol.as_deref())?;
         let Some(number) = port.port else { continue };
+        if number == 0 {
+            notes.push(format!("ports[{index}] is skipped: its number is 0"));
+            continue;
+        }
         let number = port_number(|| format!("ports[{index}].port"), number)?;
         ports.push(SlicePort { name: port.name.as_deref().unwrap_or("").into(), protocol, port: number });
     }

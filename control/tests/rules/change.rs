@@ -7,7 +7,7 @@ use ringway_control::cluster::ClusterState;
 use ringway_control::compile::{Compiled, Ids, compile};
 use ringway_shared::service::ServicePort;
 
-use crate::support::{World, cluster, options, service, slice};
+use crate::support::{World, cluster, options, service, slice, slice_with};
 
 const ASK: &str = "tcp 10.0.0.9 172.30.0.1:80";
 
@@ -96,6 +96,35 @@ fn rule_21_numbers_stay_and_endpoints_stay_members_while_they_are_listed() {
         step(&mut state, &(web + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.2]}")), &mut ids);
     assert_eq!(last.new_backends.len(), 1);
     assert_ne!(port(&last, "web").member(address, 80).unwrap().id, before.member(address, 80).unwrap().id);
+}
+
+#[test]
+fn rule_21_flows_keep_their_endpoints_while_a_port_is_renamed() {
+    let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+    let web = |name: &str| service("web", &format!("clusterIP: 172.30.0.1, ports: [{{name: {name}, port: 80}}]"));
+    let of = |name: &str, last: u8| {
+        slice_with("web", &format!("{{name: {name}, port: 8080}}"), &format!("{{addresses: [10.180.0.{last}]}}"))
+    };
+    let mut step = |manifests: &[String]| {
+        let compiled = step(&mut state, &manifests.concat(), &mut ids);
+        let web = port(&compiled, "web");
+        let members = [1, 2].map(|last| web.member(format!("10.180.0.{last}").parse().unwrap(), 8080).copied());
+        (web.id, members, World { cluster: cluster(""), compiled }.ask(ASK))
+    };
+    let (id, members, asked) = step(&[web("old"), of("old", 1), of("old", 2)]);
+    assert_eq!(asked, "forward default/web clusterIP keep: 10.180.0.1:8080 10.180.0.2:8080");
+    assert!(members.iter().all(Option::is_some));
+    // The Service first, then slice after slice: new connections follow, flows go on.
+    for (slices, expected) in [
+        ([of("old", 1), of("old", 2)], "reject no_endpoint default/web clusterIP"),
+        ([of("new", 1), of("old", 2)], "forward default/web clusterIP keep: 10.180.0.1:8080"),
+        ([of("new", 1), of("new", 2)], "forward default/web clusterIP keep: 10.180.0.1:8080 10.180.0.2:8080"),
+    ] {
+        assert_eq!(step(&[vec![web("new")], slices.to_vec()].concat()), (id, members, expected.to_owned()));
+    }
+    // A slice port that is a port of the Service is that one's alone.
+    let two = service("web", "clusterIP: 172.30.0.1, ports: [{name: new, port: 80}, {name: other, port: 81}]");
+    assert_eq!(step(&[two, of("new", 1), of("other", 2)]).1, [members[0], None]);
 }
 
 #[test]

@@ -79,6 +79,8 @@ fn rule_2_missing_names_are_empty_and_missing_protocols_tcp() {
         // A port without a number yields no endpoint.
         ("{port: 80}", "{name: \"\"}", false),
         ("{port: 80}", "{port: null}", false),
+        ("{port: 80}", "{port: 0}", false),
+        ("{port: 80}", "{name: q, port: 0}, {port: 80}", true),
         ("{port: 80}", "", false),
     ] {
         let text = service("web", &format!("clusterIP: 172.30.0.1, ports: [{service_port}]"))

@@ -24,6 +24,10 @@ pub enum TraceVerdict {
 pub struct Excluded {
     /// `IP:PORT`.
     pub endpoint: String,
+    /// `NAMESPACE/NAME` of the EndpointSlice that names it.
+    pub slice: String,
+    /// The number of the Service rule that takes it out.
+    pub rule: u8,
     /// Why not.
     pub why: String,
 }

@@ -44,6 +44,7 @@ fn services() -> Services {
             forwarding: Default::default(),
             source_ranges: None,
             endpoints: endpoints.clone(),
+            other_family: Arc::new([]),
             cluster: EndpointSet::new(eligible),
             local: EndpointSet::empty(),
             has_endpoint: true,
@@ -115,7 +116,12 @@ fn a_forwarded_packet_has_every_documented_key() {
     assert!(json.starts_with(&expected), "{json}");
     assert!(trace.eligible.iter().any(|eligible| eligible == chosen));
     assert_eq!(trace.excluded.len(), 1);
-    assert_eq!(trace.excluded[0].endpoint, "10.180.0.2:80");
+    let excluded = serde_json::to_value(&trace.excluded[0]).unwrap();
+    let expected = serde_json::json!({
+        "endpoint": "10.180.0.2:80", "slice": "ns1/svc1-x", "rule": 10,
+        "why": "terminating, and other endpoints are ready",
+    });
+    assert_eq!(excluded, expected);
     assert_eq!(serde_json::from_str::<Trace>(&json).unwrap(), trace);
 }
 
@@ -181,7 +187,7 @@ fn a_person_reads_the_answer_first_and_then_the_steps() {
         "   2. The source 10.0.0.2 is neither in this node's pod CIDRs nor one of its own addresses.",
         "   3. internalTrafficPolicy is Cluster: endpoints of the whole cluster.",
         "   4. 2 of 3 endpoints are eligible: 10.180.0.1:80, 10.180.0.10:80.",
-        "   5. 10.180.0.2:80 is not eligible: terminating, and other endpoints are ready.",
+        "   5. 10.180.0.2:80 of EndpointSlice ns1/svc1-x is not eligible: terminating, and other endpoints are ready (rule 10).",
         "   6. The five-tuple is hashed: Maglev slot ",
         "   7. Masquerade: the source is not in this node's pod CIDRs.",
         "   8. The source becomes 192.168.0.2 with a port of the SNAT range.",

@@ -86,6 +86,7 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
         forwarding: Default::default(),
         source_ranges: None,
         endpoints: Arc::new([]),
+        other_family: Arc::new([]),
         cluster: EndpointSet::empty(),
         local: EndpointSet::empty(),
         has_endpoint: false,

@@ -1,0 +1,125 @@
+//! What `trace` says about each endpoint that is left out: where it stands, by which rule, and why.
+
+use ringway_dataplane::trace::{Trace, View, explain};
+
+use crate::support::{World, endpoint, service, slice, slice_with};
+
+const POD: &str = "tcp:10.0.0.9->172.30.0.1:80";
+const CLIENT: &str = "tcp:198.51.100.1->203.0.113.1:80";
+
+fn ask(objects: &[String], packet: &str) -> Trace {
+    let world = World::new(&objects.concat());
+    let services = &world.compiled.services;
+    explain(&View { services, network: None, snat_addresses: &[], affinities: None }, &packet.parse().unwrap())
+}
+
+#[test]
+fn every_endpoint_that_is_left_out_has_its_slice_its_rule_and_a_reason() {
+    let web = |more: &str| service("web", &format!("clusterIP: 172.30.0.1, externalIPs: [203.0.113.1]{more}"));
+    let good = "{addresses: [10.180.0.1]}, ";
+    let with = |fields: &str| slice("web", &format!("{good}{}", endpoint("10.180.0.2", fields)));
+    let hinted = |ours: &str, others: &str| {
+        let fields = [ours, others].map(|hint| format!("hints: {{{hint}}}"));
+        let both = [endpoint("10.180.0.1", &fields[0]), endpoint("10.180.0.2", &fields[1])];
+        slice("web", &both.join(", "))
+    };
+    let local = ", externalTrafficPolicy: Local";
+    let dual = service("web", "clusterIPs: [172.30.0.1, \"fd00:30::1\"]");
+    let six = slice("web", "{addresses: [\"fd00:180::2\"]}");
+    let rows = [
+        (vec![web(""), with("conditions: {ready: false}")], POD, 10, "not ready"),
+        (
+            vec![web(""), with("conditions: {ready: false, terminating: true}")],
+            POD,
+            10,
+            "terminating, and other endpoints are ready",
+        ),
+        (
+            vec![web(""), hinted("forZones: [{name: a}]", "forZones: [{name: b}]")],
+            POD,
+            11,
+            "its hints name other zones",
+        ),
+        (
+            vec![web(""), hinted("forNodes: [{name: gw-1}]", "forNodes: [{name: gw-2}]")],
+            POD,
+            11,
+            "its hints name other nodes",
+        ),
+        (
+            vec![
+                web(local),
+                slice("web", "{addresses: [10.180.0.1], nodeName: gw-1}, {addresses: [10.180.0.2], nodeName: gw-2}"),
+            ],
+            CLIENT,
+            12,
+            "on node gw-2, not on this one",
+        ),
+        (
+            vec![
+                web(local),
+                slice(
+                    "web",
+                    "{addresses: [10.180.0.1], nodeName: gw-1}, {addresses: [10.180.0.2], nodeName: gw-1, conditions: {ready: false}}",
+                ),
+            ],
+            CLIENT,
+            12,
+            "not ready",
+        ),
+        // The other family, be the Service a part of it or not.
+        (vec![dual, slice("web", "{addresses: [10.180.0.1]}"), six.clone()], POD, 3, "it has an IPv6 address"),
+        (vec![web(""), slice("web", "{addresses: [10.180.0.1]}"), six], POD, 3, "it has an IPv6 address"),
+        // Names that do not meet.
+        (
+            vec![
+                web(""),
+                slice("web", "{addresses: [10.180.0.1]}"),
+                slice_with("web", "{name: q, port: 80}", "{addresses: [10.180.0.2]}"),
+            ],
+            POD,
+            2,
+            "its slice gives the port the name \"q\"",
+        ),
+        (
+            vec![
+                web(""),
+                slice("web", "{addresses: [10.180.0.1]}"),
+                slice_with("web", "{port: 80}", "{addresses: [10.180.0.2]}"),
+            ],
+            POD,
+            2,
+            "its slice gives the port no name",
+        ),
+    ];
+    for (objects, packet, rule, why) in rows {
+        let trace = ask(&objects, packet);
+        assert_eq!(trace.eligible, ["10.180.0.1:80"], "{trace}");
+        assert_eq!(trace.excluded.len(), 1, "{trace}");
+        let left_out = &trace.excluded[0];
+        assert!(["10.180.0.2:80", "[fd00:180::2]:80"].contains(&&*left_out.endpoint), "{trace}");
+        assert!(left_out.slice.starts_with("default/web-"), "{trace}");
+        assert_eq!((left_out.rule, &*left_out.why), (rule, why), "{trace}");
+        let sentence =
+            format!("{} of EndpointSlice {} is not eligible: {why} (rule {rule}).", left_out.endpoint, left_out.slice);
+        assert!(trace.steps.contains(&sentence), "{trace}");
+    }
+}
+
+#[test]
+fn endpoints_are_accounted_for_where_none_is_left() {
+    let web = service("web", "clusterIP: 172.30.0.1");
+    for (slices, rule, why) in [
+        (slice("web", "{addresses: [192.168.0.2]}"), 13, "refused: it has one of this node's own addresses"),
+        (slice("web", "{addresses: [10.180.0.2], conditions: {ready: false}}"), 10, "not ready"),
+        (slice("web", "{addresses: [\"fd00:180::2\"]}"), 3, "it has an IPv6 address"),
+        (slice_with("web", "{name: q, port: 80}", "{addresses: [10.180.0.2]}"), 2, "its slice gives the port the name"),
+    ] {
+        let trace = ask(&[web.clone(), slices], POD);
+        assert_eq!((trace.eligible.len(), trace.excluded.len()), (0, 1), "{trace}");
+        assert_eq!(trace.excluded[0].rule, rule, "{trace}");
+        assert!(trace.excluded[0].why.starts_with(why), "{trace}");
+    }
+    let trace = ask(&[web], POD);
+    assert!(trace.steps.contains(&"No EndpointSlice names an endpoint for this port.".into()), "{trace}");
+}
