@@ -7,7 +7,7 @@ use clap::Args;
 use super::ask::{self, Instance};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
-use crate::report::services::{EndpointReport, ServicePortReport, ServiceReport, ServicesReport};
+use crate::report::services::{BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
 
 /// What `ringway services` is asked.
 #[derive(Debug, Args)]
@@ -97,18 +97,25 @@ fn detail(service: &ServiceReport) -> String {
             port.session_affinity_seconds.map(|seconds| format!("  sessionAffinity ClientIP for {seconds} s\n")),
         );
         text.extend(port.source_ranges.as_ref().map(|ranges| format!("  only for clients in {}\n", ranges.join(", "))));
-        text.push_str(&endpoints(&port.endpoints));
+        let BackendCounts { flows, packets, bytes } = port.counts;
+        text.push_str(&format!("  {flows} flows, {packets} packets and {bytes} bytes since the start\n"));
+        text.push_str(&endpoints(port));
     }
     text
 }
 
-fn endpoints(endpoints: &[EndpointReport]) -> String {
-    let mut table = Table::new(["  ENDPOINT", "NODE", "ELIGIBLE", "LOCAL", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
-    for endpoint in endpoints {
+fn endpoints(port: &ServicePortReport) -> String {
+    let mut table =
+        Table::new(["  ENDPOINT", "SLICE", "NODE", "ELIGIBLE", "LOCAL", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
+    let asks_for_local = [&port.internal_traffic_policy, &port.external_traffic_policy].iter().any(|p| *p == "Local");
+    for endpoint in &port.endpoints {
         let yes = |eligible| if eligible { "yes" } else { "no" }.to_owned();
-        let notes = [&endpoint.excluded, &endpoint.unreachable].into_iter().flatten();
+        let local = endpoint.excluded_local.as_ref().filter(|_| asks_for_local);
+        let local = local.filter(|why| endpoint.excluded.as_ref() != Some(why));
+        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref()].into_iter().flatten();
         table.row([
             format!("  {}", endpoint.endpoint),
+            endpoint.slice.clone(),
             endpoint.node.clone().unwrap_or("-".into()),
             yes(endpoint.eligible),
             yes(endpoint.eligible_local),
@@ -124,15 +131,17 @@ fn endpoints(endpoints: &[EndpointReport]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::services::{AddressReport, BackendCounts};
+    use crate::report::services::{AddressReport, EndpointReport};
 
     fn report() -> ServicesReport {
         let counts = |flows| BackendCounts { flows, packets: flows * 10, bytes: flows * 1000 };
         let endpoint = |endpoint: &str, excluded: Option<&str>| EndpointReport {
             endpoint: endpoint.into(),
+            slice: "ns1/web-x".into(),
             node: Some("a".into()),
             eligible: excluded.is_none(),
             excluded: excluded.map(str::to_owned),
+            excluded_local: Some("on node a, not on this one".into()),
             counts: counts(2),
             ..EndpointReport::default()
         };

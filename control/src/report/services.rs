@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::source::ProblemReport;
 use super::status::why_unreachable;
-use crate::parse::ObjectKey;
+use crate::parse::{Kind, ObjectKey};
+use crate::problem::Problem;
 use crate::publish::Published;
 
 /// The answer of `services`.
@@ -31,7 +32,7 @@ pub struct ServiceReport {
     pub service: String,
     /// Why it gets no packets although nothing is wrong with it.
     pub ignored: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong with it and with its slices.
     pub problems: Vec<ProblemReport>,
     /// Its ports, each address family on its own.
     pub ports: Vec<ServicePortReport>,
@@ -140,20 +141,43 @@ impl ServicesReport {
         for port in snapshot.services.service_ports.iter().flatten() {
             ports.entry(&port.service).or_default().push(port);
         }
-        let services = published.cluster.services().map(|service| {
+        let mut compiling: BTreeMap<&ObjectKey, Vec<&Problem>> = BTreeMap::new();
+        for problem in published.problems.iter() {
+            problem.object.iter().for_each(|object| compiling.entry(object).or_default().push(problem));
+        }
+        let cluster = &*published.cluster;
+        let services = cluster.services().map(|service| {
             let key = ObjectKey::of_service(&service.name);
-            let more = published.problems.iter().filter(|problem| problem.object.as_ref() == Some(&key));
+            let slices = cluster.slices_of(&service.name).map(|slice| slice_key(&slice.name));
+            let slices = slices.flat_map(|slice| cluster.problems_of(&slice));
+            let problems = cluster.problems_of(&key).iter().chain(compiling.remove(&key).into_iter().flatten());
             let mut own = ports.remove(&service.name).unwrap_or_default();
             own.sort_by_key(|port| (port.family, port.port, port.protocol));
-            ServiceReport {
+            let report = ServiceReport {
                 service: service.name.to_string(),
                 ignored: service.ignored.map(|ignored| ignored.sentence().to_owned()),
-                problems: published.cluster.problems_of(&key).iter().chain(more).map(ProblemReport::from).collect(),
+                problems: problems.chain(slices).map(ProblemReport::from).collect(),
                 ports: own.into_iter().map(|port| service_port(port, published, &addresses, counters)).collect(),
-            }
+            };
+            (service.name.clone(), report)
         });
-        ServicesReport { services: services.collect() }
+        let mut services: BTreeMap<ServiceName, ServiceReport> = services.collect();
+        // Those that were refused at once have no content, but their owners look for them here.
+        for problem in cluster.problems() {
+            let Some(key) = problem.object.as_ref().filter(|key| key.kind == Kind::Service && !cluster.contains(key))
+            else {
+                continue;
+            };
+            let name = key.service_name();
+            let report = ServiceReport { service: name.to_string(), ..ServiceReport::default() };
+            services.entry(name).or_insert(report).problems.push(problem.into());
+        }
+        ServicesReport { services: services.into_values().collect() }
     }
+}
+
+fn slice_key(name: &ServiceName) -> ObjectKey {
+    ObjectKey { kind: Kind::EndpointSlice, ..ObjectKey::of_service(name) }
 }
 
 fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>> {
@@ -228,5 +252,74 @@ fn counts(id: BackendId, published: &Published, counters: &[Arc<WorkerCounters>]
         flows: sum.flows.saturating_sub(before.flows),
         packets: sum.packets.saturating_sub(before.packets),
         bytes: sum.bytes.saturating_sub(before.bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterState;
+    use crate::compile::{CompileOptions, Ids, compile};
+    use crate::parse::Document;
+    use crate::source::manifest;
+
+    const OBJECTS: &str = "
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 172.30.0.1, externalIPs: [x], ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: wrong, namespace: shop}, spec: {type: Balancer}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}},
+ addressType: IPv4, ports: [{port: 80}], endpoints: [{addresses: [10.0.0.1]}, {addresses: [nowhere]}, {addresses: [10.0.0.2], conditions: {ready: false}}]}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-2, namespace: shop, labels: {kubernetes.io/service-name: web}},
+ addressType: IPv4, ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.3]}]}
+";
+
+    fn published() -> Published {
+        let mut cluster = ClusterState::default();
+        for document in manifest::read(OBJECTS).documents {
+            match document {
+                Document::Taken(parsed) => {
+                    cluster.apply(parsed, None);
+                }
+                Document::Refused(Some(key), refusal) => cluster.refuse(&key, &refusal, None),
+                other => panic!("{other:?}"),
+            }
+        }
+        let compiled = compile(&cluster, &CompileOptions::default(), &mut Ids::new());
+        let snapshot = Snapshot { services: Arc::new(compiled.services), ..Snapshot::default() };
+        Published { snapshot, cluster: Arc::new(cluster), problems: compiled.problems, ..Published::default() }
+    }
+
+    #[test]
+    fn a_service_is_told_with_its_endpoints_and_with_what_is_wrong_with_it_and_its_slices() {
+        let report = ServicesReport::of(&published(), &[]);
+        let [web, wrong] = &report.services[..] else { panic!("{report:#?}") };
+        let texts = |service: &ServiceReport| -> Vec<String> {
+            service.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)).collect()
+        };
+        assert_eq!((&*web.service, &*wrong.service), ("shop/web", "shop/wrong"));
+        assert_eq!(
+            texts(web),
+            [
+                "warning: Service shop/web: spec.externalIPs: \"x\" is not an IP address; skipped",
+                "warning: EndpointSlice shop/web-1: endpoints[1] is skipped: \"nowhere\" is not an IP address",
+            ]
+        );
+        // Refused at once: no content, but its owner looks for it here.
+        assert!(wrong.ports.is_empty());
+        let [refused] = &texts(wrong)[..] else { panic!("{wrong:#?}") };
+        assert!(refused.starts_with("refused: Service shop/wrong: refused: spec.type is \"Balancer\""), "{refused}");
+        let endpoints = web.ports[0].endpoints.iter();
+        let told: Vec<_> =
+            endpoints.map(|e| (&*e.endpoint, &*e.slice, e.eligible, e.excluded.as_deref().unwrap_or("-"))).collect();
+        assert_eq!(
+            told,
+            [
+                ("10.0.0.1:80", "shop/web-1", true, "-"),
+                ("10.0.0.2:80", "shop/web-1", false, "not ready"),
+                ("10.0.0.3:80", "shop/web-2", false, "its slice gives the port the name \"http\""),
+            ]
+        );
     }
 }
