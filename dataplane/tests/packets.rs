@@ -17,6 +17,8 @@ mod hop;
 mod pass;
 #[path = "packets/refuse.rs"]
 mod refuse;
+#[path = "packets/reshaped.rs"]
+mod reshaped;
 #[path = "packets/tcp.rs"]
 mod tcp;
 #[path = "packets/town.rs"]
@@ -30,6 +32,11 @@ use ringway_shared::DropReason;
 #[test]
 fn changing_services() {
     run_all(change::rows());
+}
+
+#[test]
+fn reshaped_services() {
+    run_all(reshaped::rows());
 }
 
 #[test]
@@ -82,6 +89,7 @@ fn every_drop_reason_has_a_row() {
     let rows = [
         affinity::rows(),
         change::rows(),
+        reshaped::rows(),
         forward::rows(),
         full::rows(),
         held::rows(),
