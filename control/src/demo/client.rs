@@ -12,14 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long each step of an HTTP request may take.
 const LIMIT: Duration = Duration::from_secs(3);
-/// How long a UDP answer may take. A dead backend's silence must not stop the load.
-const UDP_LIMIT: Duration = Duration::from_millis(500);
+/// How long a UDP answer may take. Machines that others share stand still for long moments.
+pub(super) const UDP_LIMIT: Duration = Duration::from_secs(2);
 /// Time between two requests to one VIP.
 const PACE: Duration = Duration::from_millis(40);
+/// Most requests under way to one VIP, by each protocol: more than a dead backend can hold up.
+const UNDER_WAY: usize = 100;
 /// Time between two requests on the connection that stays open.
 const LONG_LIVED_PACE: Duration = Duration::from_millis(200);
 
@@ -50,7 +53,7 @@ impl Load {
         let thread = namespace.spawn("client", move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async {
-                let mut tasks = tokio::task::JoinSet::new();
+                let mut tasks = JoinSet::new();
                 if let Some(first) = targets.first() {
                     tasks.spawn(stay_connected(first.http, Arc::clone(&tally), stopped.clone()));
                 }
@@ -107,13 +110,22 @@ fn block_inside(
 async fn repeat(kind: Kind, server: SocketAddr, tally: Arc<Tally>, mut stopped: watch::Receiver<bool>) {
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A dead backend's silence must not slow the load.
+    let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
             _ = pace.tick() => {}
         }
-        tally.count(kind, if kind == Kind::Http { http(server, 0).await } else { udp(server).await });
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() < UNDER_WAY {
+            let tally = Arc::clone(&tally);
+            under_way.spawn(async move {
+                tally.count(kind, if kind == Kind::Http { http(server, 0).await } else { udp(server).await });
+            });
+        }
     }
+    under_way.join_all().await;
 }
 
 async fn stay_connected(server: SocketAddr, tally: Arc<Tally>, mut stopped: watch::Receiver<bool>) {

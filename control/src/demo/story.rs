@@ -2,7 +2,7 @@
 //! the story, but its exit status.
 
 use super::bed::{BACKENDS, Bed, CLIENT, backend_ips};
-use super::client::{Load, ask_http, ask_udp};
+use super::client::{Load, UDP_LIMIT, ask_http, ask_udp};
 use super::instance::Instance;
 use super::reading::{Packets, Reading, modes};
 use super::screen::{Row, Screen};
@@ -171,7 +171,8 @@ impl<'a> Story<'a> {
         self.bed.set_endpoints(&ready)?;
         self.screen.say(&format!("  the EndpointSlices are updated without {name}, as a controller would"));
         self.states[victim] = "removed";
-        self.watch(Duration::from_secs(2))?;
+        // What was asked before has failed by then.
+        self.watch(UDP_LIMIT + Duration::from_secs(1))?;
         let before = self.tally.read();
         self.watch(Duration::from_secs(8))?;
         let now = self.tally.read();
