@@ -3,7 +3,6 @@
 //! A refused object keeps its last good content. Content is held behind `Arc`, and two versions of the state share what is
 //! equal: a copy is cheap, and so is finding out what changed between two.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,12 +111,16 @@ impl ClusterState {
     }
 
     /// The names of Services that changed since an older version of the state, or whose slices did, in order.
-    pub(crate) fn changed_services(&self, older: &ClusterState) -> BTreeSet<ServiceName> {
+    pub(crate) fn changed_services(&self, older: &ClusterState) -> Vec<ServiceName> {
         let services = older.services.differences(&self.services);
         let services = services.into_iter().filter(|d| !same(d.old, d.new)).map(|d| d.at);
         let slices = older.slices_of.differences(&self.slices_of);
         let slices = slices.into_iter().filter(|d| !same(d.old, d.new)).map(|d| d.at);
-        services.chain(slices).cloned().collect()
+        // Two sorted runs: that is all a sort sees.
+        let mut changed: Vec<&ServiceName> = services.chain(slices).collect();
+        changed.sort();
+        changed.dedup();
+        changed.into_iter().cloned().collect()
     }
 
     /// The Node with this name.

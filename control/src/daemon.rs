@@ -49,7 +49,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .build()
         .map_err(RunError::start("the control threads"))?;
     let result = runtime.block_on(serve(config));
-    // Nobody waits for a compilation that is under way.
+    // Nobody waits for what is still under way.
     runtime.shutdown_background();
     result
 }
@@ -84,15 +84,11 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let _instance = Instance::take(&config.state)?;
     let doors = Doors::open(&config)?;
     let (mut running, publication) = Running::start(&config, source).await?;
-    let (stop, mut stopped) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
     let health = running.source.clone();
-    let publishing = tokio::spawn(async move {
-        // Half a cluster must not be served as if it were all of it.
-        tokio::select! {
-            () = health.complete() => drop(publication.run(stopped).await),
-            _ = &mut stopped => {}
-        }
-    });
+    // Half a cluster must not be served as if it were all of it.
+    let complete = async move { health.complete().await };
+    let publishing = publication.start(complete, stopped).map_err(RunError::start("the thread that publishes"))?;
     let mut tasks = Tasks::default();
     running.serve(doors, &config, &mut tasks);
     let result = tokio::select! {

@@ -9,12 +9,19 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Pace {
     not_before: Instant,
+    longest: Duration,
 }
 
 impl Pace {
     /// May begin at once.
     pub(crate) fn new() -> Self {
-        Pace { not_before: Instant::now() }
+        Pace::at_most(Duration::MAX)
+    }
+
+    /// Likewise, and never pauses longer than `longest`: for rounds whose cost follows from what there is to do, so that a
+    /// dear one does not make the next one dear.
+    pub(crate) fn at_most(longest: Duration) -> Self {
+        Pace { not_before: Instant::now(), longest }
     }
 
     /// When the next round may begin.
@@ -25,6 +32,23 @@ impl Pace {
     /// A round that began at `began` is over.
     pub(crate) fn done(&mut self, began: Instant) {
         let now = Instant::now();
-        self.not_before = now + (now.duration_since(began) * 4).max(PAUSE);
+        self.not_before = now + (now.duration_since(began) * 4).clamp(PAUSE, self.longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_the_cost_up_to_a_limit() {
+        let (long, now) = (Duration::from_secs(10), Instant::now());
+        let (mut free, mut limited) = (Pace::new(), Pace::at_most(long));
+        free.done(now - long);
+        assert!(free.not_before() >= now + long * 4);
+        limited.done(now - long);
+        assert!(limited.not_before() <= Instant::now() + long);
+        limited.done(now);
+        assert!(limited.not_before() >= now + PAUSE);
     }
 }

@@ -7,8 +7,11 @@
 mod sets;
 
 use std::collections::HashSet;
+use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::program::SteeringEntry;
@@ -29,6 +32,9 @@ pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 
 /// How long the workers may take for an acknowledgement before a word is said about it. Idle ones are woken.
 const ACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest pause between two rounds. How long one took says little about the next: the first compiles everything.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The steering program's maps.
 pub trait Steering: Send + 'static {
@@ -77,7 +83,7 @@ pub struct Published {
     pub baselines: ShardedMap<BackendId, BackendTally>,
 }
 
-/// The task that publishes.
+/// What publishes.
 pub struct Publication<S> {
     options: PublishOptions,
     cluster: watch::Receiver<Arc<ClusterState>>,
@@ -129,9 +135,33 @@ impl<S: Steering> Publication<S> {
         (publication, receiver)
     }
 
-    /// Publishes now and whenever something changes, until `stop`. The steering program comes back.
-    pub async fn run(mut self, mut stop: oneshot::Receiver<()>) -> S {
-        let mut pace = Pace::new();
+    /// Publishes on a thread of its own, until `stop`; what comes back ends then, with the steering program. It begins when
+    /// `first` is done.
+    ///
+    /// The thread compiles as well: that holds up none of the other tasks, a small change needs no second thread, and memory
+    /// that a change frees is used again by the next (an allocator keeps it for the thread that it was allocated by).
+    pub fn start(
+        self,
+        first: impl Future<Output = ()> + Send + 'static,
+        stop: oneshot::Receiver<()>,
+    ) -> io::Result<oneshot::Receiver<S>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (ended, end) = oneshot::channel();
+        thread::Builder::new().name("ringway-publish".into()).spawn(move || {
+            let steering = runtime.block_on(self.run(first, stop));
+            // Whoever started it may not care.
+            let _ = ended.send(steering);
+        })?;
+        Ok(end)
+    }
+
+    /// Publishes first and whenever something changes, until `stop`. The steering program comes back.
+    async fn run(mut self, first: impl Future<Output = ()>, mut stop: oneshot::Receiver<()>) -> S {
+        tokio::select! {
+            () = first => {}
+            _ = &mut stop => return self.steering,
+        }
+        let mut pace = Pace::at_most(LONGEST_PAUSE);
         loop {
             let began = Instant::now();
             self.round(began).await;
@@ -170,7 +200,7 @@ impl<S: Steering> Publication<S> {
         if !known || fallback != self.options.compile.fallback_addresses {
             self.options.compile.fallback_addresses = fallback;
             self.compiled = Some(cluster.clone());
-            if let Some(compiled) = self.compile(cluster.clone()).await {
+            if let Some(compiled) = self.compile(&cluster) {
                 self.note_new_backends(&compiled.new_backends);
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;
@@ -227,17 +257,18 @@ impl<S: Steering> Publication<S> {
         self.published.send_replace(Arc::new(published));
     }
 
-    /// Compiles without holding up the runtime's other tasks.
-    async fn compile(&mut self, cluster: Arc<ClusterState>) -> Option<Compiled> {
-        let (options, mut ids) = (self.options.compile.clone(), self.ids.take()?);
-        let task = tokio::task::spawn_blocking(move || (compile(&cluster, &options, &mut ids), ids));
-        match task.await {
+    /// None once it failed.
+    fn compile(&mut self, cluster: &ClusterState) -> Option<Compiled> {
+        let mut ids = self.ids.take()?;
+        let options = &self.options.compile;
+        // What was lent to it is lost when it panics, so nobody sees it half changed.
+        match catch_unwind(AssertUnwindSafe(move || (compile(cluster, options, &mut ids), ids))) {
             Ok((compiled, ids)) => {
                 self.ids = Some(ids);
                 Some(compiled)
             }
-            Err(error) => {
-                tracing::error!("compiling failed, and from now on what is in force stays; restart Ringway: {error}");
+            Err(_) => {
+                tracing::error!("compiling failed, and from now on what is in force stays; restart Ringway");
                 None
             }
         }

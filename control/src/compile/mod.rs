@@ -61,7 +61,9 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
     let same_node = ids.facts.as_ref() == Some(&facts);
     let mut changed = cluster.changed_services(&ids.compiled);
     if !same_node {
-        changed.extend(ids.remembered.keys().cloned().chain(cluster.services().map(|service| service.name.clone())));
+        changed.extend(ids.remembered.keys().cloned());
+        changed.sort();
+        changed.dedup();
         ids.assembly = Assembly::default();
     }
     for name in changed {

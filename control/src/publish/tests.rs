@@ -74,7 +74,7 @@ struct Bed {
     paused: Arc<AtomicBool>,
     done: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
-    task: tokio::task::JoinHandle<Recorder>,
+    end: oneshot::Receiver<Recorder>,
 }
 
 /// A worker without packets.
@@ -116,8 +116,8 @@ impl Bed {
             Box::new(|| {}),
         );
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(publication.run(stopped));
-        Bed { cluster: sender, published, log, paused, done, stop: Some(stop), task }
+        let end = publication.start(async {}, stopped).unwrap();
+        Bed { cluster: sender, published, log, paused, done, stop: Some(stop), end }
     }
 
     async fn until(&mut self, what: &str, condition: impl Fn(&Published) -> bool) -> Arc<Published> {
@@ -128,7 +128,7 @@ impl Bed {
 
     async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        self.task.await.unwrap();
+        self.end.await.unwrap();
         self.done.store(true, Ordering::SeqCst);
     }
 }

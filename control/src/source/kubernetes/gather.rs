@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +16,9 @@ use crate::source::health::SourceHealth;
 
 /// News that are taken together at most.
 const BATCH: usize = 4096;
+
+/// The longest pause between two batches. A full list takes long, and what comes next is often one change.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a follower brings.
 pub(super) enum News {
@@ -52,7 +55,7 @@ impl Gather {
 
     /// Gathers until nobody listens any more. What is there at once makes one new state; a storm is taken together.
     pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) {
-        let mut pace = Pace::new();
+        let mut pace = Pace::at_most(LONGEST_PAUSE);
         let mut batch = Vec::new();
         loop {
             tokio::select! {
