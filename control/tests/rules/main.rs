@@ -4,6 +4,7 @@ mod change;
 mod explain;
 mod matching;
 mod memory;
+mod oracle;
 mod policy;
 mod sets;
 mod support;
