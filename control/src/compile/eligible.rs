@@ -8,7 +8,7 @@ use ringway_shared::endpoint::{EndpointState, Exclusion};
 
 use super::NodeFacts;
 use crate::parse::service::Port;
-use crate::parse::{EndpointSlice, Service, SliceEndpoint};
+use crate::parse::{EndpointSlice, Service, SliceEndpoint, SlicePort};
 
 /// An endpoint of one service port.
 #[derive(Clone, Copy, Debug)]
@@ -35,28 +35,27 @@ impl Candidate<'_> {
     }
 }
 
-/// The endpoints that `slices` give a service port (rule 2), each address and port once, sorted.
+/// The ports of a slice that no port of the Service is named like.
 ///
-/// A port that is renamed has the new name in the Service first and in its slices a moment later. In between the slices
-/// have ports that no port of the Service is named like. Nobody may choose their endpoints, but flows keep them: they are
-/// strays among the candidates of the ports that such a slice says nothing about.
+/// A port that is renamed has the new name in the Service first and in its slices a moment later. In between nobody may
+/// choose the endpoints of such a port, but flows keep them: they are strays among the candidates of the ports that the
+/// slice says nothing about.
+pub(super) fn strays<'s>(slice: &'s EndpointSlice, service: &Service) -> Vec<&'s SlicePort> {
+    let own =
+        |port: &&SlicePort| service.ports.iter().any(|own| (own.protocol, &own.name) == (port.protocol, &port.name));
+    slice.ports.iter().filter(|port| !own(port)).collect()
+}
+
+/// The endpoints that slices, each with its strays, give a service port (rule 2), each address and port once, sorted.
 pub(super) fn candidates<'s>(
-    slices: &'s [Arc<EndpointSlice>],
+    slices: &[(&'s EndpointSlice, Vec<&'s SlicePort>)],
     family: Family,
     wanted: &Port,
-    service: &Service,
     facts: &NodeFacts,
 ) -> Vec<Candidate<'s>> {
     let mut all = Vec::new();
-    for slice in slices.iter().filter(|slice| slice.family == family) {
-        let ports = || slice.ports.iter().filter(|port| port.protocol == wanted.protocol);
-        let is_known = ports().any(|port| port.name == wanted.name);
-        for port in ports() {
-            let own = || service.ports.iter().any(|own| own.protocol == port.protocol && own.name == port.name);
-            let stray = (port.name != wanted.name).then_some(&port.name);
-            if stray.is_some() && (is_known || own()) {
-                continue;
-            }
+    for (slice, strays) in slices.iter().filter(|(slice, _)| slice.family == family) {
+        let mut add = |port: &SlicePort, stray: Option<&'s Arc<str>>| {
             all.extend(slice.endpoints.iter().map(|endpoint| Candidate {
                 address: endpoint.address,
                 port: port.port,
@@ -64,6 +63,14 @@ pub(super) fn candidates<'s>(
                 slice,
                 stray,
             }));
+        };
+        let mut is_known = false;
+        for port in slice.ports.iter().filter(|port| port.protocol == wanted.protocol && port.name == wanted.name) {
+            is_known = true;
+            add(port, None);
+        }
+        for port in strays.iter().filter(|port| !is_known && port.protocol == wanted.protocol) {
+            add(port, Some(&port.name));
         }
     }
     // Of the same address and port the one that is not terminating wins. Beyond that the rules leave it open: the more

@@ -9,7 +9,7 @@ use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 
 use super::NodeFacts;
-use super::eligible::{Candidate, candidates, eligibility};
+use super::eligible::{Candidate, candidates, eligibility, strays};
 use super::ids::{Ids, ServicePortKey};
 use crate::parse::service::Port;
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
@@ -69,13 +69,14 @@ pub(super) fn compile(
         compiled.problem = Some(Problem::of_object(Severity::Refused, &key, refusal.to_string()));
         return compiled;
     }
+    let with_strays: Vec<_> = slices.iter().map(|slice| (&**slice, strays(slice, service))).collect();
     // Rule 3: a family without a ClusterIP ignores the Service.
     for family in [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some()) {
         let source_ranges = source_ranges(service, family, facts);
         for port in &service.ports {
             let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
             let before = before.and_then(|before| before.ports.iter().find(|before| before.port.id == id));
-            let found = candidates(&slices, family, port, service, facts);
+            let found = candidates(&with_strays, family, port, facts);
             let sets = sets(id, service, &found, facts, before.map(|before| &*before.port), ids);
             compiled.ports.push(Compiled {
                 node_port: port.node_port,
