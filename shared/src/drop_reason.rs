@@ -63,7 +63,6 @@ drop_reasons! {
     SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0, or another type with segments left).";
     KernelUnreachable, "kernel_unreachable", "The packet is none of ours, but the way back to the kernel was missing or full.";
     Fragment, "fragment", "A fragment of a packet for a VIP or of one of our flows; this version forwards whole packets only.";
-    UnsupportedProtocol, "unsupported_protocol", "An ICMP message to a VIP that is neither an echo request nor an error.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
     IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no flow of ours.";
     EchoRequest, "echo_request", "An ICMP echo request to a VIP, which Ringway answers in the VIP's name.";

@@ -2,12 +2,11 @@
 
 use ringway_shared::Family;
 
-use crate::wire::checksum;
-use crate::wire::icmp::{self, Class};
+use crate::wire::icmp::Class;
 use crate::wire::transport::{ChecksumState, read_u16, write};
 use crate::wire::{Kind, Packet};
 
-use super::{Answer, answerable, class, ip_header};
+use super::{Answer, answerable, class, finish_icmp, ip_header};
 
 /// Turns an echo request into its reply, from the address that was asked for. IP options and extension headers are not
 /// sent back. A fragment is not answered.
@@ -31,14 +30,12 @@ pub fn reply(frame: &mut [u8], packet: &Packet) -> Option<usize> {
     };
     frame.copy_within(message, l4);
     answer.write(frame, l3);
-    // The addresses are exchanged, which no sum notices, so only the type counts: the high byte of its word.
-    let (request, reply) = match family {
-        Family::V4 => (8u16, 0u16),
-        Family::V6 => (128, 129),
+    // The sum is made anew: adjusting one cannot tell the two zeros apart, and a reply may be all zeros.
+    let reply_type = match family {
+        Family::V4 => 0,
+        Family::V6 => 129,
     };
-    let delta = checksum::fold(u64::from(!(request << 8)) + u64::from(reply << 8));
-    let before = read_u16(frame, l4 + icmp::CHECKSUM);
-    write(frame, l4, [reply as u8]);
-    write(frame, l4 + icmp::CHECKSUM, checksum::adjust(before, delta).to_be_bytes());
+    write(frame, l4, [reply_type, 0, 0, 0]);
+    finish_icmp(frame, l4..end, packet.tuple.reversed());
     Some(end)
 }

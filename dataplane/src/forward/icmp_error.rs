@@ -6,9 +6,9 @@ use ringway_shared::address::address_words;
 use ringway_shared::{Family, FiveTuple};
 
 use crate::wire::transport::{ChecksumState, complete_partial, write};
-use crate::wire::{Packet, checksum, icmp};
+use crate::wire::{Packet, icmp};
 
-use super::{Answer, answerable, ip_header, read_u16};
+use super::{Answer, answerable, finish_icmp, ip_header, read_u16};
 
 /// How long an ICMP error may be, as an IP packet (RFC 1812 4.3.2.3).
 pub const LIMIT_V4: usize = 576;
@@ -99,14 +99,6 @@ pub(super) fn build(frame: &mut [u8], packet: &Packet, source: [u64; 2], error: 
     let (icmp_type, code, rest) = error.header(family);
     write(frame, l4, [icmp_type, code, 0, 0]);
     write(frame, l4 + 4, rest.to_be_bytes());
-    let pseudo = match family {
-        Family::V4 => 0,
-        Family::V6 => {
-            let tuple = FiveTuple { source, destination: packet.tuple.source, ports: packet.tuple.ports };
-            checksum::pseudo_header(&tuple, icmp::V6, answer.payload)
-        }
-    };
-    let sum = u64::from(pseudo) + u64::from(checksum::sum(frame.get(l4..stop)?));
-    write(frame, l4 + icmp::CHECKSUM, (!checksum::fold(sum)).to_be_bytes());
+    finish_icmp(frame, l4..stop, FiveTuple { source, destination: packet.tuple.source, ports: packet.tuple.ports });
     Some(stop)
 }

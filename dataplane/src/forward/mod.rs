@@ -12,10 +12,12 @@ pub mod reject;
 #[cfg(test)]
 mod tests;
 
-use ringway_shared::Family;
+use std::ops::Range;
+
+use ringway_shared::{Family, FiveTuple};
 
 use crate::wire::transport::{ChecksumState, checksum_state, read_u16, write};
-use crate::wire::{Kind, Packet, ethernet, icmp, ipv4, ipv6};
+use crate::wire::{Kind, Packet, checksum, ethernet, icmp, ipv4, ipv6};
 
 /// The longest frame that an answer needs: an ICMPv6 error.
 pub const ANSWER_ROOM: usize = ethernet::HEADER + icmp_error::LIMIT_V6;
@@ -98,6 +100,18 @@ fn ip_header(family: Family) -> usize {
         Family::V4 => ipv4::HEADER,
         Family::V6 => ipv6::HEADER,
     }
+}
+
+/// Writes the checksum of the ICMP `message`, which goes between the addresses of `tuple` and has 0 in its place.
+fn finish_icmp(frame: &mut [u8], message: Range<usize>, tuple: FiveTuple) {
+    let (at, length) = (message.start + icmp::CHECKSUM, message.len() as u16);
+    let pseudo = match tuple.family() {
+        // Only ICMPv6 has a pseudo-header.
+        Family::V4 => 0,
+        Family::V6 => checksum::pseudo_header(&tuple, icmp::V6, length),
+    };
+    let sum = u64::from(pseudo) + u64::from(checksum::sum(frame.get(message).unwrap_or_default()));
+    write(frame, at, (!checksum::fold(sum)).to_be_bytes());
 }
 
 /// TOS or traffic class of a packet.

@@ -34,16 +34,16 @@ impl Core {
         let reason = match (without_frontend(services, destination), packet.kind) {
             (Decision::Pass, _) => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
-            // A protocol that no Service can have (ESP, GRE, ...) is not ours, even to a VIP.
-            (_, Kind::Other(_)) => return pass(received),
-            (_, Kind::Icmp { class: Class::EchoRequest, .. }) if objection.is_none() => {
-                if answers_echo(services, packet) {
+            (_, Kind::Icmp { class: Class::EchoRequest, .. }) => {
+                if objection.is_none() && answers_echo(services, packet) {
                     return self.answer_echo(context, received, packet);
                 }
                 DropReason::EchoWithoutEndpoint
             }
             (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
-            _ => DropReason::UnsupportedProtocol,
+            // A protocol that no Service can have (ESP, GRE, ...) is not ours, even to a VIP, nor is any other message of
+            // ICMP: neighbours of a node that announces a VIP ask for it at the VIP's own address.
+            _ => return pass(received),
         };
         dropped(received, objection.unwrap_or(reason), None)
     }

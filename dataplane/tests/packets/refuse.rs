@@ -250,10 +250,34 @@ pub(crate) fn rows() -> Vec<Row> {
                 outside echo 203.0.113.200 > 198.51.100.7
                 -> drop echo_without_endpoint
                 outside echo 203.0.113.200 > 172.30.0.45
-                -> reply echo_request outside echo 172.30.0.45 > 203.0.113.200
+                -> reply echo_request outside echo 172.30.0.45 > 203.0.113.200",
+            ledger: "rx=6 replied=4 reply:echo_request=4 drop:echo_without_endpoint=2",
+        },
+        Row {
+            name: "a ping of zeros has an answer of zeros, whose sum is the other zero",
+            bed: town(),
+            script: "
+                outside echo 203.0.113.9 > 172.30.0.41 rest=00000000
+                -> reply echo_request outside echo 172.30.0.41 > 203.0.113.9
+                outside echo 203.0.113.9 > 172.30.0.41 rest=00000000 hex=000000
+                -> reply echo_request outside echo 172.30.0.41 > 203.0.113.9
+                outside echo [2001:db8:c::9] > [fd00:172:30::41] rest=00000000 hex=0000
+                -> reply echo_request outside echo [fd00:172:30::41] > [2001:db8:c::9]",
+            ledger: "rx=3 replied=3 reply:echo_request=3",
+        },
+        Row {
+            name: "other messages of ICMP pass, on a VIP too: neighbours of a node that announces one ask for it there",
+            bed: town(),
+            script: "
                 outside icmp 13/0 203.0.113.9 > 172.30.0.41 bytes=12
-                -> drop unsupported_protocol",
-            ledger: "rx=7 replied=4 reply:echo_request=4 drop:echo_without_endpoint=2 drop:unsupported_protocol=1",
+                -> pass
+                outside icmp 0/0 203.0.113.9 > 172.30.0.41 bytes=4
+                -> pass
+                outside icmp 135/0 [2001:db8:c::9] > [fd00:172:30::41] ttl=255 bytes=16
+                -> pass
+                outside icmp 136/0 [2001:db8:c::9] > [fd00:172:30::41] ttl=255 bytes=16
+                -> pass",
+            ledger: "rx=4 passed=4",
         },
         Row {
             name: "a protocol that Services do not have passes, on a VIP too",
