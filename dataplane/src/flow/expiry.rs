@@ -264,8 +264,8 @@ fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
             State::Established => timeouts.tcp_established,
             State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
             State::Closed => timeouts.tcp_closed,
-            State::UdpUnreplied | State::SctpUnreplied => timeouts.unreplied,
-            State::UdpReplied => timeouts.udp,
+            // One queue has one timeout.
+            State::UdpUnreplied | State::SctpUnreplied | State::UdpReplied => timeouts.udp,
             State::SctpReplied => timeouts.sctp,
         };
         // Half of the circle of milliseconds is the most that can be told from the past.

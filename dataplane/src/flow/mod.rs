@@ -66,12 +66,10 @@ pub struct Timeouts {
     pub tcp_closing: Duration,
     /// TCP, after the end.
     pub tcp_closed: Duration,
-    /// UDP, both directions seen.
+    /// UDP; SCTP, no reply seen.
     pub udp: Duration,
     /// SCTP, both directions seen. Its heartbeats come every 30 s.
     pub sctp: Duration,
-    /// UDP and SCTP, no reply seen.
-    pub unreplied: Duration,
 }
 
 impl Default for Timeouts {
@@ -83,7 +81,6 @@ impl Default for Timeouts {
             tcp_closed: Duration::from_secs(10),
             udp: Duration::from_secs(60),
             sctp: Duration::from_secs(210),
-            unreplied: Duration::from_secs(30),
         }
     }
 }

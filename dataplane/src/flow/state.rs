@@ -9,7 +9,7 @@
 //! | established | `tcp_established` | stays |
 //! | closing: one FIN seen; both seen, the last not acknowledged | `tcp_closing` | stays |
 //! | closed: FINs acknowledged, or reset | `closed` | goes before all others |
-//! | unreplied UDP, SCTP | `unreplied` | goes, oldest first |
+//! | unreplied UDP, SCTP | `udp` | goes, oldest first |
 //! | replied UDP, SCTP | `udp`, `sctp` | stays |
 //!
 //! **When a RST is genuine.** The record keeps, per direction, the upper half of the sequence number that the other side

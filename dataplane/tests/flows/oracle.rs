@@ -60,11 +60,10 @@ fn timeout(state: State) -> u64 {
     match state {
         State::Free => 0,
         State::SynSent | State::SynReceived | State::PickedUp => 30_000,
-        State::UdpUnreplied | State::SctpUnreplied => 30_000,
         State::Established => 7_200_000,
         State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
         State::Closed => 10_000,
-        State::UdpReplied => 60_000,
+        State::UdpUnreplied | State::SctpUnreplied | State::UdpReplied => 60_000,
         State::SctpReplied => 210_000,
     }
 }
