@@ -123,6 +123,16 @@ fn syn(destination: [u8; 4], source_port: u16, port: u16) -> Vec<u8> {
     bytes
 }
 
+/// The SYN-ACK to a SYN that left by lan0.
+fn reply_to(syn: &[u8]) -> Vec<u8> {
+    let port = u16::from_be_bytes([syn[34], syn[35]]);
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 2]);
+    let mut bytes = Vec::new();
+    let builder = builder.ipv4([10, 180, 0, 1], [10, 180, 0, 254], 64).tcp(8080, port, 7, 1000);
+    builder.syn().ack(2).write(&mut bytes, &[]).unwrap();
+    bytes
+}
+
 /// A packet of every fate, on wan0.
 fn mixed() -> Vec<(usize, u64, Vec<u8>)> {
     vec![
@@ -153,7 +163,7 @@ fn every_packet_has_one_fate_and_what_leaves_has_the_time_of_its_cause() {
         ("reply", Some("no_service_port")),
         ("forward", None),
         ("drop", Some("truncated_ipv4")),
-        ("drop", Some("too_big")),
+        ("reply", Some("no_service_port")),
         ("drop", Some("neighbor_unresolved")),
     ];
     assert_eq!(fates, expected);
@@ -162,7 +172,42 @@ fn every_packet_has_one_fate_and_what_leaves_has_the_time_of_its_cause() {
     assert_eq!(verdicts[4]["out"], serde_json::json!([3]));
     let (packets, _) = bed.left("out.pcap");
     let times: Vec<_> = packets.iter().map(|packet| packet.timestamp).collect();
-    assert_eq!(times, [at(0), at(2_500_000), at(2_500_001)]);
+    assert_eq!(times, [at(0), at(2_500_000), at(2_500_001), at(2_500_003)]);
+}
+
+#[test]
+fn packets_of_any_size_are_replayed() {
+    let bed = Bed::new();
+    let jumbo = CONFIG.replace("addresses: [10", "mtu: 65535, addresses: [10");
+    std::fs::write(bed.path("gw.yaml"), jumbo).unwrap();
+    let sizes = [1472, 4000, 9000, 65_000];
+    let packets: Vec<_> = sizes.map(|size| (1, 0, udp([172, 30, 0, 41], 53, size))).into();
+    bed.capture("in.pcap", Format::Pcap(Resolution::Micros), &packets);
+    let objects =
+        OBJECTS.replace("port: 80}", "port: 53, protocol: UDP}").replace("port: 8080}", "port: 53, protocol: UDP}");
+    std::fs::write(bed.path("objects.yaml"), objects).unwrap();
+    assert!(bed.replay("in.pcap", "out.pcap").status.success());
+    assert_eq!(bed.fates().0["forwarded"], 4);
+    let lengths = bed.left("out.pcap").0.iter().map(|packet| packet.data.len()).collect::<Vec<_>>();
+    assert_eq!(lengths, sizes.map(|size| size + 42));
+}
+
+#[test]
+fn a_long_silence_ends_flows() {
+    const DAY: u64 = 24 * 60 * 60 * 1_000_000;
+    // More than half of the circle that flows count milliseconds in, a whole turn of it, and years.
+    for days in [1, 25, 30, 40, 49, 50, 365, 36_500] {
+        let bed = Bed::new();
+        let open = syn([172, 30, 0, 41], 5001, 80);
+        bed.capture("in.pcap", Format::PcapNg, &[(1, 0, open.clone())]);
+        assert!(bed.replay("in.pcap", "out.pcapng").status.success());
+        let reply = reply_to(&bed.left("out.pcapng").0[0].data);
+        let packets = [(1, 0, open), (0, 1000, reply.clone()), (0, days * DAY, reply)];
+        bed.capture("in.pcap", Format::PcapNg, &packets);
+        assert!(bed.replay("in.pcap", "out.pcapng").status.success());
+        let fates: Vec<_> = bed.fates().1.iter().map(|line| line["verdict"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(fates, ["forward", "forward", "pass"], "{days} days");
+    }
 }
 
 #[test]
@@ -232,6 +277,15 @@ fn what_replay_cannot_start_with_is_told() {
     assert_eq!(told(bed.replay("in.pcap", "in.pcap")), (2, same.to_owned()));
     let gone = "error: --in gone.pcap: No such file or directory (os error 2)\n";
     assert_eq!(told(bed.replay("gone.pcap", "out.pcap")), (1, gone.to_owned()));
+    // A file that cannot be written is named, whichever it is.
+    bed.capture("mixed.pcap", Format::Pcap(Resolution::Micros), &mixed());
+    std::os::unix::fs::symlink("/dev/full", bed.path("full.pcap")).unwrap();
+    let full = "error: cannot write full.pcap: No space left on device (os error 28)\n";
+    assert_eq!(told(bed.replay("mixed.pcap", "full.pcap")), (1, full.to_owned()));
+    std::fs::remove_file(bed.path("verdicts.jsonl")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", bed.path("verdicts.jsonl")).unwrap();
+    let full = "error: cannot write verdicts.jsonl: No space left on device (os error 28)\n";
+    assert_eq!(told(bed.replay("mixed.pcap", "out.pcap")), (1, full.to_owned()));
     std::fs::write(bed.path("text.pcap"), "text").unwrap();
     let text = "error: text.pcap: not a pcap or pcapng file: it begins with 74657874\n";
     assert_eq!(told(bed.replay("text.pcap", "out.pcap")), (1, text.to_owned()));

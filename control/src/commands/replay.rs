@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ringway_dataplane::io::pcap::{CaptureError, CaptureReader, CaptureWriter, Format};
+use ringway_dataplane::io::pcap::{CaptureError, CaptureReader, CaptureWriter, Captured, Format};
 use ringway_shared::snapshot::{Generation, Snapshot};
 
 use super::objects::Offline;
@@ -20,7 +20,7 @@ use crate::cli::{Failure, note};
 use crate::config::{Config, Source, SourceKey};
 use crate::source::files::FileSource;
 use ledger::Ledger;
-use run::Replay;
+use run::{Replay, Unwritten};
 use verdicts::Verdicts;
 
 /// What `ringway replay` is asked.
@@ -67,9 +67,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let verdicts = arguments.verdicts.as_ref().map(|path| Output { path: path.clone() });
     let lines = verdicts.as_ref().map(Output::create).transpose()?;
     let mut replay = Replay::new(&config, snapshot, writer, Verdicts::new(lines))?;
-    let read = through(&mut replay, &mut reader, first, &output);
+    let read = through(&mut replay, &mut reader, first);
     // A capture that breaks off has been replayed as far as it goes.
-    let tally = replay.finish().map_err(|error| output.failed(error))?;
+    let unwritten = |unwritten| match (unwritten, &verdicts) {
+        (Unwritten::Verdicts(error), Some(verdicts)) => verdicts.failed(error),
+        (Unwritten::Out(error) | Unwritten::Verdicts(error), _) => output.failed(error),
+    };
+    let tally = replay.finish().map_err(unwritten)?;
     if let Some(path) = &arguments.ledger {
         let file = Output { path: path.clone() };
         let mut to = file.create()?;
@@ -79,26 +83,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     read.map_err(|failure| match failure {
         Broken::Capture(error) => Failure::failed(format!("{}: {error}", arguments.input.display())),
-        Broken::Output(failure) => failure,
+        Broken::Output(error) => unwritten(error),
     })
 }
 
 /// Why the capture was not replayed to its end.
 enum Broken {
     Capture(CaptureError),
-    Output(Failure),
+    Output(Unwritten),
 }
 
 fn through(
     replay: &mut Replay<BufWriter<File>>,
     reader: &mut CaptureReader<BufReader<File>>,
-    first: Result<Option<ringway_dataplane::io::pcap::Captured>, CaptureError>,
-    output: &Output,
+    first: Result<Option<Captured>, CaptureError>,
 ) -> Result<(), Broken> {
     let mut next = first;
     while let Some(packet) = next.map_err(Broken::Capture)? {
         let name = reader.interface_name(packet.interface);
-        replay.packet(&packet, name).map_err(|error| Broken::Output(output.failed(error)))?;
+        replay.packet(&packet, name).map_err(Broken::Output)?;
         next = reader.next_packet();
     }
     Ok(())

@@ -24,7 +24,7 @@ pub const KERNEL_HEADROOM: u32 = 256;
 pub struct UmemLayout {
     /// How many chunks.
     pub frames: u32,
-    /// Bytes per chunk: 2048 or 4096.
+    /// Bytes per chunk: a power of two, 2048 or more. The kernel takes no more than a page, 4096; memory alone takes 65536.
     pub chunk_size: u32,
     /// Bytes free before a packet: at least 256, so that outer headers can grow there.
     pub headroom: u32,
@@ -54,7 +54,7 @@ impl UmemLayout {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UmemError {
     /// The layout is not one the kernel takes.
-    #[error("a UMEM cannot have {frames} frames of {chunk_size} bytes with {headroom} bytes of headroom: the chunk size is 2048 or 4096, the headroom 256 to half a chunk, and there is at least one frame", frames = .0.frames, chunk_size = .0.chunk_size, headroom = .0.headroom)]
+    #[error("a UMEM cannot have {frames} frames of {chunk_size} bytes with {headroom} bytes of headroom: the chunk size is a power of two from 2048 to 65536, the headroom 256 to half a chunk, and there is at least one frame", frames = .0.frames, chunk_size = .0.chunk_size, headroom = .0.headroom)]
     Layout(UmemLayout),
     /// The memory could not be had.
     #[error("cannot map {bytes} bytes for {frames} frames: {errno}; free memory, or lower the number of workers")]
@@ -88,7 +88,8 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 impl Umem {
     /// Maps the region; every chunk is free.
     pub fn new(layout: UmemLayout) -> Result<Umem, UmemError> {
-        let sizes_fit = matches!(layout.chunk_size, 2048 | 4096)
+        let sizes_fit = layout.chunk_size.is_power_of_two()
+            && (2048..=65536).contains(&layout.chunk_size)
             && (KERNEL_HEADROOM..=layout.chunk_size / 2).contains(&layout.headroom);
         if layout.frames == 0 || !sizes_fit {
             return Err(UmemError::Layout(layout));

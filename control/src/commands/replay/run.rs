@@ -27,13 +27,26 @@ use crate::config::Config;
 const SEED: u64 = 0x52_65_70_6c_61_79;
 
 /// Frames with room for a batch and for packets that wait for a neighbour.
-const FRAMES: u32 = 4096;
+const FRAMES: u32 = 512;
+
+/// Captures have packets larger than a NIC's queue takes, as a sender's offload left them: a frame holds them all.
+const CHUNK: u32 = 65536;
+
+/// Flows count milliseconds in a circle of 49 days, and must hear of the time before half of it is over.
+const STEP: u64 = 10 * 24 * 60 * 60 * 1_000_000_000;
 
 /// Longer than any packet waits.
 const END: Duration = Duration::from_secs(2);
 
 /// An interface that Ringway is not attached to.
 const ELSEWHERE: InterfaceId = InterfaceId(u16::MAX);
+
+/// What could not be written.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    Out(io::Error),
+    Verdicts(io::Error),
+}
 
 pub(super) struct Replay<W: Write> {
     worker: MemoryWorker,
@@ -57,7 +70,7 @@ impl<W: Write> Replay<W> {
         verdicts: Verdicts<W>,
     ) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start a worker: {error}"));
-        let layout = UmemLayout { chunk_size: 4096, ..UmemLayout::of_frames(FRAMES) };
+        let layout = UmemLayout { chunk_size: CHUNK, ..UmemLayout::of_frames(FRAMES) };
         let umem = Umem::new(layout).map_err(|error| failed(&error))?;
         let flows = config.flow_table(0, 1, SEED).ok_or_else(|| failed(&"snat.ports is empty"))?;
         let shared = Shared {
@@ -72,7 +85,7 @@ impl<W: Write> Replay<W> {
     }
 
     /// Runs one packet through. `interface`: where the capture says it arrived.
-    pub(super) fn packet(&mut self, packet: &Captured, interface: Option<&str>) -> io::Result<()> {
+    pub(super) fn packet(&mut self, packet: &Captured, interface: Option<&str>) -> Result<(), Unwritten> {
         let start = *self.start.get_or_insert(packet.timestamp);
         // Captures of several queues are not always in order; time never runs backwards.
         let since = packet.timestamp.saturating_sub(start).as_nanos();
@@ -87,20 +100,24 @@ impl<W: Write> Replay<W> {
     }
 
     /// Ends the capture: what still waits gets its fate. Gives the counts.
-    pub(super) fn finish(mut self) -> io::Result<Tally> {
+    pub(super) fn finish(mut self) -> Result<Tally, Unwritten> {
         if self.cut > 0 {
             let cut = if self.cut == 1 { "1 packet was".into() } else { format!("{} packets were", self.cut) };
             note(format!("{cut} cut off by the capture, which counts as truncated; capture with -s 0"));
         }
         self.advance(Time(self.now.0.saturating_add(END.as_nanos() as u64)))?;
         let tally = self.worker.tally();
-        self.out.finish()?;
-        self.verdicts.finish()?;
+        self.out.finish().map_err(Unwritten::Out)?;
+        self.verdicts.finish().map_err(Unwritten::Verdicts)?;
         Ok(tally)
     }
 
     /// Lets time pass until `now`: packets stop waiting, flows expire.
-    fn advance(&mut self, now: Time) -> io::Result<()> {
+    fn advance(&mut self, now: Time) -> Result<(), Unwritten> {
+        while now.0.saturating_sub(self.now.0) > STEP {
+            self.now.0 += STEP;
+            self.worker.pipeline.expire(self.now, u32::MAX);
+        }
         self.now = now;
         loop {
             let before = self.worker.pipeline.held();
@@ -151,17 +168,17 @@ impl<W: Write> Replay<W> {
     }
 
     /// Writes down what left and what was decided.
-    fn collect(&mut self) -> io::Result<()> {
+    fn collect(&mut self) -> Result<(), Unwritten> {
         let collector = &mut self.worker.collector;
         for sent in collector.sent.drain(..) {
             self.written += 1;
             let timestamp = self.verdicts.caused(sent.tag, self.written);
-            self.out.write(usize::from(sent.out.0), timestamp, &sent.bytes)?;
+            self.out.write(usize::from(sent.out.0), timestamp, &sent.bytes).map_err(Unwritten::Out)?;
         }
         for fate in collector.fates.drain(..) {
             self.verdicts.decide(&fate, &self.snapshot.services);
         }
         collector.passed.clear();
-        self.verdicts.write()
+        self.verdicts.write().map_err(Unwritten::Verdicts)
     }
 }

@@ -210,7 +210,10 @@ impl<R: Read> CaptureReader<R> {
             let [code, value, rest] = self.option(options);
             match (self.u16(code), value) {
                 (0, _) => break,
-                (2, text) => name = Some(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()),
+                (2, text) => {
+                    let text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
+                    name = Some(text).filter(|text| !text.is_empty());
+                }
                 (9, [resolution, ..]) => {
                     let base: u64 = if resolution & 0x80 == 0 { 10 } else { 2 };
                     let ticks = base.checked_pow(u32::from(resolution & 0x7f));

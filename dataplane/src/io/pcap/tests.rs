@@ -83,13 +83,14 @@ fn pcapng_of_other_byte_order_resolution_and_several_sections_is_read() {
     // Timestamps in 1/1024 s (if_tsresol 0x8a), and 100 s later than they say (if_tsoffset).
     let interface = block(INTERFACE_DESCRIPTION, &[0x0001_0000, 0, 0x0009_0001, 0x8a00_0000, 0x000e_0008, 0, 100, 0]);
     let packet = block(ENHANCED_PACKET, &[0, 0, 1536, 3, 1500, 0xaabb_cc00]);
-    let plain = block(INTERFACE_DESCRIPTION, &[0x0001_0000, 2]);
+    // A name without a letter is none.
+    let plain = block(INTERFACE_DESCRIPTION, &[0x0001_0000, 2, 0x0002_0000]);
     let simple = block(SIMPLE_PACKET, &[1000, 0x1122_0000]);
     let unknown = block(0x0bad, &[1, 2]);
     let words = [section.clone(), interface, unknown, packet, section, plain, simple].concat();
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-    let (packets, _, end) = read(&bytes);
-    assert_eq!(end, Ok(()));
+    let (packets, names, end) = read(&bytes);
+    assert_eq!((names, end), (vec![None, None], Ok(())));
     let expected = [
         Captured {
             timestamp: Duration::from_millis(101_500),
