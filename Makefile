@@ -9,12 +9,13 @@ target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
-.PHONY: help build demo test bench lint clean-namespaces
+.PHONY: help build demo test test-kernels bench lint clean-namespaces
 
 help:
 	@echo 'make build              build target/release/ringway'
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (about a minute)'
 	@echo 'make test               every test, with real traffic in namespaces'
+	@echo 'make test-kernels       the demo on older kernels, in virtual machines (some minutes)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
 	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
 	@echo 'make clean-namespaces   remove what a crashed run left behind'
@@ -39,6 +40,11 @@ test:
 	cargo test --workspace --no-run
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} RINGWAY_BIN=$(target)/debug/ringway cargo test --workspace --no-fail-fast $(if $(TEST),-- $(TEST))
 	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
+
+test-kernels:
+	@$(scripts)/prerequisites.sh build kernels
+	cargo build --release --bin ringway
+	@$(scripts)/kernels.sh
 
 bench:
 	@$(scripts)/prerequisites.sh build bench

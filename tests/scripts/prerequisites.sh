@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|bench|ci ...
+# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|bench|kernels|ci ...
 #
 # A thing is looked for by its command, so on a machine that has everything this asks no package manager and no network.
 set -euo pipefail
@@ -57,12 +57,20 @@ for group in "$@"; do
         need nft nftables
         need valgrind valgrind
         ;;
+    kernels)
+        need ip iproute2
+        need qemu-system-x86_64 qemu-system-x86
+        need busybox busybox-static
+        need cpio cpio
+        need xz xz-utils
+        need strip binutils
+        ;;
     ci) # only to prove that the committed BPF object comes from its source
         need clang-14 clang-14
         need llvm-strip-14 llvm-14
         need_file /usr/include/bpf/bpf_helpers.h libbpf-dev
         ;;
-    *) die "unknown group '$group': use build, demo, test, bench or ci" ;;
+    *) die "unknown group '$group': use build, demo, test, bench, kernels or ci" ;;
     esac
 done
 
