@@ -33,6 +33,9 @@ pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 /// How long the workers may take for an acknowledgement before a word is said about it. Idle ones are woken.
 const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What is said when that happens which should not.
+const COMPILE_FAILED: &str = "compiling the objects failed, so what is in force stays whatever changes: restart Ringway, and report what the log says";
+
 /// The longest pause between two rounds. How long one took says little about the next: the first compiles everything.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +68,8 @@ pub struct Published {
     pub cluster: Arc<ClusterState>,
     /// What compile did not like, beyond the cluster's own problems.
     pub problems: Arc<[Problem]>,
+    /// Why the newest objects are not compiled; what was in force before them stays.
+    pub compile_problem: Option<String>,
     /// The healthCheckNodePorts.
     pub health_checks: Arc<[HealthCheck]>,
     /// The steering program's entries.
@@ -204,7 +209,11 @@ impl<S: Steering> Publication<S> {
                 self.note_new_backends(&compiled.new_backends);
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;
+                published.cluster = cluster;
                 self.services = Arc::new(compiled.services);
+            } else {
+                // Whoever compares what is known with what is in force sees that they differ, health checks above all.
+                published.compile_problem = Some(COMPILE_FAILED.into());
             }
         }
         let generation = Generation(published.snapshot.generation.0 + 1);
@@ -220,7 +229,6 @@ impl<S: Steering> Publication<S> {
             tracing::error!("steering: {problem}");
         }
         published.snapshot = snapshot.clone();
-        published.cluster = cluster;
         published.steering = self.sets.counts();
         published.baselines = self.baselines.clone();
         (published.in_force, published.took) = (false, None);
@@ -235,12 +243,13 @@ impl<S: Steering> Publication<S> {
         let generation = published.snapshot.generation.0;
         published.in_force = self.await_acks(generation).await;
         published.acks = self.publisher.acks().collect();
-        if published.in_force && !published.ready {
+        if published.in_force && !published.ready && published.compile_problem.is_none() {
             let services = &published.snapshot.services;
             let (frontends, vips) = (services.frontends.len(), services.vips.len());
             tracing::info!("ready: {frontends} frontends and {vips} VIPs are in force on all workers");
         }
-        published.ready |= published.in_force;
+        // An empty snapshot is none of what was listed.
+        published.ready |= published.in_force && published.compile_problem.is_none();
         if published.in_force {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.
@@ -268,7 +277,7 @@ impl<S: Steering> Publication<S> {
                 Some(compiled)
             }
             Err(_) => {
-                tracing::error!("compiling failed, and from now on what is in force stays; restart Ringway");
+                tracing::error!("{COMPILE_FAILED}");
                 None
             }
         }

@@ -86,6 +86,7 @@ impl Text<'_> {
     fn wrong(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
         let mut wrong: Vec<String> = Vec::new();
+        wrong.extend(status.snapshot.problem.clone());
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {
             let InterfaceReport { name, problem, tap_problem, mode_reason, tap_notes, ports, .. } = interface;
@@ -256,6 +257,7 @@ mod tests {
             snapshot: SnapshotReport {
                 generation: 3,
                 in_force: true,
+                problem: None,
                 took_micros: Some(1_250),
                 ..SnapshotReport::default()
             },

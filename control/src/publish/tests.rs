@@ -90,6 +90,10 @@ fn work(mut reader: Reader<Snapshot>, used: &std::sync::atomic::AtomicU64, pause
 
 impl Bed {
     fn start(first: Arc<ClusterState>) -> Bed {
+        Bed::with(first, |_| {})
+    }
+
+    fn with(first: Arc<ClusterState>, prepare: impl FnOnce(&mut Publication<Recorder>)) -> Bed {
         let config = Config::parse(CONFIG, "test.yaml".as_ref(), SourceKey::Read).unwrap();
         let network = config.network.as_ref().unwrap().build(1, &config.interfaces);
         let options = PublishOptions {
@@ -106,7 +110,7 @@ impl Bed {
             move || work(reader, &used, &paused, &done)
         });
         let (sender, cluster) = watch::channel(first);
-        let (publication, published) = Publication::new(
+        let (mut publication, published) = Publication::new(
             options,
             cluster,
             NetworkWatch::fixed(network),
@@ -115,6 +119,7 @@ impl Bed {
             vec![WorkerCounters::new(16)],
             Box::new(|| {}),
         );
+        prepare(&mut publication);
         let (stop, stopped) = oneshot::channel();
         let end = publication.start(async {}, stopped).unwrap();
         Bed { cluster: sender, published, log, paused, done, stop: Some(stop), end }
@@ -186,6 +191,17 @@ async fn a_worker_that_is_late_delays_only_what_must_wait_for_it() {
     bed.paused.store(false, Ordering::SeqCst);
     bed.until("in force", |p| p.in_force && p.snapshot.generation == Generation(3)).await;
     assert_eq!(removed(&bed), 1);
+    bed.stop().await;
+}
+
+/// Whatever made it panic took what the next compilation needs along.
+#[tokio::test]
+async fn a_failed_compilation_is_told_and_makes_nothing_ready() {
+    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.ids = None);
+    let failed = bed.until("in force", |published| published.in_force).await;
+    assert!(!failed.ready, "an empty world is not what was listed");
+    assert!(!Arc::ptr_eq(&failed.cluster, &bed.cluster.borrow()), "what waits can be seen to wait");
+    assert!(failed.compile_problem.as_deref().is_some_and(|problem| problem.contains("restart Ringway")));
     bed.stop().await;
 }
 

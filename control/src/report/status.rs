@@ -63,6 +63,8 @@ pub struct SnapshotReport {
     pub generation: u64,
     /// Whether every worker uses it.
     pub in_force: bool,
+    /// Why the newest objects are not part of it.
+    pub problem: Option<String>,
     /// Microseconds from the change until every worker used it.
     pub took_micros: Option<u64>,
     /// Counts changes of the Services.
@@ -226,6 +228,7 @@ fn snapshot(published: &Published) -> SnapshotReport {
     SnapshotReport {
         generation: generation.0,
         in_force: published.in_force,
+        problem: published.compile_problem.clone(),
         took_micros: published.took.map(|took| took.as_micros() as u64),
         services_generation: services.generation,
         network_generation: network.generation,
