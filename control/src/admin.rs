@@ -32,6 +32,7 @@ use crate::publish::Published;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
+use crate::report::overlooked;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
@@ -147,6 +148,7 @@ impl Admin {
             let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
             let flow = found.map(|(worker, flow, now)| FlowReport::of(worker, &flow, &snapshot.services, now));
             let mut trace = explain(&view, question);
+            overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
             trace.steps.extend(flow.as_ref().map(FlowReport::sentence));
             let mut answer = serde_json::to_value(trace).map_err(|error| error.to_string())?;
             if let Value::Object(keys) = &mut answer {

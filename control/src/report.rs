@@ -3,6 +3,7 @@
 pub mod drops;
 pub mod flows;
 pub mod interfaces;
+pub mod overlooked;
 pub mod services;
 pub mod source;
 pub mod status;

@@ -115,8 +115,12 @@ impl Trace {
 
     /// Why each endpoint is not eligible, when that is why the packet is not forwarded.
     fn without_endpoint(&mut self, view: &View<'_>, tuple: &FiveTuple, target: Option<&Target>, reason: DropReason) {
-        let Some(target) = target.filter(|_| reason != DropReason::SourceNotAllowed) else { return };
+        let Some(target) = target else { return };
         let port = &target.service_port;
+        if reason == DropReason::SourceNotAllowed {
+            self.steps.extend(steps::ranges(port, tuple.source_address()));
+            return;
+        }
         let (policy, _) = decision::policy(view.services, target.matched, port, tuple.source_address());
         self.exclude(view, target, policy);
         if self.excluded.is_empty() {

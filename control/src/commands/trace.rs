@@ -11,6 +11,7 @@ use super::ask::{Instance, read};
 use super::objects::Offline;
 use crate::cli::{Failure, Output, note};
 use crate::config::{Config, SourceKey};
+use crate::report::overlooked;
 
 /// Packets in one question to an instance.
 const PACKETS: usize = 1_000;
@@ -99,7 +100,12 @@ fn offline(arguments: &Arguments, questions: &[Question]) -> Result<Vec<Trace>, 
         network: network.as_ref(),
         snat_addresses: &config.snat.addresses,
     };
-    Ok(questions.iter().map(|question| explain(&view, question)).collect())
+    let answer = |question: &Question| {
+        let mut trace = explain(&view, question);
+        overlooked::tell(&mut trace, question, &offline.cluster, view.services);
+        trace
+    };
+    Ok(questions.iter().map(answer).collect())
 }
 
 fn json(trace: &Trace) -> Result<String, Failure> {

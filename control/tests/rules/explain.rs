@@ -1,8 +1,9 @@
 //! What `trace` says about each endpoint that is left out: where it stands, by which rule, and why.
 
-use ringway_dataplane::trace::{Trace, View, explain};
+use ringway_control::report::overlooked;
+use ringway_dataplane::trace::{Question, Trace, View, explain};
 
-use crate::support::{World, endpoint, service, slice, slice_with};
+use crate::support::{World, endpoint, load_balancer, service, slice, slice_with};
 
 const POD: &str = "tcp:10.0.0.9->172.30.0.1:80";
 const CLIENT: &str = "tcp:198.51.100.1->203.0.113.1:80";
@@ -10,7 +11,10 @@ const CLIENT: &str = "tcp:198.51.100.1->203.0.113.1:80";
 fn ask(objects: &[String], packet: &str) -> Trace {
     let world = World::new(&objects.concat());
     let services = &world.compiled.services;
-    explain(&View { services, network: None, snat_addresses: &[], affinities: None }, &packet.parse().unwrap())
+    let question: Question = packet.parse().unwrap();
+    let mut trace = explain(&View { services, network: None, snat_addresses: &[], affinities: None }, &question);
+    overlooked::tell(&mut trace, &question, &world.cluster, services);
+    trace
 }
 
 #[test]
@@ -122,4 +126,52 @@ fn endpoints_are_accounted_for_where_none_is_left() {
     }
     let trace = ask(&[web], POD);
     assert!(trace.steps.contains(&"No EndpointSlice names an endpoint for this port.".into()), "{trace}");
+}
+
+#[test]
+fn a_packet_that_no_service_got_has_the_one_that_it_may_have_been_for() {
+    let web = |spec: &str| service("web", spec);
+    let other = web("clusterIP: 172.30.0.1")
+        .replace("{name: web}", "{name: web, labels: {service.kubernetes.io/service-proxy-name: x}}");
+    let node_port = web("clusterIP: 172.30.0.2, type: NodePort, ports: [{port: 80, nodePort: 30080}]");
+    for (objects, packet, step) in [
+        (
+            other,
+            POD,
+            "Service default/web lists 172.30.0.1, but it is ignored: the label \
+             service.kubernetes.io/service-proxy-name leaves it to another proxy (rule 1).",
+        ),
+        (
+            web("clusterIP: None, externalIPs: [203.0.113.1]"),
+            CLIENT,
+            "Service default/web lists 203.0.113.1, but it is ignored: headless Services have no VIP (rule 1).",
+        ),
+        (
+            web("clusterIP: \"fd00:30::1\", externalIPs: [203.0.113.1]"),
+            CLIENT,
+            "Service default/web lists 203.0.113.1, but it has no IPv4 ClusterIP, so it has no part in IPv4 (rule 3).",
+        ),
+        (
+            node_port,
+            "tcp:198.51.100.1->192.168.7.2:30080",
+            "tcp 30080 is a NodePort of Service default/web, but it is not served on 192.168.7.2: nodePortAddresses does \
+             not name it, or the number is a healthCheckNodePort (rule 9).",
+        ),
+    ] {
+        let trace = ask(&[objects.clone()], packet);
+        assert_eq!(trace.service, None, "{trace}");
+        assert_eq!(trace.steps[1], step, "{trace}");
+    }
+    // Nothing to say about what no Service lists, nor beside what one has.
+    assert_eq!(ask(&[web("clusterIP: 172.30.0.9")], POD).steps.len(), 2);
+    assert_eq!(ask(&[web("clusterIP: 172.30.0.1")], "tcp:10.0.0.9->172.30.0.1:81").steps.len(), 2);
+}
+
+#[test]
+fn a_client_that_is_not_let_in_is_told_the_ranges() {
+    let spec = "clusterIP: 172.30.0.1, loadBalancerSourceRanges: [192.0.2.0/24, \"2001:db8::/32\", 10.0.0.0/8]";
+    let trace = ask(&[load_balancer("web", spec, "{ip: 203.0.113.1}")], CLIENT);
+    let step =
+        "loadBalancerSourceRanges lets in 192.0.2.0/24, 10.0.0.0/8 only, and 198.51.100.1 is not in there (rule 18).";
+    assert!(trace.steps.contains(&step.to_owned()), "{trace}");
 }

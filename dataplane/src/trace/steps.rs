@@ -98,6 +98,13 @@ pub(super) fn policy(services: &Services, target: &Target, source: IpAddr) -> Op
     Some(words.to_owned())
 }
 
+/// Whom the Service's source ranges let in, when that is not everybody.
+pub(super) fn ranges(port: &ServicePort, source: IpAddr) -> Option<String> {
+    let ranges = port.source_ranges.as_ref()?;
+    let list: Vec<String> = ranges.ranges.iter().map(ToString::to_string).collect();
+    Some(format!("loadBalancerSourceRanges lets in {} only, and {source} is not in there (rule 18).", list.join(", ")))
+}
+
 /// Which endpoints a new connection may go to.
 pub(super) fn eligible(target: &Target, set: &EndpointSet) -> String {
     let endpoints = &target.service_port.endpoints;

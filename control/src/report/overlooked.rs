@@ -1,0 +1,52 @@
+//! For a packet that no Service got: the Service that its sender may have had in mind, and why it does not count.
+
+use std::net::IpAddr;
+
+use ringway_dataplane::trace::{Question, Trace};
+use ringway_shared::Family;
+use ringway_shared::snapshot::Services;
+
+use crate::cluster::ClusterState;
+use crate::parse::Service;
+
+/// Adds a step to an explanation in which no Service has the destination, right after the one that says so.
+pub fn tell(trace: &mut Trace, question: &Question, cluster: &ClusterState, services: &Services) {
+    let destination = question.tuple.destination_address();
+    if trace.service.is_some() || services.vips.contains_key(&destination) {
+        return;
+    }
+    let told = cluster.services().find_map(|service| overlooked(service, question, services));
+    let at = trace.steps.len().min(1);
+    told.into_iter().for_each(|step| trace.steps.insert(at, step));
+}
+
+fn overlooked(service: &Service, question: &Question, services: &Services) -> Option<String> {
+    let (tuple, name) = (&question.tuple, &service.name);
+    let destination = tuple.destination_address();
+    let has = |list: &[IpAddr]| list.contains(&destination);
+    let family = Family::of(destination);
+    if has(&service.cluster_ips) || has(&service.external_ips) || has(&service.load_balancer_ips) {
+        return match service.ignored {
+            Some(why) => {
+                Some(format!("Service {name} lists {destination}, but it is ignored: {} (rule 1).", why.sentence()))
+            }
+            None if service.cluster_ip(family).is_none() => Some(format!(
+                "Service {name} lists {destination}, but it has no {family} ClusterIP, so it has no part in {family} (rule 3)."
+            )),
+            // Its forwarding mode is one that this version does not have; problems say so.
+            None => Some(format!("Service {name} lists {destination}, but it is refused; ringway check says why.")),
+        };
+    }
+    let (protocol, number) = (tuple.protocol(), tuple.destination_port());
+    let mut ports = service.ports.iter();
+    let is_node_port = services.node.is_own(destination)
+        && service.ignored.is_none()
+        && service.cluster_ip(family).is_some()
+        && ports.any(|port| port.protocol == protocol && port.node_port == Some(number));
+    is_node_port.then(|| {
+        format!(
+            "{protocol} {number} is a NodePort of Service {name}, but it is not served on {destination}: nodePortAddresses \
+             does not name it, or the number is a healthCheckNodePort (rule 9)."
+        )
+    })
+}
