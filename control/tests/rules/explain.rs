@@ -158,7 +158,7 @@ fn a_packet_that_no_service_got_has_the_one_that_it_may_have_been_for() {
              not name it, or the number is a healthCheckNodePort (rule 9).",
         ),
     ] {
-        let trace = ask(&[objects.clone()], packet);
+        let trace = ask(&[objects], packet);
         assert_eq!(trace.service, None, "{trace}");
         assert_eq!(trace.steps[1], step, "{trace}");
     }
