@@ -138,9 +138,9 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:C > 10.0.1.3:5353
                 outside udp 203.0.113.9:5003 > 172.30.0.53:53
                 -> drop snat_ports_exhausted
-                @31000
-                @34000
-                @37000
+                @61000
+                @64000
+                @67000
                 outside udp 203.0.113.9:5004 > 172.30.0.53:53
                 -> forward inside 10.0.255.254:A > 10.0.1.3:5353
                 outside udp 203.0.113.9:5005 > 172.30.0.53:53

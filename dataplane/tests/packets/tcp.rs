@@ -123,7 +123,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=6 forwarded=5 passed=1 flowsOpened=2 flowsClosed=1",
         },
         Row {
-            name: "UDP flows end after 30 s without a reply, and after 60 s with one",
+            name: "UDP flows end after 60 s, with or without a reply",
             bed: town(),
             script: "
                 outside udp 203.0.113.9:5000 > 172.30.0.53:53
@@ -132,12 +132,12 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:B > 10.0.1.3:5353
                 inside udp 10.0.1.3:5353 > 10.0.255.254:B
                 -> forward outside 172.30.0.53:53 > 203.0.113.9:5001
-                @31000
-                inside udp 10.0.1.3:5353 > 10.0.255.254:A
-                -> pass
                 @59000
                 inside udp 10.0.1.3:5353 > 10.0.255.254:B
                 -> forward outside 172.30.0.53:53 > 203.0.113.9:5001
+                @61000
+                inside udp 10.0.1.3:5353 > 10.0.255.254:A
+                -> pass
                 @120000
                 inside udp 10.0.1.3:5353 > 10.0.255.254:B
                 -> pass",
