@@ -37,7 +37,7 @@ drop_reasons! {
     EndpointRefused, "endpoint_refused", "The chosen endpoint has one of the node's own addresses, which Ringway does not forward to.";
     FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows and this new one needs masquerade.";
     SnatPortsExhausted, "snat_ports_exhausted", "Every SNAT port of this worker towards this endpoint is in use.";
-    NoSourceAddress, "no_source_address", "Masquerade is needed, but the way to the endpoint has no address of this family to use as source.";
+    NoSourceAddress, "no_source_address", "Masquerade is needed, but no attached interface has an address of this family to use as source.";
     NoRoute, "no_route", "The node has no route to the endpoint or to the client.";
     NoInterface, "no_interface", "The route to the endpoint or to the client leaves by an interface that the configuration does not list.";
     InterfaceDown, "interface_down", "The interface that the packet must leave by is down or gone.";

@@ -1,5 +1,6 @@
 //! The network as the packet path sees it: attached interfaces, routes and neighbours at one moment.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -163,7 +164,7 @@ impl Network {
         }
         let sorted = |map: HashMap<u8, HashMap<IpAddr, Route>>| {
             let mut levels: Vec<_> = map.into_iter().map(|(length, routes)| PrefixLevel { length, routes }).collect();
-            levels.sort_by_key(|level| std::cmp::Reverse(level.length));
+            levels.sort_by_key(|level| Reverse(level.length));
             levels
         };
         let [v4, v6] = levels;
@@ -248,8 +249,8 @@ impl Network {
         self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
     }
 
-    /// The address that Linux would use as source towards `destination`: the route's preferred source, else the first
-    /// address of the family on the way out, in the destination's own network if there is one.
+    /// The address that Linux would use as source towards `destination`: the route's preferred source, else the best
+    /// address of the family on the way out, else the best of any interface: those of pods often have none.
     pub fn source_address(&self, destination: IpAddr) -> Option<IpAddr> {
         let route = self.route(destination)?;
         if route.source.is_some() {
@@ -257,11 +258,31 @@ impl Network {
         }
         let RouteTarget::Out { interface, via } = route.target else { return None };
         let next_hop = via.unwrap_or(destination);
-        let addresses = &self.interface(interface)?.addresses;
         let family = Family::of(destination);
         let usable = |net: &&IpNet| Family::of(net.addr()) == family && !is_link_local(net.addr());
-        let on_link = addresses.iter().filter(usable).find(|net| net.contains(&next_hop));
-        on_link.or_else(|| addresses.iter().find(usable)).map(|net| net.addr())
+        let on_way_out = self.interface(interface)?.addresses.iter().filter(usable);
+        // Of equals the first.
+        let best = on_way_out.min_by_key(|net| Reverse(rank(net, destination, next_hop)));
+        let anywhere = || {
+            let all =
+                self.interfaces.iter().flat_map(|other| other.addresses.iter().map(move |net| (other.index, net)));
+            let usable = all.filter(|(_, net)| usable(net));
+            usable.min_by_key(|(index, net)| (Reverse(rank(net, destination, next_hop)), *index)).map(|(_, net)| net)
+        };
+        best.or_else(anywhere).map(|net| net.addr())
+    }
+}
+
+/// How well an address of the node suits as a source: for IPv4 whether it is in the next hop's network, for IPv6 rules 6
+/// and 8 of RFC 6724, as far as they tell addresses apart that a node can have.
+fn rank(net: &IpNet, destination: IpAddr, next_hop: IpAddr) -> (bool, u32) {
+    match (net, destination) {
+        (IpNet::V6(net), IpAddr::V6(destination)) => {
+            let same_label = net.addr().is_unique_local() == destination.is_unique_local();
+            let common = (net.addr().to_bits() ^ destination.to_bits()).leading_zeros();
+            (same_label, common.min(u32::from(net.prefix_len())))
+        }
+        _ => (net.contains(&next_hop), 0),
     }
 }
 
@@ -280,65 +301,4 @@ fn masked(address: IpAddr, length: u8) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bed() -> Network {
-        let interface = |id, name: &str, address: &str, up| Interface {
-            id: InterfaceId(id),
-            name: name.into(),
-            index: u32::from(id) + 1,
-            mac: MacAddress([2, 0, 0, 0, 0, id as u8]),
-            mtu: 1500,
-            addresses: vec![address.parse().unwrap(), "fe80::1/64".parse().unwrap()],
-            up,
-        };
-        let route = |to: &str, target, metric| Route { to: to.parse().unwrap(), target, source: None, metric };
-        let out = |id, via: Option<&str>| RouteTarget::Out {
-            interface: InterfaceId(id),
-            via: via.map(|via| via.parse().unwrap()),
-        };
-        let routes = vec![
-            route("0.0.0.0/0", out(0, Some("192.168.0.254")), 0),
-            route("10.0.0.0/8", RouteTarget::Unlisted("wg0".into()), 0),
-            route("10.1.0.0/16", out(1, Some("192.168.1.9")), 100),
-            route("10.1.0.0/16", out(0, None), 200),
-            route("10.1.2.0/24", RouteTarget::Nowhere, 0),
-            route("10.9.0.0/16", out(2, None), 0),
-        ];
-        let interfaces = vec![
-            interface(0, "a", "192.168.0.1/24", true),
-            interface(1, "b", "192.168.1.1/24", true),
-            interface(2, "c", "192.168.2.1/24", false),
-        ];
-        let neighbors = vec![
-            (InterfaceId(1), "192.168.1.9".parse().unwrap(), MacAddress([6; 6])),
-            (InterfaceId(9), "192.168.1.9".parse().unwrap(), MacAddress([7; 6])),
-        ];
-        Network::new(1, interfaces, routes, neighbors)
-    }
-
-    #[test]
-    fn the_longest_prefix_and_then_the_lowest_metric_wins() {
-        let network = bed();
-        let resolve = |address: &str| network.resolve(address.parse().unwrap());
-        let adjacency = network.adjacency(resolve("10.1.1.1").unwrap()).unwrap();
-        assert_eq!((adjacency.out, adjacency.destination_mac), (InterfaceId(1), MacAddress([6; 6])));
-        assert_eq!(resolve("10.1.2.1"), Err(NoAdjacency::NoRoute));
-        assert_eq!(resolve("10.2.0.1"), Err(NoAdjacency::NoInterface("wg0".into())));
-        assert_eq!(resolve("10.9.0.1"), Err(NoAdjacency::InterfaceDown(InterfaceId(2))));
-        assert_eq!(resolve("192.168.0.1"), Err(NoAdjacency::Local));
-        let next_hop = "192.168.0.254".parse().unwrap();
-        assert_eq!(resolve("8.8.8.8"), Err(NoAdjacency::Unresolved { interface: InterfaceId(0), next_hop }));
-        assert_eq!(resolve("2001:db8::1"), Err(NoAdjacency::NoRoute));
-    }
-
-    #[test]
-    fn the_source_is_in_the_next_hops_network_and_never_link_local() {
-        let network = bed();
-        assert_eq!(network.source_address("10.1.1.1".parse().unwrap()), Some("192.168.1.1".parse().unwrap()));
-        assert_eq!(network.source_address("192.168.0.7".parse().unwrap()), Some("192.168.0.1".parse().unwrap()));
-        assert_eq!(network.source_address("10.2.0.1".parse().unwrap()), None);
-        assert!(network.is_broadcast("192.168.0.255".parse().unwrap()));
-    }
-}
+mod tests;

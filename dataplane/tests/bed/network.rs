@@ -29,6 +29,8 @@ pub enum Neighbors {
     None,
     /// Only those towards clients.
     Outside,
+    /// All, but no interface has an IPv6 address beside those of the link.
+    AllWithoutAddress6,
 }
 
 /// The MAC address of an interface.
@@ -55,7 +57,13 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
         index: u32::from(id.0) + 1,
         mac: own_mac(id),
         mtu,
-        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        addresses: addresses
+            .iter()
+            .filter(|address| {
+                neighbors != Neighbors::AllWithoutAddress6 || !address.contains(':') || address.starts_with("fe80")
+            })
+            .map(|address| address.parse().unwrap())
+            .collect(),
         up: id != DOWN,
     };
     let interfaces = vec![
@@ -82,7 +90,7 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
             know(OUTSIDE, address.into());
         }
     }
-    if neighbors == Neighbors::All {
+    if matches!(neighbors, Neighbors::All | Neighbors::AllWithoutAddress6) {
         for last in 1..=9 {
             know(INSIDE, format!("10.0.1.{last}"));
             know(INSIDE, format!("fd00:10::{last}"));

@@ -1,7 +1,7 @@
 //! Packets that are rejected or dropped because of what the Services say.
 
-use crate::bed::Bed;
 use crate::bed::row::Row;
+use crate::bed::{Bed, Neighbors};
 use crate::town::town;
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -159,12 +159,28 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop interface_down
                 inside tcp S 10.0.1.9:40000 > 172.30.0.5:80
                 -> drop endpoint_refused
-                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::1]:80
-                -> drop no_source_address
                 inside tcp S [fd00:10::9]:40000 > [fd00:172:30::1]:80
                 -> forward bare [fd00:10::9]:40000 > [fd00:20::1]:80",
-            ledger: "rx=7 forwarded=1 drop:no_route=2 drop:no_interface=1 drop:interface_down=1 \
-                     drop:endpoint_refused=1 drop:no_source_address=1 flowsOpened=1",
+            ledger: "rx=6 forwarded=1 drop:no_route=2 drop:no_interface=1 drop:interface_down=1 \
+                     drop:endpoint_refused=1 flowsOpened=1",
+        },
+        Row {
+            name: "an interface without an address borrows the source of masqueraded flows from another",
+            bed: Bed::of(&["f tcp [fd00:172:30::1]:80 -> [fd00:20::1]:80"]),
+            script: "
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::1]:80
+                -> forward bare [fd00:10::fffe]:A > [fd00:20::1]:80
+                bare tcp SA [fd00:20::1]:80 > [fd00:10::fffe]:A
+                -> forward outside [fd00:172:30::1]:80 > [2001:db8:c::9]:40000",
+            ledger: "rx=2 forwarded=2 flowsOpened=1",
+        },
+        Row {
+            name: "where no interface has one there is no source",
+            bed: Bed::of(&["f tcp [fd00:172:30::1]:80 -> [fd00:20::1]:80"]).neighbors(Neighbors::AllWithoutAddress6),
+            script: "
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::1]:80
+                -> drop no_source_address",
+            ledger: "rx=1 drop:no_source_address=1",
         },
         Row {
             name: "a client that cannot be reached gets no answer, and its reply no way",

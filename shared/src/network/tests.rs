@@ -1,0 +1,112 @@
+use super::*;
+
+fn bed() -> Network {
+    let interface = |id, name: &str, address: &str, up| Interface {
+        id: InterfaceId(id),
+        name: name.into(),
+        index: u32::from(id) + 1,
+        mac: MacAddress([2, 0, 0, 0, 0, id as u8]),
+        mtu: 1500,
+        addresses: vec![address.parse().unwrap(), "fe80::1/64".parse().unwrap()],
+        up,
+    };
+    let route = |to: &str, target, metric| Route { to: to.parse().unwrap(), target, source: None, metric };
+    let out = |id, via: Option<&str>| RouteTarget::Out {
+        interface: InterfaceId(id),
+        via: via.map(|via| via.parse().unwrap()),
+    };
+    let routes = vec![
+        route("0.0.0.0/0", out(0, Some("192.168.0.254")), 0),
+        route("10.0.0.0/8", RouteTarget::Unlisted("wg0".into()), 0),
+        route("10.1.0.0/16", out(1, Some("192.168.1.9")), 100),
+        route("10.1.0.0/16", out(0, None), 200),
+        route("10.1.2.0/24", RouteTarget::Nowhere, 0),
+        route("10.9.0.0/16", out(2, None), 0),
+    ];
+    let interfaces = vec![
+        interface(0, "a", "192.168.0.1/24", true),
+        interface(1, "b", "192.168.1.1/24", true),
+        interface(2, "c", "192.168.2.1/24", false),
+    ];
+    let neighbors = vec![
+        (InterfaceId(1), "192.168.1.9".parse().unwrap(), MacAddress([6; 6])),
+        (InterfaceId(9), "192.168.1.9".parse().unwrap(), MacAddress([7; 6])),
+    ];
+    Network::new(1, interfaces, routes, neighbors)
+}
+
+#[test]
+fn the_longest_prefix_and_then_the_lowest_metric_wins() {
+    let network = bed();
+    let resolve = |address: &str| network.resolve(address.parse().unwrap());
+    let adjacency = network.adjacency(resolve("10.1.1.1").unwrap()).unwrap();
+    assert_eq!((adjacency.out, adjacency.destination_mac), (InterfaceId(1), MacAddress([6; 6])));
+    assert_eq!(resolve("10.1.2.1"), Err(NoAdjacency::NoRoute));
+    assert_eq!(resolve("10.2.0.1"), Err(NoAdjacency::NoInterface("wg0".into())));
+    assert_eq!(resolve("10.9.0.1"), Err(NoAdjacency::InterfaceDown(InterfaceId(2))));
+    assert_eq!(resolve("192.168.0.1"), Err(NoAdjacency::Local));
+    let next_hop = "192.168.0.254".parse().unwrap();
+    assert_eq!(resolve("8.8.8.8"), Err(NoAdjacency::Unresolved { interface: InterfaceId(0), next_hop }));
+    assert_eq!(resolve("2001:db8::1"), Err(NoAdjacency::NoRoute));
+}
+
+#[test]
+fn the_source_is_in_the_next_hops_network_and_never_link_local() {
+    let network = bed();
+    assert_eq!(network.source_address("10.1.1.1".parse().unwrap()), Some("192.168.1.1".parse().unwrap()));
+    assert_eq!(network.source_address("192.168.0.7".parse().unwrap()), Some("192.168.0.1".parse().unwrap()));
+    assert_eq!(network.source_address("10.2.0.1".parse().unwrap()), None);
+    assert!(network.is_broadcast("192.168.0.255".parse().unwrap()));
+}
+
+#[test]
+fn the_source_is_the_one_that_linux_would_choose() {
+    let interface = |id, index, addresses: &[&str]| Interface {
+        id: InterfaceId(id),
+        name: format!("eth{id}").into(),
+        index,
+        mac: MacAddress([2; 6]),
+        mtu: 1500,
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        up: true,
+    };
+    let interfaces = vec![
+        interface(0, 9, &["198.51.100.1/24", "2001:db8::1/64"]),
+        interface(1, 2, &["192.0.2.1/24", "192.0.2.2/24", "192.0.2.129/25", "2001:db8:1::1/64", "fd00:1::1/64"]),
+        interface(2, 7, &["fe80::1/64"]),
+    ];
+    let route = |to: &str, id, via: Option<&str>| Route {
+        to: to.parse().unwrap(),
+        target: RouteTarget::Out { interface: InterfaceId(id), via: via.map(|via| via.parse().unwrap()) },
+        source: None,
+        metric: 0,
+    };
+    let routes = [
+        route("10.1.0.0/16", 1, Some("192.0.2.9")),
+        route("10.2.0.0/16", 1, Some("192.0.2.200")),
+        route("10.3.0.0/16", 1, None),
+        route("fd00:3::/32", 1, Some("fe80::9")),
+        route("2001:db8:3::/48", 1, Some("fe80::9")),
+        route("10.4.0.0/16", 2, None),
+        route("fd00:4::/32", 2, None),
+        route("2001:db8:4::/48", 2, None),
+    ];
+    let network = Network::new(1, interfaces, routes, []);
+    let rows = [
+        // Of several in the next hop's network the first.
+        ("10.1.0.1", "192.0.2.1"),
+        ("10.2.0.1", "192.0.2.1"),
+        ("10.3.0.1", "192.0.2.1"),
+        // Unique local addresses for unique local ones, whatever the order.
+        ("fd00:3::1", "fd00:1::1"),
+        ("2001:db8:3::1", "2001:db8:1::1"),
+        // An interface without any: that of the lowest number in the kernel; over IPv6 the best.
+        ("10.4.0.1", "192.0.2.1"),
+        ("fd00:4::1", "fd00:1::1"),
+        ("2001:db8:4::1", "2001:db8:1::1"),
+    ];
+    for (destination, source) in rows {
+        let found = network.source_address(destination.parse().unwrap());
+        assert_eq!(found, Some(source.parse().unwrap()), "{destination}");
+    }
+}
