@@ -54,7 +54,12 @@ fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) {
             let at = error.location().map_or(line, |location| line + (location.line() as usize).saturating_sub(1));
             let text = error.without_snippet().to_string();
             // The location in the message counts from the start of the document, ours from the start of the file.
-            let what = text.lines().next().unwrap_or("").split(" at line ").next().unwrap_or("").to_owned();
+            let what = text.lines().next().unwrap_or("").split(" at line ").next().unwrap_or("");
+            // This message ends in advice for programmers.
+            let what = match what.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(", set ").next()) {
+                Some(key) => format!("the key {key} stands here for the second time; remove one"),
+                None => what.to_owned(),
+            };
             manifest.broken.push(format!("line {at}: {what}"));
         }
     }
@@ -170,6 +175,7 @@ mod tests {
             assert!(broken.starts_with(&format!("broken {line}: ")), "{broken}");
         }
         assert_eq!(outline.len(), 5);
+        assert_eq!(outline[3], "broken line 8: the key a stands here for the second time; remove one");
     }
 
     #[test]
