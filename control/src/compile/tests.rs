@@ -174,6 +174,7 @@ fn service() -> impl Strategy<Value = Service> {
             cluster_ips: cluster,
             external_ips: external,
             load_balancer_ips: balancer,
+            proxied_ips: Vec::new(),
             source_ranges: if guarded { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() },
             ports,
             internal_policy: TrafficPolicy::Cluster,

@@ -73,6 +73,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` of mode VIP, each once.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Those of mode Proxy, which are not ours (rule 5). Only explanations ask.
+    pub proxied_ips: Vec<IpAddr>,
     /// `spec.loadBalancerSourceRanges` of both families.
     pub source_ranges: Vec<IpNet>,
     /// `spec.ports`.
@@ -110,13 +112,15 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Vec<String>)
     let health_check = health_check.map(|port| port_number(|| "spec.healthCheckNodePort".into(), port)).transpose()?;
     let served = type_ == "LoadBalancer" && external_policy == TrafficPolicy::Local;
     let ignored = ignored(api, spec);
+    let (load_balancer_ips, proxied_ips) = load_balancer_ips(api, notes)?;
     let service = Service {
         name: key.service_name(),
         created: api.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond()),
         ignored,
         cluster_ips: cluster_ips(spec, notes)?,
         external_ips: addresses("spec.externalIPs", spec.external_ips.iter().flatten(), notes),
-        load_balancer_ips: load_balancer_ips(api, notes)?,
+        load_balancer_ips,
+        proxied_ips,
         source_ranges: source_ranges(spec, notes),
         ports: ports(spec)?,
         internal_policy,
@@ -215,20 +219,23 @@ fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Vec<String>) -> Result<Vec<Ip
     Ok(cluster_ips)
 }
 
-fn load_balancer_ips(api: &v1::Service, notes: &mut Vec<String>) -> Result<Vec<IpAddr>, Refusal> {
+/// Those of mode VIP, then those of mode Proxy.
+fn load_balancer_ips(api: &v1::Service, notes: &mut Vec<String>) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Refusal> {
     let status = api.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let mut ours = Vec::new();
+    let (mut ours, mut proxied) = (Vec::new(), Vec::new());
     for (index, ingress) in status.iter().flat_map(|status| status.ingress.iter().flatten()).enumerate() {
         match ingress.ip_mode.as_deref().unwrap_or("") {
             "" | "VIP" => ours.extend(&ingress.ip),
-            "Proxy" => {}
+            "Proxy" => proxied.extend(&ingress.ip),
             other => {
                 let field = format!("status.loadBalancer.ingress[{index}].ipMode");
                 return Err(Refusal::Value { field, value: shown(other), allowed: "allowed are VIP and Proxy" });
             }
         }
     }
-    Ok(addresses("status.loadBalancer.ingress", ours, notes))
+    // Nobody misses what is wrong with an address that is not ours.
+    let proxied = addresses("status.loadBalancer.ingress", proxied, &mut Vec::new());
+    Ok((addresses("status.loadBalancer.ingress", ours, notes), proxied))
 }
 
 /// The addresses of a list that can be used, each once. An empty text counts as none.

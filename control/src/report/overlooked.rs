@@ -37,6 +37,10 @@ fn overlooked(service: &Service, question: &Question, services: &Services) -> Op
             None => Some(format!("Service {name} lists {destination}, but it is refused; ringway check says why.")),
         };
     }
+    if has(&service.proxied_ips) {
+        let why = "its ipMode is Proxy, so whoever owns it forwards to the Service by itself";
+        return Some(format!("Service {name} lists {destination}, but {why} (rule 5)."));
+    }
     let (protocol, number) = (tuple.protocol(), tuple.destination_port());
     let mut ports = service.ports.iter();
     let is_node_port = services.node.is_own(destination)

@@ -152,6 +152,12 @@ fn a_packet_that_no_service_got_has_the_one_that_it_may_have_been_for() {
             "Service default/web lists 203.0.113.1, but it has no IPv4 ClusterIP, so it has no part in IPv4 (rule 3).",
         ),
         (
+            load_balancer("web", "clusterIP: 172.30.0.1", "{ip: 203.0.113.1, ipMode: Proxy}"),
+            CLIENT,
+            "Service default/web lists 203.0.113.1, but its ipMode is Proxy, so whoever owns it forwards to the Service by \
+             itself (rule 5).",
+        ),
+        (
             node_port,
             "tcp:198.51.100.1->192.168.7.2:30080",
             "tcp 30080 is a NodePort of Service default/web, but it is not served on 192.168.7.2: nodePortAddresses does \
