@@ -75,7 +75,8 @@ impl Node {
 /// All Services, compiled. What did not change is shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
-    /// Counts changes of this part; a flow that saw another value checks that its endpoint still exists.
+    /// Counts changes of this part; a flow that saw another value asks whether its service port changed, and if so whether
+    /// its endpoint still exists.
     pub generation: u32,
     /// Every (address, protocol, port) that is balanced, NodePorts included.
     pub frontends: ShardedMap<Frontend, Target>,
@@ -89,6 +90,8 @@ pub struct Services {
     pub masquerade_all: bool,
     /// The service ports by number, for counters and names; `None` where a number is not in use.
     pub service_ports: PagedVec<Option<Arc<ServicePort>>>,
+    /// By the same numbers: the generation in which the service port, or what leads to it, last changed.
+    pub changed: PagedVec<u32>,
 }
 
 impl Services {
@@ -96,6 +99,14 @@ impl Services {
     #[inline]
     pub fn find(&self, frontend: &Frontend) -> Option<&Target> {
         self.frontends.get(frontend)
+    }
+
+    /// Whether a flow to this service port that `generation` approved has to be looked at again: the port's endpoints, or
+    /// the frontends that lead to it, may have changed since.
+    #[inline]
+    pub fn changed_since(&self, port: crate::ServicePortId, generation: u32) -> bool {
+        // What is not noted may have changed at any time. Generations wrap around.
+        self.changed.get(port.0 as usize).is_none_or(|changed| changed.wrapping_sub(generation) as i32 > 0)
     }
 
     /// The same port of the same Service in the other address family. Slow: it looks at every service port.

@@ -168,8 +168,8 @@ impl Assembly {
             let touched = gone.iter().copied().chain(vip.targets.iter().map(|target| frontend(&target.service_port)));
             node_ports.extend(touched.map(|frontend| (frontend.protocol, frontend.port)));
         }
-        for frontend in &gone {
-            self.services.frontends.remove(frontend);
+        for frontend in gone {
+            self.set_frontend(frontend, None);
         }
         for target in &vip.targets {
             self.set_frontend(frontend(&target.service_port), Some(target.clone()));
@@ -235,13 +235,26 @@ impl Assembly {
 
     fn set_frontend(&mut self, frontend: Frontend, target: Option<Target>) {
         let frontends = &mut self.services.frontends;
-        let Some(target) = target else {
-            frontends.remove(&frontend);
-            return;
+        let former = match target {
+            None => frontends.remove(&frontend),
+            Some(target) => {
+                let is_same = |old: &Target| {
+                    old.matched == target.matched && Arc::ptr_eq(&old.service_port, &target.service_port)
+                };
+                if frontends.get(&frontend).is_some_and(is_same) {
+                    return;
+                }
+                frontends.insert(frontend, target)
+            }
         };
-        let same = |old: &Target| old.matched == target.matched && Arc::ptr_eq(&old.service_port, &target.service_port);
-        if !frontends.get(&frontend).is_some_and(same) {
-            frontends.insert(frontend, target);
+        // Flows that came here have to be looked at again, also when their Service is as it was and the frontend another's.
+        if let Some(former) = former {
+            let (place, generation) = (former.service_port.id.0 as usize, self.services.generation);
+            let changed = &mut self.services.changed;
+            if place >= changed.len() {
+                changed.resize(place + 1, generation);
+            }
+            changed[place] = generation;
         }
     }
 

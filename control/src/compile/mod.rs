@@ -66,6 +66,7 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         changed.dedup();
         ids.assembly = Assembly::default();
     }
+    ids.assembly.services.generation = generation;
     for name in changed {
         let before = ids.remembered.remove(&name);
         let compiled = cluster
@@ -79,13 +80,15 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
     }
     ids.assembly.settle(&ids.remembered, &facts);
     let services = &mut ids.assembly.services;
-    services.generation = generation;
     services.service_cidrs = service_cidrs(cluster, options);
     services.node = Node { addresses: facts.addresses.iter().copied().collect(), pod_cidrs: facts.pod_cidrs.clone() };
     services.masquerade_all = options.masquerade_all;
     let bound = ids.service_ports.bound() as usize;
     if services.service_ports.len() < bound {
         services.service_ports.resize(bound, None);
+    }
+    if services.changed.len() < bound {
+        services.changed.resize(bound, generation);
     }
     let services = services.clone();
     let problems_changed = !same_node || ids.node_problems != problems;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ringway_shared::endpoint::EndpointState;
 use ringway_shared::service::{ServicePort, TrafficPolicy};
 use ringway_shared::snapshot::{Target, Vip};
-use ringway_shared::{Family, Frontend, Matched, Protocol};
+use ringway_shared::{Backend, Family, Frontend, Matched, Protocol};
 
 use super::*;
 use crate::parse::service::Port;
@@ -266,6 +266,66 @@ pub(crate) fn take(state: &mut ClusterState, step: Step) {
     state.apply(Parsed { key, object, notes: Vec::new() }, None);
 }
 
+/// The numbers of a flow of `frontend` to `backend`: what the packet path finds when it looks again.
+fn standing(services: &Services, frontend: &Frontend, backend: &Backend) -> Option<(ServicePortId, BackendId)> {
+    let port = &services.find(frontend)?.service_port;
+    Some((port.id, port.member(backend.address, backend.port)?.id))
+}
+
+#[test]
+fn a_change_of_one_service_is_none_of_another() {
+    let (mut state, mut ids, options) = (ClusterState::default(), Ids::new(), CompileOptions::default());
+    let service = |of: &str, last| Service {
+        name: name(of),
+        created: Some(i128::from(last)),
+        ignored: None,
+        cluster_ips: vec![[172, 30, 0, last].into()],
+        // They share one; the older has it.
+        external_ips: vec![[203, 0, 113, 1].into()],
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        ports: vec![Port { name: "p".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity: None,
+        forwarding: None,
+        health_check_node_port: None,
+    };
+    let slice = |address| EndpointSlice {
+        name: name("s"),
+        label: "s".into(),
+        service: Some(name("a")),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "p".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: vec![SliceEndpoint {
+            address,
+            state: EndpointState { ready: true, serving: true, terminating: false },
+            node: None,
+            zone: None,
+            node_hints: Vec::new(),
+            zone_hints: Vec::new(),
+        }],
+    };
+    let mut after = |step: Option<Step>| {
+        step.into_iter().for_each(|step| take(&mut state, step));
+        compile(&state, &options, &mut ids).services
+    };
+    after(Some(Step::Service(service("a", 2))));
+    after(Some(Step::Service(service("b", 3))));
+    let first = after(Some(Step::Slice(slice([10, 0, 0, 1].into()))));
+    let id = |last: u8| {
+        let frontend = Frontend { address: [172, 30, 0, last].into(), protocol: Protocol::Tcp, port: 80 };
+        first.find(&frontend).unwrap().service_port.id
+    };
+    let (a, b) = (id(2), id(3));
+    let changed = |services: &Services| [a, b].map(|port| services.changed_since(port, services.generation - 1));
+    assert_eq!(changed(&first), [true, false]);
+    assert_eq!(changed(&after(Some(Step::Slice(slice([10, 0, 0, 2].into()))))), [true, false]);
+    assert_eq!(changed(&after(None)), [false, false]);
+    // A newcomer takes the shared address from `a`, whose own objects stay.
+    assert_eq!(changed(&after(Some(Step::Service(service("c", 1))))), [true, false]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -277,6 +337,7 @@ proptest! {
             ..CompileOptions::default()
         };
         let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+        let mut approved = Vec::new();
         for (step, then) in steps {
             take(&mut state, step);
             // Several changes may come at once.
@@ -285,6 +346,16 @@ proptest! {
             }
             let compiled = compile(&state, &options, &mut ids);
             let services = &compiled.services;
+            // Flows to what is not said to have changed are what they were.
+            for (generation, frontend, port, backend) in &approved {
+                if !services.changed_since(*port, *generation) {
+                    prop_assert_eq!(standing(services, frontend, backend), Some((*port, backend.id)), "{}", frontend);
+                }
+            }
+            approved.extend(services.frontends.iter().flat_map(|(frontend, target)| {
+                let (frontend, port) = (*frontend, &target.service_port);
+                port.endpoints.iter().map(move |e| (services.generation, frontend, port.id, e.backend))
+            }));
             let [frontends, vips] = outline(services.frontends.iter(), services.vips.iter());
             let plain = Plain::of(&ids);
             let [plain_frontends, plain_vips] = outline(plain.frontends.iter(), plain.vips.iter());

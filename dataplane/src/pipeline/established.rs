@@ -41,7 +41,6 @@ impl Core {
             Direction::Reply => flow.reply_adjacency,
         }))?;
         if flow.network_generation != network.generation
-            || flow.services_generation != services.generation
             || packet.objection.is_some()
             || packet.ttl <= 1
             || u32::from(packet.ip_length()) > adjacency.mtu
@@ -54,6 +53,13 @@ impl Core {
             return None;
         }
         let (backend, service_port) = (flow.backend(), flow.service_port());
+        if flow.services_generation != services.generation && direction == Direction::Original {
+            if services.changed_since(service_port, flow.services_generation) {
+                return None;
+            }
+            self.flows.flow_mut(id).services_generation = services.generation;
+        }
+        let flow = self.flows.flow(id);
         nat::rewrite(bytes, packet, &flow.rewrite(direction));
         ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
         self.flows.advance(id, direction, &segment, context.now);
