@@ -1,6 +1,7 @@
 //! Load for Ringway and what comes of it: traffic mixes, generators, recorders, and the beds that benchmarks run in.
 
 pub mod bed;
+pub mod control_cost;
 pub mod failure;
 pub mod forwarder;
 pub mod generator;

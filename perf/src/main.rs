@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringway_dataplane::af_xdp::Device;
 use ringway_dataplane::af_xdp::program::Attachment;
 use ringway_perf::bed;
+use ringway_perf::control_cost;
 use ringway_perf::failure::{Failure, failed};
 use ringway_perf::forwarder::{Way, forward};
 use ringway_perf::generator::{By, Load, send};
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = between(1, 50_000))]
         backends: u32,
     },
+    /// What changes of a large cluster cost: compile, publish, memory.
+    Control(control_cost::Options),
     /// Offer UDP or TCP on an interface.
     ///
     /// Frames carry a number and the time at the start of their payload, by which `receive` finds loss and latency; short
@@ -170,6 +173,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Cost { kind, flows, packets, backends } => Ok(cost(kind, flows, packets, backends)),
+        Command::Control(options) => control_cost::run(&options),
         Command::Send(arguments) => offer(&arguments),
         Command::Receive { interface, address, seconds } => receive(&interface, &address, seconds),
         Command::Forward { from, to, address, next_hop, seconds } => {
