@@ -283,6 +283,7 @@ fn a_change_of_one_service_is_none_of_another() {
         // They share one; the older has it.
         external_ips: vec![[203, 0, 113, 1].into()],
         load_balancer_ips: Vec::new(),
+        proxied_ips: Vec::new(),
         source_ranges: Vec::new(),
         ports: vec![Port { name: "p".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
         internal_policy: TrafficPolicy::Cluster,

@@ -121,6 +121,7 @@ fn service(number: u32) -> Parsed {
         cluster_ips: vec![vip(number)],
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
+        proxied_ips: Vec::new(),
         source_ranges: Vec::new(),
         ports: vec![port],
         internal_policy: Default::default(),
