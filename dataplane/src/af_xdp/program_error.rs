@@ -86,7 +86,9 @@ pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
     Some(match errno(error)? {
         Errno::RANGE => "the MTU is larger than native XDP takes in one buffer, on veth 3506",
         Errno::NOSPC => "the peer of this veth has more transmit queues than this end has receive queues",
-        Errno::OPNOTSUPP => "this driver has no native XDP",
+        Errno::OPNOTSUPP => {
+            "this driver has no native XDP, or not with the receive offloads that are on (rx-gro-hw, lro)"
+        }
         _ => return None,
     })
 }

@@ -137,6 +137,10 @@ struct Attempt {
     large: bool,
 }
 
+/// What to know and to do where packets larger than a frame are lost.
+const MERGED_ARE_LOST: &str = "this kernel (before 6.6) loses packets that receive offloads have merged: turn gro, lro \
+                               and rx-gro-hw off (ethtool -K)";
+
 impl Socket {
     /// Opens a socket on `queue` of `device`, with its chunks in `umem`. `siblings` are the worker's sockets so far.
     pub fn open(
@@ -182,6 +186,9 @@ impl Socket {
             let attempt = Attempt { zero_copy: false, large };
             match Self::bind_patiently(device, queue, umem, siblings, options, attempt) {
                 Ok((fd, rings)) => {
+                    // In generic mode packets come after the kernel has merged them.
+                    let lost = options.generic && !large;
+                    let because = if lost { format!("{because}; {MERGED_ARE_LOST}") } else { because };
                     return Ok((Self::of(fd, device, queue, umem, CopyMode::Copy { because }, large), rings));
                 }
                 Err(SocketError::Refused { errno: Errno::INVAL, .. }) if large => {}
