@@ -4,7 +4,7 @@
 mod bed;
 mod cluster;
 mod forwarding;
-mod process;
+pub mod process;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
@@ -78,7 +78,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 9);
 pub fn run(options: &Options) -> Result<Value, Failure> {
     let config = Config::parse(CONFIG, "built in".as_ref(), SourceKey::Read).map_err(failed("the configuration"))?;
     let mut model = Model::new(options.services, options.endpoints);
-    let before = resident_bytes();
+    let before = resident_bytes("self");
     let began = Instant::now();
     let mut state = ClusterState::default();
     model.fill(&mut state);
@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<Value, Failure> {
     let (steps, shared) = (compile_options.clone(), state.clone());
     let mut bed = runtime.block_on(Bed::with_workers(&config, steps, shared))?;
     let first = bed.first;
-    let resident = resident_bytes();
+    let resident = resident_bytes("self");
     let single = runtime.block_on(bed.changes(&mut model, options.changes));
     let storm = runtime.block_on(bed.storm(&mut model, options.storm_rate, options.storm_seconds));
     let steering = if bed.steering { "program" } else { "none: not root" };

@@ -134,7 +134,7 @@ impl Bed {
     /// One change after the other, each alone.
     pub(super) async fn changes(&mut self, model: &mut Model, count: u32) -> Value {
         let mut delays = Delays::new();
-        let cpu = control_cpu();
+        let cpu = control_cpu("self");
         for _ in 0..count {
             let began = Instant::now();
             model.change(&mut self.state);
@@ -144,7 +144,7 @@ impl Bed {
             delays.add(began.elapsed());
             tokio::time::sleep(REST).await;
         }
-        let cpu = control_cpu().saturating_sub(cpu);
+        let cpu = control_cpu("self").saturating_sub(cpu);
         json!({
             "changes": count,
             "delayMillis": delays.report(),
@@ -156,7 +156,7 @@ impl Bed {
     pub(super) async fn storm(&mut self, model: &mut Model, rate: u32, seconds: u32) -> Value {
         let mut delays = Delays::new();
         let mut waiting: VecDeque<(Arc<ClusterState>, Instant)> = VecDeque::new();
-        let (began, cpu) = (Instant::now(), control_cpu());
+        let (began, cpu) = (Instant::now(), control_cpu("self"));
         let first = self.published.borrow().snapshot.generation.0;
         let every = Duration::from_secs(1) / rate;
         let total = seconds * rate;
@@ -176,10 +176,10 @@ impl Bed {
                     }
                     // What caches and counters take in the first part is no growth.
                     if made >= total / 6 && warm.is_none() {
-                        warm = Some(resident_bytes());
+                        warm = Some(resident_bytes("self"));
                     }
                     if made % rate < 10 {
-                        peak = resident_bytes().max(peak);
+                        peak = resident_bytes("self").max(peak);
                     }
                 }
                 changed = self.published.changed() => {
@@ -196,7 +196,7 @@ impl Bed {
             }
         }
         let elapsed = began.elapsed();
-        let cpu = control_cpu().saturating_sub(cpu);
+        let cpu = control_cpu("self").saturating_sub(cpu);
         let snapshots = self.published.borrow().snapshot.generation.0 - first;
         let warm = warm.unwrap_or_default();
         json!({
@@ -207,7 +207,7 @@ impl Bed {
             "cpuShare": cpu.as_secs_f64() / elapsed.as_secs_f64(),
             "residentMiBAfterASixth": warm as f64 / f64::from(1 << 20),
             "residentMiBPeak": peak as f64 / f64::from(1 << 20),
-            "residentMiBAtTheEnd": resident_bytes() as f64 / f64::from(1 << 20),
+            "residentMiBAtTheEnd": resident_bytes("self") as f64 / f64::from(1 << 20),
             "lost": model.missing(&self.published.borrow().snapshot),
         })
     }

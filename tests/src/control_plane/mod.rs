@@ -76,6 +76,13 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts everything and waits until it is ready. Both users exist; `ringway` has its role.
     pub fn start() -> ControlPlane {
+        let mut plane = Self::start_bare();
+        plane.start_controllers();
+        plane
+    }
+
+    /// The same without the controllers: nobody but the caller writes EndpointSlices.
+    pub fn start_bare() -> ControlPlane {
         let namespace = netns::namespace(netns::next_bed(), "control");
         let folder = tempfile::Builder::new().prefix("ringway-control-plane-").tempdir().expect("a temporary folder");
         let mut plane =
@@ -83,7 +90,6 @@ impl ControlPlane {
         plane.prepare().unwrap_or_else(|error| panic!("{error}"));
         plane.start_etcd();
         plane.start_api();
-        plane.start_controllers();
         plane.create_role();
         plane
     }

@@ -171,6 +171,7 @@ impl Follower {
             }
             match self.event(&line) {
                 Ok((next, news)) => {
+                    tracing::debug!(kind = self.kind.label(), version = next, "event");
                     if let Some(news) = news
                         && self.tell(news).await.is_err()
                     {
