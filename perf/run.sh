@@ -23,7 +23,10 @@ verdict() { awk -v v="$1" -v l="$2" 'BEGIN { print (v <= l) ? "met" : "**missed*
 # The bare forwarder does strictly less, so a ratio well above 1 says that the machine was too busy to tell.
 at_least() { awk -v v="$1" -v l="$2" 'BEGIN { print (v > 1.05) ? "**inconclusive**: above 1 is noise" : (v >= l) ? "met" : "**missed**" }'; }
 
-[[ -x "$perf" && -x "$target/release/ringway" ]] || cargo build --release -p ringway-perf -p ringway-control --bins
+[[ -x "$perf" && -x "$target/release/ringway" && -x "$target/release/ringway-cluster-cost" ]] ||
+    cargo build --release --workspace --bins
+# shellcheck source=perf/control.sh
+source perf/control.sh
 load_before="$(cut -d' ' -f1-3 /proc/loadavg)"
 
 # Instructions of process() and dispatch(), as the difference of two runs, so that opening the flows does not count.
@@ -94,6 +97,8 @@ forwarding() {
     printf '\nRingway ÷ bare, round by round: %s.\n' "$ratios"
 }
 
+measure_control
+
 # How the load was made, and why not by live frames.
 generator() {
     local by because
@@ -138,6 +143,7 @@ EOF
     else
         echo "| \`ringway run\` ÷ bare AF_XDP forwarder, veth, 64-byte frames | not measured | ≥ 0.9 | **missed** |"
     fi
+    control_targets
     cat <<EOF
 
 Instructions a packet by callgrind, established flow, 1,000 flows, UDP over IPv4 with masquerade, \`process()\` and
@@ -192,6 +198,7 @@ EOF
     else
         printf 'It did not run: %s\n' "$bed"
     fi
+    control_section
     cat <<EOF
 
 ## Criterion
