@@ -4,8 +4,9 @@
 //
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
-// whose source is kept). Only frames for the interface's own MAC address, untagged, are looked at. The worker has the last
-// word: what it finds to be nobody's goes back to the kernel.
+// whose source is kept). Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
+// discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's
+// goes back to the kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
 // network byte order. Fragments have no ports: those to a VIP come up, those on the node's own addresses all pass.
@@ -22,6 +23,9 @@
 #include <bpf/bpf_helpers.h>
 
 #define SCTP 132
+// Types of ICMPv6: router solicitation to redirect.
+#define ND_FIRST 133
+#define ND_LAST 137
 #define EXTENSIONS 8
 // More fragments, or an offset.
 #define IPV4_FRAGMENT 0x3fff
@@ -227,6 +231,9 @@ static __always_inline int read_ipv6(struct packet *packet, void *l3, void *end)
 			next = header[0];
 			at += 8;
 		} else {
+			if (next == IPPROTO_ICMPV6 && (void *)(header + 1) <= end &&
+			    header[0] >= ND_FIRST && header[0] <= ND_LAST)
+				return 0;
 			read_ports(packet, at, end);
 			return 1;
 		}

@@ -32,7 +32,7 @@ impl Core {
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
-            (Decision::Pass, _) => return pass(received),
+            (Decision::Pass, _) | (_, Kind::Icmp { class: Class::Discovery, .. }) => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) => {
                 if objection.is_none() && answers_echo(services, packet) {
@@ -42,7 +42,7 @@ impl Core {
             }
             (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
             // A protocol that no Service can have (ESP, GRE, ...) is not ours, even to a VIP, nor is any other message of
-            // ICMP: neighbours of a node that announces a VIP ask for it at the VIP's own address.
+            // ICMP.
             _ => return pass(received),
         };
         dropped(received, objection.unwrap_or(reason), None)

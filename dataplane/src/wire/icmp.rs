@@ -20,6 +20,8 @@ pub enum Class {
     EchoRequest,
     /// An error, which quotes the packet it is about.
     Error,
+    /// IPv6 neighbour discovery: the kernel's, whomever it is about.
+    Discovery,
     /// Anything else.
     Other,
 }
@@ -39,6 +41,7 @@ fn class(icmp_type: u8, code: u8, family: Family) -> Class {
         (Family::V4, 8) | (Family::V6, 128) if code == 0 => Class::EchoRequest,
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
         (Family::V4, 3 | 4 | 5 | 11 | 12) | (Family::V6, 0..128) => Class::Error,
+        (Family::V6, 133..=137) => Class::Discovery,
         _ => Class::Other,
     }
 }

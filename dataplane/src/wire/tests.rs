@@ -298,7 +298,18 @@ fn icmp_messages_have_their_class() {
         let packet = Packet::parse(&changed(v4(L4::Echo), &[(34, icmp_type), (35, code)])).unwrap();
         assert_eq!(packet.kind, Kind::Icmp { class, icmp_type, code });
     }
-    for (icmp_type, class) in [(128, EchoRequest), (129, Other), (1, Error), (2, Error), (127, Error), (135, Other)] {
+    for (icmp_type, class) in [
+        (128, EchoRequest),
+        (129, Other),
+        (1, Error),
+        (2, Error),
+        (127, Error),
+        (132, Other),
+        (133, Discovery),
+        (135, Discovery),
+        (137, Discovery),
+        (138, Other),
+    ] {
         let packet = Packet::parse(&changed(v6(L4::Echo), &[(54, icmp_type)])).unwrap();
         assert_eq!(packet.kind, Kind::Icmp { class, icmp_type, code: 0 });
     }

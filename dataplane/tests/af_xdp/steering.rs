@@ -46,6 +46,7 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
     let node = syn("10.77.0.2:1000", "10.77.0.1:30080");
     let vip6 = to6("[fd99::1]:80");
     let node6 = to6("[fd77:0::1]:30053");
+    let icmp6 = |icmp_type: u8| with(&echo("fd77:0::2", "fd99::1"), 54, &[icmp_type]);
     // Eight empty destination options headers, the last of them followed by UDP.
     let eight = |next: u8| [[60, 0, 1, 4, 0, 0, 0, 0]; 7].concat().into_iter().chain([next, 0, 1, 4, 0, 0, 0, 0]);
     let fragment = |offset: u16, next: u8| [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 9]].concat();
@@ -84,6 +85,18 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("beside the service CIDR", to("172.31.0.1:1"), false),
         ("an IPv6 VIP", vip6.clone(), true),
         ("an IPv6 VIP, echo request", echo("fd77:0::2", "fd99::1"), true),
+        ("an IPv6 VIP, before neighbour discovery", icmp6(132), true),
+        ("an IPv6 VIP, router solicitation", icmp6(133), false),
+        ("an IPv6 VIP, neighbour solicitation", icmp6(135), false),
+        ("an IPv6 VIP, redirect", icmp6(137), false),
+        ("an IPv6 VIP, behind neighbour discovery", icmp6(138), true),
+        (
+            "an IPv6 VIP, neighbour solicitation behind a header",
+            extended(&icmp6(135), 60, &[58, 0, 1, 4, 0, 0, 0, 0]),
+            false,
+        ),
+        ("an IPv6 VIP, a port like neighbour discovery", with(&vip6, 54, &[135]), true),
+        ("an IPv6 VIP, cut before the type", icmp6(135)[..54].to_vec(), true),
         ("an IPv6 VIP's neighbour address", to6("[fd99::2]:80"), false),
         ("an IPv6 VIP, cut in the header", vip6[..50].to_vec(), false),
         (
