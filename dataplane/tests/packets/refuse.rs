@@ -228,13 +228,16 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop no_endpoint
                 outside udp 203.0.113.9:5000 > 172.30.0.41:99
                 -> drop no_service_port
-                @11
-                outside tcp S 203.0.113.9:40000 > 172.30.0.44:80 times=10
+                @998
+                outside tcp S 203.0.113.9:40000 > 172.30.0.44:80
+                -> drop no_endpoint
+                @1002
+                outside tcp S 203.0.113.9:40000 > 172.30.0.44:80 times=1000
                 -> reply no_endpoint outside
                 outside tcp S 203.0.113.9:40010 > 172.30.0.44:80
                 -> drop no_endpoint",
-            ledger: "rx=1015 replied=1010 reply:no_endpoint=1010 drop:no_endpoint=4 drop:no_service_port=1 \
-                     repliesLimited=5",
+            ledger: "rx=2006 replied=2000 reply:no_endpoint=2000 drop:no_endpoint=5 drop:no_service_port=1 \
+                     repliesLimited=6",
         },
         Row {
             name: "a limit of nothing answers nothing",
