@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query as UrlQuery, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -23,7 +23,7 @@ use ringway_dataplane::trace::{Question, View, explain};
 use ringway_shared::counters::Tally;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::config::{Config, Source};
@@ -32,6 +32,7 @@ use crate::publish::Published;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
+use crate::report::metrics;
 use crate::report::overlooked;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
@@ -115,6 +116,11 @@ impl Admin {
     /// `GET /drops`.
     pub fn drops(&self) -> DropsReport {
         DropsReport::of(&self.sum())
+    }
+
+    /// `GET /metrics`.
+    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+        metrics::text(metrics::metrics(&self.status(), &self.sum()))
     }
 
     /// `GET /flows`; refused when no flow can ever be such a one.
@@ -209,11 +215,27 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
             .route("/services", get(services))
             .route("/flows", get(flows))
             .route("/drops", get(drops))
+            .route("/metrics", get(scrape))
             .route("/trace", post(trace))
     };
     let router = routes().nest("/v1", routes()).fallback(unknown).with_state(admin);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!("the admin socket is not answered any more: {error}");
+    }
+}
+
+/// Answers Prometheus, and nothing else, until the task ends.
+pub async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>) {
+    let router = Router::new().route("/metrics", get(scrape)).with_state(admin);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!("metrics are not served any more: {error}");
+    }
+}
+
+async fn scrape(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod drops;
 pub mod flows;
 pub mod interfaces;
+pub mod metrics;
 pub mod overlooked;
 pub mod services;
 pub mod source;

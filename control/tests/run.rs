@@ -250,7 +250,11 @@ fn missing_privileges_are_named() {
 #[test]
 fn it_answers_and_ends_without_a_trace() {
     let Some(bed) = Bed::new(2) else { return };
+    // Packets do not wait for metrics.
+    let taken = bed.gateway.enter(|| std::net::TcpListener::bind("127.0.0.1:9098").unwrap()).unwrap();
     let mut instance = bed.start();
+    assert!(instance.process.output().contains("no metrics, until this works: admin.metrics"));
+    drop(taken);
     assert_eq!(std::fs::metadata(bed.socket()).unwrap().mode() & 0o777, 0o600);
 
     let status = instance.get("/status").unwrap();
@@ -289,6 +293,19 @@ fn it_answers_and_ends_without_a_trace() {
     assert!(answer["error"].as_str().unwrap().contains("knows no Service default/wbe"), "{answer}");
     assert_eq!(ask(&bed.socket(), "GET", "/flows?service=default/web", "").0, 200);
     assert_eq!(ask(&bed.socket(), "GET", "/nothing", "").0, 404);
+
+    let mut scrape = bed.gateway.command("curl");
+    scrape.args(["-s", "-D", "-", "http://127.0.0.1:9098/metrics"]);
+    let mut scraped = String::new();
+    eventually("metrics are served once the port is free", || {
+        scraped = String::from_utf8(scrape.output().unwrap().stdout).unwrap();
+        !scraped.is_empty()
+    });
+    assert!(scraped.contains("content-type: application/openmetrics-text"), "{scraped}");
+    for line in ["ringway_ready 1.0", "ringway_interface_up{interface=\"eth0\"} 1.0", "ringway_frontends 2.0", "# EOF"]
+    {
+        assert!(scraped.lines().any(|told| told == line), "{line} is missing:\n{scraped}");
+    }
 
     // Right after the start the neighbour may not have answered yet.
     eventually("10.0.0.2 is resolved", || {

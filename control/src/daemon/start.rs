@@ -1,6 +1,8 @@
 //! The start of a run, step by step, each with its own error.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ringway_dataplane::af_xdp::Device as KernelDevice;
 use ringway_dataplane::af_xdp::program::SteeringProgram;
@@ -23,6 +25,9 @@ use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::source::health::SourceHealth;
 use crate::source::{Objects, Source};
+
+/// How often the address for metrics is tried again.
+const METRICS_RETRY: Duration = Duration::from_secs(5);
 
 /// Where others ask this process: the health checks and the admin socket. Taken before anything else is touched, since
 /// another process may have them.
@@ -118,6 +123,9 @@ impl Running {
         self.socket = Some(doors.socket_file);
         let admin =
             Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
+        if let Some(address) = config.admin.metrics {
+            tasks.spawn(serve_metrics(address, admin.clone()));
+        }
         tasks.spawn(admin::serve(doors.socket, admin));
     }
 
@@ -134,6 +142,21 @@ impl Running {
             }
         });
         self.socket = None;
+    }
+}
+
+/// Serves metrics as soon as the address is to be had. Packets do not wait for that: another instance may have the port, and
+/// in a namespace whose loopback interface is down there is no 127.0.0.1.
+async fn serve_metrics(address: SocketAddr, admin: Arc<Admin>) {
+    let mut told = false;
+    loop {
+        match health::listen("admin.metrics", address) {
+            Ok(listener) => return admin::serve_metrics(listener, admin).await,
+            Err(error) if !told => tracing::warn!("no metrics, until this works: {error}"),
+            Err(_) => {}
+        }
+        told = true;
+        tokio::time::sleep(METRICS_RETRY).await;
     }
 }
 
