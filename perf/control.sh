@@ -92,8 +92,9 @@ of all threads but the workers', the one that makes the changes included.
 A storm of $(field changes <<<"$storm") changes in $(round "$(field seconds <<<"$storm")" 0) s: $(field snapshots <<<"$storm") snapshots; a change is in use by all workers after $(delays <<<"$storm") ms
 (p50 / p99 / max); $(round "$(field cpuShare <<<"$storm")" 2) of a CPU; memory after a sixth, at its peak and at the end: $(round "$(field residentMiBAfterASixth <<<"$storm")" 0), $(round "$(field residentMiBPeak <<<"$storm")" 0) and $(round "$(field residentMiBAtTheEnd <<<"$storm")" 0) MiB.
 
-Forwarding $(field flows <<<"$forwarding") flows over these Services, in memory on a CPU of its own, without and with such a storm in turns:
-$(numbers quietNanos 1 <<<"$forwarding") ns a packet without, $(numbers stormNanos 1 <<<"$forwarding") ns with. Of $(field packets <<<"$forwarding") packets $(field checked <<<"$forwarding") were compared with the
+Forwarding $(field flows <<<"$forwarding") flows over these Services, in memory on a CPU of its own, without and with such a storm, in turns of half
+a second: $(round "$(field quietMedianNanos <<<"$forwarding")" 1) ns a packet without, $(round "$(field stormMedianNanos <<<"$forwarding")" 1) ns with (medians); the table of targets has the median of the
+ratios turn by turn, from lowest to highest $(numbers ratios 2 <<<"$forwarding" | tr -d ' ' | tr ',' '\n' | sort -g | paste -sd ' '). Of $(field packets <<<"$forwarding") packets $(field checked <<<"$forwarding") were compared with the
 snapshot that they were processed with, and $(field wrong <<<"$forwarding") went to an endpoint that their Service did not have, or nowhere.
 
 EOF

@@ -90,8 +90,9 @@ pub struct Services {
     pub masquerade_all: bool,
     /// The service ports by number, for counters and names; `None` where a number is not in use.
     pub service_ports: PagedVec<Option<Arc<ServicePort>>>,
-    /// By the same numbers: the generation in which the service port, or what leads to it, last changed.
-    pub changed: PagedVec<u32>,
+    /// By the same numbers: the generation in which the service port, or what leads to it, last changed. In one piece, since
+    /// after a change every flow asks: the copy that a change takes costs less than its readers would pay for pages.
+    pub changed: Arc<Vec<u32>>,
 }
 
 impl Services {

@@ -250,7 +250,7 @@ impl Assembly {
         // Flows that came here have to be looked at again, also when their Service is as it was and the frontend another's.
         if let Some(former) = former {
             let (place, generation) = (former.service_port.id.0 as usize, self.services.generation);
-            let changed = &mut self.services.changed;
+            let changed = Arc::make_mut(&mut self.services.changed);
             if place >= changed.len() {
                 changed.resize(place + 1, generation);
             }

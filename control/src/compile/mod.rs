@@ -88,7 +88,7 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         services.service_ports.resize(bound, None);
     }
     if services.changed.len() < bound {
-        services.changed.resize(bound, generation);
+        Arc::make_mut(&mut services.changed).resize(bound, generation);
     }
     let services = services.clone();
     let problems_changed = !same_node || ids.node_problems != problems;

@@ -153,13 +153,13 @@ impl Bed {
     }
 
     /// Many changes a second; none waits for another.
-    pub(super) async fn storm(&mut self, model: &mut Model, rate: u32, seconds: u32) -> Value {
+    pub(super) async fn storm(&mut self, model: &mut Model, rate: u32, duration: Duration) -> Value {
         let mut delays = Delays::new();
         let mut waiting: VecDeque<(Arc<ClusterState>, Instant)> = VecDeque::new();
         let (began, cpu) = (Instant::now(), control_cpu("self"));
         let first = self.published.borrow().snapshot.generation.0;
         let every = Duration::from_secs(1) / rate;
-        let total = seconds * rate;
+        let total = (duration.as_secs_f64() * f64::from(rate)) as u32;
         let (mut made, mut warm, mut peak) = (0, None, 0);
         while made < total || !waiting.is_empty() {
             let due = began + every * made;
