@@ -8,7 +8,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// When the next round may begin. A storm of causes takes a fifth of a CPU at most.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    not_before: Instant,
+    /// When the last round was over, and what it asks for.
+    done: Instant,
+    wanted: Duration,
+    /// The shortest pause now, and up to where it grows.
+    pause: Duration,
+    storm: Duration,
     longest: Duration,
 }
 
@@ -21,18 +26,32 @@ impl Pace {
     /// Likewise, and never pauses longer than `longest`: for rounds whose cost follows from what there is to do, so that a
     /// dear one does not make the next one dear.
     pub(crate) fn at_most(longest: Duration) -> Self {
-        Pace { not_before: Instant::now(), longest }
+        Pace { done: Instant::now(), wanted: Duration::ZERO, pause: Duration::ZERO, storm: PAUSE, longest }
+    }
+
+    /// Likewise, and while causes come soon after the rounds before them the shortest pause doubles up to `storm`: for
+    /// rounds that cost others something as well.
+    pub(crate) fn slower_in_storms(self, storm: Duration) -> Self {
+        Pace { storm, ..self }
     }
 
     /// When the next round may begin.
     pub(crate) fn not_before(&self) -> Instant {
-        self.not_before
+        self.done + self.wanted.min(self.longest).max(self.pause)
+    }
+
+    /// The same for a round whose cause came at `cause`.
+    pub(crate) fn not_before_for(&mut self, cause: Instant) -> Instant {
+        let is_storm = cause.saturating_duration_since(self.done) < self.storm / 2;
+        self.pause = if is_storm { (self.pause * 2).min(self.storm) } else { PAUSE };
+        self.not_before()
     }
 
     /// A round that began at `began` is over.
     pub(crate) fn done(&mut self, began: Instant) {
-        let now = Instant::now();
-        self.not_before = now + (now.duration_since(began) * 4).clamp(PAUSE, self.longest);
+        self.done = Instant::now();
+        self.wanted = self.done.saturating_duration_since(began) * 4;
+        self.pause = self.pause.max(PAUSE);
     }
 }
 
@@ -50,5 +69,23 @@ mod tests {
         assert!(limited.not_before() <= Instant::now() + long);
         limited.done(now);
         assert!(limited.not_before() >= now + PAUSE);
+    }
+
+    #[test]
+    fn pauses_grow_while_a_storm_lasts() {
+        let storm = Duration::from_millis(25);
+        let mut pace = Pace::at_most(storm * 2).slower_in_storms(storm);
+        let mut pause_for = |cause: Duration| {
+            pace.done(Instant::now());
+            let cause = pace.done + cause;
+            pace.not_before_for(cause);
+            pace.pause
+        };
+        assert_eq!(
+            [1; 4].map(|after| pause_for(Duration::from_millis(after))),
+            [10, 20, 25, 25].map(Duration::from_millis)
+        );
+        assert_eq!(pause_for(storm / 2), PAUSE, "that one came later");
+        assert_eq!(pause_for(Duration::ZERO), PAUSE * 2);
     }
 }

@@ -39,6 +39,10 @@ const COMPILE_FAILED: &str = "compiling the objects failed, so what is in force 
 /// The longest pause between two rounds. How long one took says little about the next: the first compiles everything.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// The pause between two rounds in a storm. After each the workers look at every flow once, and find the Services moved in
+/// memory.
+const STORM_PAUSE: Duration = Duration::from_millis(25);
+
 /// The steering program's maps.
 pub trait Steering: Send + 'static {
     /// Makes these be sent up, too; some may be already.
@@ -166,7 +170,7 @@ impl<S: Steering> Publication<S> {
             () = first => {}
             _ = &mut stop => return self.steering,
         }
-        let mut pace = Pace::at_most(LONGEST_PAUSE);
+        let mut pace = Pace::at_most(LONGEST_PAUSE).slower_in_storms(STORM_PAUSE);
         loop {
             let began = Instant::now();
             self.round(began).await;
@@ -191,7 +195,7 @@ impl<S: Steering> Publication<S> {
                     continue;
                 }
             }
-            tokio::time::sleep_until(pace.not_before().into()).await;
+            tokio::time::sleep_until(pace.not_before_for(Instant::now()).into()).await;
         }
     }
 
