@@ -120,7 +120,7 @@ impl Admin {
 
     /// `GET /metrics`.
     pub fn metrics(&self) -> Result<String, std::fmt::Error> {
-        metrics::text(metrics::metrics(&self.status(), &self.sum()))
+        metrics::render(metrics::metrics(&self.status(), &self.sum()))
     }
 
     /// `GET /flows`; refused when no flow can ever be such a one.

@@ -15,7 +15,7 @@ use ringway_shared::counters::Tally;
 use super::source::ResourceReport;
 use super::status::StatusReport;
 
-/// The content type of [`text`].
+/// The content type of [`render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One metric with all its series.
@@ -246,7 +246,7 @@ impl Collector for Scrape {
 }
 
 /// The metrics as Prometheus reads them.
-pub fn text(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
+pub fn render(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("ringway");
     registry.register_collector(Box::new(Scrape(metrics)));
     let mut text = String::new();
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_scrape_has_counts_gauges_and_an_end() {
-        let text = text(metrics(&status(&sum()), &sum())).unwrap();
+        let text = render(metrics(&status(&sum()), &sum())).unwrap();
         for line in [
             "# TYPE ringway_packets_received counter",
             "ringway_packets_received_total{worker=\"0\"} 5",
