@@ -53,6 +53,7 @@ control_targets() {
     if [[ "$cluster" == {* ]]; then
         row 'real API server, 10,000 × 10: lists to all workers' "$(field listedToInForceMillis <<<"$cluster")" 0 ms 1000
         row 'real API server: event to all workers, p99' "$(field p99 <<<"$cluster")" 2 ms 10
+        row 'real API server: CPU time of one change' "$(field cpuMicrosEach <<<"$cluster")" 0 µs 1000
         row 'real API server: memory of `ringway run`' "$(field residentMiBAtTheEnd <<<"$cluster")" 0 MiB 300
         row 'real API server: CPU of `ringway run` without traffic' "$(field idleCpuShare <<<"$cluster" | awk '{ print $1 * 100 }')" 2 % 2
     else
