@@ -53,6 +53,19 @@ async fn each_mistake_in_a_kubeconfig_has_a_message() {
         (String::new(), None, format!("{key}: FILE is no kubeconfig: it has no contexts")),
         ("contexts: {".into(), None, format!("{key}: FILE is no kubeconfig: ")),
         (
+            user("{tokenFile: /nowhere/token}"),
+            None,
+            "source.kubernetes: the tokenFile of the user cannot be used: cannot read /nowhere/token: No such file".into(),
+        ),
+        // A file without a certificate would let nobody in.
+        (
+            ca("certificate-authority-data: aGVsbG8K"),
+            None,
+            "source.kubernetes: the certificate-authority of the cluster cannot be used: there is no certificate in it; \
+             correct it in FILE"
+                .into(),
+        ),
+        (
             ca("certificate-authority: /nowhere/ca.crt"),
             None,
             "source.kubernetes: the certificate-authority of the cluster cannot be used: ".into(),
@@ -71,6 +84,7 @@ async fn each_mistake_in_a_kubeconfig_has_a_message() {
     for (text, context, expected) in cases {
         let message = refused(&text, context).await;
         assert!(message.starts_with(&expected), "{message}\n{expected}");
+        assert!(!message.contains("-->"), "no excerpt: {message}");
     }
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::Config;
+use kube::client::AuthError;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use super::fault::cause;
+use super::fault::{cause, credentials, plain};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -101,7 +102,12 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
     let at = || path.to_owned();
     let file = Kubeconfig::read_from(path).map_err(|error| match error {
         KubeconfigError::ReadConfig(error, path) => ConnectError::Unreadable { path, error },
-        other => ConnectError::NoKubeconfig { path: at(), reason: first_line(&cause(&other)) },
+        // The parser's excerpt of the file is no part of a line.
+        other => {
+            let reason = cause(&other);
+            let reason = reason.split(" --> ").next().unwrap_or_default().to_owned();
+            ConnectError::NoKubeconfig { path: at(), reason }
+        }
     })?;
     let there: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
     if there.is_empty() {
@@ -151,14 +157,22 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
         let reason = error.to_string();
         ConnectError::Credentials { what, reason, from: path.display().to_string() }
     })?;
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        let (what, reason) = ("the certificate-authority of the cluster", "there is no certificate in it".to_owned());
+        return Err(ConnectError::Credentials { what, reason, from: path.display().to_string() });
+    }
     let identity = if user.is_empty() { "nobody".to_owned() } else { format!("user {user} of context {name}") };
     Ok((config, identity, path.display().to_string()))
 }
 
 fn unusable(error: &kube::Error, from: String) -> ConnectError {
-    let reason = error.to_string();
+    let reason = plain(error.to_string());
     let what = match error {
-        kube::Error::Auth(_) => return ConnectError::Plugin { reason: cause(error), from },
+        kube::Error::Auth(AuthError::ReadTokenFile(error, file)) => {
+            let reason = format!("cannot read {}: {error}", file.display());
+            return ConnectError::Credentials { what: "the tokenFile of the user", reason, from };
+        }
+        kube::Error::Auth(error) => return ConnectError::Plugin { reason: credentials(error), from },
         kube::Error::InferKubeconfig(KubeconfigError::LoadClientKey(_)) => "the client-key of the user",
         kube::Error::RustlsTls(_) if reason.contains("root certificate") => "the certificate-authority of the cluster",
         kube::Error::RustlsTls(_) | kube::Error::InferKubeconfig(_) => {
@@ -168,8 +182,4 @@ fn unusable(error: &kube::Error, from: String) -> ConnectError {
         _ => "the description of the API server",
     };
     ConnectError::Credentials { what, reason, from }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+use kube::client::AuthError;
 use kube::core::Status;
 
 use crate::parse::Kind;
@@ -45,7 +47,7 @@ impl Fault {
             kube::Error::SerdeError(error) => Self::garbled(error.to_string()),
             kube::Error::Auth(error) => Self::retry(format!(
                 "the credentials cannot be had: {}; see the user's entry in the kubeconfig",
-                cause(error)
+                credentials(error)
             )),
             other => Self::broken(other),
         }
@@ -87,16 +89,16 @@ impl Fault {
     /// A connection or a body that broke.
     pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
         let kind = io_kind(error);
-        let text = cause(error);
+        let text = plain(cause(error));
         let do_this = match kind {
             _ if text.contains("UnknownIssuer") => {
                 "; its certificate is not from the CA that the kubeconfig names: set certificate-authority to that of this \
                  cluster"
             }
-            _ if text.contains("NotValidForName") => {
+            _ if text.contains("not valid for name") => {
                 "; its certificate is for other names: correct the address, or set tls-server-name"
             }
-            _ if text.contains("Expired") || text.contains("NotValidYet") => {
+            _ if text.contains("certificate expired") || text.contains("certificate not valid yet") => {
                 "; its certificate is not valid now: renew it, or correct the clock"
             }
             _ if text.contains("received fatal alert") => {
@@ -160,6 +162,41 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     brief(&innermost.to_string())
 }
 
+/// Why credentials cannot be had.
+pub(super) fn credentials(error: &AuthError) -> String {
+    match error {
+        AuthError::ReadTokenFile(error, path) => format!("cannot read the tokenFile {}: {error}", path.display()),
+        AuthError::AuthExecStart(error) => format!("the exec plugin cannot be started: {error}"),
+        AuthError::AuthExecRun { out, .. } => {
+            let said = brief(&String::from_utf8_lossy(&out.stderr));
+            format!(
+                "the exec plugin failed, {}: {}",
+                out.status,
+                if said.is_empty() { "it said nothing" } else { &said }
+            )
+        }
+        other => cause(other),
+    }
+}
+
+/// What the TLS library says, without what changes with every attempt, and for people.
+pub(super) fn plain(text: String) -> String {
+    if text.contains("UnsupportedCertVersion") {
+        return "a certificate is X.509 version 1 or 2, and only version 3 can be used: issue it anew with extensions"
+            .to_owned();
+    }
+    if text.contains("KeyMismatch") {
+        return "the key is not that of the certificate".to_owned();
+    }
+    let Some((what, when)) = text.split_once(": verification time ") else { return text };
+    let limit = ["not valid after ", "not valid before "].iter().find_map(|limit| {
+        let (_, seconds) = when.split_once(limit)?;
+        let seconds = seconds.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        Some(format!(" ({limit}{})", Timestamp::from_second(seconds).ok()?))
+    });
+    format!("{what}{}", limit.unwrap_or_default())
+}
+
 /// The first input or output error in the chain.
 fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     let mut next = Some(error);
@@ -218,6 +255,45 @@ mod tests {
     fn pages_of_html_are_cut() {
         let fault = Fault::of_status(&status(502, &"<html>\n".repeat(100)), Kind::Node, "list");
         assert!(fault.text.len() < 400 && !fault.text.contains('\n'), "{}", fault.text);
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_do_is_told_in_the_same_words_every_time() {
+        // The words of rustls.
+        let told =
+            |text: &str| Fault::broken(&kube::Error::Service(format!("invalid peer certificate: {text}").into())).text;
+        let expired = "certificate expired: verification time 1795290053 (UNIX), but certificate is not valid after \
+                       1609459200 (185830853 seconds ago)";
+        assert_eq!(
+            told(expired),
+            "invalid peer certificate: certificate expired (not valid after 2021-01-01T00:00:00Z); its certificate is not \
+             valid now: renew it, or correct the clock"
+        );
+        assert_eq!(told(expired), told(&expired.replace("290053", "290054").replace("0853", "0854")));
+        let early = "certificate not valid yet: verification time 1795290056 (UNIX), but certificate is not valid before \
+                     2082758400 (287468344 seconds in future)";
+        assert!(told(early).contains("(not valid before 2036-01-01T00:00:00Z); its certificate is not valid now"));
+        let named = told("certificate not valid for name \"a\"; certificate is only valid for DnsName(\"b\")");
+        assert!(named.ends_with("; its certificate is for other names: correct the address, or set tls-server-name"));
+        assert!(told("UnknownIssuer").contains("set certificate-authority to that of this cluster"));
+        assert!(told("Other(OtherError(UnsupportedCertVersion))").starts_with("a certificate is X.509 version 1 or 2"));
+    }
+
+    #[test]
+    fn credentials_that_cannot_be_had_are_told_with_their_file_or_plugin() {
+        let missing = || io::Error::from_raw_os_error(2);
+        let told = |error| {
+            let fault = Fault::of_request(&kube::Error::Auth(error), Kind::Node, "list").text;
+            fault.strip_prefix("the credentials cannot be had: ").expect("its start").to_owned()
+        };
+        let file = told(AuthError::ReadTokenFile(missing(), "/run/token".into()));
+        assert!(file.starts_with("cannot read the tokenFile /run/token: No such file"), "{file}");
+        let started = told(AuthError::AuthExecStart(missing()));
+        assert!(started.starts_with("the exec plugin cannot be started: No such file"), "{started}");
+        let out = std::process::Command::new("sh").args(["-c", "echo who are you >&2; exit 3"]).output().unwrap();
+        let failed = told(AuthError::AuthExecRun { cmd: "sh".into(), out: out.into() });
+        let expected = "the exec plugin failed, exit status: 3: who are you; see the user's entry in the kubeconfig";
+        assert_eq!(failed, expected);
     }
 
     #[test]
