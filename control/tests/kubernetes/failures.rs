@@ -145,6 +145,21 @@ async fn a_connection_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_quiet_watch_is_asked_for_again_without_a_word() {
+    let server = server().await;
+    // Whoever is in trouble waits for an hour.
+    let hour = Duration::from_secs(3_600);
+    let patience = Patience { quiet: Duration::from_millis(100), first_pause: hour, longest_pause: hour, ..PATIENCE };
+    let objects = follow_with(server.address, patience).await;
+    objects.health.complete().await;
+    for path in ALL {
+        let watches = || server.requests(&format!("watch {path}")).len();
+        eventually("watched several times", || (watches() >= 4).then_some(())).await;
+    }
+    assert_eq!(objects.health.trouble(), None);
+}
+
+#[tokio::test]
 async fn watches_that_end_at_once_are_not_asked_for_without_a_pause() {
     let server = server().await;
     let patience =

@@ -14,7 +14,7 @@ use super::connect::Connection;
 use super::fault::{Fault, Remedy};
 use super::gather::News;
 use super::object::{self, Event, Page};
-use super::read::Body;
+use super::read::{Body, Line};
 use super::{Patience, SourceHealth};
 use crate::parse::{Document, Kind};
 
@@ -31,6 +31,9 @@ struct Abandoned;
 enum End {
     /// The API server closed it, as it does after a while.
     Closed,
+    /// Nothing came for a while. A connection that broke without a word looks like that, and so does an API server that has
+    /// nothing to say: after its start it sends no bookmarks of a kind before something of that kind changes.
+    Silence,
     /// It failed.
     Fault(Fault),
     /// Nobody waits for news any more.
@@ -125,6 +128,10 @@ impl Follower {
             match end {
                 End::Abandoned => return Err(Abandoned),
                 End::Closed if was_good => {}
+                // What it was, the next attempt will tell.
+                End::Silence => {
+                    tracing::debug!(kind = self.kind.label(), "nothing was heard for a while; watching anew")
+                }
                 End::Closed => self.bear(Fault::hasty()).await?,
                 End::Fault(fault) => {
                     // A refused watch may be allowed at any time, and goes on then where it was. What can be done without
@@ -165,8 +172,9 @@ impl Follower {
         let mut line = Vec::new();
         loop {
             match body.line(&mut line).await {
-                Ok(Some(())) => self.health.heard(self.kind),
-                Ok(None) => return End::Closed,
+                Ok(Line::Whole) => self.health.heard(self.kind),
+                Ok(Line::End) => return End::Closed,
+                Ok(Line::Silence) => return End::Silence,
                 Err(fault) => return fault.into(),
             }
             match self.event(&line) {

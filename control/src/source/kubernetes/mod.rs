@@ -38,7 +38,7 @@ use gather::Gather;
 pub struct Patience {
     /// For an answer to begin, and for each further piece of a list.
     pub answer: Duration,
-    /// For the next line of a watch. A quiet API server sends a bookmark about once a minute.
+    /// For the next line of a watch. Most quiet API servers send a bookmark about once a minute.
     pub quiet: Duration,
     /// Before the second attempt; doubled for each further one.
     pub first_pause: Duration,
