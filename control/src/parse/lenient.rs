@@ -76,7 +76,11 @@ impl Lenient<'_> {
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
                 (Some(value), _) => visitor.visit_u64(value),
                 (_, Some(value)) => visitor.visit_i64(value),
-                _ => self.unexpected(&visitor),
+                // `80.0` is 80, as with kubectl.
+                _ => match number.as_f64() {
+                    Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => visitor.visit_i64(value as i64),
+                    _ => self.unexpected(&visitor),
+                },
             },
             Value::String(text) => match text.trim().parse() {
                 Ok(value) => visitor.visit_i64(value),
@@ -238,7 +242,7 @@ mod tests {
         let service: Service = from_value(&json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": 7, "labels": {"a": true, "b": 1.5, "c": null}, "creationTimestamp": null},
-            "spec": {"ports": [{"port": "80", "targetPort": 8080}, {"port": 81, "targetPort": "http"}],
+            "spec": {"ports": [{"port": "80", "targetPort": 8080}, {"port": 81.0, "targetPort": "http"}],
                      "publishNotReadyAddresses": "yes", "externalIPs": null, "sessionAffinityConfig": null},
             "status": {"loadBalancer": null, "unknown": [1]},
         }))

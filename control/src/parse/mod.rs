@@ -11,10 +11,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use ringway_shared::Protocol;
 use ringway_shared::service::ServiceName;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub mod address;
 pub mod endpoint_slice;
+pub mod fields;
 pub mod lenient;
 pub mod node;
 pub mod service;
@@ -235,16 +237,17 @@ fn collect(value: &Value, inherited: Option<(&str, &str)>, depth: usize, into: &
 /// The object of this kind that `value` describes.
 pub fn object(kind: Kind, value: &Value) -> Document {
     let parsed = match kind {
-        Kind::Service => lenient::from_value(value).map_err(Refusal::from).and_then(|api| service(&api)),
-        Kind::EndpointSlice => lenient::from_value(value).map_err(Refusal::from).and_then(|api| endpoint_slice(&api)),
-        Kind::Node => lenient::from_value(value).map_err(Refusal::from).and_then(|api| node(&api)),
-        Kind::ServiceCidr => lenient::from_value(value).map_err(Refusal::from).and_then(|api| service_cidr(&api)),
+        Kind::Service => take::<fields::Service>(value).and_then(|api| service(&api.into())),
+        Kind::EndpointSlice => take::<fields::EndpointSlice>(value).and_then(|api| endpoint_slice(&api.into())),
+        Kind::Node => take::<fields::Node>(value).and_then(|api| node(&api.into())),
+        Kind::ServiceCidr => take::<fields::ServiceCidr>(value).and_then(|api| service_cidr(&api.into())),
     };
     match parsed {
         Ok(parsed) => Document::Taken(parsed),
         // Whose last good content stays is still to be known.
         Err(refusal) => {
-            let metadata = value.get("metadata").and_then(|value| lenient::from_value::<ObjectMeta>(value).ok());
+            let metadata = value.get("metadata").and_then(|value| lenient::from_value::<fields::Metadata>(value).ok());
+            let metadata = metadata.map(ObjectMeta::from);
             let named = value.pointer("/metadata/name").and_then(Value::as_str).map(|name| ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: value.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned),
@@ -253,6 +256,10 @@ pub fn object(kind: Kind, value: &Value) -> Document {
             Document::Refused(metadata.or(named).and_then(|metadata| key(kind, &metadata).ok()), refusal)
         }
     }
+}
+
+fn take<T: DeserializeOwned>(value: &Value) -> Result<T, Refusal> {
+    lenient::from_value(value).map_err(Refusal::from)
 }
 
 /// A v1 Service, in the form of any source.

@@ -1,17 +1,13 @@
 //! What the API server sends about objects, down to our types as soon as it is there. Nothing else is kept.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{self, NodeAddress};
-use k8s_openapi::api::discovery::v1 as discovery;
-use k8s_openapi::api::networking::v1 as networking;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::parse::fields::{EndpointSlice, Node, Service, ServiceCidr};
 use crate::parse::{self, Document, Kind, Misfit, Parsed, Refusal};
 
 /// One page of a list.
@@ -63,8 +59,7 @@ pub(super) fn version(object: &RawValue) -> Option<String> {
     Some(versioned.metadata.resource_version).filter(|version| !version.is_empty())
 }
 
-/// The object of this kind in `text`. It is what [`parse::object`] makes of it, but that fields which nobody reads may hold
-/// anything.
+/// The object of this kind in `text`. It is what [`parse::object`] makes of it.
 pub fn decode(kind: Kind, text: &RawValue) -> Document {
     let text = text.get();
     let taken = match kind {
@@ -90,113 +85,6 @@ fn explain(kind: Kind, text: &str) -> Document {
             let misfit = Misfit { path: String::new(), text: error.to_string() };
             Document::Refused(None, Refusal::Misfit(misfit))
         }
-    }
-}
-
-/// Of `metadata` what parse asks for. managedFields alone would be half of most objects.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
-    creation_timestamp: Option<Time>,
-    deletion_timestamp: Option<Time>,
-}
-
-impl From<Metadata> for ObjectMeta {
-    fn from(metadata: Metadata) -> Self {
-        ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            creation_timestamp: metadata.creation_timestamp,
-            deletion_timestamp: metadata.deletion_timestamp,
-            ..ObjectMeta::default()
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Service {
-    metadata: Metadata,
-    spec: Option<v1::ServiceSpec>,
-    status: Option<v1::ServiceStatus>,
-}
-
-impl From<Service> for v1::Service {
-    fn from(Service { metadata, spec, status }: Service) -> Self {
-        v1::Service { metadata: metadata.into(), spec, status }
-    }
-}
-
-/// Without targetRef and deprecated fields.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Endpoint {
-    #[serde(default)]
-    addresses: Vec<String>,
-    conditions: Option<discovery::EndpointConditions>,
-    hints: Option<discovery::EndpointHints>,
-    node_name: Option<String>,
-    zone: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EndpointSlice {
-    metadata: Metadata,
-    address_type: String,
-    endpoints: Option<Vec<Endpoint>>,
-    ports: Option<Vec<discovery::EndpointPort>>,
-}
-
-impl From<EndpointSlice> for discovery::EndpointSlice {
-    fn from(slice: EndpointSlice) -> Self {
-        let endpoint = |endpoint: Endpoint| {
-            let Endpoint { addresses, conditions, hints, node_name, zone } = endpoint;
-            discovery::Endpoint { addresses, conditions, hints, node_name, zone, ..Default::default() }
-        };
-        discovery::EndpointSlice {
-            metadata: slice.metadata.into(),
-            address_type: slice.address_type,
-            endpoints: slice.endpoints.into_iter().flatten().map(endpoint).collect(),
-            ports: slice.ports,
-        }
-    }
-}
-
-/// Without images, conditions and what else a kubelet reports.
-#[derive(Deserialize)]
-struct NodeStatus {
-    addresses: Option<Vec<NodeAddress>>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    metadata: Metadata,
-    spec: Option<v1::NodeSpec>,
-    status: Option<NodeStatus>,
-}
-
-impl From<Node> for v1::Node {
-    fn from(Node { metadata, spec, status }: Node) -> Self {
-        let status = status.map(|status| v1::NodeStatus { addresses: status.addresses, ..Default::default() });
-        v1::Node { metadata: metadata.into(), spec, status }
-    }
-}
-
-#[derive(Deserialize)]
-struct ServiceCidr {
-    metadata: Metadata,
-    spec: Option<networking::ServiceCIDRSpec>,
-}
-
-impl From<ServiceCidr> for networking::ServiceCIDR {
-    fn from(ServiceCidr { metadata, spec }: ServiceCidr) -> Self {
-        networking::ServiceCIDR { metadata: metadata.into(), spec, status: None }
     }
 }
 
