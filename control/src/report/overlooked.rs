@@ -7,17 +7,36 @@ use ringway_shared::Family;
 use ringway_shared::snapshot::Services;
 
 use crate::cluster::ClusterState;
-use crate::parse::Service;
+use crate::parse::{Kind, ObjectKey, Service};
+use crate::problem::Severity;
 
 /// Adds a step to an explanation in which no Service has the destination, right after the one that says so.
 pub fn tell(trace: &mut Trace, question: &Question, cluster: &ClusterState, services: &Services) {
-    let destination = question.tuple.destination_address();
-    if trace.service.is_some() || services.vips.contains_key(&destination) {
+    if trace.service.is_some() {
         return;
     }
-    let told = cluster.services().find_map(|service| overlooked(service, question, services));
+    let is_vip = services.vips.contains_key(&question.tuple.destination_address());
+    let mut listed = cluster.services().filter(|_| !is_vip);
+    let told = listed.find_map(|service| overlooked(service, question, services)).or_else(|| refused(cluster));
     let at = trace.steps.len().min(1);
     told.into_iter().for_each(|step| trace.steps.insert(at, step));
+}
+
+/// Services whose newest content was refused: nobody knows what they list.
+fn refused(cluster: &ClusterState) -> Option<String> {
+    const MOST: usize = 3;
+    let keys = cluster.problems().filter(|problem| problem.severity == Severity::Refused);
+    let keys: Vec<&ObjectKey> =
+        keys.filter_map(|problem| problem.object.as_ref()).filter(|key| key.kind == Kind::Service).collect();
+    let names: Vec<String> = keys.iter().take(MOST).map(|key| key.service_name().to_string()).collect();
+    let more = keys.len().saturating_sub(MOST);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = names.join(", ");
+    (!keys.is_empty()).then(|| {
+        format!(
+            "What {names}{more} may list now does not count, since it is refused; ringway status or check says why."
+        )
+    })
 }
 
 fn overlooked(service: &Service, question: &Question, services: &Services) -> Option<String> {

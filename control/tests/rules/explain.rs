@@ -168,6 +168,15 @@ fn a_packet_that_no_service_got_has_the_one_that_it_may_have_been_for() {
         assert_eq!(trace.service, None, "{trace}");
         assert_eq!(trace.steps[1], step, "{trace}");
     }
+    // What a refused Service lists, nobody knows; it is told beside a VIP that another has, too.
+    let refused = web("clusterIP: 172.30.0.1, type: Odd").replace("{name: web}", "{name: bad}");
+    let step = "What default/bad may list now does not count, since it is refused; ringway status or check says why.";
+    for objects in [vec![refused.clone()], vec![web("clusterIP: 172.30.0.1, ports: [{port: 81}]"), refused.clone()]] {
+        let trace = ask(&objects, POD);
+        assert_eq!((&trace.service, &*trace.steps[1]), (&None, step), "{trace}");
+    }
+    let many: Vec<String> = (0..5).map(|n| refused.replace("bad", &format!("bad{n}"))).collect();
+    assert!(ask(&many, POD).steps[1].starts_with("What default/bad0, default/bad1, default/bad2 and 2 more may list"));
     // Nothing to say about what no Service lists, nor beside what one has.
     assert_eq!(ask(&[web("clusterIP: 172.30.0.9")], POD).steps.len(), 2);
     assert_eq!(ask(&[web("clusterIP: 172.30.0.1")], "tcp:10.0.0.9->172.30.0.1:81").steps.len(), 2);
