@@ -101,3 +101,69 @@ fn real_controllers_make_slices_of_services_and_pods() {
     let answer = plane.kubectl(&["get", "--raw", &watch]);
     assert!(format!("{answer:?}").contains("too old resource version"), "{answer:?}");
 }
+
+/// What tells two objects of the same form apart.
+fn without_identity(mut object: Value) -> Value {
+    let metadata = object["metadata"].as_object_mut().expect("metadata");
+    metadata.retain(|field, _| ["namespace", "labels", "generation"].contains(&field.as_str()));
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.retain(|field, _| !["clusterIP", "clusterIPs"].contains(&field.as_str()));
+    }
+    object
+}
+
+#[test]
+fn objects_written_into_etcd_are_served_like_created_ones() {
+    if !control_plane::can_run("objects_written_into_etcd_are_served_like_created_ones") {
+        return;
+    }
+    let service = |name: &str, addresses: [&str; 2]| {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+            "spec": {
+                "type": "ClusterIP", "clusterIP": addresses[0], "clusterIPs": addresses,
+                "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
+                "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack",
+            },
+            "status": {"loadBalancer": {}},
+        })
+    };
+    let slice = |name: &str| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": name, "namespace": "default", "generation": 1, "labels": {"kubernetes.io/service-name": "web"},
+            },
+            "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
+            "endpoints": [{"addresses": ["10.180.0.11"], "conditions": {"ready": true}, "nodeName": "gw-1"}],
+        })
+    };
+    let (taken, free) = (["172.30.0.20", "fd00:30::20"], ["172.30.0.21", "fd00:30::21"]);
+    let filled = [service("filled", taken), slice("filled")];
+    let plane = ControlPlane::start_with(filled.clone().into_iter());
+    plane.apply(&[service("created", free), slice("created")]);
+    for (kind, written) in ["Service", "EndpointSlice"].into_iter().zip(filled) {
+        let [filled, created] = ["filled", "created"].map(|name| plane.get(kind, name).expect("it was written"));
+        assert_eq!(filled["spec"], written["spec"]);
+        assert_eq!(without_identity(filled), without_identity(created));
+    }
+    // Their addresses are theirs. Had they been found missing, the API server would have made others of its own.
+    for address in taken {
+        let path = format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
+        let allocated: Value = serde_json::from_str(&plane.kubectl(&["get", "--raw", &path]).expect("it is there"))
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(allocated["spec"]["parentRef"]["name"], "filled", "{allocated}");
+        assert_eq!(allocated["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z", "{allocated}");
+    }
+    let clash = plane.kubectl(&["create", "service", "clusterip", "clash", "--clusterip", taken[0], "--tcp", "80"]);
+    assert!(clash.as_ref().is_err_and(|why| why.contains("already allocated")), "{clash:?}");
+
+    plane.patch("EndpointSlice", "filled", json!({"endpoints": [{"addresses": ["10.180.0.12"], "conditions": {}}]}));
+    let changed = plane.get("EndpointSlice", "filled").expect("it is still there");
+    assert_eq!(
+        (&changed["endpoints"][0]["addresses"][0], &changed["metadata"]["generation"]),
+        (&json!("10.180.0.12"), &json!(2))
+    );
+}

@@ -1,9 +1,9 @@
 //! What a large cluster of a real API server costs `ringway run`: `ringway-cluster-cost [SERVICES [ENDPOINTS [CHANGES]]]`.
 //! `perf/run.sh` calls it.
 //!
-//! etcd and kube-apiserver run here, without controllers: EndpointSlices are made directly. Times are the log's own: from
-//! the arrival of the last list, or of an event, to the line that says that all workers use it. The result is one JSON
-//! object.
+//! etcd and kube-apiserver run here, without controllers. The Services and EndpointSlices are written into etcd before
+//! kube-apiserver starts, which lists them then; changes are made through it. Times are the log's own: from the arrival of
+//! the last list, or of an event, to the line that says that all workers use it. The result is one JSON object.
 
 use ringway_perf::control_cost::process::{all_cpu, control_cpu, resident_bytes};
 use ringway_tests::control_plane::{self, ControlPlane};
@@ -39,11 +39,10 @@ fn main() -> ExitCode {
 
 fn measure(services: u32, endpoints: u32, changes: u32) -> Value {
     let began = Instant::now();
-    let plane = ControlPlane::start_bare();
-    plane.apply(&[control_plane::node("gw-1", "a", &["10.0.0.0/24"], &["192.168.0.2"])]);
-    let objects = (0..services).flat_map(|number| [service(number), slice(number, endpoints, 0)]);
-    plane.create(objects);
+    let plane =
+        ControlPlane::start_with((0..services).flat_map(|number| [service(number), slice(number, endpoints, 0)]));
     let filled = began.elapsed();
+    plane.apply(&[control_plane::node("gw-1", "a", &["10.0.0.0/24"], &["192.168.0.2"])]);
     eprintln!("{services} Services with {endpoints} endpoints each are in the API server after {filled:.1?}");
 
     let (gateway, client) = (namespace("gateway"), namespace("client"));
@@ -69,7 +68,17 @@ fn measure(services: u32, endpoints: u32, changes: u32) -> Value {
     });
     let log = ringway.output();
     let at = |what: &str| log.lines().filter(|line| line.contains(what)).filter_map(time_of).reduce(f64::max);
-    let (Some(listed), Some(ready)) = (at("listed"), at("ready: ")) else { panic!("an odd log:\n{log}") };
+    let started = log.lines().find_map(time_of);
+    let (Some(started), Some(listed), Some(ready)) = (started, at("listed"), at("ready: ")) else {
+        panic!("an odd log:\n{log}")
+    };
+    // The API server's own `kubernetes` is one more, without endpoints here.
+    let fed = [services + 1, services * endpoints].map(|count| Some(u64::from(count)));
+    let status = eventually(SOON, "all of it is in force", || {
+        let status = ringway.ask("/status");
+        let served = ["servicePorts", "endpoints"].map(|what| status["snapshot"][what].as_u64());
+        if served == fed { Ok(status) } else { Err(format!("{served:?} service ports and endpoints, not {fed:?}")) }
+    });
     let process = ringway.id().to_string();
     let first_resident = resident_bytes(&process);
 
@@ -86,12 +95,13 @@ fn measure(services: u32, endpoints: u32, changes: u32) -> Value {
     delays.sort_by(f64::total_cmp);
     let quantile = |part: f64| delays.get((part * delays.len() as f64) as usize).or(delays.last()).copied();
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let workers = ringway.ask("/status")["workers"].as_array().map_or(0, Vec::len);
+    let workers = status["workers"].as_array().map_or(0, Vec::len);
     let report = json!({
         "services": services,
         "endpoints": endpoints,
         "workers": workers,
         "fillSeconds": filled.as_secs_f64(),
+        "startToListedMillis": (listed - started) * 1e3,
         "listedToInForceMillis": (ready - listed) * 1e3,
         "residentMiB": mebibytes(first_resident),
         "residentMiBAtTheEnd": mebibytes(resident_bytes(&process)),
@@ -162,15 +172,31 @@ fn address(first: [u8; 4], n: u32) -> String {
     std::net::Ipv4Addr::from(u32::from_be_bytes(first) + n).to_string()
 }
 
+/// As the API server keeps it after a creation.
 fn service(number: u32) -> Value {
     let cluster_ip = address([172, 30, 1, 0], number);
+    let fields = json!({
+        "f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:tier": {}}},
+        "f:spec": {
+            "f:clusterIP": {}, "f:clusterIPs": {}, "f:internalTrafficPolicy": {}, "f:sessionAffinity": {}, "f:type": {},
+            "f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {
+                ".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {},
+            }},
+        },
+    });
     json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": name(number), "namespace": "default", "labels": {"app": name(number), "tier": "web"}},
+        "metadata": {
+            "name": name(number), "namespace": "default", "labels": {"app": name(number), "tier": "web"},
+            "managedFields": managed("v1", fields),
+        },
         "spec": {
             "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
             "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
+            "sessionAffinity": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
         },
+        "status": {"loadBalancer": {}},
     })
 }
 
@@ -185,11 +211,26 @@ fn slice(number: u32, endpoints: u32, round: u32) -> Value {
             "targetRef": {"kind": "Pod", "namespace": "default", "name": format!("service-{number}-7c5ddbdf54-{pod}")},
         })
     };
+    let fields = json!({
+        "f:addressType": {}, "f:endpoints": {}, "f:ports": {},
+        "f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/service-name": {}}},
+    });
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": name(number), "namespace": "default",
-                     "labels": {"kubernetes.io/service-name": name(number)}},
+        "metadata": {
+            "name": name(number), "namespace": "default", "generation": 1,
+            "labels": {"kubernetes.io/service-name": name(number)},
+            "managedFields": managed("discovery.k8s.io/v1", fields),
+        },
         "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
         "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>(),
     })
+}
+
+/// Who wrote which fields: a good part of what the API server sends.
+fn managed(version: &str, fields: Value) -> Value {
+    json!([{
+        "manager": "ringway-cluster-cost", "operation": "Update", "apiVersion": version, "time": "2026-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": fields,
+    }])
 }

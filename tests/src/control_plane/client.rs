@@ -4,9 +4,6 @@ use super::{ADDRESS, ControlPlane, PORT};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// So many objects are created by one curl.
-const TOGETHER: usize = 2_000;
-
 /// One request to the API server.
 struct Request {
     method: &'static str,
@@ -60,36 +57,6 @@ impl ControlPlane {
             requests.extend(status.map(|status| status_of(&path, status)));
         }
         self.all_well(&requests);
-    }
-
-    /// Creates many objects, some at a time.
-    #[track_caller]
-    pub fn create(&self, objects: impl Iterator<Item = Value>) {
-        let mut objects = objects.peekable();
-        while objects.peek().is_some() {
-            let mut config = String::new();
-            for (number, object) in objects.by_ref().take(TOGETHER).enumerate() {
-                let next = if number > 0 { "next\n" } else { "" };
-                let path = path_of(&object);
-                // All of a kind, without the name.
-                let all = path.rsplit_once('/').map_or(&*path, |(all, _)| all);
-                let body = object.to_string().replace('\\', "\\\\").replace('"', "\\\"");
-                let _ = write!(
-                    config,
-                    "{next}url = \"https://{ADDRESS}:{PORT}{all}\"\ncacert = \"{ca}\"\noutput = \"/dev/null\"\nsilent\n\
-                     show-error\nfail-with-body\nmax-time = 60\nheader = \"Authorization: Bearer admin-token\"\n\
-                     header = \"Content-Type: application/json\"\ndata-binary = \"{body}\"\n",
-                    ca = self.path("certificates/apiserver.crt").display(),
-                );
-            }
-            let file = self.path("requests");
-            std::fs::write(&file, config).expect("the requests");
-            let mut curl = self.namespace.command("curl");
-            let output = curl.args(["--parallel", "--parallel-max", "32", "--config"]).arg(&file).output();
-            let output = output.expect("curl");
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "the API server: {complaint}\nlog:\n{}", self.api_log());
-        }
     }
 
     /// Replaces parts of an object's status.

@@ -11,6 +11,7 @@
 
 mod client;
 mod faults;
+mod fill;
 mod kube_proxy;
 mod objects;
 
@@ -22,7 +23,7 @@ use crate::eventually;
 use crate::netns::{self, End, Namespace};
 use ringway_control::demo::process::Process;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,19 +77,21 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts everything and waits until it is ready. Both users exist; `ringway` has its role.
     pub fn start() -> ControlPlane {
-        let mut plane = Self::start_bare();
+        let mut plane = Self::start_with(std::iter::empty());
         plane.start_controllers();
         plane
     }
 
-    /// The same without the controllers: nobody but the caller writes EndpointSlices.
-    pub fn start_bare() -> ControlPlane {
+    /// The same without the controllers, so that nobody but the caller writes EndpointSlices, and with these Services and
+    /// EndpointSlices from the start. They must be complete: see `fill`.
+    pub fn start_with(objects: impl Iterator<Item = Value>) -> ControlPlane {
         let namespace = netns::namespace(netns::next_bed(), "control");
         let folder = tempfile::Builder::new().prefix("ringway-control-plane-").tempdir().expect("a temporary folder");
         let mut plane =
             ControlPlane { controllers: None, api: None, etcd: None, namespace, members: Cell::new(1), folder };
         plane.prepare().unwrap_or_else(|error| panic!("{error}"));
         plane.start_etcd();
+        plane.fill(objects);
         plane.start_api();
         plane.create_role();
         plane
@@ -208,7 +211,7 @@ impl ControlPlane {
 
     /// Makes etcd forget all older revisions, so that no watch can resume from one.
     pub fn compact(&self) {
-        let ask = |path: &str, body: &str| -> serde_json::Value {
+        let ask = |path: &str, body: &str| -> Value {
             let mut command = self.namespace.command("curl");
             let output = command.args(["-sSf", &format!("{ETCD}{path}"), "-d", body]).output().expect("curl");
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
