@@ -43,11 +43,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     logging::start(&config.log)
         .map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("ringway-control")
         .enable_all()
         .build()
-        .map_err(RunError::start("the control threads"))?;
+        .map_err(RunError::start("the control thread"))?;
     let result = runtime.block_on(serve(config));
     // Nobody waits for what is still under way.
     runtime.shutdown_background();

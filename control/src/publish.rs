@@ -30,7 +30,10 @@ use crate::problem::Problem;
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 
-/// How long the workers may take for an acknowledgement before a word is said about it. Idle ones are woken.
+/// How long the workers may take for an acknowledgement before a snapshot is shown that is not in force yet.
+const PROMPT: Duration = Duration::from_millis(5);
+
+/// How long they may take before a word is said about it.
 const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is said when that happens which should not.
@@ -173,7 +176,7 @@ impl<S: Steering> Publication<S> {
         let mut pace = Pace::at_most(LONGEST_PAUSE).slower_in_storms(STORM_PAUSE);
         loop {
             let began = Instant::now();
-            self.round(began).await;
+            self.round(began);
             pace.done(began);
             let late = !self.published.borrow().in_force;
             let wait = async {
@@ -191,7 +194,10 @@ impl<S: Steering> Publication<S> {
                 },
                 // A worker was late: look again, whether or not anything else happens.
                 () = tokio::time::sleep(ACK_TIMEOUT), if late => {
-                    self.settle(began).await;
+                    // Nothing else would wake one that sleeps.
+                    (self.wake)();
+                    let published = Published::clone(&self.published.borrow());
+                    self.settle(published, began);
                     continue;
                 }
             }
@@ -200,7 +206,7 @@ impl<S: Steering> Publication<S> {
     }
 
     /// Puts the newest of everything in force.
-    async fn round(&mut self, began: Instant) {
+    fn round(&mut self, began: Instant) {
         let cluster = self.cluster.borrow_and_update().clone();
         let network = self.network.latest.borrow_and_update().clone();
         let fallback = self.network.node_addresses.borrow_and_update().to_vec();
@@ -237,16 +243,24 @@ impl<S: Steering> Publication<S> {
         published.baselines = self.baselines.clone();
         (published.in_force, published.took) = (false, None);
         self.publisher.publish(snapshot);
-        self.published.send_replace(Arc::new(published));
-        self.settle(began).await;
+        (self.wake)();
+        // Everyone who is told has to wake up: once is enough where it is in force at once.
+        if !self.await_acks(generation.0, PROMPT) {
+            published.acks = self.publisher.acks().collect();
+            self.published.send_replace(Arc::new(published.clone()));
+        }
+        self.settle(published, began);
     }
 
     /// Waits until all workers use the newest snapshot, and cleans up behind it.
-    async fn settle(&mut self, began: Instant) {
-        let mut published = Published::clone(&self.published.borrow());
+    fn settle(&mut self, mut published: Published, began: Instant) {
         let generation = published.snapshot.generation.0;
-        published.in_force = self.await_acks(generation).await;
+        published.in_force = self.await_acks(generation, ACK_TIMEOUT);
         published.acks = self.publisher.acks().collect();
+        if !published.in_force {
+            let acks = &published.acks;
+            tracing::warn!(generation, ?acks, "a worker does not take the newest snapshot");
+        }
         if published.in_force && !published.ready && published.compile_problem.is_none() {
             let services = &published.snapshot.services;
             let (frontends, vips) = (services.frontends.len(), services.vips.len());
@@ -315,22 +329,19 @@ impl<S: Steering> Publication<S> {
     }
 
     /// Waits until all workers use this snapshot; false when one does not in time.
-    async fn await_acks(&mut self, number: u64) -> bool {
+    ///
+    /// The thread is this publication's own, and a worker takes microseconds: the timer of a runtime would be too coarse.
+    fn await_acks(&self, number: u64, longest: Duration) -> bool {
         let began = Instant::now();
-        let mut pause = Duration::from_micros(50);
-        loop {
-            (self.wake)();
-            if self.publisher.acked() >= number {
-                return true;
-            }
-            if began.elapsed() > ACK_TIMEOUT {
-                let acks: Vec<u64> = self.publisher.acks().collect();
-                tracing::warn!(generation = number, ?acks, "a worker does not take the newest snapshot");
+        let mut pause = Duration::from_micros(20);
+        while self.publisher.acked() < number {
+            if began.elapsed() > longest {
                 return false;
             }
-            tokio::time::sleep(pause).await;
+            thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
+        true
     }
 }
 

@@ -88,11 +88,11 @@ pub fn run(options: &Options) -> Result<Value, Failure> {
     cold.sort_by(f64::total_cmp);
     let warm = compile_warm(Model::new(options.services, options.endpoints), &state, &compile_options);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("ringway-control")
         .enable_all()
         .build()
-        .map_err(failed("the control threads"))?;
+        .map_err(failed("the control thread"))?;
     let (steps, shared) = (compile_options.clone(), state.clone());
     let mut bed = runtime.block_on(Bed::with_workers(&config, steps, shared))?;
     let first = bed.first;

@@ -36,7 +36,10 @@ impl NextHops {
         if Arc::ptr_eq(&ways, network) || ways.has_same_ways(network) {
             for difference in older.differences(&self.endpoints) {
                 let delta = i64::from(difference.new.is_some()) - i64::from(difference.old.is_some());
-                if let Some(key) = next_hop(network, *difference.at).filter(|_| delta != 0) {
+                // Most entries are only in the neighbourhood of a change.
+                if delta != 0
+                    && let Some(key) = next_hop(network, *difference.at)
+                {
                     *deltas.entry(key).or_default() += delta;
                 }
             }

@@ -62,6 +62,15 @@ impl Gather {
                 count = news.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 () = self.publish.closed() => return,
             }
+            // In a storm: what comes in between is taken along.
+            if pace.not_before() > Instant::now() {
+                tokio::time::sleep_until(pace.not_before().into()).await;
+                while batch.len() < BATCH
+                    && let Ok(more) = news.try_recv()
+                {
+                    batch.push(more);
+                }
+            }
             let began = Instant::now();
             let mut changed = false;
             for news in batch.drain(..) {
@@ -77,7 +86,6 @@ impl Gather {
                 }
             }
             pace.done(began);
-            tokio::time::sleep_until(pace.not_before().into()).await;
         }
     }
 
