@@ -9,7 +9,7 @@ use ringway_shared::service::ServiceName;
 use ringway_shared::{Family, Protocol};
 
 use super::service::HEADLESS_LABEL;
-use super::{ObjectKey, Refusal, address, port_number, protocol, shown};
+use super::{ObjectKey, Refusal, address, port_name, port_number, protocol, shown};
 
 /// The label that names the Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -84,7 +84,8 @@ pub(super) fn parse(
             continue;
         }
         let number = port_number(|| format!("ports[{index}].port"), number)?;
-        ports.push(SlicePort { name: port.name.as_deref().unwrap_or("").into(), protocol, port: number });
+        let name = port_name(|| format!("ports[{index}].name"), port.name.as_deref())?;
+        ports.push(SlicePort { name, protocol, port: number });
     }
     let endpoints = if has_addresses {
         api.endpoints.iter().enumerate().filter_map(|(index, api)| endpoint(index, api, family, notes)).collect()
@@ -111,7 +112,7 @@ fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Vec<St
         return skip(format!("{address} is {why}"));
     }
     let conditions = api.conditions.as_ref();
-    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::from);
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(printable);
     let hints = api.hints.as_ref();
     Some(SliceEndpoint {
         address,
@@ -125,4 +126,9 @@ fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Vec<St
         node_hints: hints.iter().flat_map(|h| h.for_nodes.iter().flatten()).map(|h| h.name.as_str().into()).collect(),
         zone_hints: hints.iter().flat_map(|h| h.for_zones.iter().flatten()).map(|h| h.name.as_str().into()).collect(),
     })
+}
+
+/// A name that is shown to people, without what would steer their terminal. No node or zone of that name exists.
+fn printable(name: &str) -> Arc<str> {
+    if name.contains(char::is_control) { name.escape_debug().to_string().into() } else { name.into() }
 }

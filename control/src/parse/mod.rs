@@ -303,13 +303,26 @@ fn key(kind: Kind, metadata: &ObjectMeta) -> Result<ObjectKey, Refusal> {
         None => "default",
     };
     for (field, value) in [("metadata.name", name), ("metadata.namespace", namespace)] {
-        let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'.' | b'_' | b':');
-        if value.len() > 253 || value.bytes().any(odd) {
-            let allowed = "a name has at most 253 letters, digits, dashes and dots";
-            return Err(Refusal::Value { field: field.into(), value: shown(value), allowed });
-        }
+        check_name(|| field.into(), value)?;
     }
     Ok(ObjectKey { kind, namespace: namespace.into(), name: name.into() })
+}
+
+/// A name can be told and compared without doubt. API servers demand more of most names.
+fn check_name(field: impl FnOnce() -> String, name: &str) -> Result<(), Refusal> {
+    let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'.' | b'_' | b':');
+    if name.len() > 253 || name.bytes().any(odd) {
+        let allowed = "a name has at most 253 letters, digits, dashes and dots";
+        return Err(Refusal::Value { field: field(), value: shown(name), allowed });
+    }
+    Ok(())
+}
+
+/// The name of a Service's or a slice's port. A missing one is empty.
+fn port_name(field: impl FnOnce() -> String, name: Option<&str>) -> Result<Arc<str>, Refusal> {
+    let name = name.unwrap_or("");
+    check_name(field, name)?;
+    Ok(name.into())
 }
 
 /// A protocol of a Service's or a slice's port. A missing one is TCP.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1;
 use ringway_shared::service::{ForwardingMode, ServiceName, TrafficPolicy};
 use ringway_shared::{Family, Protocol};
 
-use super::{ObjectKey, Refusal, address, port_number, protocol, shown};
+use super::{ObjectKey, Refusal, address, port_name, port_number, protocol, shown};
 
 /// The annotation that picks the forwarding mode of one Service.
 pub const FORWARDING_ANNOTATION: &str = "ringway.io/forwarding";
@@ -167,7 +167,7 @@ fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
         let field = |name: &str| format!("spec.ports[{second}].{name}");
         let node_port = api.node_port.filter(|port| *port != 0);
         let port = Port {
-            name: api.name.as_deref().unwrap_or("").into(),
+            name: port_name(|| field("name"), api.name.as_deref())?,
             protocol: protocol(|| field("protocol"), api.protocol.as_deref())?,
             port: port_number(|| field("port"), api.port)?,
             node_port: node_port.map(|port| port_number(|| field("nodePort"), port)).transpose()?,
@@ -204,7 +204,10 @@ fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Vec<String>) -> Result<Vec<Ip
             }
         });
     }
-    let given = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter(|text| *text != "None");
+    // The singular field repeats the first of the plural one.
+    let listed = || spec.cluster_ips.iter().flatten();
+    let singular = spec.cluster_ip.iter().filter(|single| !listed().any(|text| text == *single));
+    let given = listed().chain(singular).filter(|text| *text != "None");
     let mut cluster_ips: Vec<IpAddr> = Vec::new();
     for address in addresses("spec.clusterIPs", given, notes) {
         let family = Family::of(address);

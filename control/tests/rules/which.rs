@@ -188,6 +188,34 @@ fn rule_3_zeros_in_front_are_decimal_and_what_does_not_parse_is_skipped() {
 }
 
 #[test]
+fn what_is_wrong_with_a_cluster_ip_is_told_once() {
+    let world = World::new(&service("web", "clusterIP: x, clusterIPs: [x, 0.0.0.0]"));
+    assert_eq!(world.problems().lines().count(), 2, "{}", world.problems());
+}
+
+#[test]
+fn names_cannot_steer_the_terminal_of_those_who_read_them() {
+    let escape = "\\u001b[2J\\n";
+    let web = service("web", &format!("clusterIP: 172.30.0.1, ports: [{{name: \"{escape}\", port: 80}}]"));
+    let odd = slice_with("web", &format!("{{name: \"{escape}\", port: 80}}"), "{addresses: [10.180.0.1]}");
+    let world = World::new(&(web + &odd));
+    world.expect(&[("tcp 10.0.0.9 172.30.0.1:80", "pass")]);
+    for field in ["Service default/web: refused: spec.ports[0].name", ": refused: ports[0].name"] {
+        let expected =
+            format!("{field} is \"\\u{{1b}}[2J\\n\"; a name has at most 253 letters, digits, dashes and dots");
+        assert!(world.problems().contains(&expected), "{}", world.problems());
+    }
+    // A node of another name is elsewhere, whatever the name is.
+    let elsewhere = format!("{{addresses: [10.180.0.1], nodeName: \"{escape}\", zone: \"{escape}\"}}");
+    let world = World::new(&(service("web", "clusterIP: 172.30.0.1") + &slice("web", &elsewhere)));
+    world.expect(&[("tcp 10.0.0.9 172.30.0.1:80", "forward default/web clusterIP keep: 10.180.0.1")]);
+    let port = world.compiled.services.service_ports.iter().flatten().next().expect("the port");
+    let endpoint = &port.endpoints[0];
+    assert_eq!(endpoint.node.as_deref(), Some("\\u{1b}[2J\\n"));
+    assert_eq!(endpoint.zone, endpoint.node);
+}
+
+#[test]
 fn rule_3_the_first_address_counts_even_when_only_the_second_parses() {
     let world = World::new(&(service("web", "clusterIP: 172.30.0.1") + &slice("web", "{addresses: [x, 10.180.0.1]}")));
     world.expect(&[("tcp 10.0.0.9 172.30.0.1:80", "reject no_endpoint default/web clusterIP")]);
