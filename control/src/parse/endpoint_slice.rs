@@ -78,7 +78,12 @@ pub(super) fn parse(
     let mut ports = Vec::new();
     for (index, port) in api.ports.iter().flatten().enumerate() {
         let protocol = protocol(|| format!("ports[{index}].protocol"), port.protocol.as_deref())?;
-        let Some(number) = port.port else { continue };
+        let Some(number) = port.port else {
+            if service.is_some() {
+                notes.push(format!("ports[{index}] is skipped: it has no number"));
+            }
+            continue;
+        };
         if number == 0 {
             notes.push(format!("ports[{index}] is skipped: its number is 0"));
             continue;

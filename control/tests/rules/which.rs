@@ -188,6 +188,17 @@ fn rule_3_zeros_in_front_are_decimal_and_what_does_not_parse_is_skipped() {
 }
 
 #[test]
+fn rule_2_a_port_without_number_yields_nothing_and_is_told() {
+    let nil = slice_with("web", "{name: p}", "{addresses: [10.180.0.1]}");
+    let world = World::new(&(service("web", "clusterIP: 172.30.0.1, ports: [{name: p, port: 80}]") + &nil));
+    world.expect(&[("tcp 10.0.0.9 172.30.0.1:80", "reject no_endpoint default/web clusterIP")]);
+    assert!(world.problems().ends_with(": ports[0] is skipped: it has no number\n"), "{}", world.problems());
+    // Of headless Services slices are like that, and nobody asks for them.
+    let headless = nil.replace("labels: {", "labels: {service.kubernetes.io/headless: \"\", ");
+    assert_eq!(World::new(&headless).problems(), "");
+}
+
+#[test]
 fn what_is_wrong_with_a_cluster_ip_is_told_once() {
     let world = World::new(&service("web", "clusterIP: x, clusterIPs: [x, 0.0.0.0]"));
     assert_eq!(world.problems().lines().count(), 2, "{}", world.problems());
