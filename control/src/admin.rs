@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
-use ringway_dataplane::trace::{Question, View, explain};
+use ringway_dataplane::trace::{Question, TraceVerdict, View, explain};
 use ringway_shared::counters::Tally;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::config::{Config, Source};
 use crate::daemon::{WorkerView, Workers};
 use crate::publish::Published;
 use crate::report::drops::DropsReport;
-use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
+use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
 use crate::report::metrics;
 use crate::report::overlooked;
@@ -152,10 +152,14 @@ impl Admin {
         for question in &questions {
             // Without its source port a packet names no flow.
             let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
-            let flow = found.map(|(worker, flow, now)| FlowReport::of(worker, &flow, &snapshot.services, now));
             let mut trace = explain(&view, question);
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
-            trace.steps.extend(flow.as_ref().map(FlowReport::sentence));
+            let is_passed = trace.verdict == TraceVerdict::Pass;
+            let flow = found.map(|(worker, flow, now)| {
+                let report = FlowReport::of(worker, &flow, &snapshot.services, now);
+                trace.steps.push(report.sentence(Fate::of(&flow, &snapshot.services, is_passed)));
+                report
+            });
             let mut answer = serde_json::to_value(trace).map_err(|error| error.to_string())?;
             if let Value::Object(keys) = &mut answer {
                 keys.insert("flow".into(), json!(flow));

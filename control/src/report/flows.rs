@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::{Direction, Flow, State};
-use ringway_shared::Services;
+use ringway_shared::{Protocol, Services};
 use serde::{Deserialize, Serialize};
 
 /// Flows that are shown unless more are asked for.
@@ -81,6 +81,33 @@ pub struct FlowReport {
     pub idle_millis: u32,
 }
 
+/// What the next packet of a flow's client leads to (rule 21 of the Service semantics).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes to the endpoint.
+    GoesOn,
+    /// The endpoint or the frontend is gone: the client is told.
+    Reset,
+    /// They are gone, and it is decided about like the first of a connection.
+    DecidedAnew,
+    /// Nothing that is Ringway's has this destination any more, so no worker sees it.
+    Unseen,
+}
+
+impl Fate {
+    /// The fate of `flow`. `is_passed`: a new connection to its frontend would be the kernel's.
+    pub fn of(flow: &Flow, services: &Services, is_passed: bool) -> Self {
+        let (original, reply) = (flow.original(), flow.reply());
+        let target = services.find(&original.frontend());
+        match target.and_then(|target| target.service_port.member(reply.source_address(), reply.source_port())) {
+            Some(_) => Fate::GoesOn,
+            None if is_passed => Fate::Unseen,
+            None if original.protocol() == Protocol::Tcp => Fate::Reset,
+            None => Fate::DecidedAnew,
+        }
+    }
+}
+
 /// The protocols that flows have.
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
@@ -150,12 +177,25 @@ impl FlowFilter {
 
 impl FlowReport {
     /// What `trace` says about it: it, and not the decision about a new connection, says where its packets go.
-    pub fn sentence(&self) -> String {
+    pub fn sentence(&self, fate: Fate) -> String {
         let FlowReport { worker, state, client, endpoint, source, .. } = self;
-        format!(
-            "But worker {worker} already has a flow ({state}) for it, which goes on as it is: client {client}, endpoint \
-             {endpoint}, source {source}."
-        )
+        let whose = format!("client {client}, endpoint {endpoint}, source {source}");
+        match fate {
+            Fate::GoesOn => {
+                format!("But worker {worker} already has a flow ({state}) for it, which goes on as it is: {whose}.")
+            }
+            Fate::Reset => format!(
+                "But worker {worker} has a flow ({state}) for it, whose endpoint or port is gone, so its next packet is \
+                 answered with a RST: {whose}."
+            ),
+            Fate::DecidedAnew => format!(
+                "Worker {worker} has a flow ({state}) for it, whose endpoint or port is gone, so its next packet is decided \
+                 about like this: {whose}."
+            ),
+            Fate::Unseen => format!(
+                "Worker {worker} still has a flow ({state}) for it, but the kernel gets its packets, too: {whose}."
+            ),
+        }
     }
 
     /// A flow of `worker`, whose clock shows `now`.

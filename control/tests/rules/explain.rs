@@ -1,6 +1,9 @@
 //! What `trace` says about each endpoint that is left out: where it stands, by which rule, and why.
 
+use ringway_control::report::flows::{Fate, FlowReport};
 use ringway_control::report::overlooked;
+use ringway_dataplane::clock::Time;
+use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, Segment, Source, Timeouts};
 use ringway_dataplane::trace::{Question, Trace, View, explain};
 
 use crate::support::{World, endpoint, load_balancer, service, slice, slice_with};
@@ -189,4 +192,48 @@ fn a_client_that_is_not_let_in_is_told_the_ranges() {
     let step =
         "loadBalancerSourceRanges lets in 192.0.2.0/24, 10.0.0.0/8 only, and 198.51.100.1 is not in there (rule 18).";
     assert!(trace.steps.contains(&step.to_owned()), "{trace}");
+}
+
+#[test]
+fn a_flow_is_told_with_what_becomes_of_its_next_packet() {
+    let web = service("web", "clusterIP: 172.30.0.1, ports: [{port: 80}, {port: 80, protocol: UDP}]");
+    let ports = "{port: 80}, {port: 80, protocol: UDP}";
+    let slice = |address: &str| slice_with("web", ports, &format!("{{addresses: [{address}]}}"));
+    let before = World::new(&(web.clone() + &slice("10.180.0.1")));
+    for (protocol, gone, words) in [
+        ("tcp", Fate::Reset, "so its next packet is answered with a RST"),
+        ("udp", Fate::DecidedAnew, "so its next packet is decided about like this"),
+    ] {
+        let question: Question = format!("{protocol}:10.0.0.9:4000->172.30.0.1:80").parse().unwrap();
+        let target = before.compiled.services.find(&question.tuple.frontend()).unwrap();
+        let backend = target.service_port.endpoints[0].backend;
+        let timeouts = Timeouts::default();
+        let mut flows = FlowTable::new(&FlowConfig { capacity: 1, seed: 1, timeouts, snat_ports: 61_000..=61_001 });
+        let new = NewFlow {
+            original: question.tuple,
+            segment: Segment::default(),
+            endpoint: backend.address,
+            endpoint_port: backend.port,
+            source: Source::Kept,
+            service_port: target.service_port.id,
+            backend: backend.id,
+        };
+        let id = flows.open(&new, Time::default()).unwrap().id;
+        let flow = flows.flow(id);
+        let told = |objects: &str, is_passed: bool| {
+            let services = &World::new(objects).compiled.services;
+            let fate = Fate::of(flow, services, is_passed);
+            (fate, FlowReport::of(0, flow, services, Time::default()).sentence(fate))
+        };
+        for (objects, is_passed, fate, words) in [
+            (web.clone() + &slice("10.180.0.1"), false, Fate::GoesOn, "which goes on as it is"),
+            (web.clone() + &slice("10.180.0.2"), false, gone, words),
+            (slice("10.180.0.1"), false, gone, words),
+            (slice("10.180.0.1"), true, Fate::Unseen, "but the kernel gets its packets, too"),
+        ] {
+            let (found, sentence) = told(&objects, is_passed);
+            assert_eq!(found, fate, "{protocol} {objects}");
+            assert!(sentence.contains(words) && sentence.contains("endpoint 10.180.0.1:80"), "{sentence}");
+        }
+    }
 }
