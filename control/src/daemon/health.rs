@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::any;
 use axum::{Json, Router};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -184,10 +184,14 @@ impl Health {
 
 /// Answers `/healthz` and `/livez`.
 pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
-    let router = Router::new().route("/healthz", get(healthz)).route("/livez", get(livez)).with_state(health);
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = axum::serve(listener, router(health)).await {
         tracing::error!("health checks are not answered any more: {error}");
     }
+}
+
+/// As with kube-proxy, the method does not matter.
+fn router(health: Arc<Health>) -> Router {
+    Router::new().route("/healthz", any(healthz)).route("/livez", any(livez)).with_state(health)
 }
 
 /// 200 once the first full list was in force on all workers, unless a change has waited for a minute since, or the node is

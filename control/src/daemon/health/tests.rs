@@ -94,6 +94,30 @@ async fn healthy_from_the_first_list_on() {
 }
 
 #[tokio::test]
+async fn whatever_the_method_is() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bed = Bed::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(serve(listener, bed.health.clone()));
+    for (request, answer) in [
+        ("GET /healthz", "HTTP/1.1 503 "),
+        ("POST /healthz", "HTTP/1.1 503 "),
+        ("HEAD /livez", "HTTP/1.1 200 "),
+        ("PUT /livez", "HTTP/1.1 200 "),
+        ("GET /other", "HTTP/1.1 404 "),
+    ] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nHost: gw-1\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with(answer), "{request}{text}");
+    }
+    served.abort();
+}
+
+#[tokio::test]
 async fn a_change_may_wait_for_a_minute() {
     let bed = Bed::new();
     bed.put_in_force();
