@@ -15,7 +15,7 @@ help:
 	@echo 'make build              build target/release/ringway'
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (about a minute)'
 	@echo 'make test               every test, with real traffic in namespaces'
-	@echo 'make test-kernels       the demo on older kernels, in virtual machines (some minutes)'
+	@echo 'make test-kernels       the demo and SCTP on older kernels, in virtual machines (some minutes)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
 	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
 	@echo 'make clean-namespaces   remove what a crashed run left behind'

@@ -59,6 +59,7 @@ for group in "$@"; do
         ;;
     kernels)
         need ip iproute2
+        need iperf3 iperf3
         need qemu-system-x86_64 qemu-system-x86
         need busybox busybox-static
         need cpio cpio
