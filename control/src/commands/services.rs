@@ -85,7 +85,7 @@ fn name(port: &ServicePortReport) -> String {
 fn detail(service: &ServiceReport) -> String {
     let mut text = format!("{}\n", service.service);
     text.extend(service.ignored.iter().map(|why| format!("  gets no packets: {why}\n")));
-    text.extend(service.problems.iter().map(|problem| format!("  {}: {}\n", problem.severity, problem.text)));
+    text.extend(service.problems.iter().map(|problem| format!("  {problem}\n")));
     for port in &service.ports {
         text.push_str(&format!("\n{} ({})\n", name(port), port.family));
         text.extend(port.addresses.iter().map(|address| format!("  {} {}\n", address.kind, address.address)));

@@ -97,7 +97,7 @@ impl Text<'_> {
             wrong.extend(copies);
         }
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
-        let problems = status.source.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text));
+        let problems = status.source.problems.iter().map(ToString::to_string);
         wrong.extend(first_of(problems));
         let unreachable = status.unreachable.iter();
         wrong.extend(first_of(unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text))));

@@ -295,9 +295,8 @@ mod tests {
     fn a_service_is_told_with_its_endpoints_and_with_what_is_wrong_with_it_and_its_slices() {
         let report = ServicesReport::of(&published(), &[]);
         let [web, wrong] = &report.services[..] else { panic!("{report:#?}") };
-        let texts = |service: &ServiceReport| -> Vec<String> {
-            service.problems.iter().map(|problem| format!("{}: {}", problem.severity, problem.text)).collect()
-        };
+        let texts =
+            |service: &ServiceReport| -> Vec<String> { service.problems.iter().map(ToString::to_string).collect() };
         assert_eq!((&*web.service, &*wrong.service), ("shop/web", "shop/wrong"));
         assert_eq!(
             texts(web),
@@ -309,7 +308,7 @@ mod tests {
         // Refused at once: no content, but its owner looks for it here.
         assert!(wrong.ports.is_empty());
         let [refused] = &texts(wrong)[..] else { panic!("{wrong:#?}") };
-        assert!(refused.starts_with("refused: Service shop/wrong: refused: spec.type is \"Balancer\""), "{refused}");
+        assert!(refused.starts_with("Service shop/wrong: refused: spec.type is \"Balancer\""), "{refused}");
         let endpoints = web.ports[0].endpoints.iter();
         let told: Vec<_> =
             endpoints.map(|e| (&*e.endpoint, &*e.slice, e.eligible, e.excluded.as_deref().unwrap_or("-"))).collect();

@@ -1,8 +1,10 @@
 //! Where objects come from, and how that goes: the part `source` of `status`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 
 /// Where objects come from, and how that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,16 @@ pub struct ProblemReport {
 impl From<&Problem> for ProblemReport {
     fn from(problem: &Problem) -> Self {
         ProblemReport { severity: problem.severity.label().to_owned(), text: problem.to_string() }
+    }
+}
+
+/// For a person. The text says of itself when something is refused.
+impl fmt::Display for ProblemReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.severity != Severity::Refused.label() {
+            write!(f, "{}: ", self.severity)?;
+        }
+        f.write_str(&self.text)
     }
 }
 
