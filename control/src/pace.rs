@@ -55,6 +55,14 @@ impl Pace {
     }
 }
 
+/// Sleeps until `deadline`; without one, for good.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

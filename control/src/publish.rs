@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cluster::ClusterState;
 use crate::compile::{CompileOptions, Compiled, HealthCheck, Ids, compile};
 use crate::network::NetworkWatch;
-use crate::pace::Pace;
+use crate::pace::{Pace, sleep_until};
 use crate::problem::Problem;
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
@@ -178,27 +178,36 @@ impl<S: Steering> Publication<S> {
             let began = Instant::now();
             self.round(began);
             pace.done(began);
-            let late = !self.published.borrow().in_force;
-            let wait = async {
+            // Until something changed.
+            loop {
+                let late = !self.published.borrow().in_force;
+                let due = self.pending.due().filter(|_| !late);
+                let wait = async {
+                    tokio::select! {
+                        changed = self.cluster.changed() => changed.is_ok(),
+                        changed = self.network.latest.changed() => changed.is_ok(),
+                    }
+                };
                 tokio::select! {
-                    changed = self.cluster.changed() => changed.is_ok(),
-                    changed = self.network.latest.changed() => changed.is_ok(),
-                }
-            };
-            tokio::select! {
-                _ = &mut stop => return self.steering,
-                go_on = wait => if !go_on {
-                    tracing::error!("nobody watches the objects or the network any more; what is in force stays");
-                    let _ = stop.await;
-                    return self.steering;
-                },
-                // A worker was late: look again, whether or not anything else happens.
-                () = tokio::time::sleep(ACK_TIMEOUT), if late => {
-                    // Nothing else would wake one that sleeps.
-                    (self.wake)();
-                    let published = Published::clone(&self.published.borrow());
-                    self.settle(published, began);
-                    continue;
+                    _ = &mut stop => return self.steering,
+                    go_on = wait => {
+                        if go_on {
+                            break;
+                        }
+                        tracing::error!("nobody watches the objects or the network any more; what is in force stays");
+                        let _ = stop.await;
+                        return self.steering;
+                    }
+                    () = sleep_until(due) => {
+                        // What fails is tried again with the next snapshot.
+                        let _ = self.remove_pending();
+                    }
+                    // A worker was late: look again. Nothing else would wake one that sleeps.
+                    () = tokio::time::sleep(ACK_TIMEOUT), if late => {
+                        (self.wake)();
+                        let published = Published::clone(&self.published.borrow());
+                        self.settle(published, began);
+                    }
                 }
             }
             tokio::time::sleep_until(pace.not_before_for(Instant::now()).into()).await;
@@ -233,7 +242,7 @@ impl<S: Steering> Publication<S> {
             // The next hops of all endpoints are resolved ahead of traffic.
             self.network.endpoints.send_replace(self.sets.addresses().clone());
         }
-        self.pending.note(changes);
+        self.pending.note(changes, began);
         published.steering_problem = self.add_pending().err();
         if let Some(problem) = &published.steering_problem {
             tracing::error!("steering: {problem}");
@@ -272,7 +281,6 @@ impl<S: Steering> Publication<S> {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.
             if let Err(problem) = self.remove_pending() {
-                tracing::error!("steering: {problem}");
                 published.steering_problem = Some(problem);
             }
             if let Some(ids) = &mut self.ids {
@@ -321,8 +329,10 @@ impl<S: Steering> Publication<S> {
     }
 
     fn remove_pending(&mut self) -> Result<(), String> {
+        self.pending.ripen(Instant::now());
         if !self.pending.remove.is_empty() {
-            self.steering.remove(&self.pending.remove)?;
+            let removed = self.steering.remove(&self.pending.remove);
+            removed.inspect_err(|problem| tracing::error!("steering: {problem}"))?;
             self.pending.remove.clear();
         }
         Ok(())

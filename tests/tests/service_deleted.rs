@@ -4,6 +4,8 @@ use ringway_tests::echo::EchoClient;
 use ringway_tests::process::{ask, try_ask};
 use ringway_tests::topology::{Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
 use ringway_tests::{can_run, eventually};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -34,6 +36,37 @@ fn without_endpoints_clients_are_refused_at_once() {
 
     bed.write_web_slices(&[0, 1, 2]);
     eventually(SOON, "refilled slices serve again", || try_ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port)).map(|_| ()));
+    bed.ledger();
+}
+
+/// One request on a connection that is kept open.
+fn request(mut stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+    let length = stream.read(&mut [0; 4096])?;
+    if length == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
+#[test]
+fn its_clients_are_told_instead_of_hanging() {
+    if !can_run("its_clients_are_told_instead_of_hanging", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    let vips = || CLUSTER_IPS.into_iter().chain(LOAD_BALANCER_IPS);
+    let held: Vec<TcpStream> = vips()
+        .map(|vip| {
+            let connect = || TcpStream::connect_timeout(&at(vip, HTTP.port), Duration::from_secs(3));
+            let stream = bed.client.enter(connect).expect("the namespace").expect("a connection");
+            request(&stream).expect("an answer");
+            stream
+        })
+        .collect();
+    bed.remove_object("web-service.json");
+    for stream in &held {
+        let error = eventually(SOON, "the Service is gone", || request(stream).err().ok_or("an answer".to_owned()));
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{:?}: {error}", stream.peer_addr());
+    }
     bed.ledger();
 }
 

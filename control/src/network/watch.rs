@@ -17,7 +17,7 @@ use super::next_hops::NextHops;
 use super::routes::{self, KernelRoute};
 use super::{NetworkError, is_link_local};
 use crate::config::InterfacePattern;
-use crate::pace::Pace;
+use crate::pace::{Pace, sleep_until};
 
 /// Questions to the kernel that wait to be asked.
 const QUESTIONS: usize = 4096;
@@ -308,11 +308,4 @@ fn resolve(resolver: Resolver) -> mpsc::Sender<Key> {
         }
     });
     sender
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -2,11 +2,12 @@
 //! of a large cluster is a small one here, too.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use ringway_dataplane::af_xdp::program::SteeringEntry;
@@ -46,6 +47,8 @@ pub struct SteeringChanges {
     pub added: Vec<SteeringEntry>,
     /// Not to be sent up any more when the older one is not used any more.
     pub removed: Vec<SteeringEntry>,
+    /// VIPs that are nobody's any more: not to be sent up some time after that, so that clients with connections hear it.
+    pub abandoned: Vec<SteeringEntry>,
     /// Whether the addresses of the endpoints changed.
     pub addresses_changed: bool,
 }
@@ -120,7 +123,11 @@ impl SteeringSets {
         for difference in old.vips.differences(&new.vips) {
             let [was, is] = [difference.old, difference.new].map(|vip| vip.is_some_and(|vip| !vip.host_owned));
             self.vips = self.vips + usize::from(is) - usize::from(was);
-            changes.note(was, is, || SteeringEntry::Vip(*difference.at));
+            if was && difference.new.is_none() {
+                changes.abandoned.push(SteeringEntry::Vip(*difference.at));
+            } else {
+                changes.note(was, is, || SteeringEntry::Vip(*difference.at));
+            }
         }
         for cidr in old.service_cidrs.iter().chain(&new.service_cidrs) {
             let [was, is] = [old, new].map(|services| services.service_cidrs.contains(cidr));
@@ -241,23 +248,64 @@ impl SteeringChanges {
     }
 }
 
+/// How long packets to a VIP that is nobody's any more are sent up. A TCP connection through it is reset by its client's next
+/// packet (rule 21 of the Service semantics); all else is passed on to the kernel.
+const LINGER: Duration = Duration::from_secs(300);
+
+/// The most VIPs that linger. Of more, the oldest go at once.
+const MOST_LINGERING: usize = 4096;
+
 /// What the program has to be told still.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pending {
     pub(super) add: HashSet<SteeringEntry>,
     pub(super) remove: HashSet<SteeringEntry>,
+    pub(super) linger: Duration,
+    // By when they were abandoned. One that is used again is still in the queue, under another time than here.
+    lingering: HashMap<SteeringEntry, Instant>,
+    queue: VecDeque<(Instant, SteeringEntry)>,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        let (add, remove, lingering, queue) = Default::default();
+        Pending { add, remove, linger: LINGER, lingering, queue }
+    }
 }
 
 impl Pending {
-    pub(super) fn note(&mut self, changes: SteeringChanges) {
+    pub(super) fn note(&mut self, changes: SteeringChanges, now: Instant) {
         for entry in changes.added {
             // What was to go and is still there stays; adding it again does no harm.
             self.remove.remove(&entry);
+            self.lingering.remove(&entry);
             self.add.insert(entry);
         }
         for entry in changes.removed {
             self.add.remove(&entry);
+            self.lingering.remove(&entry);
             self.remove.insert(entry);
+        }
+        for entry in changes.abandoned {
+            self.add.remove(&entry);
+            self.lingering.insert(entry.clone(), now);
+            self.queue.push_back((now, entry));
+        }
+    }
+
+    /// When something has lingered for long enough.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.queue.front().map(|(since, _)| *since + self.linger)
+    }
+
+    /// Lets go what has lingered for long enough.
+    pub(super) fn ripen(&mut self, now: Instant) {
+        while self.due().is_some_and(|due| due <= now || self.queue.len() > MOST_LINGERING) {
+            let Some((since, entry)) = self.queue.pop_front() else { return };
+            if self.lingering.get(&entry) == Some(&since) {
+                self.lingering.remove(&entry);
+                self.remove.insert(entry);
+            }
         }
     }
 }

@@ -149,7 +149,7 @@ fn ip(text: &str) -> IpAddr {
 
 #[tokio::test]
 async fn steering_knows_a_vip_before_the_workers_and_forgets_it_after_them() {
-    let mut bed = Bed::start(cluster(1, &["10.0.0.1"]));
+    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.pending.linger = Duration::ZERO);
     let first = bed.until("the first list", |published| published.in_force).await;
     assert_eq!((first.snapshot.generation, first.acks.clone()), (Generation(1), vec![1]));
     bed.cluster.send_replace(cluster(2, &["10.0.0.1", "10.0.0.2"]));
@@ -173,6 +173,59 @@ async fn steering_knows_a_vip_before_the_workers_and_forgets_it_after_them() {
     let counts = SteeringCounts { frontends: 2, vips: 1, service_cidrs: 0, snat_addresses: 1, endpoints: 2 };
     assert_eq!(bed.published.borrow().steering, counts);
     bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_vip_that_is_nobodys_any_more_lingers_for_those_who_have_connections() {
+    // An hour, until it is used again; then for a moment.
+    for (linger, next) in [(3_600_000, 1), (300, 2)] {
+        let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| {
+            publication.pending.linger = Duration::from_millis(linger);
+        });
+        bed.until("the first list", |published| published.in_force).await;
+        bed.cluster.send_replace(cluster(2, &["10.0.0.1"]));
+        bed.until("the second", |p| p.in_force && p.snapshot.generation == Generation(2)).await;
+        let held = |bed: &Bed| bed.log.lock().unwrap().last().unwrap().1.clone();
+        let old = SteeringEntry::Vip(ip("172.30.0.1"));
+        if next == 1 {
+            assert!(
+                held(&bed).contains(&old) && !held(&bed).contains(&SteeringEntry::Frontend(frontend("172.30.0.1:80")))
+            );
+            bed.cluster.send_replace(cluster(1, &["10.0.0.1"]));
+            bed.until("the third", |p| p.in_force && p.snapshot.generation == Generation(3)).await;
+            assert!(held(&bed).contains(&old), "it is used again");
+            assert!(held(&bed).contains(&SteeringEntry::Vip(ip("172.30.0.2"))), "the other lingers now");
+        } else {
+            let gone = async {
+                while held(&bed).contains(&old) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it goes without any other change");
+            assert!(held(&bed).contains(&SteeringEntry::Vip(ip("172.30.0.2"))));
+        }
+        bed.stop().await;
+    }
+}
+
+#[test]
+fn what_lingers_is_bounded_and_what_is_used_again_stays() {
+    let vip = |n: u32| SteeringEntry::Vip(IpAddr::V4((0x0a00_0000 + n).into()));
+    let begin = Instant::now();
+    let mut pending = Pending::default();
+    let note = |pending: &mut Pending, added, abandoned| {
+        pending.note(SteeringChanges { added, abandoned, ..SteeringChanges::default() }, begin);
+    };
+    note(&mut pending, vec![], (0..5_000).map(vip).collect());
+    pending.ripen(begin);
+    assert_eq!(pending.remove, (0..904).map(vip).collect());
+    note(&mut pending, vec![vip(0), vip(4_000)], vec![]);
+    assert!(!pending.remove.contains(&vip(0)));
+    pending.ripen(begin + Duration::from_secs(299));
+    assert_eq!(pending.remove.len(), 903);
+    pending.ripen(begin + Duration::from_secs(300));
+    assert_eq!((pending.remove.len(), pending.due()), (4_998, None));
+    assert!(!pending.remove.contains(&vip(4_000)), "it is used again");
 }
 
 #[tokio::test]
@@ -290,11 +343,11 @@ proptest! {
             }
             let services = services.clone();
             let snapshot = Snapshot { generation: Generation(1), services, network: network.clone() };
-            let SteeringChanges { added, removed, addresses_changed } = sets.advance(&snapshot);
+            let SteeringChanges { added, removed, abandoned, addresses_changed } = sets.advance(&snapshot);
             for entry in added {
                 prop_assert!(entries.insert(entry.clone()), "added twice: {:?}", entry);
             }
-            for entry in removed {
+            for entry in removed.into_iter().chain(abandoned) {
                 prop_assert!(entries.remove(&entry), "removed and not there: {:?}", entry);
             }
             prop_assert_eq!(&entries, &needed(&snapshot, &configured));
