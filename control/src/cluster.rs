@@ -80,6 +80,15 @@ impl ClusterState {
         }
     }
 
+    /// Notes that a Node object is gone, while the node itself goes on: its addresses, pod CIDRs and labels stay as they
+    /// were. False when nothing changes.
+    pub fn lose_node(&mut self, key: &ObjectKey) -> bool {
+        let Some(node) = self.nodes.get(&key.name).cloned() else { return self.remove(key) };
+        let text = "the object is gone; its addresses, pod CIDRs and labels stay in force as they were";
+        self.set_problems(key, vec![Problem::of_object(Severity::Warning, key, text)]);
+        put(&mut self.nodes, node.name.clone(), Arc::new(Node { leaving: true, ..Node::clone(&node) }))
+    }
+
     /// Whether the object is in force.
     pub fn contains(&self, key: &ObjectKey) -> bool {
         match key.kind {

@@ -1,6 +1,7 @@
 //! What is wrong with an object or a file, in words for the person who wrote it. Problems never stop anything: the rest
 //! takes effect, and `check`, `status` and `services` list them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -76,5 +77,37 @@ impl fmt::Display for Problem {
             Severity::Refused => write!(f, "refused: {}", self.text),
             Severity::Warning | Severity::Note => f.write_str(&self.text),
         }
+    }
+}
+
+/// How many problems are told of one change. One object can make thousands, and `status` has them all.
+const TOLD: usize = 20;
+
+/// Logs what is newly wrong, and what no longer is.
+pub fn tell_changes(before: &[Problem], now: &[Problem]) {
+    let (more, fewer) = (beyond(now, before), beyond(before, now));
+    more.iter().take(TOLD).for_each(|problem| tracing::warn!("{problem}"));
+    fewer.iter().take(TOLD).for_each(|problem| tracing::info!("no longer: {problem}"));
+    let untold = more.len().saturating_sub(TOLD) + fewer.len().saturating_sub(TOLD);
+    if untold > 0 {
+        tracing::warn!("{untold} more problems came or went; ringway status lists those that are there");
+    }
+}
+
+/// Those that are not in `other`, each once, in their order.
+fn beyond<'p>(problems: &'p [Problem], other: &'p [Problem]) -> Vec<&'p Problem> {
+    let mut known: HashSet<&Problem> = other.iter().collect();
+    problems.iter().filter(|problem| known.insert(problem)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_is_told_and_only_once() {
+        let [a, b, c] = ["a", "b", "c"].map(|text| Problem::of_file(Severity::Warning, "x.yaml", text));
+        assert_eq!(beyond(&[a.clone(), b.clone(), c.clone(), b.clone()], std::slice::from_ref(&c)), [&a, &b]);
+        assert_eq!(beyond(std::slice::from_ref(&c), &[a.clone(), b.clone(), c.clone()]), Vec::<&Problem>::new());
     }
 }

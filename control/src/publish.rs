@@ -26,7 +26,7 @@ use crate::cluster::ClusterState;
 use crate::compile::{CompileOptions, Compiled, HealthCheck, Ids, compile};
 use crate::network::NetworkWatch;
 use crate::pace::{Pace, sleep_until};
-use crate::problem::Problem;
+use crate::problem::{Problem, tell_changes};
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 
@@ -226,6 +226,9 @@ impl<S: Steering> Publication<S> {
             self.compiled = Some(cluster.clone());
             if let Some(compiled) = self.compile(&cluster) {
                 self.note_new_backends(&compiled.new_backends);
+                if !Arc::ptr_eq(&published.problems, &compiled.problems) {
+                    tell_changes(&published.problems, &compiled.problems);
+                }
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;
                 published.cluster = cluster;

@@ -85,6 +85,37 @@ async fn changes_arrive_by_watch_and_a_closed_watch_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_the_own_node_is_outlives_its_object() {
+    let server = server().await;
+    let objects = follow(&server).await;
+    objects.health.complete().await;
+    let zone = |cluster: &ClusterState, zone| {
+        cluster.node("gw-1").is_some_and(|node| node.labels["topology.kubernetes.io/zone"] == zone && !node.leaving)
+    };
+    wait(&objects, "the Node", |cluster| zone(cluster, "a")).await;
+    eventually("watched", || (server.watchers(NODES) == 1).then_some(())).await;
+    server.delete(NODES, "/gw-1");
+    let is_kept = |cluster: &ClusterState| {
+        let node = cluster.node("gw-1").expect("what was known of it");
+        assert_eq!((node.addresses.len(), node.pod_cidrs.len(), node.labels.len()), (1, 1, 1));
+        node.leaving
+            && problems(cluster).contains("Node gw-1: the object is gone; its addresses, pod CIDRs and labels stay")
+    };
+    wait(&objects, "it is gone", is_kept).await;
+    // Nor does a new list without it change that.
+    let lists = server.requests(&format!("list {NODES}")).len();
+    server.compact();
+    server.cut();
+    eventually("listed anew", || (server.requests(&format!("list {NODES}")).len() > lists).then_some(())).await;
+    server.put(SERVICES, service("s6", 6));
+    let newer = wait(&objects, "s6", |cluster| cluster.services().count() == 6).await;
+    assert!(is_kept(&newer));
+    server.put(NODES, node("gw-1", "b"));
+    let back = wait(&objects, "it is back", |cluster| zone(cluster, "b")).await;
+    assert_eq!(problems(&back), "");
+}
+
+#[tokio::test]
 async fn a_bookmark_alone_moves_the_place_to_go_on_from() {
     let server = server().await;
     let objects = follow(&server).await;

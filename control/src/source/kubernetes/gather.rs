@@ -11,7 +11,7 @@ use super::object;
 use crate::cluster::ClusterState;
 use crate::pace::Pace;
 use crate::parse::{Document, Kind, ObjectKey};
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, tell_changes};
 use crate::source::health::SourceHealth;
 
 /// News that are taken together at most.
@@ -175,7 +175,10 @@ impl Gather {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> bool {
-        self.said(key, |cluster| cluster.remove(key))
+        self.said(key, |cluster| match key.kind {
+            Kind::Node => cluster.lose_node(key),
+            Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => cluster.remove(key),
+        })
     }
 
     /// Changes one object, and logs what is newly wrong with it, and what no longer is.
@@ -186,12 +189,7 @@ impl Gather {
         if now == before {
             return changed;
         }
-        for problem in now.iter().filter(|problem| !before.contains(problem)) {
-            tracing::warn!("{problem}");
-        }
-        for problem in before.iter().filter(|problem| !now.contains(problem)) {
-            tracing::info!("no longer: {problem}");
-        }
+        tell_changes(&before, now);
         true
     }
 
