@@ -154,7 +154,8 @@ impl Admin {
             let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
             let mut trace = explain(&view, question);
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
-            let is_passed = trace.verdict == TraceVerdict::Pass;
+            let is_seen = published.lingering.contains(&question.tuple.destination_address());
+            let is_passed = trace.verdict == TraceVerdict::Pass && !is_seen;
             let flow = found.map(|(worker, flow, now)| {
                 let report = FlowReport::of(worker, &flow, &snapshot.services, now);
                 trace.steps.push(report.sentence(Fate::of(&flow, &snapshot.services, is_passed)));

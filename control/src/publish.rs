@@ -83,6 +83,8 @@ pub struct Published {
     pub steering: SteeringCounts,
     /// Why the steering program does not hold all of them.
     pub steering_problem: Option<String>,
+    /// VIPs that are nobody's any more, whose packets are sent up for a while still: TCP clients are told.
+    pub lingering: Arc<HashSet<IpAddr>>,
     /// Whether all workers use this snapshot.
     pub in_force: bool,
     /// Whether all workers ever used a snapshot: the first full list is in force.
@@ -199,8 +201,9 @@ impl<S: Steering> Publication<S> {
                         return self.steering;
                     }
                     () = sleep_until(due) => {
-                        // What fails is tried again with the next snapshot.
-                        let _ = self.remove_pending();
+                        let mut published = Published::clone(&self.published.borrow());
+                        self.clean_up(&mut published);
+                        self.published.send_replace(Arc::new(published));
                     }
                     // A worker was late: look again. Nothing else would wake one that sleeps.
                     () = tokio::time::sleep(ACK_TIMEOUT), if late => {
@@ -283,9 +286,7 @@ impl<S: Steering> Publication<S> {
         if published.in_force {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.
-            if let Err(problem) = self.remove_pending() {
-                published.steering_problem = Some(problem);
-            }
+            self.clean_up(&mut published);
             if let Some(ids) = &mut self.ids {
                 ids.release(self.services.generation);
             }
@@ -331,14 +332,22 @@ impl<S: Steering> Publication<S> {
         Ok(())
     }
 
-    fn remove_pending(&mut self) -> Result<(), String> {
+    /// Takes out of the steering program what is not needed any more. What fails is tried again with the next snapshot.
+    fn clean_up(&mut self, published: &mut Published) {
         self.pending.ripen(Instant::now());
-        if !self.pending.remove.is_empty() {
-            let removed = self.steering.remove(&self.pending.remove);
-            removed.inspect_err(|problem| tracing::error!("steering: {problem}"))?;
-            self.pending.remove.clear();
+        if let Some(lingering) = self.pending.lingering() {
+            published.lingering = lingering;
         }
-        Ok(())
+        if self.pending.remove.is_empty() {
+            return;
+        }
+        match self.steering.remove(&self.pending.remove) {
+            Ok(()) => self.pending.remove.clear(),
+            Err(problem) => {
+                tracing::error!("steering: {problem}");
+                published.steering_problem = Some(problem);
+            }
+        }
     }
 
     /// Waits until all workers use this snapshot; false when one does not in time.

@@ -64,6 +64,12 @@ fn its_clients_are_told_instead_of_hanging() {
         .collect();
     bed.remove_object("web-service.json");
     for stream in &held {
+        let (from, to) = (stream.local_addr().expect("its own address"), stream.peer_addr().expect("the VIP"));
+        let packet = format!("tcp:{from}->{to}");
+        eventually(SOON, "trace tells what becomes of it", || {
+            let said = String::from_utf8_lossy(&bed.ringway().command(&["trace", &packet]).stdout).into_owned();
+            if said.contains("its next packet is answered with a RST") { Ok(()) } else { Err(said) }
+        });
         let error = eventually(SOON, "the Service is gone", || request(stream).err().ok_or("an answer".to_owned()));
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{:?}: {error}", stream.peer_addr());
     }

@@ -48,7 +48,7 @@ pub struct SteeringChanges {
     /// Not to be sent up any more when the older one is not used any more.
     pub removed: Vec<SteeringEntry>,
     /// VIPs that are nobody's any more: not to be sent up some time after that, so that clients with connections hear it.
-    pub abandoned: Vec<SteeringEntry>,
+    pub abandoned: Vec<IpAddr>,
     /// Whether the addresses of the endpoints changed.
     pub addresses_changed: bool,
 }
@@ -124,7 +124,7 @@ impl SteeringSets {
             let [was, is] = [difference.old, difference.new].map(|vip| vip.is_some_and(|vip| !vip.host_owned));
             self.vips = self.vips + usize::from(is) - usize::from(was);
             if was && difference.new.is_none() {
-                changes.abandoned.push(SteeringEntry::Vip(*difference.at));
+                changes.abandoned.push(*difference.at);
             } else {
                 changes.note(was, is, || SteeringEntry::Vip(*difference.at));
             }
@@ -262,14 +262,15 @@ pub(super) struct Pending {
     pub(super) remove: HashSet<SteeringEntry>,
     pub(super) linger: Duration,
     // By when they were abandoned. One that is used again is still in the queue, under another time than here.
-    lingering: HashMap<SteeringEntry, Instant>,
-    queue: VecDeque<(Instant, SteeringEntry)>,
+    lingering: HashMap<IpAddr, Instant>,
+    others_linger: bool,
+    queue: VecDeque<(Instant, IpAddr)>,
 }
 
 impl Default for Pending {
     fn default() -> Self {
-        let (add, remove, lingering, queue) = Default::default();
-        Pending { add, remove, linger: LINGER, lingering, queue }
+        let (add, remove, lingering, others_linger, queue) = Default::default();
+        Pending { add, remove, linger: LINGER, lingering, others_linger, queue }
     }
 }
 
@@ -278,19 +279,32 @@ impl Pending {
         for entry in changes.added {
             // What was to go and is still there stays; adding it again does no harm.
             self.remove.remove(&entry);
-            self.lingering.remove(&entry);
+            self.is_used(&entry);
             self.add.insert(entry);
         }
         for entry in changes.removed {
             self.add.remove(&entry);
-            self.lingering.remove(&entry);
+            self.is_used(&entry);
             self.remove.insert(entry);
         }
-        for entry in changes.abandoned {
-            self.add.remove(&entry);
-            self.lingering.insert(entry.clone(), now);
-            self.queue.push_back((now, entry));
+        for vip in changes.abandoned {
+            self.add.remove(&SteeringEntry::Vip(vip));
+            self.lingering.insert(vip, now);
+            self.queue.push_back((now, vip));
+            self.others_linger = true;
         }
+    }
+
+    /// An entry is somebody's, again or in another way.
+    fn is_used(&mut self, entry: &SteeringEntry) {
+        if let SteeringEntry::Vip(vip) = entry {
+            self.others_linger |= self.lingering.remove(vip).is_some();
+        }
+    }
+
+    /// The VIPs that linger, if others than when this was asked last.
+    pub(super) fn lingering(&mut self) -> Option<Arc<HashSet<IpAddr>>> {
+        std::mem::take(&mut self.others_linger).then(|| Arc::new(self.lingering.keys().copied().collect()))
     }
 
     /// When something has lingered for long enough.
@@ -301,10 +315,11 @@ impl Pending {
     /// Lets go what has lingered for long enough.
     pub(super) fn ripen(&mut self, now: Instant) {
         while self.due().is_some_and(|due| due <= now || self.queue.len() > MOST_LINGERING) {
-            let Some((since, entry)) = self.queue.pop_front() else { return };
-            if self.lingering.get(&entry) == Some(&since) {
-                self.lingering.remove(&entry);
-                self.remove.insert(entry);
+            let Some((since, vip)) = self.queue.pop_front() else { return };
+            if self.lingering.get(&vip) == Some(&since) {
+                self.lingering.remove(&vip);
+                self.others_linger = true;
+                self.remove.insert(SteeringEntry::Vip(vip));
             }
         }
     }
