@@ -80,24 +80,32 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How many problems are told of one change. One object can make thousands, and `status` has them all.
-const TOLD: usize = 20;
-
-/// Logs what is newly wrong, and what no longer is.
-pub fn tell_changes(before: &[Problem], now: &[Problem]) {
-    let (more, fewer) = (beyond(now, before), beyond(before, now));
-    more.iter().take(TOLD).for_each(|problem| tracing::warn!("{problem}"));
-    fewer.iter().take(TOLD).for_each(|problem| tracing::info!("no longer: {problem}"));
-    let untold = more.len().saturating_sub(TOLD) + fewer.len().saturating_sub(TOLD);
+/// Logs what is newly wrong, and what no longer is; of each so many at `most`, since `status` has them all.
+pub fn tell_changes<'p>(
+    most: usize,
+    before: impl IntoIterator<Item = &'p Problem>,
+    now: impl IntoIterator<Item = &'p Problem>,
+) {
+    let [before, now]: [Vec<&Problem>; 2] = [before.into_iter().collect(), now.into_iter().collect()];
+    let (more, mut fewer) = (beyond(&now, &before), beyond(&before, &now));
+    fewer.retain(|problem| problem.severity != Severity::Note);
+    for problem in more.iter().take(most) {
+        match problem.severity {
+            Severity::Note => tracing::info!("{problem}"),
+            Severity::Warning | Severity::Refused => tracing::warn!("{problem}"),
+        }
+    }
+    fewer.iter().take(most).for_each(|problem| tracing::info!("no longer: {problem}"));
+    let untold = more.len().saturating_sub(most) + fewer.len().saturating_sub(most);
     if untold > 0 {
         tracing::warn!("{untold} more problems came or went; ringway status lists those that are there");
     }
 }
 
 /// Those that are not in `other`, each once, in their order.
-fn beyond<'p>(problems: &'p [Problem], other: &'p [Problem]) -> Vec<&'p Problem> {
-    let mut known: HashSet<&Problem> = other.iter().collect();
-    problems.iter().filter(|problem| known.insert(problem)).collect()
+fn beyond<'p>(problems: &[&'p Problem], other: &[&'p Problem]) -> Vec<&'p Problem> {
+    let mut known: HashSet<&Problem> = other.iter().copied().collect();
+    problems.iter().copied().filter(|problem| known.insert(problem)).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +115,7 @@ mod tests {
     #[test]
     fn only_what_is_new_is_told_and_only_once() {
         let [a, b, c] = ["a", "b", "c"].map(|text| Problem::of_file(Severity::Warning, "x.yaml", text));
-        assert_eq!(beyond(&[a.clone(), b.clone(), c.clone(), b.clone()], std::slice::from_ref(&c)), [&a, &b]);
-        assert_eq!(beyond(std::slice::from_ref(&c), &[a.clone(), b.clone(), c.clone()]), Vec::<&Problem>::new());
+        assert_eq!(beyond(&[&a, &b, &c, &b.clone()], &[&c.clone()]), [&a, &b]);
+        assert_eq!(beyond(&[&c], &[&a, &b, &c]), Vec::<&Problem>::new());
     }
 }

@@ -46,6 +46,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// memory.
 const STORM_PAUSE: Duration = Duration::from_millis(25);
 
+/// How many of the problems that a round finds, or no longer finds, are logged. One Service can be in conflict by thousands.
+const TOLD: usize = 20;
+
 /// The steering program's maps.
 pub trait Steering: Send + 'static {
     /// Makes these be sent up, too; some may be already.
@@ -230,7 +233,7 @@ impl<S: Steering> Publication<S> {
             if let Some(compiled) = self.compile(&cluster) {
                 self.note_new_backends(&compiled.new_backends);
                 if !Arc::ptr_eq(&published.problems, &compiled.problems) {
-                    tell_changes(&published.problems, &compiled.problems);
+                    tell_changes(TOLD, &*published.problems, &*compiled.problems);
                 }
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::files::FileSource;
 use crate::cluster::ClusterState;
-use crate::problem::{Problem, Severity};
+use crate::problem::tell_changes;
 
 /// How often the files are looked at without an event. With the time for settling this keeps a change below a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// there at once and is the first full list.
 pub fn watch(paths: Vec<PathBuf>) -> io::Result<watch::Receiver<Arc<ClusterState>>> {
     let mut source = FileSource::new(paths.clone());
-    log_news(&ClusterState::default(), source.cluster());
+    tell_changes(usize::MAX, None, source.cluster().problems());
     let (publish, receiver) = watch::channel(Arc::new(source.cluster().clone()));
     thread::Builder::new().name("ringway-files".into()).spawn(move || {
         let (wake, woken) = mpsc::sync_channel(1);
@@ -38,7 +38,7 @@ pub fn watch(paths: Vec<PathBuf>) -> io::Result<watch::Receiver<Arc<ClusterState
             let (changed, again) = source.refresh(Instant::now());
             wait = again.unwrap_or(LOOK_EVERY);
             if changed {
-                log_news(&publish.borrow(), source.cluster());
+                tell_changes(usize::MAX, publish.borrow().problems(), source.cluster().problems());
                 publish.send_replace(Arc::new(source.cluster().clone()));
             }
         }
@@ -65,18 +65,4 @@ fn watch_folders(paths: &[PathBuf], wake: mpsc::SyncSender<()>) -> Option<notify
         }
     }
     Some(watcher)
-}
-
-/// Logs each problem once, when it appears, and that it is over.
-fn log_news(before: &ClusterState, now: &ClusterState) {
-    let is_in = |state: &ClusterState, problem: &Problem| state.problems().any(|other| other == problem);
-    for problem in now.problems().filter(|problem| !is_in(before, problem)) {
-        match problem.severity {
-            Severity::Note => tracing::info!("{problem}"),
-            Severity::Warning | Severity::Refused => tracing::warn!("{problem}"),
-        }
-    }
-    for problem in before.problems().filter(|problem| problem.severity != Severity::Note && !is_in(now, problem)) {
-        tracing::info!("no longer: {problem}");
-    }
 }

@@ -189,7 +189,7 @@ impl Gather {
         if now == before {
             return changed;
         }
-        tell_changes(&before, now);
+        tell_changes(usize::MAX, &before, now);
         true
     }
 
