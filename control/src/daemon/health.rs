@@ -182,16 +182,12 @@ impl Health {
     }
 }
 
-/// Answers `/healthz` and `/livez`.
+/// Answers `/healthz` and `/livez`. As with kube-proxy, the method does not matter.
 pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
-    if let Err(error) = axum::serve(listener, router(health)).await {
+    let router = Router::new().route("/healthz", any(healthz)).route("/livez", any(livez)).with_state(health);
+    if let Err(error) = axum::serve(listener, router).await {
         tracing::error!("health checks are not answered any more: {error}");
     }
-}
-
-/// As with kube-proxy, the method does not matter.
-fn router(health: Arc<Health>) -> Router {
-    Router::new().route("/healthz", any(healthz)).route("/livez", any(livez)).with_state(health)
 }
 
 /// 200 once the first full list was in force on all workers, unless a change has waited for a minute since, or the node is
