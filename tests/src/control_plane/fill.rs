@@ -5,6 +5,7 @@
 //! nothing here validates, allocates or fills in defaults.
 
 use super::{ControlPlane, ETCD};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -25,7 +26,7 @@ struct Transaction {
 impl Transaction {
     fn add(&mut self, key: &str, value: &str) {
         self.bytes += key.len() + value.len();
-        let put = json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())});
+        let put = json!({"key": BASE64_STANDARD.encode(key), "value": BASE64_STANDARD.encode(value)});
         self.puts.push(json!({"requestPut": put}));
     }
 
@@ -134,32 +135,9 @@ fn allocation(namespace: &str, service: &str, address: &str, uid: String) -> (St
     (format!("/registry/ipaddresses/{address}"), value)
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, place| bits << 8 | usize::from(group.get(place).copied().unwrap_or(0)));
-        for place in 0..4 {
-            let digit = char::from(DIGITS[bits >> (18 - 6 * place) & 63]);
-            text.push(if place <= group.len() { digit } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_as_in_rfc_4648() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
-        for (plain, encoded) in cases {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
-    }
 
     #[test]
     fn a_transaction_takes_so_many_objects_and_so_many_bytes_and_one_of_any_size() {
