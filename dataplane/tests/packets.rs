@@ -23,6 +23,8 @@ mod reshaped;
 mod tcp;
 #[path = "packets/town.rs"]
 mod town;
+#[path = "packets/uses.rs"]
+mod uses;
 #[path = "packets/validity.rs"]
 mod validity;
 

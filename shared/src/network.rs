@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
@@ -101,7 +102,21 @@ struct PrefixLevel {
     routes: HashMap<IpAddr, Route>,
 }
 
-/// Interfaces, routes and neighbours, immutable.
+/// An adjacency, and whether a packet has left by it since control looked last. The mark stands beside what the packet
+/// path reads anyway, and is written once until control takes it.
+#[derive(Debug)]
+struct Hop {
+    adjacency: Adjacency,
+    used: AtomicBool,
+}
+
+impl Clone for Hop {
+    fn clone(&self) -> Self {
+        Hop { adjacency: self.adjacency, used: AtomicBool::new(self.used.load(Ordering::Relaxed)) }
+    }
+}
+
+/// Interfaces, routes and neighbours, immutable but for the marks of what is used.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     /// Counts changes; adjacencies that a flow remembers are valid for one value only.
@@ -111,7 +126,7 @@ pub struct Network {
     v4: Vec<PrefixLevel>,
     v6: Vec<PrefixLevel>,
     neighbors: HashMap<(InterfaceId, IpAddr), AdjacencyId>,
-    adjacencies: Vec<Adjacency>,
+    hops: Vec<Hop>,
     local: HashSet<IpAddr>,
     broadcast: HashSet<IpAddr>,
 }
@@ -171,9 +186,9 @@ impl Network {
         (network.v4, network.v6) = (sorted(v4), sorted(v6));
         for (interface, address, mac) in neighbors {
             let Some(out) = interfaces.get(usize::from(interface.0)) else { continue };
-            let id = AdjacencyId(network.adjacencies.len() as u32);
+            let id = AdjacencyId(network.hops.len() as u32);
             let adjacency = Adjacency { out: interface, source_mac: out.mac, destination_mac: mac, mtu: out.mtu };
-            network.adjacencies.push(adjacency);
+            network.hops.push(Hop { adjacency, used: AtomicBool::new(false) });
             network.neighbors.insert((interface, address), id);
         }
         network.interfaces = interfaces;
@@ -191,15 +206,34 @@ impl Network {
         self.interfaces.get(usize::from(id.0))
     }
 
-    /// Every adjacency.
-    pub fn adjacencies(&self) -> &[Adjacency] {
-        &self.adjacencies
+    /// How many adjacencies there are.
+    pub fn adjacencies(&self) -> usize {
+        self.hops.len()
     }
 
     /// The adjacency with this number.
     #[inline]
     pub fn adjacency(&self, id: AdjacencyId) -> Option<&Adjacency> {
-        self.adjacencies.get(id.0 as usize)
+        self.hops.get(id.0 as usize).map(|hop| &hop.adjacency)
+    }
+
+    /// The adjacency with this number, for a packet that leaves by it: it is marked as used.
+    #[inline]
+    pub fn leave_by(&self, id: AdjacencyId) -> Option<&Adjacency> {
+        let hop = self.hops.get(id.0 as usize)?;
+        // Workers share the mark: it is written only where it is not set yet.
+        if !hop.used.load(Ordering::Relaxed) {
+            hop.used.store(true, Ordering::Relaxed);
+        }
+        Some(&hop.adjacency)
+    }
+
+    /// The next hops that packets left by since this was asked last.
+    pub fn take_used(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.neighbors.iter().filter_map(|(next_hop, id)| {
+            let used = &self.hops.get(id.0 as usize)?.used;
+            (used.load(Ordering::Relaxed) && used.swap(false, Ordering::Relaxed)).then_some(*next_hop)
+        })
     }
 
     /// Every route, longest prefix first.

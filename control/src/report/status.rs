@@ -236,7 +236,7 @@ fn snapshot(published: &Published) -> SnapshotReport {
         frontends: services.frontends.len(),
         vips: services.vips.len(),
         endpoints: ports().map(|port| port.endpoints.len()).sum(),
-        adjacencies: network.adjacencies().len(),
+        adjacencies: network.adjacencies(),
     }
 }
 

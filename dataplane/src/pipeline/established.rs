@@ -36,15 +36,15 @@ impl Core {
     ) -> Option<(InterfaceId, ServicePortId)> {
         let (services, network) = (&context.snapshot.services, &context.snapshot.network);
         let flow = self.flows.flow(id);
-        let adjacency = network.adjacency(AdjacencyId(match direction {
+        // Of another generation, the number would mark another next hop as used.
+        if flow.network_generation != network.generation {
+            return None;
+        }
+        let adjacency = network.leave_by(AdjacencyId(match direction {
             Direction::Original => flow.original_adjacency,
             Direction::Reply => flow.reply_adjacency,
         }))?;
-        if flow.network_generation != network.generation
-            || packet.objection.is_some()
-            || packet.ttl <= 1
-            || u32::from(packet.ip_length()) > adjacency.mtu
-        {
+        if packet.objection.is_some() || packet.ttl <= 1 || u32::from(packet.ip_length()) > adjacency.mtu {
             return None;
         }
         let bytes = context.umem.packet_mut(&mut received.frame);
@@ -170,7 +170,7 @@ pub(super) fn way(
         Direction::Original => flow.original_adjacency,
         Direction::Reply => flow.reply_adjacency,
     };
-    match network.adjacency(AdjacencyId(remembered)) {
+    match network.leave_by(AdjacencyId(remembered)) {
         Some(adjacency) if remembered != NO_ADJACENCY => Ok(*adjacency),
         _ => find_way(flow, direction, snapshot, ways),
     }

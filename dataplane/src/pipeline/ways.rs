@@ -43,7 +43,7 @@ impl Ways {
         Ways(vec![EMPTY; ENTRIES].into_boxed_slice())
     }
 
-    /// The way to `destination` in this network.
+    /// The way to `destination` in this network, for a packet that leaves by it.
     #[inline]
     pub(super) fn find(&mut self, network: &Network, destination: IpAddr) -> Result<Way, NoAdjacency> {
         let words = address_words(destination);
@@ -52,7 +52,7 @@ impl Ways {
         if let Some(entry) = self.0.get(place)
             && entry.destination == words
             && entry.generation == network.generation
-            && let Some(adjacency) = network.adjacency(entry.adjacency)
+            && let Some(adjacency) = network.leave_by(entry.adjacency)
         {
             return Ok(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source });
         }
@@ -62,7 +62,7 @@ impl Ways {
     #[cold]
     fn learn(&mut self, network: &Network, destination: IpAddr, place: usize) -> Result<Way, NoAdjacency> {
         let id = network.resolve(destination)?;
-        let adjacency = *network.adjacency(id).ok_or(NoAdjacency::NoRoute)?;
+        let adjacency = *network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
         let source = network.source_address(destination);
         if let Some(entry) = self.0.get_mut(place) {
             let generation = network.generation;

@@ -110,3 +110,17 @@ fn the_source_is_the_one_that_linux_would_choose() {
         assert_eq!(found, Some(source.parse().unwrap()), "{destination}");
     }
 }
+
+#[test]
+fn next_hops_that_packets_left_by_are_told_once() {
+    let network = bed();
+    let id = network.resolve("10.1.1.1".parse().unwrap()).unwrap();
+    assert!(network.adjacency(id).is_some());
+    assert_eq!(network.take_used().count(), 0, "looked at only");
+    assert_eq!(network.leave_by(id), network.adjacency(id));
+    network.leave_by(id);
+    let used: Vec<_> = network.take_used().collect();
+    assert_eq!(used, [(InterfaceId(1), "192.168.1.9".parse().unwrap())]);
+    assert_eq!(network.take_used().count(), 0);
+    assert_eq!(network.leave_by(AdjacencyId(99)), None);
+}
