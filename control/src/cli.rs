@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{check, drops, flows, replay, run, services, status, trace};
 use crate::config::ConfigError;
+use crate::daemon::logging;
 use crate::demo;
 
 /// A kernel-bypass load balancer for Kubernetes Services.
@@ -142,12 +143,17 @@ pub fn main() -> ExitCode {
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = result else { return ExitCode::SUCCESS };
-    if !failure.message.is_empty() {
-        // If stderr is closed, there is nobody to tell.
-        let _ = writeln!(io::stderr(), "error: {failure}");
-    }
-    ExitCode::from(failure.status)
+    let status = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                logging::say(&format!("error: {failure}"));
+            }
+            ExitCode::from(failure.status)
+        }
+    };
+    logging::flush();
+    status
 }
 
 /// Says something on stderr that is no failure.

@@ -9,7 +9,7 @@ mod error;
 mod health;
 mod instance;
 mod interfaces;
-mod logging;
+pub(crate) mod logging;
 mod placement;
 mod privileges;
 mod start;

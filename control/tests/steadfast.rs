@@ -1,0 +1,191 @@
+//! `ringway run` when what is around it fails: a log that nobody reads, a panic, clients that stand still. Needs root, for
+//! namespaces of its own.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use ringway_control::demo::netns::{End, Namespace, veth};
+use rustix::process::{Pid, Signal, kill_process};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ringway");
+
+/// SIGTERM ends it within this, whatever hangs.
+const END: Duration = Duration::from_secs(5);
+
+/// A Service with its VIP and its one endpoint.
+fn service(vip: &str, endpoint: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: default}}\nspec:\n  clusterIP: {vip}\n  \
+         clusterIPs: [{vip}]\n  ports: [{{name: http, port: 80, protocol: TCP}}]\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: web-4, namespace: default, labels: {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\n\
+         ports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints: [{{addresses: [{endpoint}]}}]\n"
+    )
+}
+
+/// Objects of which each is a line in the log.
+fn broken(from: usize) -> String {
+    let one = |number| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: x{number}, namespace: default}}\nspec: {{type: Nope}}\n---\n"
+        )
+    };
+    (from..from + 500).map(one).collect()
+}
+
+/// A gateway with one interface, and a `ringway run` there.
+struct Bed {
+    gateway: Namespace,
+    _host: Namespace,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    /// `None`, and a word about it, where namespaces cannot be made; a failure in CI.
+    fn new(name: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "these tests need root");
+            eprintln!("SKIPPED: needs root to make network namespaces");
+            return None;
+        }
+        let namespace = |role| Namespace::create(name, role).unwrap();
+        let (gateway, host) = (namespace("gateway"), namespace("host"));
+        let end = |namespace, mac| End { namespace, link: "eth0", mac: Some(mac) };
+        veth(end(&gateway, "02:00:00:00:00:01"), end(&host, "02:00:00:00:00:02"), 1).unwrap();
+        gateway.address("eth0", "10.0.0.1/24").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("objects")).unwrap();
+        let path = folder.path().display();
+        let config = format!(
+            "nodeName: gw-1\nnode: {{addresses: [10.0.0.1]}}\nflows: {{perWorker: 4096}}\nsource: {{files: {path}/objects}}\n\
+             interfaces: [{{name: eth0}}]\nstate: {path}/state\nadmin: {{socket: {path}/admin.sock}}\n"
+        );
+        std::fs::write(folder.path().join("ringway.yaml"), config).unwrap();
+        let bed = Bed { gateway, _host: host, folder };
+        bed.write("web", &service("172.30.0.41", "10.0.0.2"));
+        Some(bed)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let objects = self.path("objects");
+        std::fs::write(objects.join(".new"), text).unwrap();
+        std::fs::rename(objects.join(".new"), objects.join(format!("{name}.yaml"))).unwrap();
+    }
+
+    fn start(&self, stderr: impl Into<Stdio>) -> Running {
+        let mut command = self.gateway.command(BINARY);
+        command.args(["run", "--config"]).arg(self.path("ringway.yaml"));
+        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap())
+    }
+
+    /// What `ringway services` says, or nothing.
+    fn services(&self) -> String {
+        let mut command = self.gateway.command(BINARY);
+        let output =
+            command.args(["services", "--output", "json", "--socket"]).arg(self.path("admin.sock")).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn await_services(&self, running: &mut Running, word: &str) {
+        eventually(&format!("{word} is served"), || {
+            assert_eq!(running.0.try_wait().unwrap(), None, "it has ended");
+            self.services().contains(word)
+        });
+    }
+}
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn stop(&mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < END, "SIGTERM does not end it");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether changes of the objects come into force and SIGTERM ends it in order, with many lines to log.
+fn works_on(bed: &Bed, mut running: Running) {
+    bed.await_services(&mut running, "10.0.0.2:8080");
+    for round in 0..3 {
+        bed.write("broken", &broken(round * 500));
+        let host = format!("10.0.0.{}", 10 + round);
+        bed.write("web", &service("172.30.0.41", &host));
+        bed.await_services(&mut running, &format!("{host}:8080"));
+    }
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_changes_nothing() {
+    let Some(bed) = Bed::new("gone") else { return };
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    works_on(&bed, bed.start(writer));
+}
+
+#[test]
+fn a_log_whose_reader_stands_still_changes_nothing() {
+    let Some(bed) = Bed::new("still") else { return };
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    works_on(&bed, bed.start(writer));
+    let read = File::from(reader).read(&mut [0; 4096]).unwrap();
+    assert!(read > 3000, "the pipe was full, but for less than a line: {read}");
+}
+
+#[test]
+fn a_log_on_a_full_disk_changes_nothing() {
+    let Some(bed) = Bed::new("full") else { return };
+    works_on(&bed, bed.start(File::options().write(true).open("/dev/full").unwrap()));
+}
+
+#[test]
+fn a_failure_that_nobody_can_read_still_has_its_status() {
+    let Some(bed) = Bed::new("unread") else { return };
+    bed.gateway.ip(&["link", "delete", "eth0"]).unwrap();
+    let (_reader, writer) = rustix::pipe::pipe().unwrap();
+    fill(&writer);
+    let mut running = bed.start(writer);
+    eventually("it ends", || running.0.try_wait().unwrap().is_some());
+    assert_eq!(running.0.wait().unwrap().code(), Some(2));
+}
+
+/// Writes until nothing more fits.
+fn fill(writer: &OwnedFd) {
+    rustix::io::ioctl_fionbio(writer, true).unwrap();
+    let mut file = File::from(writer.try_clone().unwrap());
+    while file.write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(writer, false).unwrap();
+}
