@@ -23,18 +23,17 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::source::Source;
+use crate::watch::thread::Watch;
+use crate::watch::{self, last};
 pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
 pub use privileges::{MissingPrivileges, check as check_privileges};
 pub use workers::{WorkerView, Workers};
 
-use health::Tasks;
 use interfaces::lock;
 use start::{Doors, Running};
 
-/// The end of a run must not take longer, whatever hangs.
-const END: Duration = Duration::from_millis(4_500);
 /// How often interfaces that could not be attached are tried again, and workers are looked after.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -42,13 +41,16 @@ const LOOK: Duration = Duration::from_secs(1);
 pub fn run(config: Config) -> Result<(), RunError> {
     logging::start(&config.log)
         .map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
+    last::panics_end_the_process();
+    let watch = Watch::start(watch::hearts()).map_err(RunError::start("the thread that watches"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("ringway-control")
         .enable_all()
         .build()
         .map_err(RunError::start("the control thread"))?;
-    let result = runtime.block_on(serve(config));
+    let result = runtime.block_on(serve(config, &watch));
+    watch.end();
     // Nobody waits for what is still under way.
     runtime.shutdown_background();
     result
@@ -73,7 +75,7 @@ impl End {
     }
 }
 
-async fn serve(config: Config) -> Result<(), RunError> {
+async fn serve(config: Config, watch: &Watch) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
@@ -83,29 +85,26 @@ async fn serve(config: Config) -> Result<(), RunError> {
     privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
     let doors = Doors::open(&config)?;
-    let (mut running, publication) = Running::start(&config, source).await?;
+    let (mut running, publication) = tokio::select! {
+        started = Running::start(&config, source) => started?,
+        () = end.wait() => return Ok(()),
+    };
     let (stop, stopped) = oneshot::channel();
     let health = running.source.clone();
     // Half a cluster must not be served as if it were all of it.
     let complete = async move { health.complete().await };
     let publishing = publication.start(complete, stopped).map_err(RunError::start("the thread that publishes"))?;
-    let mut tasks = Tasks::default();
-    running.serve(doors, &config, &mut tasks);
+    let tasks = running.serve(doors, &config, watch)?;
     let result = tokio::select! {
         () = end.wait() => Ok(()),
         died = running.follow() => Err(died),
     };
-    let watchdog = std::thread::spawn(|| {
-        std::thread::sleep(END);
-        eprintln!("error: the end took too long; leaving the rest to the kernel");
-        std::process::exit(1);
-    });
+    watch.end();
     // Nothing is answered and nothing published any more, then nothing is steered, then the workers end.
     drop(tasks);
     let _ = stop.send(());
     let _ = publishing.await;
     running.end();
-    drop(watchdog);
     tracing::info!("ended");
     result
 }
@@ -132,6 +131,7 @@ impl Running {
             let known = network.borrow_and_update().clone();
             let complete = tokio::task::block_in_place(|| self.interfaces.follow(&known));
             loop {
+                self.interfaces.heart.beat();
                 if let Some(dead) = lock(&self.workers.handles).iter().find(|worker| !worker.is_running()) {
                     return RunError::WorkerDied(dead.id);
                 }

@@ -16,3 +16,4 @@ pub mod problem;
 pub mod publish;
 pub mod report;
 pub mod source;
+mod watch;

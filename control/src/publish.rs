@@ -9,7 +9,6 @@ mod sets;
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +26,8 @@ use crate::compile::{CompileOptions, Compiled, HealthCheck, Ids, compile};
 use crate::network::NetworkWatch;
 use crate::pace::{Pace, sleep_until};
 use crate::problem::{Problem, tell_changes};
+use crate::watch::heart;
+use crate::watch::last::caught;
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
 
@@ -174,8 +175,9 @@ impl<S: Steering> Publication<S> {
 
     /// Publishes first and whenever something changes, until `stop`. The steering program comes back.
     async fn run(mut self, first: impl Future<Output = ()>, mut stop: oneshot::Receiver<()>) -> S {
+        let heart = heart("the publisher");
         tokio::select! {
-            () = first => {}
+            () = heart.waiting(first) => {}
             _ = &mut stop => return self.steering,
         }
         let mut pace = Pace::at_most(LONGEST_PAUSE).slower_in_storms(STORM_PAUSE);
@@ -185,6 +187,7 @@ impl<S: Steering> Publication<S> {
             pace.done(began);
             // Until something changed.
             loop {
+                heart.beat();
                 let late = !self.published.borrow().in_force;
                 let due = self.pending.due().filter(|_| !late);
                 let wait = async {
@@ -200,9 +203,10 @@ impl<S: Steering> Publication<S> {
                             break;
                         }
                         tracing::error!("nobody watches the objects or the network any more; what is in force stays");
-                        let _ = stop.await;
+                        let _ = heart.waiting(stop).await;
                         return self.steering;
                     }
+                    () = heart.rest(), if !late => {}
                     () = sleep_until(due) => {
                         let mut published = Published::clone(&self.published.borrow());
                         self.clean_up(&mut published);
@@ -304,12 +308,12 @@ impl<S: Steering> Publication<S> {
         let mut ids = self.ids.take()?;
         let options = &self.options.compile;
         // What was lent to it is lost when it panics, so nobody sees it half changed.
-        match catch_unwind(AssertUnwindSafe(move || (compile(cluster, options, &mut ids), ids))) {
-            Ok((compiled, ids)) => {
+        match caught(move || (compile(cluster, options, &mut ids), ids)) {
+            Some((compiled, ids)) => {
                 self.ids = Some(ids);
                 Some(compiled)
             }
-            Err(_) => {
+            None => {
                 tracing::error!("{COMPILE_FAILED}");
                 None
             }

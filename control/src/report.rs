@@ -5,6 +5,7 @@ pub mod flows;
 pub mod interfaces;
 pub mod metrics;
 pub mod overlooked;
+pub(crate) mod readiness;
 pub mod services;
 pub mod source;
 pub mod status;

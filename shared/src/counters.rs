@@ -276,6 +276,11 @@ impl WorkerCounters {
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
+    /// A number that grows with every [`WorkerCounters::publish`]: whether the worker is alive.
+    pub fn publications(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed)
+    }
+
     /// The counts after some whole batch.
     pub fn read(&self) -> Tally {
         loop {

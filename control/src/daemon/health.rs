@@ -15,22 +15,34 @@ use axum::{Json, Router};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::RunError;
 use crate::cluster::ClusterState;
 use crate::publish::Published;
+use crate::report::interfaces::InterfaceReport;
+use crate::report::readiness::{reasons, stuck};
 use crate::source::health::SourceHealth;
+use crate::watch::{Hearts, heart, last};
 
 /// Tasks that end with this.
 #[derive(Default)]
 pub(super) struct Tasks(Vec<JoinHandle<()>>);
 
 impl Tasks {
-    /// Lets a task run until this is dropped.
-    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.push(tokio::spawn(task));
+    /// Lets a task run on this runtime until this is dropped. That it ends before is a defect, and ends the process.
+    pub(super) fn spawn(
+        &mut self,
+        runtime: &Handle,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.0.push(runtime.spawn(async move {
+            task.await;
+            last::leave(1, &format!("error: {name}: the task ended by itself; ringway ends. This is a defect"));
+        }));
     }
 }
 
@@ -74,10 +86,17 @@ const STALE: Duration = Duration::from_secs(60);
 
 const NOSNIFF: (HeaderName, HeaderValue) = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
+/// What is known and what is in force, now and later.
+pub(super) struct Known {
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) cluster: watch::Receiver<Arc<ClusterState>>,
+    pub(super) interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
+    pub(super) hearts: Hearts,
+}
+
 /// What health is judged by.
 pub(super) struct Health {
-    published: watch::Receiver<Arc<Published>>,
-    cluster: watch::Receiver<Arc<ClusterState>>,
+    known: Known,
     source: SourceHealth,
     node: String,
     record: Mutex<Record>,
@@ -105,19 +124,16 @@ impl Record {
         }
     }
 
-    fn is_stale(&self, now: Instant) -> bool {
-        self.pending.is_some_and(|since| now.saturating_duration_since(since) >= STALE)
+    /// That a change waits for too long.
+    fn stale(&self, now: Instant) -> Option<String> {
+        let waits = now.saturating_duration_since(self.pending?);
+        (waits >= STALE).then(|| format!("a change waits for {} s to be in force on all workers", waits.as_secs()))
     }
 }
 
 impl Health {
-    pub(super) fn new(
-        published: watch::Receiver<Arc<Published>>,
-        cluster: watch::Receiver<Arc<ClusterState>>,
-        source: SourceHealth,
-        node: &str,
-    ) -> Arc<Self> {
-        Arc::new(Health { published, cluster, source, node: node.to_owned(), record: Mutex::default() })
+    pub(super) fn new(known: Known, source: SourceHealth, node: &str) -> Arc<Self> {
+        Arc::new(Health { known, source, node: node.to_owned(), record: Mutex::default() })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -126,7 +142,8 @@ impl Health {
 
     /// Follows what becomes known and what comes into force.
     pub(super) async fn follow(self: Arc<Self>) {
-        let (mut published, mut cluster) = (self.published.clone(), self.cluster.clone());
+        let (mut published, mut cluster) = (self.known.published.clone(), self.known.cluster.clone());
+        let heart = heart("health");
         loop {
             let (in_force, known) = (published.borrow_and_update().clone(), cluster.borrow_and_update().clone());
             {
@@ -140,20 +157,32 @@ impl Health {
             tokio::select! {
                 Ok(()) = published.changed() => {}
                 Ok(()) = cluster.changed() => {}
+                () = heart.rest() => {}
                 else => return,
             }
         }
     }
 
-    /// Whether a first list was in force, and no change waits for too long.
-    fn is_current(&self) -> bool {
-        self.published.borrow().ready && !self.record().is_stale(Instant::now())
+    /// Why traffic should go elsewhere: no list was in force yet, a change waits for too long, something makes no progress,
+    /// or no packet can leave.
+    fn reasons(&self) -> Vec<String> {
+        let silent = self.known.hearts.silent();
+        let mut reasons = reasons(&self.known.published.borrow(), &self.known.interfaces.borrow(), &silent);
+        reasons.extend(self.record().stale(Instant::now()));
+        reasons
+    }
+
+    /// Why this process should be started anew: a change waits for too long, or something makes no progress.
+    fn reasons_to_restart(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = stuck(&self.known.hearts.silent()).collect();
+        reasons.extend(self.record().stale(Instant::now()));
+        reasons
     }
 
     /// Whether load balancers in front may send traffic here, as far as the Node object tells: it is not about to be
     /// deleted, and not gone. A node that never had an object has nobody who could say so.
     fn is_node_eligible(&self) -> bool {
-        let published = self.published.borrow();
+        let published = self.known.published.borrow();
         match published.cluster.node(&self.node) {
             Some(node) => !node.leaving,
             None => !self.record().node_seen,
@@ -161,8 +190,8 @@ impl Health {
     }
 
     /// kube-proxy's fields, and more.
-    fn answer(&self, healthy: bool, shown_healthy: bool) -> Value {
-        let published = self.published.borrow();
+    fn answer(&self, healthy: bool, shown_healthy: bool, reasons: &[String]) -> Value {
+        let published = self.known.published.borrow();
         let now = Timestamp::now();
         let updated = self.record().updated;
         // As kube-proxy has it: who is healthy is up to date now.
@@ -173,6 +202,7 @@ impl Health {
             "lastUpdated": text(last_updated),
             "currentTime": now.to_string(),
             "healthy": shown_healthy,
+            "reasons": reasons,
             "status": {"IPv4": family, "IPv6": family},
             "generation": published.snapshot.generation.0,
             "inForce": published.in_force,
@@ -193,16 +223,19 @@ pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
 /// 200 once the first full list was in force on all workers, unless a change has waited for a minute since, or the node is
 /// about to go. An API server that is away does not make a node unhealthy: what is in force goes on.
 async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let (current, eligible) = (health.is_current(), health.is_node_eligible());
-    let mut answer = health.answer(current && eligible, current);
+    let (reasons, eligible) = (health.reasons(), health.is_node_eligible());
+    let current = reasons.is_empty();
+    let mut answer = health.answer(current && eligible, current, &reasons);
     answer["nodeEligible"] = eligible.into();
     reply(current && eligible, answer)
 }
 
-/// 200 as long as the process works: nothing has waited for a minute to be in force. A node that is about to go is alive.
+/// 200 as long as the process works: everything in it makes progress, and nothing has waited for a minute to be in force. A
+/// node that is about to go is alive, and so is one whose cables are out.
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let alive = !health.record().is_stale(Instant::now());
-    reply(alive, health.answer(alive, alive))
+    let reasons = health.reasons_to_restart();
+    let alive = reasons.is_empty();
+    reply(alive, health.answer(alive, alive, &reasons))
 }
 
 fn reply(healthy: bool, answer: Value) -> impl IntoResponse {

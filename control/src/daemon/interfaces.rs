@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::placement::{Device, Placement};
 use crate::config::{InterfaceConfig, Poll, XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, PortReport};
+use crate::watch::{Heart, heart};
 
 /// One lock for a short moment; a holder that panicked left nothing half done that matters here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -39,6 +40,7 @@ pub(super) struct Interfaces {
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
+    pub(super) heart: Heart,
 }
 
 impl Interfaces {
@@ -60,6 +62,7 @@ impl Interfaces {
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
+            heart: heart("interfaces"),
         }
     }
 
@@ -74,6 +77,7 @@ impl Interfaces {
         self.failed.clear();
         self.gone.clear();
         for interface in network.interfaces() {
+            self.heart.beat();
             let known = self.attached.get(&interface.id);
             let gone = known.is_some_and(|attached| is_other(attached, interface));
             if gone {
@@ -178,6 +182,7 @@ impl Interfaces {
         let mut ports = Vec::new();
         for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
             for queue in queues {
+                self.heart.beat();
                 let attached = worker
                     .attach(interface.id, &device, queue, socket, tap.clone())
                     .map_err(|error| format!("queue {queue}: {error}"))?;

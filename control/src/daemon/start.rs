@@ -1,5 +1,6 @@
 //! The start of a run, step by step, each with its own error.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +10,11 @@ use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::watch as latest;
 
 use super::error::RunError;
-use super::health::{self, Health, Tasks};
+use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
 use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
@@ -25,6 +27,8 @@ use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::source::health::SourceHealth;
 use crate::source::{Objects, Source};
+use crate::watch::thread::Watch;
+use crate::watch::{self, Heart};
 
 /// How often the address for metrics is tried again.
 const METRICS_RETRY: Duration = Duration::from_secs(5);
@@ -52,11 +56,12 @@ impl Doors {
 pub(super) struct Running {
     pub(super) workers: Workers,
     pub(super) interfaces: Interfaces,
-    pub(super) network: watch::Receiver<Arc<Network>>,
-    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) network: latest::Receiver<Arc<Network>>,
+    pub(super) published: latest::Receiver<Arc<Published>>,
     pub(super) source: SourceHealth,
     health: Arc<Health>,
     socket: Option<SocketFile>,
+    hearts: Vec<Heart>,
 }
 
 impl Running {
@@ -109,30 +114,44 @@ impl Running {
         let steering = SharedSteering(steering);
         let (publication, published) =
             Publication::new(options, cluster.clone(), network, steering, publisher, counters, wake);
-        let health = Health::new(published.clone(), cluster, source.clone(), &config.node_name);
-        Ok((Running { workers, interfaces, network: latest, published, source, health, socket: None }, publication))
+        let known =
+            Known { published: published.clone(), cluster, interfaces: interfaces.reports(), hearts: watch::hearts() };
+        let health = Health::new(known, source.clone(), &config.node_name);
+        let hearts = workers.hearts();
+        let network = latest;
+        Ok((Running { workers, interfaces, network, published, source, health, socket: None, hearts }, publication))
     }
 
-    /// Answers at the doors from now on.
-    pub(super) fn serve(&mut self, doors: Doors, config: &Config, tasks: &mut Tasks) {
+    /// Answers at the doors from now on, about health from the thread that watches.
+    pub(super) fn serve(&mut self, doors: Doors, config: &Config, watch: &Watch) -> Result<Tasks, RunError> {
+        let mut tasks = Tasks::default();
+        let (here, apart) = (Handle::current(), &watch.tasks);
         if let Some(listener) = doors.healthz {
-            tasks.spawn(health::serve(listener, self.health.clone()));
+            // Its events come from the runtime that answers.
+            let context = apart.enter();
+            let listener = listener.into_std().and_then(TcpListener::from_std);
+            drop(context);
+            let listener = listener.map_err(RunError::start("the health checks"))?;
+            tasks.spawn(apart, "health checks", health::serve(listener, self.health.clone()));
         }
-        tasks.spawn(self.health.clone().follow());
-        tasks.spawn(health::node_ports::serve(self.health.clone()));
+        tasks.spawn(apart, "health", self.health.clone().follow());
+        tasks.spawn(apart, "healthCheckNodePorts", health::node_ports::serve(self.health.clone()));
         self.socket = Some(doors.socket_file);
         let admin =
             Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
         if let Some(address) = config.admin.metrics {
-            tasks.spawn(serve_metrics(address, admin.clone()));
+            tasks.spawn(&here, "metrics", serve_metrics(address, admin.clone()));
         }
-        tasks.spawn(admin::serve(doors.socket, admin));
+        tasks.spawn(&here, "the admin socket", admin::serve(doors.socket, admin));
+        tasks.spawn(&here, "the control thread", async { watch::heart("the control thread").waiting(pending()).await });
+        Ok(tasks)
     }
 
     /// Lets go of everything.
     pub(super) fn end(&mut self) {
         tokio::task::block_in_place(|| {
             self.interfaces.detach_all();
+            self.hearts.clear();
             let mut workers = lock(&self.workers.handles);
             workers.iter().for_each(|worker| worker.stop());
             for worker in workers.iter_mut() {
@@ -149,14 +168,15 @@ impl Running {
 /// in a namespace whose loopback interface is down there is no 127.0.0.1.
 async fn serve_metrics(address: SocketAddr, admin: Arc<Admin>) {
     let mut told = false;
+    let heart = watch::heart("metrics");
     loop {
         match health::listen("admin.metrics", address) {
-            Ok(listener) => return admin::serve_metrics(listener, admin).await,
+            Ok(listener) => return heart.waiting(admin::serve_metrics(listener, admin)).await,
             Err(error) if !told => tracing::warn!("no metrics, until this works: {error}"),
             Err(_) => {}
         }
         told = true;
-        tokio::time::sleep(METRICS_RETRY).await;
+        heart.waiting(tokio::time::sleep(METRICS_RETRY)).await;
     }
 }
 

@@ -21,6 +21,7 @@ use ringway_shared::handoff::Publisher;
 use super::error::RunError;
 use super::placement::Placement;
 use crate::config::{Config, Poll};
+use crate::watch::{self, Heart};
 
 /// Backends that have counters of their own; those with larger numbers are counted nowhere.
 const BACKENDS: usize = 1 << 18;
@@ -135,6 +136,15 @@ impl Workers {
             handles.push(handle);
         }
         Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, clock }, publisher))
+    }
+
+    /// A heart each. It beats as long as the worker publishes its counts, which it does twice a second at least.
+    pub(super) fn hearts(&self) -> Vec<Heart> {
+        let heart = |worker: &WorkerView| {
+            let counters = worker.counters.clone();
+            watch::follow(format!("worker {}", worker.id), move || counters.publications())
+        };
+        self.views.iter().map(heart).collect()
     }
 }
 

@@ -10,6 +10,8 @@ use ringway_shared::InterfaceId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
+use crate::watch;
+
 /// Questions under way. More are dropped: packets that wait ask again.
 const ROOM: usize = 1024;
 
@@ -22,7 +24,9 @@ pub(super) fn listen(resolver: Arc<Resolver>) -> io::Result<mpsc::Receiver<(Inte
     let (sender, receiver) = mpsc::channel(ROOM);
     thread::Builder::new().name("ringway-ask".into()).spawn(move || {
         let waker = resolver.waker();
+        let heart = watch::heart("workers' questions");
         while !sender.is_closed() {
+            heart.beat();
             waker.sleep();
             // What came before `sleep` woke nobody, so the queue is emptied after it.
             let mut asked = false;

@@ -18,6 +18,7 @@ use super::routes::{self, KernelRoute};
 use super::{NetworkError, is_link_local};
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
+use crate::watch::heart;
 
 /// Questions to the kernel that wait to be asked.
 const QUESTIONS: usize = 4096;
@@ -109,7 +110,9 @@ impl Watcher {
     /// Publishes until nobody listens any more.
     pub(super) async fn run(mut self, networks: watch::Sender<Arc<Network>>) {
         let mut asking = true;
+        let heart = heart("the network");
         loop {
+            heart.beat();
             let now = Instant::now();
             if self.stale.any() && now >= self.reading.not_before() {
                 if let Err(error) = self.read().await {
@@ -163,6 +166,7 @@ impl Watcher {
                     }
                 }
                 () = sleep_until(deadline) => {}
+                () = heart.rest() => {}
                 () = networks.closed() => return,
             }
         }
@@ -295,7 +299,8 @@ fn resolve(resolver: Resolver) -> mpsc::Sender<Key> {
     let (sender, mut questions) = mpsc::channel::<Key>(QUESTIONS);
     tokio::spawn(async move {
         let mut said: Option<Instant> = None;
-        while let Some((link, address)) = questions.recv().await {
+        let heart = heart("neighbours");
+        while let Some((link, address)) = heart.waiting(questions.recv()).await {
             let Err(error) = resolver.ask((link, address)).await else { continue };
             // The kernel's neighbour table can be full: that deserves a word, but not one a neighbour.
             if said.is_none_or(|last| last.elapsed() > Duration::from_secs(60)) {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::files::FileSource;
 use crate::cluster::ClusterState;
 use crate::problem::tell_changes;
+use crate::watch::heart;
 
 /// How often the files are looked at without an event. With the time for settling this keeps a change below a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -29,7 +30,9 @@ pub fn watch(paths: Vec<PathBuf>) -> io::Result<watch::Receiver<Arc<ClusterState
         let (wake, woken) = mpsc::sync_channel(1);
         let _watcher = watch_folders(&paths, wake.clone());
         let mut wait = LOOK_EVERY;
+        let heart = heart("the files");
         while !publish.is_closed() {
+            heart.beat();
             match woken.recv_timeout(wait) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 // Cannot happen: `wake` is held here.

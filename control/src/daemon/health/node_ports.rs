@@ -13,10 +13,12 @@ use axum::{Json, Router};
 use ringway_shared::Family;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{Health, NOSNIFF, Tasks, bind_alone};
 use crate::compile::HealthCheck;
+use crate::watch::heart;
 
 /// How many endpoints this node has, for load balancers that weigh.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
@@ -31,9 +33,10 @@ struct Port {
 
 /// Serves the healthCheckNodePorts of Services for as long as they exist.
 pub(crate) async fn serve(health: Arc<Health>) {
-    let mut published = health.published.clone();
+    let mut published = health.known.published.clone();
     let mut served: BTreeMap<(u16, Family), (watch::Sender<HealthCheck>, Tasks)> = BTreeMap::new();
     let mut refused = BTreeSet::new();
+    let heart = heart("healthCheckNodePorts");
     loop {
         let checks = published.borrow_and_update().health_checks.clone();
         let wanted = |(port, family): &(u16, Family)| {
@@ -60,7 +63,11 @@ pub(crate) async fn serve(health: Arc<Health>) {
                     refused.remove(&place);
                     let (sender, check) = watch::channel(check.clone());
                     let mut tasks = Tasks::default();
-                    tasks.spawn(serve_port(listener, Port { family, check, health: health.clone() }));
+                    tasks.spawn(
+                        &Handle::current(),
+                        "a healthCheckNodePort",
+                        serve_port(listener, Port { family, check, health: health.clone() }),
+                    );
                     served.insert(place, (sender, tasks));
                 }
                 // It is tried again with every change, and said once.
@@ -72,7 +79,7 @@ pub(crate) async fn serve(health: Arc<Health>) {
                 }
             }
         }
-        if published.changed().await.is_err() {
+        if heart.waiting(published.changed()).await.is_err() {
             return;
         }
     }
@@ -89,7 +96,7 @@ async fn serve_port(listener: TcpListener, port: Port) {
 async fn answer(State(port): State<Port>) -> impl IntoResponse {
     let HealthCheck { service, local_endpoints, .. } = port.check.borrow().clone();
     let local_endpoints = local_endpoints.get(&port.family).copied().unwrap_or(0);
-    let healthy = port.health.is_current();
+    let healthy = port.health.reasons().is_empty();
     let status = if healthy && local_endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let name = json!({"namespace": &*service.namespace, "name": &*service.name});
     let answer = json!({"service": name, "localEndpoints": local_endpoints, "serviceProxyHealthy": healthy});
@@ -103,10 +110,12 @@ mod tests {
     use ringway_shared::service::ServiceName;
     use serde_json::Value;
 
+    use super::super::{Known, tests::up};
     use super::*;
     use crate::cluster::ClusterState;
     use crate::publish::Published;
     use crate::source::health::SourceHealth;
+    use crate::watch::Hearts;
 
     /// Status, weight and body.
     async fn ask(local: usize, waiting: Duration) -> (u16, String, Value) {
@@ -115,7 +124,9 @@ mod tests {
         let (_check, check) = watch::channel(HealthCheck { port: 31_000, service, local_endpoints });
         let (_published, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
         let (_cluster, cluster) = watch::channel(Arc::new(ClusterState::default()));
-        let health = Health::new(published, cluster, SourceHealth::of_files(), "gw-1");
+        let (_interfaces, interfaces) = watch::channel(Arc::from([up()]));
+        let known = Known { published, cluster, interfaces, hearts: Hearts::default() };
+        let health = Health::new(known, SourceHealth::of_files(), "gw-1");
         health.record().pending = Instant::now().checked_sub(waiting);
         let response = answer(State(Port { family: Family::V6, check, health })).await.into_response();
         assert_eq!(response.headers()["content-type"], "application/json");

@@ -3,9 +3,16 @@ use std::path::Path;
 use super::*;
 use crate::parse::{self, Document, Kind, Object, Parsed};
 
+/// An interface that packets can leave by.
+pub(super) fn up() -> InterfaceReport {
+    InterfaceReport { name: "eth0".into(), up: true, mode: Some("native".into()), ..InterfaceReport::default() }
+}
+
 struct Bed {
     published: watch::Sender<Arc<Published>>,
     cluster: watch::Sender<Arc<ClusterState>>,
+    interfaces: watch::Sender<Arc<[InterfaceReport]>>,
+    hearts: Hearts,
     health: Arc<Health>,
     tasks: Tasks,
 }
@@ -14,10 +21,13 @@ impl Bed {
     fn new() -> Self {
         let (published, in_force) = watch::channel(Arc::default());
         let (cluster, known) = watch::channel(Arc::default());
-        let health = Health::new(in_force, known, SourceHealth::of_files(), "gw-1");
+        let (interfaces, there) = watch::channel(Arc::from([up()]));
+        let hearts = Hearts::default();
+        let known = Known { published: in_force, cluster: known, interfaces: there, hearts: hearts.clone() };
+        let health = Health::new(known, SourceHealth::of_files(), "gw-1");
         let mut tasks = Tasks::default();
-        tasks.spawn(health.clone().follow());
-        Bed { published, cluster, health, tasks }
+        tasks.spawn(&Handle::current(), "health", health.clone().follow());
+        Bed { published, cluster, interfaces, hearts, health, tasks }
     }
 
     /// The source tells of this cluster.
@@ -77,7 +87,9 @@ fn node(value: Value) -> ClusterState {
 async fn healthy_from_the_first_list_on() {
     let bed = Bed::new();
     assert_eq!(bed.statuses().await, [503, 200]);
-    assert_eq!(bed.get("/healthz").await.1["healthy"], false);
+    let (_, answer) = bed.get("/healthz").await;
+    assert_eq!(answer["healthy"], false);
+    assert_eq!(answer["reasons"], json!(["the first full list is not in force yet"]));
     bed.put_in_force();
     bed.until(|record| record.updated.is_some()).await;
     let (status, answer) = bed.get("/healthz").await;
@@ -161,5 +173,36 @@ async fn a_node_that_is_about_to_go_gets_no_more_traffic_and_lives_on() {
     // Not every gateway has a Node object.
     let bed = Bed::new();
     bed.put_in_force();
+    assert_eq!(bed.statuses().await, [200, 200]);
+}
+
+#[tokio::test]
+async fn a_loop_that_makes_no_progress_ends_both_and_is_named() {
+    let bed = Bed::new();
+    bed.put_in_force();
+    bed.until(|record| record.updated.is_some()).await;
+    let heart = bed.hearts.heart("the files", None);
+    while bed.hearts.silent().is_empty() {
+        assert_eq!(bed.statuses().await, [200, 200]);
+        bed.hearts.turn();
+    }
+    assert_eq!(bed.statuses().await, [503, 503]);
+    for path in ["/healthz", "/livez"] {
+        assert_eq!(bed.get(path).await.1["reasons"], json!(["no progress for 8 s: the files"]), "{path}");
+    }
+    heart.beat();
+    assert_eq!(bed.statuses().await, [200, 200]);
+}
+
+#[tokio::test]
+async fn without_a_way_out_traffic_should_go_elsewhere_and_a_restart_would_not_help() {
+    let bed = Bed::new();
+    bed.put_in_force();
+    bed.until(|record| record.updated.is_some()).await;
+    bed.interfaces.send_replace(Arc::from([InterfaceReport { up: false, ..up() }]));
+    assert_eq!(bed.statuses().await, [503, 200]);
+    let reason = "no packet can leave: every interface is down or not attached (eth0: down)";
+    assert_eq!(bed.get("/healthz").await.1["reasons"], json!([reason]));
+    bed.interfaces.send_replace(Arc::from([InterfaceReport { up: false, ..up() }, up()]));
     assert_eq!(bed.statuses().await, [200, 200]);
 }

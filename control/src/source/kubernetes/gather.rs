@@ -13,6 +13,7 @@ use crate::pace::Pace;
 use crate::parse::{Document, Kind, ObjectKey};
 use crate::problem::{Problem, Severity, tell_changes};
 use crate::source::health::SourceHealth;
+use crate::watch::heart;
 
 /// News that are taken together at most.
 const BATCH: usize = 4096;
@@ -57,8 +58,11 @@ impl Gather {
     pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) {
         let mut pace = Pace::at_most(LONGEST_PAUSE);
         let mut batch = Vec::new();
+        let heart = heart("the gathered objects");
         loop {
+            heart.beat();
             tokio::select! {
+                () = heart.rest() => continue,
                 count = news.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 () = self.publish.closed() => return,
             }
@@ -74,6 +78,7 @@ impl Gather {
             let began = Instant::now();
             let mut changed = false;
             for news in batch.drain(..) {
+                heart.beat();
                 changed |= self.take(news);
             }
             let is_first = !self.health.is_complete();

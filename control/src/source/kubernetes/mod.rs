@@ -30,6 +30,7 @@ use super::Objects;
 use super::health::SourceHealth;
 use crate::cluster::ClusterState;
 use crate::parse::Kind;
+use crate::watch::heart;
 use follow::Follower;
 use gather::Gather;
 
@@ -77,7 +78,10 @@ pub fn watch(connection: Connection, node: &str, patience: Patience) -> Objects 
     let (news, arriving) = mpsc::channel(NEWS);
     let mut followers = JoinSet::new();
     for kind in KINDS {
-        followers.spawn(Follower::new(&connection, kind, node, patience, health.clone(), news.clone()).run());
+        let follower = Follower::new(&connection, kind, node, patience, health.clone(), news.clone());
+        let heart = heart(format!("{} objects", kind.label()));
+        // Everything that it waits for has a time limit of its own.
+        followers.spawn(async move { heart.waiting(follower.run()).await });
     }
     let gather = Gather::new(health.clone(), publish);
     tokio::spawn(async move {

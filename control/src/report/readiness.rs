@@ -1,0 +1,76 @@
+//! Why an instance is not ready, in words: what `/healthz` and the first line of `status` say.
+
+use std::fmt::Write;
+
+use super::interfaces::InterfaceReport;
+use crate::publish::Published;
+use crate::watch::Silence;
+
+/// Why it is not ready; nothing when it is.
+pub(crate) fn reasons(published: &Published, interfaces: &[InterfaceReport], silent: &[Silence]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !published.ready {
+        reasons.push("the first full list is not in force yet".to_owned());
+    }
+    reasons.extend(no_way_out(interfaces));
+    reasons.extend(stuck(silent));
+    reasons
+}
+
+/// What makes no progress.
+pub(crate) fn stuck(silent: &[Silence]) -> impl Iterator<Item = String> {
+    silent.iter().map(|Silence { name, lasts }| format!("no progress for {} s: {name}", lasts.as_secs()))
+}
+
+/// No packet can leave when every interface is down or not attached.
+fn no_way_out(interfaces: &[InterfaceReport]) -> Option<String> {
+    let is_way = |interface: &InterfaceReport| interface.up && interface.mode.is_some();
+    if interfaces.iter().any(is_way) {
+        return None;
+    }
+    let mut reason = "no packet can leave: every interface is down or not attached".to_owned();
+    for (place, interface) in interfaces.iter().enumerate() {
+        let why = if interface.mode.is_none() { "not attached" } else { "down" };
+        let before = if place == 0 { " (" } else { ", " };
+        // It cannot fail: a String takes everything.
+        let _ = write!(reason, "{before}{}: {why}", interface.name);
+    }
+    if !interfaces.is_empty() {
+        reason.push(')');
+    }
+    Some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn interface(name: &str, up: bool, attached: bool) -> InterfaceReport {
+        let mode = attached.then(|| "native".to_owned());
+        InterfaceReport { name: name.into(), up, mode, ..InterfaceReport::default() }
+    }
+
+    #[test]
+    fn one_way_out_is_enough_and_none_is_told_with_each_interface() {
+        let ready = Published { ready: true, ..Published::default() };
+        let why = |interfaces: &[InterfaceReport]| reasons(&ready, interfaces, &[]);
+        assert!(why(&[interface("eth0", false, true), interface("eth1", true, true)]).is_empty());
+        assert_eq!(
+            why(&[interface("eth0", false, true), interface("eth1", true, false)]),
+            ["no packet can leave: every interface is down or not attached (eth0: down, eth1: not attached)"]
+        );
+        assert_eq!(why(&[]), ["no packet can leave: every interface is down or not attached"]);
+    }
+
+    #[test]
+    fn what_makes_no_progress_is_named() {
+        let silent = [Silence { name: "the files".into(), lasts: Duration::from_millis(9_250) }];
+        let up = [interface("eth0", true, true)];
+        assert_eq!(
+            reasons(&Published::default(), &up, &silent),
+            ["the first full list is not in force yet", "no progress for 9 s: the files"]
+        );
+    }
+}
