@@ -39,7 +39,7 @@ pub enum Counter {
     FlowsOpened,
     /// Flows that ended, whatever the way.
     FlowsClosed,
-    /// Flows that ended early because the table was full.
+    /// Flows that ended early because the table was full, or because no SNAT port was free.
     FlowsEvicted,
     /// Gauge: flows in the table.
     Flows,
@@ -47,6 +47,8 @@ pub enum Counter {
     FlowsHalfOpen,
     /// Gauge: the most SNAT ports that were ever in use towards one endpoint.
     SnatPortsHighWater,
+    /// Half-open and unreplied flows that ended early because no SNAT port was free. Contained in `FlowsEvicted`.
+    SnatPortsReclaimed,
     /// Packets forwarded by Maglev without a flow, because the table was full.
     Stateless,
     /// Answers that the rate limit held back (their packets count as drops).
@@ -80,7 +82,7 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 28] = [
+    pub const ALL: [Counter; 29] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
@@ -96,6 +98,7 @@ impl Counter {
         Counter::Flows,
         Counter::FlowsHalfOpen,
         Counter::SnatPortsHighWater,
+        Counter::SnatPortsReclaimed,
         Counter::Stateless,
         Counter::RepliesLimited,
         Counter::Batches,
@@ -129,6 +132,7 @@ impl Counter {
             Counter::Flows => "flows",
             Counter::FlowsHalfOpen => "flowsHalfOpen",
             Counter::SnatPortsHighWater => "snatPortsHighWater",
+            Counter::SnatPortsReclaimed => "snatPortsReclaimed",
             Counter::Stateless => "stateless",
             Counter::RepliesLimited => "repliesLimited",
             Counter::Batches => "batches",

@@ -77,6 +77,12 @@ impl Text<'_> {
             "flows      {} of {} ({} half-open); {} opened, {} closed, {} evicted",
             flows.open, flows.capacity, flows.half_open, flows.opened, flows.closed, flows.evicted
         )?;
+        let snat = &status.snat;
+        writeln!(
+            f,
+            "snat       {} of {} ports used at most to one endpoint ({}), {} taken back",
+            snat.high_water, snat.per_worker, snat.ports, snat.reclaimed
+        )?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
         writeln!(f, "kernel     {}", losses(&status.kernel))?;
         writeln!(f, "ports      {}", port_losses(&status.ports))

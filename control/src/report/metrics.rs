@@ -142,7 +142,11 @@ fn flows(status: &StatusReport) -> Vec<Metric> {
         one("flows_capacity", "Room in all flow tables.", Number::Gauge(flows.capacity as f64)),
         one("flows_opened", "Flows opened.", Number::Count(flows.opened)),
         one("flows_closed", "Flows ended.", Number::Count(flows.closed)),
-        one("flows_evicted", "Flows ended early because a table was full.", Number::Count(flows.evicted)),
+        one(
+            "flows_evicted",
+            "Flows ended early because a table was full or no SNAT port was free.",
+            Number::Count(flows.evicted),
+        ),
         one(
             "snat_ports_per_worker",
             "SNAT ports that a worker has towards each endpoint.",
@@ -152,6 +156,11 @@ fn flows(status: &StatusReport) -> Vec<Metric> {
             "snat_ports_high_water",
             "The most SNAT ports that one worker ever used towards one endpoint.",
             Number::Gauge(snat.high_water as f64),
+        ),
+        one(
+            "snat_ports_reclaimed",
+            "SNAT ports taken back from half-open and unreplied flows because none was free.",
+            Number::Count(snat.reclaimed),
         ),
     ]
 }

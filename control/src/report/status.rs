@@ -125,7 +125,7 @@ pub struct FlowCounts {
     pub opened: u64,
     /// Ended since the start.
     pub closed: u64,
-    /// Of these, ended early because a table was full.
+    /// Of these, ended early because a table was full or no SNAT port was free.
     pub evicted: u64,
 }
 
@@ -139,6 +139,9 @@ pub struct SnatReport {
     pub per_worker: u64,
     /// The most that one worker ever used at once towards one endpoint.
     pub high_water: u64,
+    /// Ports that were taken back from half-open and unreplied flows because none was free.
+    #[serde(default)]
+    pub reclaimed: u64,
 }
 
 /// An endpoint that no packet can be sent to.
@@ -214,6 +217,7 @@ impl StatusReport {
                 ports: format!("{}-{}", facts.snat_ports.start(), facts.snat_ports.end()),
                 per_worker: facts.snat_ports.len() as u64 / workers.len().max(1) as u64,
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
+                reclaimed: sum.get(Counter::SnatPortsReclaimed),
             },
             kernel: KernelLosses::of(&sum),
             ports: PortCounts::of(&sum),

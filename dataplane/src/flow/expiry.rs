@@ -182,11 +182,6 @@ impl Lists {
         });
     }
 
-    /// The flow that has been closed for longest.
-    pub(super) fn oldest_closed(&self) -> Option<u32> {
-        self.head(Class::Closed as u32)
-    }
-
     fn head(&self, list: u32) -> Option<u32> {
         self.ends.get(list as usize).map(|ends| ends.head).filter(|head| head & END == 0)
     }

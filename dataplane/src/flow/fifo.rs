@@ -1,12 +1,40 @@
 //! Queues of ports that share one arena: chunks of one cache line, linked by number.
 
 use crate::af_xdp::mapping::spread;
+use crate::clock::Time;
 
 /// A port in a queue, and when it came there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) port: u16,
     pub(super) at: u16,
+}
+
+/// Seconds modulo 2^16 (18 hours), as queues keep them. A port that was not asked for in all that time may seem younger
+/// than it is, and then waits a little longer.
+#[derive(Clone, Copy)]
+pub(super) struct Seconds(pub(super) u16);
+
+impl Seconds {
+    pub(super) fn floor(time: Time) -> Self {
+        Seconds(seconds(time) as u16)
+    }
+
+    pub(super) fn ceiling(time: Time) -> Self {
+        Seconds(time.0.div_ceil(NANOS) as u16)
+    }
+
+    pub(super) fn since(self, earlier: Seconds) -> u16 {
+        let age = self.0.wrapping_sub(earlier.0);
+        // One second into the future is what rounding up may come to.
+        if age == u16::MAX { 0 } else { age }
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+pub(super) fn seconds(time: Time) -> u32 {
+    (time.0 / NANOS) as u32
 }
 
 const ENTRIES: usize = 15;

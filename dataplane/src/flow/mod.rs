@@ -14,6 +14,7 @@
 mod expiry;
 mod fifo;
 mod hasher;
+mod holders;
 mod index;
 mod opening;
 mod ports;
@@ -105,6 +106,8 @@ pub struct FlowStatistics {
     pub opened: u64,
     /// Flows that ended, whatever the way.
     pub closed: u64,
-    /// Flows that ended early because the table was full. Contained in `closed`.
+    /// Flows that ended early because the table was full, or because no SNAT port was free. Contained in `closed`.
     pub evicted: u64,
+    /// Half-open and unreplied flows that ended early because no SNAT port was free. Contained in `evicted`.
+    pub ports_reclaimed: u64,
 }

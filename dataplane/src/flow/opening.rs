@@ -7,7 +7,8 @@ use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
 use ringway_shared::{BackendId, FiveTuple, ServicePortId};
 
-use super::expiry::END;
+use super::expiry::Class;
+use super::holders::NO_POOL;
 use super::index::Index;
 use super::record::Flow;
 use super::state::{Segment, State};
@@ -17,9 +18,6 @@ use crate::clock::Time;
 
 /// Flows that the table gets ready to evict at once.
 const LOOK_AHEAD: u32 = 8;
-
-/// Closed flows looked at for one whose port is wanted.
-const CLOSED_ATTEMPTS: usize = 64;
 
 /// Ports tried for a source-kept flow whose own is taken.
 const PORT_ATTEMPTS: u32 = 128;
@@ -59,6 +57,8 @@ pub struct Opened {
     pub id: FlowId,
     /// The table was full: a flow in this state had to go for it.
     pub evicted: Option<State>,
+    /// No port was free: a flow in this state had to give up its own.
+    pub reclaimed: Option<State>,
 }
 
 /// Why no flow was opened.
@@ -85,11 +85,14 @@ impl FlowTable {
         if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
             return Err(OpenError::TableFull);
         }
+        let mut reclaimed = None;
         let reply = self.reply(new, now).or_else(|| {
-            // Nothing else is free, so the port of a flow that is over must do.
-            self.end_closed(new, now).then(|| self.reply(new, now)).flatten()
+            // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
+            reclaimed = Some(self.reclaim_port(new, now)?);
+            self.reply(new, now)
         });
-        let (reply, reply_hash, pooled) = reply.ok_or(OpenError::PortsExhausted)?;
+        let (reply, reply_hash, pool) = reply.ok_or(OpenError::PortsExhausted)?;
+        let pooled = pool != NO_POOL;
         let evicted = if self.free == NONE { self.evict(now) } else { None };
         let number = self.free;
         let masquerade = matches!(new.source, Source::Masquerade(_));
@@ -107,7 +110,11 @@ impl FlowTable {
         self.statistics.opened += 1;
         self.index.insert(hash, value(number, Direction::Original));
         self.index.insert(reply_hash, value(number, Direction::Reply));
+        let state = flow.state();
         self.lists.link(&mut self.flows, number);
+        if pooled {
+            self.ports.hold(number, pool, state);
+        }
         if let Some((directory, worker)) = &self.shared {
             directory.note(hash, *worker);
             // The port of a masqueraded flow's reply says whose it is.
@@ -115,26 +122,41 @@ impl FlowTable {
                 directory.note(reply_hash, *worker);
             }
         }
-        Ok(Opened { id: FlowId(number), evicted })
+        Ok(Opened { id: FlowId(number), evicted, reclaimed })
     }
 
-    /// Ends a closed flow that lingers on a port which `new` could use. False when there is none among the oldest.
+    /// Ends a flow whose port `new` can use: the oldest that is closed, else the oldest half-open or unreplied one. Says
+    /// what state it was in; nothing when there is none.
     #[cold]
-    fn end_closed(&mut self, new: &NewFlow, now: Time) -> bool {
-        let Source::Masquerade(address) = new.source else { return false };
-        let fits = |flow: &Flow| {
-            let reply = flow.reply();
-            let endpoint = reply.source == address_words(new.endpoint) && reply.source_port() == new.endpoint_port;
-            let same = reply.destination == address_words(address) && reply.protocol() == new.original.protocol();
-            flow.pooled() && endpoint && same
+    fn reclaim_port(&mut self, new: &NewFlow, now: Time) -> Option<State> {
+        let (reply, original) = (reply_without_port(new), &new.original);
+        let found = match new.source {
+            Source::Masquerade(_) => match self.ports.holder(&reply, now) {
+                Ok(flow) => Some(flow),
+                Err(ports) => self.least_useful(ports.map(|port| with_port(&reply, port)), now),
+            },
+            Source::Kept => {
+                let reply = with_port(&reply, original.source_port());
+                self.least_useful(kept_ports(reply, self.hash(&reply), now), now)
+            }
         };
-        let oldest = self.lists.oldest_closed();
-        let mut closed = std::iter::successors(oldest, |number| {
-            self.flows.get(*number as usize).map(|flow| flow.next).filter(|next| next & END == 0)
+        let victim = FlowId(found?);
+        let state = self.flow(victim).state();
+        if state != State::Closed {
+            self.statistics.evicted += 1;
+            self.statistics.ports_reclaimed += 1;
+        }
+        self.remove(victim, now).then_some(state)
+    }
+
+    /// Of the flows with these reply tuples the one that can go most easily, if any can.
+    fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
+        let owners = replies.filter_map(|reply| {
+            let (flow, number, direction) = self.search(self.hash(&reply), &reply)?;
+            let may_go = direction == Direction::Reply && Class::of(flow.state()) != Class::Wheel;
+            may_go.then(|| (flow.state() == State::Closed, flow.idle(now.millis()), number))
         });
-        let found =
-            closed.by_ref().take(CLOSED_ATTEMPTS).find(|number| self.flows.get(*number as usize).is_some_and(fits));
-        found.is_some_and(|number| self.remove(FlowId(number), now))
+        owners.max().map(|(_, _, number)| number)
     }
 
     /// Ends the flow that is of least use.
@@ -164,20 +186,14 @@ impl FlowTable {
         }
     }
 
-    /// The reply tuple of a new flow, its hash, and whether its port is from a pool.
-    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, bool)> {
-        let original = &new.original;
-        let (snat, port) = match new.source {
-            Source::Kept => (original.source, original.source_port()),
-            Source::Masquerade(address) => (address_words(address), 0),
-        };
-        let reply = FiveTuple {
-            source: address_words(new.endpoint),
-            destination: snat,
-            ports: u64::from(new.endpoint_port) << 48 | u64::from(port) << 32 | (original.ports & 0xffff_ffff),
-        };
+    /// The reply tuple of a new flow, its hash, and the pool that its port is from.
+    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, u32)> {
+        let (reply, original) = (reply_without_port(new), &new.original);
         match new.source {
-            Source::Kept => self.kept_reply(reply, original, now).map(|reply| (reply, self.hash(&reply), false)),
+            Source::Kept => {
+                let reply = self.kept_reply(with_port(&reply, original.source_port()), original, now)?;
+                Some((reply, self.hash(&reply), NO_POOL))
+            }
             Source::Masquerade(_) => {
                 let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
                 let mut hash = 0;
@@ -190,7 +206,7 @@ impl FlowTable {
                     black_box(index.probe(hasher.hash(&with_port(&reply, port))));
                 };
                 let found = self.ports.allocate(&reply, now, is_free, preload)?;
-                Some((with_port(&reply, found.port), hash, found.pooled))
+                Some((with_port(&reply, found.port), hash, found.pool))
             }
         }
     }
@@ -206,20 +222,10 @@ impl FlowTable {
             }
             _ => {}
         }
-        // As Linux does: a port of the same kind, since some servers trust low ones.
-        let (first, last) = match reply.destination_port() {
-            0..512 => (1, 511),
-            512..1024 => (600, 1023),
-            _ => (1024, u16::MAX),
-        };
-        let count = u32::from(last - first) + 1;
-        let start = (hash as u32).wrapping_add(now.millis()) % count;
-        (0..PORT_ATTEMPTS.min(count)).map(|step| with_port(&reply, first + ((start + step) % count) as u16)).find(
-            |reply| {
-                let hash = self.hash(reply);
-                reply != original && !is_taken(&self.index, &self.flows, hash, reply) && !self.is_elsewhere(hash)
-            },
-        )
+        kept_ports(reply, hash, now).find(|reply| {
+            let hash = self.hash(reply);
+            reply != original && !is_taken(&self.index, &self.flows, hash, reply) && !self.is_elsewhere(hash)
+        })
     }
 
     /// Whether another worker has a flow with a tuple of this hash.
@@ -228,6 +234,30 @@ impl FlowTable {
             .as_ref()
             .is_some_and(|(directory, worker)| directory.owner(hash).is_some_and(|owner| owner != *worker))
     }
+}
+
+/// The reply tuple of a new flow, with 0 for the port that its packets will come from.
+#[inline]
+fn reply_without_port(new: &NewFlow) -> FiveTuple {
+    let destination = match new.source {
+        Source::Kept => new.original.source,
+        Source::Masquerade(address) => address_words(address),
+    };
+    let ports = u64::from(new.endpoint_port) << 48 | (new.original.ports & 0xffff_ffff);
+    FiveTuple { source: address_words(new.endpoint), destination, ports }
+}
+
+/// The reply tuples that are tried for a source-kept flow whose own, with `hash`, is taken. As Linux does: a port of the
+/// same kind, since some servers trust low ones.
+fn kept_ports(reply: FiveTuple, hash: u64, now: Time) -> impl Iterator<Item = FiveTuple> {
+    let (first, last) = match reply.destination_port() {
+        0..512 => (1, 511),
+        512..1024 => (600, 1023),
+        _ => (1024, u16::MAX),
+    };
+    let count = u32::from(last - first) + 1;
+    let start = (hash as u32).wrapping_add(now.millis()) % count;
+    (0..PORT_ATTEMPTS.min(count)).map(move |step| with_port(&reply, first + ((start + step) % count) as u16))
 }
 
 #[inline]

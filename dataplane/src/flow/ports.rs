@@ -3,7 +3,8 @@
 //! A *pool* is made with the first masqueraded flow to an endpoint. It hands out ports never used before, then those that
 //! were given back, oldest first; the port of a closed TCP flow rests in a queue of its own for 60 s and is taken from
 //! there earlier only when nothing else is free. Whether a port really is free, the flow table's index has the last
-//! word: source-kept flows may occupy reply tuples too.
+//! word: source-kept flows may occupy reply tuples too. When no port is left, the flow that gives its own up first is
+//! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest.
 //!
 //! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
 //! it hands it out for the first time. When the arena runs short, pools prefer ports that have rested to new ones; when
@@ -14,9 +15,11 @@ use std::ops::RangeInclusive;
 
 use ringway_shared::FiveTuple;
 
-use super::fifo::{Arena, Entry, Fifo};
+use super::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use super::hasher::Hasher;
+use super::holders::{Holders, NO_POOL};
 use super::index::Index;
+use super::state::State;
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
 
@@ -78,8 +81,8 @@ pub struct PortUse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) port: u16,
-    /// It has to be given back.
-    pub(super) pooled: bool,
+    /// The pool that it has to be given back to, or `NO_POOL`.
+    pub(super) pool: u32,
 }
 
 /// All pools of a worker.
@@ -90,6 +93,7 @@ pub(super) struct Ports {
     index: Index,
     arena: Arena,
     hasher: Hasher,
+    holders: Holders,
     // Pools never used yet start here; those given up are in the list of `free`, through `Pool::offset`.
     fresh: u32,
     free: u32,
@@ -98,39 +102,12 @@ pub(super) struct Ports {
     high_water: u32,
 }
 
-/// Seconds modulo 2^16 (18 hours), as queues keep them. A port that was not asked for in all that time may seem younger
-/// than it is, and then waits a little longer.
-#[derive(Clone, Copy)]
-struct Seconds(u16);
-
-impl Seconds {
-    fn floor(time: Time) -> Self {
-        Seconds(seconds(time) as u16)
-    }
-
-    fn ceiling(time: Time) -> Self {
-        Seconds(time.0.div_ceil(NANOS) as u16)
-    }
-
-    fn since(self, earlier: Seconds) -> u16 {
-        let age = self.0.wrapping_sub(earlier.0);
-        // One second into the future is what rounding up may come to.
-        if age == u16::MAX { 0 } else { age }
-    }
-}
-
-const NANOS: u64 = 1_000_000_000;
-
-fn seconds(time: Time) -> u32 {
-    (time.0 / NANOS) as u32
-}
-
 /// The end of the list of free pools.
 const NONE: u32 = u32::MAX;
 
 impl Ports {
     pub(super) fn new(capacity: u32, range: RangeInclusive<u16>, hasher: Hasher) -> Self {
-        let pools = (capacity / 16).max(LEAST_POOLS) as usize;
+        let pools = (capacity / 32).max(LEAST_POOLS) as usize;
         let blank = Pool {
             key: FiveTuple { source: [0; 2], destination: [0; 2], ports: 0 },
             offset: NONE,
@@ -148,8 +125,9 @@ impl Ports {
             total: u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + u32::from(!range.is_empty()),
             pools: spread(pools, blank),
             index: Index::new(pools),
-            arena: Arena::new((capacity / 4).max(8192)),
+            arena: Arena::new((capacity / 6).max(8192)),
             hasher,
+            holders: Holders::new(capacity, pools as u32),
             fresh: 0,
             free: NONE,
             hand: 0,
@@ -158,7 +136,7 @@ impl Ports {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.pools) + self.index.memory_bytes() + self.arena.memory_bytes()
+        size_of_val(&*self.pools) + self.index.memory_bytes() + self.arena.memory_bytes() + self.holders.memory_bytes()
     }
 
     /// The most ports that were in use towards any one endpoint.
@@ -204,16 +182,24 @@ impl Ports {
             None => self.make(&key, hash, now),
         };
         if let Some(number) = number {
+            let mut first_taken = None;
             for _ in 0..ATTEMPTS {
-                let Some(port) = self.next(number, now) else { break };
+                let Some(mut port) = self.next(number, now) else { break };
+                if first_taken == Some(port) {
+                    // Once round: source-kept flows have all that are ready. One that rests must do.
+                    self.put_back(number, port, now);
+                    let Some(pool) = self.pools.get_mut(number as usize) else { break };
+                    let Some(resting) = pool.resting.pop(&mut self.arena) else { break };
+                    port = resting.port;
+                }
                 if is_free(port) {
                     self.take(number);
                     self.look_ahead(number, preload);
-                    return Some(Found { port, pooled: true });
+                    return Some(Found { port, pool: number });
                 }
                 // A source-kept flow is there. Ask again when its turn comes.
-                let Some(pool) = self.pools.get_mut(number as usize) else { break };
-                pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+                self.put_back(number, port, now);
+                first_taken.get_or_insert(port);
             }
             let exhausted = self.pools.get(number as usize).is_none_or(|pool| pool.known >= self.total);
             if exhausted {
@@ -221,24 +207,54 @@ impl Ports {
             }
         }
         // No memory for a pool, or for more ports in it.
-        let start = (hash as u32).wrapping_add(now.millis());
-        (0..ATTEMPTS.min(self.total))
-            .map(|step| self.port(start.wrapping_add(step)))
-            .find(|port| is_free(*port))
-            .map(|port| Found { port, pooled: false })
+        self.attempts(hash, now).find(|port| is_free(*port)).map(|port| Found { port, pool: NO_POOL })
     }
 
-    /// Takes back a port that `allocate` handed out as pooled.
-    pub(super) fn release(&mut self, reply: &FiveTuple, rests: bool, now: Time) {
+    /// The ports that are tried without a pool.
+    fn attempts(&self, hash: u64, now: Time) -> impl Iterator<Item = u16> {
+        let start = (hash as u32).wrapping_add(now.millis());
+        (0..ATTEMPTS.min(self.total)).map(move |step| self.port(start.wrapping_add(step)))
+    }
+
+    /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number, or the ports
+    /// that were tried without a pool, for the caller to look who has them.
+    pub(super) fn holder(&self, reply: &FiveTuple, now: Time) -> Result<u32, impl Iterator<Item = u16>> {
         let key = key(reply);
-        let Some(number) = self.find(&key, self.hasher.hash(&key)) else { return };
-        let Some(pool) = self.pools.get_mut(number as usize) else { return };
+        let hash = self.hasher.hash(&key);
+        let pool = self.find(&key, hash);
+        let first = pool.and_then(|pool| self.holders.first(pool));
+        first.ok_or_else(|| self.attempts(hash, now).filter(move |_| pool.is_none()))
+    }
+
+    /// A flow, which is in `state`, got a port that `allocate` handed out.
+    #[inline]
+    pub(super) fn hold(&mut self, flow: u32, pool: u32, state: State) {
+        self.holders.hold(flow, pool);
+        self.holders.enlist(flow, state);
+    }
+
+    /// A flow with a pooled port went from one state to another, or moved up in its queue.
+    #[inline]
+    pub(super) fn moved(&mut self, flow: u32, before: State, after: State) {
+        self.holders.delist(flow, before);
+        self.holders.enlist(flow, after);
+    }
+
+    /// Takes back the port that a flow, which was in `state`, had from a pool.
+    pub(super) fn release(&mut self, flow: u32, state: State, port: u16, rests: bool, now: Time) {
+        self.holders.delist(flow, state);
+        let Some(pool) = self.pools.get_mut(self.holders.pool(flow) as usize) else { return };
         pool.used = pool.used.saturating_sub(1);
         pool.touched = seconds(now);
-        let port = reply.destination_port();
         if rests {
             pool.resting.push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
         } else {
+            pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+        }
+    }
+
+    fn put_back(&mut self, number: u32, port: u16, now: Time) {
+        if let Some(pool) = self.pools.get_mut(number as usize) {
             pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
         }
     }

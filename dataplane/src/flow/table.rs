@@ -239,8 +239,12 @@ impl FlowTable {
         flow.last_seen = now;
         flow.state = after as u8;
         if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
+            let pooled = flow.pooled();
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
+            if pooled {
+                self.ports.moved(id.0, before, after);
+            }
         }
         after
     }
@@ -267,7 +271,8 @@ impl FlowTable {
     fn forget(&mut self, number: u32, [original, reply]: [u64; 2], now: Time) {
         let Some(flow) = self.flows.get_mut(number as usize) else { return };
         if flow.pooled() {
-            self.ports.release(&flow.reply(), flow.rests(), now);
+            let port = flow.reply().destination_port();
+            self.ports.release(number, flow.state(), port, flow.rests(), now);
         }
         flow.state = State::Free as u8;
         flow.next = self.free;

@@ -162,6 +162,7 @@ impl Pipeline {
         tally.set(Counter::FlowsOpened, counts.opened);
         tally.set(Counter::FlowsClosed, counts.closed);
         tally.set(Counter::FlowsEvicted, counts.evicted);
+        tally.set(Counter::SnatPortsReclaimed, counts.ports_reclaimed);
         tally.set(Counter::Flows, u64::from(flows.len()));
         tally.set(Counter::FlowsHalfOpen, u64::from(flows.half_open_len()));
         tally.set(Counter::SnatPortsHighWater, u64::from(flows.port_high_water()));

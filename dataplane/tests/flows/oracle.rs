@@ -48,6 +48,15 @@ struct Known {
     reply: FiveTuple,
     state: State,
     last_seen: u64,
+    masquerade: bool,
+}
+
+/// Whether a masqueraded flow uses a port that `new` could use, too.
+fn is_rival(known: &Known, new: &NewFlow) -> bool {
+    let (reply, endpoint) = (known.reply, SocketAddr::new(new.endpoint, new.endpoint_port));
+    known.masquerade
+        && SocketAddr::new(reply.source_address(), reply.source_port()) == endpoint
+        && reply.protocol() == new.original.protocol()
 }
 
 struct Oracle {
@@ -123,8 +132,22 @@ impl Oracle {
                         }
                     }
                 }
+                if let Some(state) = opened.reclaimed {
+                    let rivals: Vec<_> = self.flows.values().filter(|known| is_rival(known, new)).collect();
+                    assert!(rivals.len() >= 6, "a port was taken back while others were free: {rivals:?}");
+                    let had = |known: &&Known| known.reply == flow.reply() && known.state == state;
+                    let victim = gone.iter().find(had).unwrap_or_else(|| panic!("{gone:?} went for {opened:?}"));
+                    for other in rivals.into_iter().filter(|other| evictable(other)) {
+                        let rank = |known: &Known| known.state != State::Closed;
+                        assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
+                        if rank(victim) == rank(other) {
+                            assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
+                        }
+                    }
+                }
                 let ended = gone.iter().filter(|known| self.is_over(known)).count();
-                assert!(gone.len() - ended <= usize::from(opened.evicted.is_some()));
+                let early = usize::from(opened.evicted.is_some()) + usize::from(opened.reclaimed.is_some());
+                assert!(gone.len() - ended <= early);
                 match new.source {
                     Source::Kept => {
                         let mut own = flow.reply();
@@ -138,7 +161,8 @@ impl Oracle {
                 }
                 assert_eq!(self.owner(&flow.reply()), None, "two flows share a tuple");
                 assert_ne!(flow.reply(), flow.original());
-                let known = Known { reply: flow.reply(), state: flow.state(), last_seen: self.now };
+                let masquerade = flow.masquerade();
+                let known = Known { reply: flow.reply(), state: flow.state(), last_seen: self.now, masquerade };
                 self.flows.insert(new.original, known);
             }
             Err(OpenError::Exists(id)) => {
@@ -160,6 +184,8 @@ impl Oracle {
                 }
                 assert!(ports.len() >= 7, "{ports:?}");
                 self.settle();
+                let left = self.flows.values().find(|known| is_rival(known, new) && evictable(known));
+                assert!(left.is_none(), "{left:?} could have given its port up");
             }
         }
     }

@@ -108,21 +108,23 @@ pub(crate) fn rows() -> Vec<Row> {
             script: "
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
                 -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
                 outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
                 -> drop snat_ports_exhausted
                 outside tcp S 203.0.113.9:40001 > 172.30.0.45:80
                 -> forward inside 10.0.255.254:61000 > 10.0.1.2:8080
                 outside udp 203.0.113.9:40001 > 172.30.0.45:80
                 -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
-                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 ack=1001
-                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
                 inside tcp SA 10.0.1.2:8080 > 10.0.255.254:61000 ack=1001
                 -> forward outside 172.30.0.45:80 > 203.0.113.9:40001
                 inside udp 10.0.1.1:8080 > 10.0.255.254:61000
                 -> forward outside 172.30.0.45:80 > 203.0.113.9:40001
                 inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
                 -> forward inside 10.0.1.9:40001 > 10.0.1.1:8080",
-            ledger: "rx=8 forwarded=7 drop:snat_ports_exhausted=1 flowsOpened=4",
+            ledger: "rx=9 forwarded=8 drop:snat_ports_exhausted=1 flowsOpened=4",
         },
         Row {
             name: "SNAT ports are reused, the one free for longest first",
@@ -136,8 +138,6 @@ pub(crate) fn rows() -> Vec<Row> {
                 @6000
                 outside udp 203.0.113.9:5002 > 172.30.0.53:53
                 -> forward inside 10.0.255.254:C > 10.0.1.3:5353
-                outside udp 203.0.113.9:5003 > 172.30.0.53:53
-                -> drop snat_ports_exhausted
                 @61000
                 @64000
                 @67000
@@ -147,7 +147,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:B > 10.0.1.3:5353
                 outside udp 203.0.113.9:5006 > 172.30.0.53:53
                 -> forward inside 10.0.255.254:C > 10.0.1.3:5353",
-            ledger: "rx=7 forwarded=6 drop:snat_ports_exhausted=1 flowsOpened=6 flowsClosed=3",
+            ledger: "rx=6 forwarded=6 flowsOpened=6 flowsClosed=3",
         },
         Row {
             name: "the port of a closed TCP flow rests 60 s while another is free",
@@ -164,13 +164,11 @@ pub(crate) fn rows() -> Vec<Row> {
                 outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
                 -> forward inside 10.0.255.254:B > 10.0.1.1:8080
                 outside tcp S 203.0.113.9:40003 > 172.30.0.41:80
-                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
-                outside tcp S 203.0.113.9:40004 > 172.30.0.41:80
-                -> drop snat_ports_exhausted",
-            ledger: "rx=6 forwarded=5 drop:snat_ports_exhausted=1 flowsOpened=4 flowsClosed=2",
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080",
+            ledger: "rx=5 forwarded=5 flowsOpened=4 flowsClosed=2",
         },
         Row {
-            name: "with nothing else free, the port of a flow that lingers closed is taken, never a live one's",
+            name: "with nothing else free, the port of a flow that lingers closed is taken, never an established one's",
             bed: Bed::of(&[WEB, "web tcp 172.30.0.45:80 -> 10.0.1.2:8080"]).ports(1),
             script: "
                 outside tcp S 203.0.113.8:40000 > 172.30.0.45:80
@@ -179,17 +177,92 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward outside 172.30.0.45:80 > 203.0.113.8:40000
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
                 -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
-                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
-                -> drop snat_ports_exhausted
                 inside tcp RA 10.0.1.1:8080 > 10.0.255.254:61000 seq=0 ack=1001
                 -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
                 outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
                 -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
-                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 ack=1001
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 seq=5000 ack=1001
                 -> forward outside 172.30.0.41:80 > 203.0.113.9:40001
+                outside tcp A 203.0.113.9:40001 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
                 outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
                 -> drop snat_ports_exhausted",
-            ledger: "rx=8 forwarded=6 drop:snat_ports_exhausted=2 flowsOpened=3 flowsClosed=1",
+            ledger: "rx=8 forwarded=7 drop:snat_ports_exhausted=1 flowsOpened=3 flowsClosed=1",
+        },
+        Row {
+            name: "with no port free, the half-open flow to that endpoint that was silent for longest goes",
+            bed: Bed::of(&[WEB, "web tcp 172.30.0.45:80 -> 10.0.1.2:8080"]).ports(3),
+            script: "
+                outside tcp S 203.0.113.8:1000 > 172.30.0.45:80
+                -> forward inside 10.0.255.254:X > 10.0.1.2:8080
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:A seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                @2000
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:B > 10.0.1.1:8080
+                @4000
+                outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+                @6000
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:B > 10.0.1.1:8080
+                outside tcp S 203.0.113.9:40003 > 172.30.0.41:80 seq=7000
+                -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:C seq=6000 ack=7001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40003
+                outside tcp A 203.0.113.9:40003 > 172.30.0.41:80 seq=7001 ack=6001
+                -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+                outside tcp S 203.0.113.9:40004 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:B > 10.0.1.1:8080
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:X seq=9000 ack=1001
+                -> forward outside 172.30.0.45:80 > 203.0.113.8:1000",
+            ledger: "rx=13 forwarded=13 flowsOpened=6 flowsClosed=2 flowsEvicted=2",
+        },
+        Row {
+            name: "with no port free, the unreplied UDP flow to that endpoint goes, a replied one never",
+            bed: Bed::of(&[DNS]).ports(2),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                inside udp 10.0.1.3:5353 > 10.0.255.254:A
+                -> forward outside 172.30.0.53:53 > 203.0.113.9:5000
+                outside udp 203.0.113.9:5001 > 172.30.0.53:53 times=50
+                -> forward inside
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                outside udp 203.0.113.9:6000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:B > 10.0.1.3:5353
+                inside udp 10.0.1.3:5353 > 10.0.255.254:B
+                -> forward outside 172.30.0.53:53 > 203.0.113.9:6000
+                outside udp 203.0.113.9:6001 > 172.30.0.53:53
+                -> drop snat_ports_exhausted",
+            ledger: "rx=56 forwarded=55 drop:snat_ports_exhausted=1 flowsOpened=52 flowsClosed=50 flowsEvicted=50",
+        },
+        Row {
+            name: "a port that a half-open flow gave up: the endpoint's answer to that flow establishes nothing",
+            bed: Bed::of(&[WEB]).ports(1),
+            script: "
+                outside tcp S 203.0.113.8:1000 > 172.30.0.41:80 seq=10
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=900000000
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 seq=5000 ack=11
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp R 203.0.113.9:40000 > 172.30.0.41:80 seq=11
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=900000000
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:61000 seq=7000 ack=900000001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=900000001 ack=7001
+                -> forward inside 10.0.255.254:61000 > 10.0.1.1:8080",
+            ledger: "rx=7 forwarded=7 flowsOpened=2 flowsClosed=1 flowsEvicted=1",
         },
         Row {
             name: "after 60 s the port of a closed TCP flow is the oldest again",
