@@ -231,8 +231,10 @@ impl<S: Steering> Publication<S> {
         let fallback = self.network.node_addresses.borrow_and_update().to_vec();
         let mut published = Published::clone(&self.published.borrow());
         let known = self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &cluster));
-        if !known || fallback != self.options.compile.fallback_addresses {
-            self.options.compile.fallback_addresses = fallback;
+        let compile = &mut self.options.compile;
+        if !known || fallback != compile.fallback_addresses || compile.host_addresses != *network.host() {
+            compile.fallback_addresses = fallback;
+            compile.host_addresses = network.host().clone();
             self.compiled = Some(cluster.clone());
             if let Some(compiled) = self.compile(&cluster) {
                 self.note_new_backends(&compiled.new_backends);

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::{HashMap, HashSet};
+pub use host::HostAddresses;
 use ipnet::IpNet;
 
 use crate::address::{Family, MacAddress};
 use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::drop_reason::DropReason;
+
+mod host;
 
 /// An interface that Ringway is attached to (or was: an interface that went away keeps its number and is down).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +130,7 @@ pub struct Network {
     v6: Vec<PrefixLevel>,
     neighbors: HashMap<(InterfaceId, IpAddr), AdjacencyId>,
     hops: Vec<Hop>,
-    local: HashSet<IpAddr>,
+    host: Arc<HostAddresses>,
     broadcast: HashSet<IpAddr>,
 }
 
@@ -158,9 +161,10 @@ impl Network {
                 }
             }
         };
+        let mut host = Vec::new();
         for interface in &interfaces {
             for address in &interface.addresses {
-                network.local.insert(address.addr());
+                host.push(IpNet::from(address.addr()));
                 if let IpNet::V4(v4) = address
                     && v4.prefix_len() < 31
                 {
@@ -169,8 +173,12 @@ impl Network {
             }
         }
         for route in routes {
+            if route.target == RouteTarget::Local {
+                host.push(route.to);
+            }
             add(route);
         }
+        network.host = Arc::new(host.into_iter().collect());
         for interface in &interfaces {
             for address in &interface.addresses {
                 let target = RouteTarget::Out { interface: interface.id, via: None };
@@ -247,10 +255,15 @@ impl Network {
         self.interfaces == other.interfaces && self.v4 == other.v4 && self.v6 == other.v6
     }
 
-    /// Whether `address` is on one of the attached interfaces.
+    /// The addresses that the kernel has: those of the attached interfaces, and what local routes lead to.
+    pub fn host(&self) -> &Arc<HostAddresses> {
+        &self.host
+    }
+
+    /// Whether `address` is one that the kernel has, on whatever interface.
     #[inline]
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.local.contains(&address)
+        self.host.contains(address)
     }
 
     /// Whether `address` is the directed broadcast address of an attached interface's network.

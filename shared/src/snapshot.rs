@@ -40,7 +40,7 @@ pub struct Target {
 pub struct Vip {
     /// It is some Service's ClusterIP.
     pub cluster_ip: bool,
-    /// It is also one of this node's own addresses and no ClusterIP, so ports that no Service has are the node's.
+    /// It is also one of this node's own addresses, on whatever interface, and no ClusterIP, so ports that no Service has are the node's.
     pub host_owned: bool,
     /// The service ports on it: whether one of them would serve a sender decides about echo requests.
     pub targets: Vec<Target>,

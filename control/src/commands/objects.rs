@@ -29,9 +29,11 @@ impl Offline {
 
     /// Compiles `cluster` without asking the kernel for anything.
     pub(super) fn compile(cluster: ClusterState, config: &Config) -> Self {
-        let fallback = config.network.as_ref().map(|network| network.default_route_addresses());
-        let options =
-            CompileOptions { fallback_addresses: fallback.unwrap_or_default(), ..CompileOptions::from_config(config) };
+        let mut options = CompileOptions::from_config(config);
+        if let Some(network) = &config.network {
+            options.fallback_addresses = network.default_route_addresses();
+            options.host_addresses = network.build(1, &config.interfaces).host().clone();
+        }
         let compiled = compile(&cluster, &options, &mut Ids::default());
         Offline { cluster, compiled }
     }

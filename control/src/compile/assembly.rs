@@ -118,6 +118,12 @@ impl Assembly {
         }
     }
 
+    /// Notes that these addresses mean something else now. [`Assembly::settle`] must follow.
+    pub(super) fn touch(&mut self, is_meant: impl Fn(IpAddr) -> bool) {
+        let meant = |group: &&Group| matches!(group, Group::Address(address) if is_meant(*address));
+        self.touched.extend(self.claimants.keys().filter(meant).copied());
+    }
+
     /// Puts together what was touched.
     pub(super) fn settle(&mut self, compiled: &Compiled, facts: &NodeFacts) {
         let touched = std::mem::take(&mut self.touched);

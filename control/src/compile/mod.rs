@@ -58,8 +58,18 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
     let mut problems = Vec::new();
     let facts = NodeFacts::new(cluster, options, &mut problems);
     // Another node means other sets: then everything is compiled, although sets that stay the same keep their tables.
-    let same_node = ids.facts.as_ref() == Some(&facts);
+    let before = ids.facts.replace(facts.clone());
+    let same_node = before.as_ref().is_some_and(|before| before.is_same_node(&facts));
     let mut changed = cluster.changed_services(&ids.compiled);
+    // An address that comes or goes on an interface concerns the VIPs and endpoints that it equals, and nothing else.
+    if let Some(before) = before.filter(|before| same_node && before.host != facts.host) {
+        let moved = |address| before.owns(address) != facts.owns(address);
+        let concerned = ids.remembered.iter().filter(|(_, compiled)| compiled.has_endpoint(moved));
+        changed.extend(concerned.map(|(name, _)| name.clone()));
+        changed.sort();
+        changed.dedup();
+        ids.assembly.touch(moved);
+    }
     if !same_node {
         changed.extend(ids.remembered.keys().cloned());
         changed.sort();
@@ -101,7 +111,6 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         health_checks: ids.assembly.health_checks(),
     };
     ids.node_problems = problems;
-    ids.facts = Some(facts);
     ids.compiled = cluster.clone();
     compiled
 }

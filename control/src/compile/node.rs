@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ringway_shared::Family;
+use ringway_shared::network::HostAddresses;
 use ringway_shared::service::ForwardingMode;
 
 use crate::cluster::ClusterState;
@@ -28,6 +29,8 @@ pub struct CompileOptions {
     pub labels: Option<BTreeMap<String, String>>,
     /// The addresses of the default route's interface, for want of a Node object and of `node.addresses`.
     pub fallback_addresses: Vec<IpAddr>,
+    /// Every address that the kernel has, on whatever interface (rule 7).
+    pub host_addresses: Arc<HostAddresses>,
     /// `services.nodePortAddresses`; the default is the same as `[primary]`.
     pub node_port_addresses: NodePortAddresses,
     /// `services.serviceCIDRs`; those of ServiceCIDR objects come on top.
@@ -47,6 +50,7 @@ impl CompileOptions {
             pod_cidrs: config.node.pod_cidrs.clone(),
             labels: config.node.labels.clone(),
             fallback_addresses: Vec::new(),
+            host_addresses: Arc::default(),
             node_port_addresses: config.services.node_port_addresses.clone(),
             service_cidrs: config.services.service_cidrs.clone(),
             masquerade_all: config.services.masquerade_all,
@@ -61,6 +65,8 @@ pub(super) struct NodeFacts {
     pub(super) name: Arc<str>,
     pub(super) zone: Option<Arc<str>>,
     pub(super) addresses: Vec<IpAddr>,
+    /// What the kernel has besides.
+    pub(super) host: Arc<HostAddresses>,
     pub(super) pod_cidrs: Vec<IpNet>,
     pub(super) node_port_addresses: Vec<IpAddr>,
     pub(super) forwarding: ForwardingMode,
@@ -84,6 +90,7 @@ impl NodeFacts {
             name: options.node_name.as_str().into(),
             zone: zone.map(|zone| zone.as_str().into()),
             addresses,
+            host: options.host_addresses.clone(),
             pod_cidrs,
             node_port_addresses: Vec::new(),
             forwarding: options.forwarding,
@@ -105,9 +112,14 @@ impl NodeFacts {
         self.addresses.iter().copied().find(|address| Family::of(*address) == family)
     }
 
-    /// Whether this is one of the node's own addresses.
+    /// Whether this is one of the node's own addresses: a listed one, or any that its kernel has.
     pub(super) fn owns(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
+        self.addresses.contains(&address) || self.host.contains(address)
+    }
+
+    /// Whether nothing differs but the addresses that the kernel has.
+    pub(super) fn is_same_node(&self, other: &NodeFacts) -> bool {
+        NodeFacts { host: other.host.clone(), ..self.clone() } == *other
     }
 
     /// The addresses that NodePorts are served on (rule 9): never loopback.

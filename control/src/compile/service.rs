@@ -1,7 +1,7 @@
 //! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
@@ -31,6 +31,12 @@ pub(super) struct Compiled {
 }
 
 impl Remembered {
+    /// Whether one of its endpoints, eligible or not, has such an address.
+    pub(super) fn has_endpoint(&self, is_meant: impl Fn(IpAddr) -> bool) -> bool {
+        let endpoints = self.ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
+        endpoints.map(|endpoint| endpoint.backend.address).any(is_meant)
+    }
+
     /// Retires every number that `newer` does not use.
     pub(super) fn retire(&self, newer: Option<&Remembered>, generation: u32, ids: &mut Ids) {
         let newer = || newer.iter().flat_map(|newer| &newer.ports);

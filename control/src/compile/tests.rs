@@ -217,6 +217,7 @@ pub(crate) enum Step {
     Node(u8),
     Remove(Kind, &'static str),
     Copy,
+    Kernel(Vec<std::net::IpAddr>),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -227,6 +228,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => prop::sample::select(&SERVICES[..]).prop_map(|name| Step::Remove(Kind::Service, name)),
         2 => prop::sample::select(&["s", "t", "u"][..]).prop_map(|name| Step::Remove(Kind::EndpointSlice, name)),
         1 => Just(Step::Copy),
+        1 => prop::sample::subsequence(&["203.0.113.1", "172.30.0.1", "fd00::9", "10.0.0.2", "192.168.0.2"][..], 0..4)
+            .prop_map(|addresses| Step::Kernel(addresses.into_iter().map(|address| address.parse().unwrap()).collect())),
     ]
 }
 
@@ -249,6 +252,8 @@ pub(crate) fn take(state: &mut ClusterState, step: Step) {
             state.remove(&key(kind, name));
             return;
         }
+        // No object: the options have it.
+        Step::Kernel(_) => return,
         // The same objects in a state that shares nothing with the one before.
         Step::Copy => {
             let services = state.services().map(|s| (key(Kind::Service, &s.name.name), Object::Service(s.clone())));
@@ -332,7 +337,7 @@ proptest! {
 
     #[test]
     fn step_by_step_is_the_same_as_at_once(steps in prop::collection::vec((step(), 0..3u8), 1..40)) {
-        let options = CompileOptions {
+        let mut options = CompileOptions {
             node_name: "gw".into(),
             node_port_addresses: crate::config::NodePortAddresses { primary: true, cidrs: vec!["192.168.0.0/24".parse().unwrap()] },
             ..CompileOptions::default()
@@ -340,6 +345,9 @@ proptest! {
         let (mut state, mut ids) = (ClusterState::default(), Ids::new());
         let mut approved = Vec::new();
         for (step, then) in steps {
+            if let Step::Kernel(addresses) = &step {
+                options.host_addresses = Arc::new(addresses.iter().copied().map(ipnet::IpNet::from).collect());
+            }
             take(&mut state, step);
             // Several changes may come at once.
             if then == 0 {
@@ -367,6 +375,10 @@ proptest! {
             let fresh = compile(&state, &options, &mut fresh_ids);
             prop_assert_eq!(&compiled.problems, &fresh.problems);
             prop_assert_eq!(&compiled.health_checks, &fresh.health_checks);
+            let owned = |services: &Services| -> BTreeMap<_, _> {
+                services.vips.iter().map(|(address, vip)| (*address, vip.host_owned)).collect()
+            };
+            prop_assert_eq!(owned(services), owned(&fresh.services));
             prop_assert_eq!(services.frontends.len(), fresh.services.frontends.len());
             let ports = |ids: &Ids| -> BTreeMap<_, String> {
                 let ports = ids.remembered.values().flat_map(|compiled| &compiled.ports).map(|compiled| &compiled.port);

@@ -99,14 +99,14 @@ impl NetworkConfig {
             };
             Route { to: route.to, target, source: route.source, metric: route.metric }
         });
-        // The connected routes of interfaces that nobody attaches to lead somewhere, too: to `no_interface`.
+        // Interfaces that nobody attaches to have addresses, too, and connected routes that lead to `no_interface`.
         let unlisted = self.interfaces.iter().filter(|interface| id_of(&interface.name).is_none());
         let connected = unlisted.flat_map(|interface| {
-            interface.addresses.iter().map(|address| Route {
-                to: address.trunc(),
-                target: RouteTarget::Unlisted(interface.name.clone()),
-                source: Some(address.addr()),
-                metric: u32::MAX,
+            interface.addresses.iter().flat_map(|address| {
+                let route = |to, target, source| Route { to, target, source, metric: u32::MAX };
+                let unlisted = RouteTarget::Unlisted(interface.name.clone());
+                let own = route(address.addr().into(), RouteTarget::Local, None);
+                [route(address.trunc(), unlisted, Some(address.addr())), own]
             })
         });
         let neighbors =

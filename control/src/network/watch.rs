@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_shared::network::{Interface, Route};
+use ringway_shared::network::{Interface, Route, RouteTarget};
 use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
@@ -244,7 +244,14 @@ impl Watcher {
     fn build(&mut self) -> Option<Network> {
         self.tell_node_addresses();
         let (interfaces, numbers) = self.attachments.interfaces(&self.links, &self.addresses);
-        let routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
+        let mut routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
+        // Whatever table has the route to it, an address is the node's own.
+        routes.extend(self.addresses.iter().map(|address| Route {
+            to: address.address.addr().into(),
+            target: RouteTarget::Local,
+            source: None,
+            metric: 0,
+        }));
         let usable = self.neighbors.usable(Instant::now());
         let mut neighbors: Vec<_> = usable
             .filter_map(|((link, address), mac)| numbers.get(&link).map(|interface| (*interface, address, mac)))

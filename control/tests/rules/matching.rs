@@ -1,6 +1,9 @@
 //! Rules 6 to 9: what a destination matches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use ringway_control::compile::CompileOptions;
 use ringway_control::config::NodePortAddresses;
@@ -97,6 +100,29 @@ fn rule_7_other_ports_of_a_vip_are_rejected_unless_a_host_owns_it() {
     // The NodePort on a node's address that is a VIP too is found first.
     let text = text + &slice("web", "{addresses: [10.180.0.1]}");
     World::new(&text).expect(&[("tcp 10.0.0.9 192.168.0.2:30080", "forward default/web nodePort masq: 10.180.0.1")]);
+}
+
+#[test]
+fn rule_7_the_node_owns_what_its_kernel_has() {
+    let text = load_balancer("web", "clusterIP: 172.30.0.1", "{ip: 203.0.113.1}, {ip: 203.0.113.2}")
+        + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.9]}");
+    let has = |addresses: &[&str]| CompileOptions {
+        host_addresses: Arc::new(addresses.iter().map(|address| address.parse::<IpNet>().unwrap()).collect()),
+        ..options()
+    };
+    let all = "forward default/web loadBalancerIP masq: 10.180.0.1 10.180.0.9";
+    World::with(&text, &has(&[])).expect(&[
+        ("tcp 198.51.100.1 203.0.113.1:22", "reject no_service_port"),
+        ("tcp 198.51.100.1 203.0.113.1:80", all),
+    ]);
+    // Of a ClusterIP every port is ours, whoever has it; an endpoint of the node's own is none.
+    World::with(&text, &has(&["203.0.113.1/32", "172.30.0.1/32", "10.180.0.9/32"])).expect(&[
+        ("tcp 198.51.100.1 203.0.113.1:22", "pass"),
+        ("tcp 198.51.100.1 203.0.113.1:80", "forward default/web loadBalancerIP masq: 10.180.0.1"),
+        ("tcp 198.51.100.1 203.0.113.2:22", "reject no_service_port"),
+        ("tcp 198.51.100.1 172.30.0.1:22", "reject no_service_port"),
+    ]);
+    World::with(&text, &has(&["203.0.113.0/24"])).expect(&[("tcp 198.51.100.1 203.0.113.2:22", "pass")]);
 }
 
 #[test]
