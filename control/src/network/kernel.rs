@@ -109,7 +109,7 @@ impl Kernel {
         collect(self.handle.link().get().execute(), |message| Link::from_message(&message)).await
     }
 
-    /// Every address that can be used.
+    /// Every address, but those that somebody else has.
     pub async fn addresses(&self) -> io::Result<Vec<LinkAddress>> {
         collect(self.handle.address().get().execute(), |message| LinkAddress::from_message(&message)).await
     }

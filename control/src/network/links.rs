@@ -68,12 +68,30 @@ pub struct LinkAddress {
     pub link: u32,
     /// The address with its prefix length (the host's own length where the address brings no connected route).
     pub address: IpNet,
+    /// What it is good for.
+    pub standing: Standing,
+}
+
+/// What an address is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Everything.
+    Preferred,
+    /// Everything, but others come first: a second one of its network (IPv4), or a temporary one (IPv6).
+    Secondary,
     /// Not for new connections; a source of last resort.
-    pub deprecated: bool,
+    Deprecated,
+    /// Not for anything yet: it may be somebody else's.
+    Tentative,
 }
 
 impl LinkAddress {
-    /// The address that a message describes; `None` while it is not usable (duplicate address detection).
+    /// The address alone.
+    pub fn ip(&self) -> IpAddr {
+        self.address.addr()
+    }
+
+    /// The address that a message describes; `None` for one that somebody else has.
     pub fn from_message(message: &AddressMessage) -> Option<Self> {
         let (mut local, mut peer) = (None, None);
         let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
@@ -86,9 +104,7 @@ impl LinkAddress {
                 _ => {}
             }
         }
-        if flags.contains(AddressFlags::Dadfailed)
-            || flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic)
-        {
+        if flags.contains(AddressFlags::Dadfailed) {
             return None;
         }
         let own: IpAddr = local.or(peer)?;
@@ -99,7 +115,16 @@ impl LinkAddress {
         Some(LinkAddress {
             link: message.header.index,
             address: IpNet::new(own, length).ok()?,
-            deprecated: flags.contains(AddressFlags::Deprecated),
+            standing: if flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic) {
+                Standing::Tentative
+            } else if flags.intersects(AddressFlags::Deprecated | AddressFlags::Optimistic) {
+                Standing::Deprecated
+            } else if flags.contains(AddressFlags::Secondary) {
+                // The same bit means a temporary one in IPv6.
+                Standing::Secondary
+            } else {
+                Standing::Preferred
+            },
         })
     }
 }
@@ -151,9 +176,11 @@ impl Attachments {
                 return gone(id, name.clone());
             };
             numbers.insert(link.index, id);
-            let mut own: Vec<&LinkAddress> = addresses.iter().filter(|address| address.link == link.index).collect();
+            let usable = |address: &&LinkAddress| address.standing != Standing::Tentative;
+            let own = addresses.iter().filter(|address| address.link == link.index).filter(usable);
+            let mut own: Vec<&LinkAddress> = own.collect();
             // The kernel lists primary addresses first; deprecated ones go last.
-            own.sort_by_key(|address| address.deprecated);
+            own.sort_by_key(|address| address.standing == Standing::Deprecated);
             Interface {
                 id,
                 name: name.clone(),
@@ -190,7 +217,8 @@ mod tests {
     #[test]
     fn an_interface_keeps_its_number_when_it_comes_back_with_another_ifindex() {
         let mut attachments = attachments(&["eth*", "uplink"]);
-        let address = |link| LinkAddress { link, address: "10.0.0.1/24".parse().unwrap(), deprecated: false };
+        let standing = Standing::Preferred;
+        let address = |link| LinkAddress { link, address: "10.0.0.1/24".parse().unwrap(), standing };
         let (first, numbers) = attachments.interfaces(&[link(7, "uplink"), link(3, "eth1"), link(9, "lan")], &[]);
         assert_eq!(first.iter().map(|i| &*i.name).collect::<Vec<_>>(), ["eth1", "uplink"]);
         assert_eq!(numbers[&7], InterfaceId(1));
@@ -234,22 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn an_address_message_gives_the_own_address_once_it_is_usable() {
+    fn an_address_message_gives_the_own_address_and_its_standing() {
         let message = |attributes: Vec<AddressAttribute>| {
             let mut message = AddressMessage::default();
             message.header.index = 4;
             message.header.prefix_len = 24;
             message.attributes = attributes;
-            LinkAddress::from_message(&message).map(|address| address.address.to_string())
+            let address = LinkAddress::from_message(&message)?;
+            Some(format!("{} {:?}", address.address, address.standing))
         };
         let v4 = |text: &str| text.parse::<IpAddr>().unwrap();
         let (own, peer) = (v4("10.0.0.1"), v4("10.9.0.1"));
         use AddressAttribute::{Address, Flags, Local};
-        assert_eq!(message(vec![Address(own), Local(own)]).unwrap(), "10.0.0.1/24");
-        assert_eq!(message(vec![Address(peer), Local(own)]).unwrap(), "10.0.0.1/32");
-        assert_eq!(message(vec![Address(own), Flags(AddressFlags::Noprefixroute)]).unwrap(), "10.0.0.1/32");
-        assert_eq!(message(vec![Address(own), Flags(AddressFlags::Tentative)]), None);
-        assert!(message(vec![Address(own), Flags(AddressFlags::Tentative | AddressFlags::Optimistic)]).is_some());
+        assert_eq!(message(vec![Address(own), Local(own)]).unwrap(), "10.0.0.1/24 Preferred");
+        assert_eq!(message(vec![Address(peer), Local(own)]).unwrap(), "10.0.0.1/32 Preferred");
+        let flagged = |flags| message(vec![Address(own), Flags(flags)]);
+        assert_eq!(flagged(AddressFlags::Noprefixroute).unwrap(), "10.0.0.1/32 Preferred");
+        assert_eq!(flagged(AddressFlags::Tentative).unwrap(), "10.0.0.1/24 Tentative");
+        // Usable at once, but only when there is nothing better.
+        let optimistic = AddressFlags::Tentative | AddressFlags::Optimistic;
+        assert_eq!(flagged(optimistic).unwrap(), "10.0.0.1/24 Deprecated");
+        assert_eq!(flagged(AddressFlags::Deprecated).unwrap(), "10.0.0.1/24 Deprecated");
+        assert_eq!(flagged(AddressFlags::Secondary).unwrap(), "10.0.0.1/24 Secondary");
+        assert_eq!(flagged(AddressFlags::Tentative | AddressFlags::Dadfailed), None);
         assert_eq!(message(vec![]), None);
     }
 }

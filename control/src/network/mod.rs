@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod links;
 pub mod neighbors;
 mod next_hops;
+mod primary;
 mod requests;
 pub mod routes;
 mod watch;

@@ -10,12 +10,13 @@ use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
 
+use super::NetworkError;
 use super::kernel::{Event, Kernel, Resolver};
-use super::links::{Attachments, Link, LinkAddress};
+use super::links::{Attachments, Link, LinkAddress, Standing};
 use super::neighbors::{Key, Neighbors};
 use super::next_hops::NextHops;
+use super::primary::PrimaryAddresses;
 use super::routes::{self, KernelRoute};
-use super::{NetworkError, is_link_local};
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
 use crate::watch::heart;
@@ -59,6 +60,7 @@ pub(super) struct Watcher {
     endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
     next_hops: NextHops,
     node_addresses: watch::Sender<Arc<[IpAddr]>>,
+    primary: PrimaryAddresses,
     links: Vec<Link>,
     addresses: Vec<LinkAddress>,
     routes: Vec<KernelRoute>,
@@ -89,6 +91,7 @@ impl Watcher {
             endpoints,
             next_hops: NextHops::default(),
             node_addresses,
+            primary: PrimaryAddresses::default(),
             links: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
@@ -246,8 +249,9 @@ impl Watcher {
         let (interfaces, numbers) = self.attachments.interfaces(&self.links, &self.addresses);
         let mut routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
         // Whatever table has the route to it, an address is the node's own.
-        routes.extend(self.addresses.iter().map(|address| Route {
-            to: address.address.addr().into(),
+        let usable = self.addresses.iter().filter(|address| address.standing != Standing::Tentative);
+        routes.extend(usable.map(|address| Route {
+            to: address.ip().into(),
             target: RouteTarget::Local,
             source: None,
             metric: 0,
@@ -269,13 +273,8 @@ impl Watcher {
     }
 
     /// The addresses of the interfaces that the default routes leave by, attached or not.
-    fn tell_node_addresses(&self) {
-        let links: Vec<u32> = routes::default_links(&self.routes);
-        let of = |link: &u32| {
-            let link = *link;
-            self.addresses.iter().filter(move |address| address.link == link).map(|address| address.address.addr())
-        };
-        let addresses: Vec<IpAddr> = links.iter().flat_map(of).filter(|address| !is_link_local(*address)).collect();
+    fn tell_node_addresses(&mut self) {
+        let addresses = self.primary.choose(&routes::default_links(&self.routes), &self.addresses);
         self.node_addresses.send_if_modified(|known| {
             let changed = **known != *addresses;
             if changed {
