@@ -49,7 +49,7 @@ pub enum Counter {
     SnatPortsHighWater,
     /// Half-open and unreplied flows that ended early because no SNAT port was free. Contained in `FlowsEvicted`.
     SnatPortsReclaimed,
-    /// Packets forwarded by Maglev without a flow, because the table was full.
+    /// UDP packets of kept sources forwarded by Maglev without a flow, because the table was full.
     Stateless,
     /// Answers that the rate limit held back (their packets count as drops).
     RepliesLimited,

@@ -35,7 +35,7 @@ drop_reasons! {
     SourceNotAllowed, "source_not_allowed", "The client is outside the Service's loadBalancerSourceRanges.";
     EndpointDeleted, "endpoint_deleted", "The flow's endpoint or Service is gone; a TCP client gets a RST so that it reconnects at once.";
     EndpointRefused, "endpoint_refused", "The chosen endpoint has one of the node's own addresses, which Ringway does not forward to.";
-    FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows and this new one needs masquerade.";
+    FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows, and replies to this new one would not find back.";
     SnatPortsExhausted, "snat_ports_exhausted", "Every SNAT port of this worker towards this endpoint has a flow that both sides take part in.";
     NoSourceAddress, "no_source_address", "Masquerade is needed, but no attached interface has an address of this family to use as source.";
     NoRoute, "no_route", "The node has no route to the endpoint or to the client.";

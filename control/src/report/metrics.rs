@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use ringway_shared::DropReason;
-use ringway_shared::counters::Tally;
+use ringway_shared::counters::{Counter, Tally};
 
 use super::source::ResourceReport;
 use super::status::StatusReport;
@@ -83,6 +83,11 @@ fn flag(is: bool) -> Number {
 pub fn metrics(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
     let mut all = packets(status, sum);
     all.extend(flows(status));
+    all.push(one(
+        "packets_stateless",
+        "UDP packets that were sent on without a flow because a table was full.",
+        Number::Count(sum.get(Counter::Stateless)),
+    ));
     all.extend(objects(status));
     all.extend(source(status));
     all
@@ -266,8 +271,6 @@ pub fn render(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-
-    use ringway_shared::counters::Counter;
 
     use super::*;
     use crate::report::LedgerReport;

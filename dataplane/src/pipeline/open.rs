@@ -6,7 +6,7 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::ServicePort;
-use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Snapshot};
+use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
 
 use super::established::{NO_ADJACENCY, way};
 use super::ways::Way;
@@ -130,7 +130,8 @@ impl Core {
                 self.forward(context, received, packet, id, Direction::Original, endpoint_way)
             }
             Err(OpenError::PortsExhausted) => dropped(received, DropReason::SnatPortsExhausted, service_port),
-            Err(OpenError::TableFull) if source != Source::Kept => {
+            // Without a flow replies do not find back: only who sends UDP and wants none is served.
+            Err(OpenError::TableFull) if source != Source::Kept || port.protocol != Protocol::Udp => {
                 dropped(received, DropReason::FlowTableFull, service_port)
             }
             Err(OpenError::TableFull) => {

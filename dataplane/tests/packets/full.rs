@@ -25,7 +25,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=5 forwarded=4 passed=1 flowsOpened=3 flowsClosed=1 flowsEvicted=1",
         },
         Row {
-            name: "an established flow is never evicted: masqueraded newcomers are dropped, source-kept ones go stateless",
+            name: "an established flow is never evicted: newcomers are dropped, but for source-kept UDP, which goes stateless",
             bed: town().flows(2),
             script: "
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
@@ -43,15 +43,19 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop flow_table_full
                 outside udp 203.0.113.9:5001 > 172.30.0.53:53
                 -> drop flow_table_full
-                inside tcp S 10.0.1.8:40000 > 172.30.0.41:80 sum=partial pad=3
-                -> forward inside 10.0.1.8:40000 > 10.0.1.1:8080
+                inside tcp S 10.0.1.8:40000 > 172.30.0.41:80
+                -> drop flow_table_full
                 inside tcp AP 10.0.1.8:40000 > 172.30.0.41:80 data=x
-                -> forward inside 10.0.1.8:40000 > 10.0.1.1:8080
+                -> drop flow_table_full
+                inside sctp 10.0.1.8:40000 > 172.30.0.42:2905 bytes=20
+                -> drop flow_table_full
                 inside udp [fd00:10::9]:5000 > [fd00:172:30::53]:53 data=x
                 -> forward inside [fd00:10::9]:5000 > [fd00:10::3]:5353
+                inside udp 10.0.1.8:5000 > 172.30.0.53:53 sum=partial pad=3
+                -> forward inside 10.0.1.8:5000 > 10.0.1.3:5353
                 outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
                 -> forward inside 10.0.255.254:A > 10.0.1.1:8080",
-            ledger: "rx=11 forwarded=9 drop:flow_table_full=2 stateless=3 flowsOpened=2",
+            ledger: "rx=13 forwarded=8 drop:flow_table_full=5 stateless=2 flowsOpened=2",
         },
         Row {
             name: "closed flows go before half-open ones, unreplied UDP by age among those",
