@@ -28,6 +28,8 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Source};
 use crate::daemon::{WorkerView, Workers};
+use crate::door;
+use crate::door::guests::Guests;
 use crate::publish::Published;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
@@ -37,6 +39,7 @@ use crate::report::overlooked;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
+use crate::watch::heart;
 use ask::Asker;
 
 /// Packets that one request may ask about.
@@ -213,7 +216,7 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 }
 
 /// Answers until the task ends.
-pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
+pub(crate) async fn serve(listener: UnixListener, admin: Arc<Admin>, guests: Arc<Guests>) {
     let routes = || {
         Router::new()
             .route("/status", get(status))
@@ -224,17 +227,13 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
             .route("/trace", post(trace))
     };
     let router = routes().nest("/v1", routes()).fallback(unknown).with_state(admin);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("the admin socket is not answered any more: {error}");
-    }
+    heart("the admin socket").waiting(door::serve("admin.socket", listener, router, guests)).await;
 }
 
 /// Answers Prometheus, and nothing else, until the task ends.
-pub async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>) {
+pub(crate) async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>, guests: Arc<Guests>) {
     let router = Router::new().route("/metrics", get(scrape)).with_state(admin);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("metrics are not served any more: {error}");
-    }
+    door::serve("admin.metrics", listener, router, guests).await;
 }
 
 async fn scrape(State(admin): State<Arc<Admin>>) -> Response {

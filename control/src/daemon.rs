@@ -5,6 +5,7 @@
 //! any more, workers end and close their sockets, TAP devices and links go with their descriptors. Whatever the kernel
 //! holds for us it takes back by itself when the process dies, so a kill leaves nothing behind either.
 
+mod descriptors;
 mod error;
 mod health;
 mod instance;

@@ -9,6 +9,7 @@ pub mod compile;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+mod door;
 pub mod network;
 mod pace;
 pub mod parse;

@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -16,14 +18,17 @@ const BINARY: &str = env!("CARGO_BIN_EXE_ringway");
 /// SIGTERM ends it within this, whatever hangs.
 const END: Duration = Duration::from_secs(5);
 
+/// An answer is there within this.
+const SOON: Duration = Duration::from_secs(5);
+
 /// A Service with its VIP and its one endpoint.
 fn service(vip: &str, endpoint: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: default}}\nspec:\n  clusterIP: {vip}\n  \
-         clusterIPs: [{vip}]\n  ports: [{{name: http, port: 80, protocol: TCP}}]\n---\n\
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: default}}\nspec:\n  type: LoadBalancer\n  \
+         externalTrafficPolicy: Local\n  healthCheckNodePort: 31999\n  clusterIP: {vip}\n  clusterIPs: [{vip}]\n  ports: [{{name: http, port: 80, protocol: TCP}}]\n---\n\
          apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
          metadata: {{name: web-4, namespace: default, labels: {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\n\
-         ports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints: [{{addresses: [{endpoint}]}}]\n"
+         ports: [{{name: http, port: 8080, protocol: TCP}}]\nendpoints: [{{addresses: [{endpoint}], nodeName: gw-1}}]\n"
     )
 }
 
@@ -40,7 +45,7 @@ fn broken(from: usize) -> String {
 /// A gateway with one interface, and a `ringway run` there.
 struct Bed {
     gateway: Namespace,
-    _host: Namespace,
+    host: Namespace,
     folder: tempfile::TempDir,
 }
 
@@ -57,6 +62,7 @@ impl Bed {
         let end = |namespace, mac| End { namespace, link: "eth0", mac: Some(mac) };
         veth(end(&gateway, "02:00:00:00:00:01"), end(&host, "02:00:00:00:00:02"), 1).unwrap();
         gateway.address("eth0", "10.0.0.1/24").unwrap();
+        host.address("eth0", "10.0.0.2/24").unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("objects")).unwrap();
         let path = folder.path().display();
@@ -65,7 +71,7 @@ impl Bed {
              interfaces: [{{name: eth0}}]\nstate: {path}/state\nadmin: {{socket: {path}/admin.sock}}\n"
         );
         std::fs::write(folder.path().join("ringway.yaml"), config).unwrap();
-        let bed = Bed { gateway, _host: host, folder };
+        let bed = Bed { gateway, host, folder };
         bed.write("web", &service("172.30.0.41", "10.0.0.2"));
         Some(bed)
     }
@@ -106,6 +112,10 @@ impl Bed {
 struct Running(Child);
 
 impl Running {
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+    }
+
     fn stop(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         let began = Instant::now();
@@ -180,6 +190,93 @@ fn a_failure_that_nobody_can_read_still_has_its_status() {
     let mut running = bed.start(writer);
     eventually("it ends", || running.0.try_wait().unwrap().is_some());
     assert_eq!(running.0.wait().unwrap().code(), Some(2));
+}
+
+/// An answer to a request, if it comes soon: its first line.
+fn ask(namespace: &Namespace, address: &str, path: &str) -> String {
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), SOON)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer.lines().next().unwrap_or_default().to_owned())
+    };
+    namespace.enter(ask).unwrap().unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn thousands_of_silent_slow_and_wrong_clients_stop_nothing() {
+    let Some(bed) = Bed::new("crowd") else { return };
+    // With the limit that many systems have.
+    let mut command = bed.gateway.command("prlimit");
+    command.args(["--nofile=1024:1024", BINARY, "run", "--config"]).arg(bed.path("ringway.yaml"));
+    let mut running = Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    bed.await_services(&mut running, "10.0.0.2:8080");
+    let doors = ["10.0.0.1:10256", "10.0.0.1:31999"];
+    let metrics = "127.0.0.1:9098";
+    for door in doors {
+        eventually(door, || ask(&bed.host, door, "/healthz") == "HTTP/1.1 200 OK");
+    }
+    eventually(metrics, || ask(&bed.gateway, metrics, "/metrics") == "HTTP/1.1 200 OK");
+    let mut crowd = Vec::new();
+    for number in 0..3_000 {
+        let (namespace, door) = match number % 3 {
+            2 => (&bed.gateway, metrics),
+            other => (&bed.host, doors[other]),
+        };
+        let text: &[u8] = [b"".as_slice(), b"GET /metrics HTTP/1.1\r\nHos", b"\0\x01\x02\xff", b"\r\n"][number / 3 % 4];
+        let client = namespace.enter(|| TcpStream::connect_timeout(&door.parse().unwrap(), SOON)).unwrap();
+        let mut client = client.unwrap_or_else(|error| panic!("{number}: {error}"));
+        // It may have had to leave already.
+        let _ = client.write_all(text);
+        crowd.push(client);
+        if number % 300 == 299 {
+            // Also who comes from where the crowd comes from.
+            for door in doors {
+                assert_eq!(ask(&bed.host, door, "/healthz"), "HTTP/1.1 200 OK", "{number}");
+                assert_eq!(ask(&bed.gateway, door, "/livez"), "HTTP/1.1 200 OK", "{number}");
+            }
+            assert_eq!(ask(&bed.gateway, metrics, "/metrics"), "HTTP/1.1 200 OK", "{number}");
+            let endpoint = format!("10.0.0.{}", 10 + number / 300);
+            bed.write("web", &service("172.30.0.41", &endpoint));
+            bed.await_services(&mut running, &format!("{endpoint}:8080"));
+        }
+    }
+    let open = running.descriptors();
+    assert!(open < 512, "{open} descriptors are open");
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+#[test]
+fn an_admin_client_that_stands_still_holds_up_nobody() {
+    let Some(bed) = Bed::new("pager") else { return };
+    // An answer that no socket's buffer holds.
+    let many: String = (1..200)
+        .map(|number| {
+            service(&format!("172.30.1.{number}"), "10.0.0.2")
+                .replace("name: web", &format!("name: w{number}"))
+                .replace("web-4", &format!("w{number}-4"))
+                .replace("service-name: web", &format!("service-name: w{number}"))
+                + "---\n"
+        })
+        .collect();
+    bed.write("many", &many);
+    let mut running = bed.start(Stdio::null());
+    bed.await_services(&mut running, "w199");
+    let still: Vec<UnixStream> = (0..200)
+        .map(|_| {
+            let mut stream = UnixStream::connect(bed.path("admin.sock")).unwrap();
+            stream.write_all(b"GET /services HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    bed.await_services(&mut running, "w199");
+    bed.write("web", &service("172.30.0.41", "10.0.0.77"));
+    bed.await_services(&mut running, "10.0.0.77:8080");
+    let open = running.descriptors();
+    assert!(open < 150, "{open} descriptors are open");
+    drop(still);
+    assert_eq!(running.stop().code(), Some(0));
 }
 
 /// Writes until nothing more fits.

@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 
 use super::error::RunError;
 use crate::cluster::ClusterState;
+use crate::door;
+use crate::door::guests::Guests;
 use crate::publish::Published;
 use crate::report::interfaces::InterfaceReport;
 use crate::report::readiness::{reasons, stuck};
@@ -213,15 +215,11 @@ impl Health {
 }
 
 /// Answers `/healthz` and `/livez`. As with kube-proxy, the method does not matter.
-pub(super) async fn serve(listener: TcpListener, health: Arc<Health>) {
+pub(super) async fn serve(listener: TcpListener, health: Arc<Health>, guests: Arc<Guests>) {
     let router = Router::new().route("/healthz", any(healthz)).route("/livez", any(livez)).with_state(health);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("health checks are not answered any more: {error}");
-    }
+    heart("health checks").waiting(door::serve("admin.healthz", listener, router, guests)).await;
 }
 
-/// 200 once the first full list was in force on all workers, unless a change has waited for a minute since, or the node is
-/// about to go. An API server that is away does not make a node unhealthy: what is in force goes on.
 async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let (reasons, eligible) = (health.reasons(), health.is_node_eligible());
     let current = reasons.is_empty();

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch as latest;
 
+use super::descriptors::{self, Shares};
 use super::error::RunError;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
@@ -23,6 +24,7 @@ use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::Config;
+use crate::door::guests::Guests;
 use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::source::health::SourceHealth;
@@ -62,6 +64,7 @@ pub(super) struct Running {
     health: Arc<Health>,
     socket: Option<SocketFile>,
     hearts: Vec<Heart>,
+    shares: Shares,
 }
 
 impl Running {
@@ -70,6 +73,8 @@ impl Running {
         config: &Config,
         source: Source,
     ) -> Result<(Self, Publication<SharedSteering>), RunError> {
+        // Before anything is opened.
+        let shares = descriptors::share();
         let resolver =
             Resolver::new().map_err(|errno| RunError::start("the queue of neighbour questions")(errno.into()))?;
         let network = match &config.network {
@@ -119,30 +124,36 @@ impl Running {
         let health = Health::new(known, source.clone(), &config.node_name);
         let hearts = workers.hearts();
         let network = latest;
-        Ok((Running { workers, interfaces, network, published, source, health, socket: None, hearts }, publication))
+        Ok((
+            Running { workers, interfaces, network, published, source, health, socket: None, hearts, shares },
+            publication,
+        ))
     }
 
     /// Answers at the doors from now on, about health from the thread that watches.
     pub(super) fn serve(&mut self, doors: Doors, config: &Config, watch: &Watch) -> Result<Tasks, RunError> {
         let mut tasks = Tasks::default();
         let (here, apart) = (Handle::current(), &watch.tasks);
+        let Shares { strangers, admin: room, node_ports } = self.shares;
+        let guests = Guests::new(strangers);
         if let Some(listener) = doors.healthz {
             // Its events come from the runtime that answers.
             let context = apart.enter();
             let listener = listener.into_std().and_then(TcpListener::from_std);
             drop(context);
             let listener = listener.map_err(RunError::start("the health checks"))?;
-            tasks.spawn(apart, "health checks", health::serve(listener, self.health.clone()));
+            tasks.spawn(apart, "health checks", health::serve(listener, self.health.clone(), guests.clone()));
         }
         tasks.spawn(apart, "health", self.health.clone().follow());
-        tasks.spawn(apart, "healthCheckNodePorts", health::node_ports::serve(self.health.clone()));
+        let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
+        tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
         let admin =
             Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
         if let Some(address) = config.admin.metrics {
-            tasks.spawn(&here, "metrics", serve_metrics(address, admin.clone()));
+            tasks.spawn(&here, "metrics", serve_metrics(address, admin.clone(), guests));
         }
-        tasks.spawn(&here, "the admin socket", admin::serve(doors.socket, admin));
+        tasks.spawn(&here, "the admin socket", admin::serve(doors.socket, admin, Guests::new(room)));
         tasks.spawn(&here, "the control thread", async { watch::heart("the control thread").waiting(pending()).await });
         Ok(tasks)
     }
@@ -166,12 +177,12 @@ impl Running {
 
 /// Serves metrics as soon as the address is to be had. Packets do not wait for that: another instance may have the port, and
 /// in a namespace whose loopback interface is down there is no 127.0.0.1.
-async fn serve_metrics(address: SocketAddr, admin: Arc<Admin>) {
+async fn serve_metrics(address: SocketAddr, admin: Arc<Admin>, guests: Arc<Guests>) {
     let mut told = false;
     let heart = watch::heart("metrics");
     loop {
         match health::listen("admin.metrics", address) {
-            Ok(listener) => return heart.waiting(admin::serve_metrics(listener, admin)).await,
+            Ok(listener) => return heart.waiting(admin::serve_metrics(listener, admin, guests)).await,
             Err(error) if !told => tracing::warn!("no metrics, until this works: {error}"),
             Err(_) => {}
         }

@@ -2,6 +2,7 @@
 //! kube-proxy's, JSON and headers: each family has a port of its own, if the Service has that family, and counts alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 
 use super::{Health, NOSNIFF, Tasks, bind_alone};
 use crate::compile::HealthCheck;
+use crate::door;
+use crate::door::guests::Guests;
 use crate::watch::heart;
 
 /// How many endpoints this node has, for load balancers that weigh.
@@ -31,8 +34,8 @@ struct Port {
     health: Arc<Health>,
 }
 
-/// Serves the healthCheckNodePorts of Services for as long as they exist.
-pub(crate) async fn serve(health: Arc<Health>) {
+/// Serves the healthCheckNodePorts of Services for as long as they exist; so many at `most`.
+pub(crate) async fn serve(health: Arc<Health>, guests: Arc<Guests>, most: usize) {
     let mut published = health.known.published.clone();
     let mut served: BTreeMap<(u16, Family), (watch::Sender<HealthCheck>, Tasks)> = BTreeMap::new();
     let mut refused = BTreeSet::new();
@@ -58,7 +61,12 @@ pub(crate) async fn serve(health: Arc<Health>) {
                 Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
                 Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
             };
-            match bind_alone(SocketAddr::new(any, check.port)) {
+            let bound = if served.len() < most {
+                bind_alone(SocketAddr::new(any, check.port))
+            } else {
+                Err(io::Error::other(format!("{most} are the most that the limit of open files leaves room for")))
+            };
+            match bound {
                 Ok(listener) => {
                     refused.remove(&place);
                     let (sender, check) = watch::channel(check.clone());
@@ -66,7 +74,7 @@ pub(crate) async fn serve(health: Arc<Health>) {
                     tasks.spawn(
                         &Handle::current(),
                         "a healthCheckNodePort",
-                        serve_port(listener, Port { family, check, health: health.clone() }),
+                        serve_port(listener, Port { family, check, health: health.clone() }, guests.clone()),
                     );
                     served.insert(place, (sender, tasks));
                 }
@@ -85,11 +93,9 @@ pub(crate) async fn serve(health: Arc<Health>) {
     }
 }
 
-async fn serve_port(listener: TcpListener, port: Port) {
+async fn serve_port(listener: TcpListener, port: Port, guests: Arc<Guests>) {
     let router = Router::new().fallback(any(answer)).with_state(port);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("a healthCheckNodePort is not answered any more: {error}");
-    }
+    door::serve("a healthCheckNodePort", listener, router, guests).await;
 }
 
 /// 200 if this node has endpoints of the Service and what is in force is current; whatever path is asked for.

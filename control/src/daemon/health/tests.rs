@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::daemon::descriptors;
 use crate::parse::{self, Document, Kind, Object, Parsed};
 
 /// An interface that packets can leave by.
@@ -111,7 +112,7 @@ async fn whatever_the_method_is() {
     let bed = Bed::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let served = tokio::spawn(serve(listener, bed.health.clone()));
+    let served = tokio::spawn(serve(listener, bed.health.clone(), Guests::new(descriptors::share().strangers)));
     for (request, answer) in [
         ("GET /healthz", "HTTP/1.1 503 "),
         ("POST /healthz", "HTTP/1.1 503 "),
