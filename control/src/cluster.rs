@@ -89,6 +89,16 @@ impl ClusterState {
         put(&mut self.nodes, node.name.clone(), Arc::new(Node { leaving: true, ..Node::clone(&node) }))
     }
 
+    /// The content of the object in force.
+    pub fn get(&self, key: &ObjectKey) -> Option<Object> {
+        match key.kind {
+            Kind::Service => self.services.get(&key.service_name()).cloned().map(Object::Service),
+            Kind::EndpointSlice => self.slices.get(&key.service_name()).cloned().map(Object::EndpointSlice),
+            Kind::Node => self.nodes.get(&key.name).cloned().map(Object::Node),
+            Kind::ServiceCidr => self.service_cidrs.get(&key.name).cloned().map(Object::ServiceCidr),
+        }
+    }
+
     /// Whether the object is in force.
     pub fn contains(&self, key: &ObjectKey) -> bool {
         match key.kind {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -99,6 +100,60 @@ pub fn tell_changes<'p>(
     let untold = more.len().saturating_sub(most) + fewer.len().saturating_sub(most);
     if untold > 0 {
         tracing::warn!("{untold} more problems came or went; ringway status lists those that are there");
+    }
+}
+
+/// Logs changes of problems at a pace that can be read; `status` has all that are there.
+#[derive(Debug)]
+pub struct Voice {
+    /// Lines that may still be logged since `began`.
+    left: usize,
+    began: Instant,
+    untold: usize,
+}
+
+impl Voice {
+    /// So many in [`Self::WHILE`]: a first list may bring many.
+    const LINES: usize = 200;
+    const WHILE: Duration = Duration::from_secs(10);
+
+    /// Nothing was logged yet.
+    pub fn new() -> Self {
+        Voice { left: Self::LINES, began: Instant::now(), untold: 0 }
+    }
+
+    /// Logs what is newly wrong, and what no longer is.
+    pub fn tell_changes<'p>(
+        &mut self,
+        before: impl IntoIterator<Item = &'p Problem>,
+        now: impl IntoIterator<Item = &'p Problem>,
+    ) {
+        let [before, now]: [Vec<&Problem>; 2] = [before.into_iter().collect(), now.into_iter().collect()];
+        let count = beyond(&now, &before).len() + beyond(&before, &now).len();
+        if count > self.left {
+            self.untold += count;
+            return;
+        }
+        self.left -= count;
+        tell_changes(usize::MAX, before, now);
+    }
+
+    /// To be called now and then: says how much was not said, once more may be said.
+    pub fn catch_up(&mut self) {
+        if self.began.elapsed() < Self::WHILE {
+            return;
+        }
+        (self.left, self.began) = (Self::LINES, Instant::now());
+        if self.untold > 0 {
+            tracing::warn!("{} more problems came or went; ringway status lists those that are there", self.untold);
+            self.untold = 0;
+        }
+    }
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -104,20 +104,23 @@ impl Text<'_> {
         }
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         let problems = status.source.problems.iter().map(ToString::to_string);
-        wrong.extend(first_of(problems));
+        wrong.extend(first_of(problems, status.source.problems_beyond()));
         let unreachable = status.unreachable.iter();
-        wrong.extend(first_of(unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text))));
+        let unreachable = unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text));
+        wrong.extend(first_of(unreachable, 0));
         if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
     }
 }
 
-/// The first few of a list that a big cluster can make very long.
-fn first_of(all: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+/// The first few of a list that a big cluster can make very long. `beyond`: how many more there are than the report lists.
+fn first_of(all: impl ExactSizeIterator<Item = String>, beyond: usize) -> Vec<String> {
     const FEW: usize = 20;
     let more = all.len().saturating_sub(FEW);
+    let listed = if beyond == 0 { "them all".to_owned() } else { format!("{more} of them") };
+    let more = more + beyond;
     let mut first: Vec<String> = all.take(FEW).collect();
     if more > 0 {
-        first.push(format!("and {more} more of these; --output json lists them all"));
+        first.push(format!("and {more} more of these; --output json lists {listed}"));
     }
     first
 }
@@ -337,10 +340,12 @@ mod tests {
 
     #[test]
     fn long_lists_are_cut() {
-        let told = |count: usize| first_of((0..count).map(|number| number.to_string()));
+        let told = |count: usize| first_of((0..count).map(|number| number.to_string()), 0);
         assert_eq!((told(0).len(), told(20).len()), (0, 20));
         assert_eq!(told(90_000).len(), 21);
         assert_eq!(told(22)[20], "and 2 more of these; --output json lists them all");
+        let beyond = first_of((0..1_000).map(|number| number.to_string()), 500);
+        assert_eq!(beyond[20], "and 1480 more of these; --output json lists 980 of them");
     }
 
     #[test]

@@ -46,6 +46,18 @@ pub(super) fn strays<'s>(slice: &'s EndpointSlice, service: &Service) -> Vec<&'s
     slice.ports.iter().filter(|port| !own(port)).collect()
 }
 
+/// At least as many as the candidates of all ports of a Service are together.
+pub(super) fn crowd(slices: &[(&EndpointSlice, Vec<&SlicePort>)], service: &Service) -> usize {
+    let of_port = |wanted: &Port| -> usize {
+        let of_slice = |(slice, strays): &(&EndpointSlice, Vec<&SlicePort>)| {
+            let own = slice.ports.iter().filter(|port| port.protocol == wanted.protocol && port.name == wanted.name);
+            own.count().max(strays.len()) * slice.endpoints.len()
+        };
+        slices.iter().map(of_slice).sum()
+    };
+    service.ports.iter().map(of_port).fold(0, usize::saturating_add)
+}
+
 /// The endpoints that slices, each with its strays, give a service port (rule 2), each address and port once, sorted.
 pub(super) fn candidates<'s>(
     slices: &[(&'s EndpointSlice, Vec<&'s SlicePort>)],

@@ -33,9 +33,12 @@ pub(super) struct ServicePortKey {
 /// What makes a backend the same one.
 pub(super) type BackendKey = (ServicePortId, IpAddr, u16);
 
+/// The most endpoints of all service ports together: an endpoint counts for each port that leads to it.
+const MOST_ENDPOINTS: usize = 2_000_000;
+
 /// What compile remembers from one call to the next: which number means what, and its results, so that a Service whose
 /// objects did not change is not compiled again. A result does not depend on it but for the numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ids {
     pub(super) service_ports: Numbers<ServicePortKey>,
     pub(super) backends: Numbers<BackendKey>,
@@ -46,6 +49,28 @@ pub struct Ids {
     pub(super) facts: Option<super::NodeFacts>,
     pub(super) node_problems: Vec<Problem>,
     pub(super) generation: u32,
+    /// The endpoints of all service ports, and the most there may be.
+    pub(super) endpoints: usize,
+    pub(super) most_endpoints: usize,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        let (service_ports, backends, compiled, remembered, assembly, facts) = Default::default();
+        let (node_problems, generation, endpoints) = Default::default();
+        Ids {
+            service_ports,
+            backends,
+            compiled,
+            remembered,
+            assembly,
+            facts,
+            node_problems,
+            generation,
+            endpoints,
+            most_endpoints: MOST_ENDPOINTS,
+        }
+    }
 }
 
 impl Ids {

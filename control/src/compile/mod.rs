@@ -82,6 +82,8 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         let compiled = cluster
             .service(&name)
             .map(|service| service::compile(service, cluster.slice_list(&name), &facts, before.as_ref(), ids));
+        let count = |remembered: &Option<_>| remembered.as_ref().map_or(0, service::Remembered::endpoints);
+        ids.endpoints = ids.endpoints - count(&before) + count(&compiled);
         if let Some(before) = &before {
             before.retire(compiled.as_ref(), generation, ids);
         }

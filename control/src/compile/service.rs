@@ -9,7 +9,7 @@ use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort
 use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 
 use super::NodeFacts;
-use super::eligible::{Candidate, candidates, eligibility, strays};
+use super::eligible::{Candidate, candidates, crowd, eligibility, strays};
 use super::ids::{Ids, ServicePortKey};
 use crate::parse::service::Port;
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
@@ -35,6 +35,11 @@ impl Remembered {
     pub(super) fn has_endpoint(&self, is_meant: impl Fn(IpAddr) -> bool) -> bool {
         let endpoints = self.ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
         endpoints.map(|endpoint| endpoint.backend.address).any(is_meant)
+    }
+
+    /// The endpoints of all its ports.
+    pub(super) fn endpoints(&self) -> usize {
+        self.ports.iter().map(|compiled| compiled.port.endpoints.len()).sum()
     }
 
     /// Retires every number that `newer` does not use.
@@ -76,6 +81,16 @@ pub(super) fn compile(
         return compiled;
     }
     let with_strays: Vec<_> = slices.iter().map(|slice| (&**slice, strays(slice, service))).collect();
+    let (crowd, others) = (crowd(&with_strays, service), ids.endpoints - before.map_or(0, Remembered::endpoints));
+    if crowd.saturating_add(others) > ids.most_endpoints {
+        let text = format!(
+            "its ports have {crowd} endpoints, those of all other Services have {others}, and {} are the most together; \
+             this Service is left out",
+            ids.most_endpoints
+        );
+        compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
+        return compiled;
+    }
     // Rule 3: a family without a ClusterIP ignores the Service.
     for family in [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some()) {
         let source_ranges = source_ranges(service, family, facts);
@@ -195,5 +210,52 @@ fn set(endpoints: &[Endpoint], excluded: fn(&Endpoint) -> &Option<Exclusion>, kn
     match known.iter().find(|known| known.backends() == backends) {
         Some(known) if !backends.is_empty() => (*known).clone(),
         _ => EndpointSet::new(backends),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cluster::ClusterState;
+    use crate::compile::{CompileOptions, Ids, compile};
+    use crate::parse::Document;
+    use crate::source::manifest;
+
+    fn apply(cluster: &mut ClusterState, name: &str, ports: usize, endpoints: usize) {
+        let ports = (1..=ports).map(|port| format!("{{name: p{port}, port: {port}}}")).collect::<Vec<_>>().join(", ");
+        let endpoints = (1..=endpoints).map(|last| format!("{{addresses: [10.0.0.{last}]}}")).collect::<Vec<_>>();
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: 172.30.0.1, ports: [{ports}]}}}}\n---\n\
+             {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}},
+              addressType: IPv4, ports: [{ports}], endpoints: [{}]}}",
+            endpoints.join(", ")
+        );
+        for document in manifest::read(&text).documents {
+            let Document::Taken(parsed) = document else { panic!("{document:?}") };
+            cluster.apply(parsed, None);
+        }
+    }
+
+    #[test]
+    fn a_service_whose_ports_and_endpoints_multiply_beyond_measure_is_left_out() {
+        let (mut cluster, mut ids) = (ClusterState::default(), Ids { most_endpoints: 20, ..Ids::default() });
+        let mut served = |cluster: &ClusterState| {
+            let compiled = compile(cluster, &CompileOptions::default(), &mut ids);
+            let problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
+            (compiled.services.service_ports.iter().flatten().count(), problems)
+        };
+        apply(&mut cluster, "a", 2, 5);
+        apply(&mut cluster, "b", 1, 11);
+        let (ports, problems) = served(&cluster);
+        assert_eq!(ports, 2, "{problems:?}");
+        let text = "Service default/b: refused: its ports have 11 endpoints, those of all other Services have 10, and 20 \
+                    are the most together; this Service is left out";
+        assert_eq!(problems[1..], [text], "the first one is about the node");
+        apply(&mut cluster, "b", 1, 10);
+        assert_eq!(served(&cluster).0, 3);
+        apply(&mut cluster, "b", 2, 10);
+        assert_eq!(served(&cluster).0, 2);
+        apply(&mut cluster, "a", 1, 1);
+        apply(&mut cluster, "b", 2, 9);
+        assert_eq!(served(&cluster).0, 3);
     }
 }

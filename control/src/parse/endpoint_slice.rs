@@ -9,7 +9,7 @@ use ringway_shared::service::ServiceName;
 use ringway_shared::{Family, Protocol};
 
 use super::service::HEADLESS_LABEL;
-use super::{ObjectKey, Refusal, address, port_name, port_number, protocol, shown};
+use super::{MOST_PORTS, Notes, ObjectKey, Refusal, address, check_count, port_name, port_number, protocol, shown};
 
 /// The label that names the Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -59,11 +59,7 @@ pub struct EndpointSlice {
     pub endpoints: Vec<SliceEndpoint>,
 }
 
-pub(super) fn parse(
-    key: &ObjectKey,
-    api: &v1::EndpointSlice,
-    notes: &mut Vec<String>,
-) -> Result<EndpointSlice, Refusal> {
+pub(super) fn parse(key: &ObjectKey, api: &v1::EndpointSlice, notes: &mut Notes) -> Result<EndpointSlice, Refusal> {
     let label = |label| api.metadata.labels.as_ref().and_then(|labels| labels.get(label));
     let service = label(SERVICE_NAME_LABEL).filter(|name| !name.is_empty() && label(HEADLESS_LABEL).is_none());
     let (family, has_addresses) = match api.address_type.as_str() {
@@ -75,6 +71,7 @@ pub(super) fn parse(
             return Err(Refusal::Value { field: "addressType".into(), value: shown(other), allowed });
         }
     };
+    check_count("ports", api.ports.as_ref().map_or(0, Vec::len), MOST_PORTS)?;
     let mut ports = Vec::new();
     for (index, port) in api.ports.iter().flatten().enumerate() {
         let protocol = protocol(|| format!("ports[{index}].protocol"), port.protocol.as_deref())?;
@@ -103,7 +100,7 @@ pub(super) fn parse(
     Ok(EndpointSlice { label: name.to_string().into(), name, service, family, ports, endpoints })
 }
 
-fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Vec<String>) -> Option<SliceEndpoint> {
+fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Notes) -> Option<SliceEndpoint> {
     let mut skip = |why: String| {
         notes.push(format!("endpoints[{index}] is skipped: {why}"));
         None

@@ -19,12 +19,15 @@ pub mod endpoint_slice;
 pub mod fields;
 pub mod lenient;
 pub mod node;
+mod notes;
 pub mod service;
 pub mod service_cidr;
+mod weight;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use lenient::Misfit;
 pub use node::Node;
+use notes::Notes;
 pub use service::{Ignored, Service};
 pub use service_cidr::ServiceCidr;
 
@@ -152,6 +155,16 @@ pub enum Refusal {
     /// There is no name.
     #[error("metadata.name is missing; every object needs a name")]
     NoName,
+    /// A list is longer than any that makes sense.
+    #[error("{field} has {count} items; {most} are the most")]
+    TooMany {
+        /// The list.
+        field: &'static str,
+        /// Its length.
+        count: usize,
+        /// The most.
+        most: usize,
+    },
     /// Two ports cannot be told apart.
     #[error("spec.ports[{first}] and spec.ports[{second}] both have {what}; give each port a {differ} of its own")]
     SamePort {
@@ -265,33 +278,40 @@ fn take<T: DeserializeOwned>(value: &Value) -> Result<T, Refusal> {
 /// A v1 Service, in the form of any source.
 pub fn service(api: &core::v1::Service) -> Result<Parsed, Refusal> {
     let key = key(Kind::Service, &api.metadata)?;
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let service = service::parse(&key, api, &mut notes)?;
-    Ok(Parsed { key, object: Object::Service(Arc::new(service)), notes })
+    Ok(Parsed { key, object: Object::Service(Arc::new(service)), notes: notes.told() })
 }
 
 /// A discovery.k8s.io/v1 EndpointSlice, in the form of any source.
 pub fn endpoint_slice(api: &discovery::v1::EndpointSlice) -> Result<Parsed, Refusal> {
     let key = key(Kind::EndpointSlice, &api.metadata)?;
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let slice = endpoint_slice::parse(&key, api, &mut notes)?;
-    Ok(Parsed { key, object: Object::EndpointSlice(Arc::new(slice)), notes })
+    Ok(Parsed { key, object: Object::EndpointSlice(Arc::new(slice)), notes: notes.told() })
 }
 
 /// A v1 Node, in the form of any source.
 pub fn node(api: &core::v1::Node) -> Result<Parsed, Refusal> {
     let key = key(Kind::Node, &api.metadata)?;
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let node = node::parse(&key, api, &mut notes);
-    Ok(Parsed { key, object: Object::Node(Arc::new(node)), notes })
+    Ok(Parsed { key, object: Object::Node(Arc::new(node)), notes: notes.told() })
 }
 
 /// A networking.k8s.io/v1 ServiceCIDR, in the form of any source.
 pub fn service_cidr(api: &networking::v1::ServiceCIDR) -> Result<Parsed, Refusal> {
     let key = key(Kind::ServiceCidr, &api.metadata)?;
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let cidr = service_cidr::parse(&key, api, &mut notes);
-    Ok(Parsed { key, object: Object::ServiceCidr(Arc::new(cidr)), notes })
+    Ok(Parsed { key, object: Object::ServiceCidr(Arc::new(cidr)), notes: notes.told() })
+}
+
+/// The most ports that a Service or a slice may have; an API server takes 20,000 in a slice.
+const MOST_PORTS: usize = 20_000;
+
+fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Refusal> {
+    if count > most { Err(Refusal::TooMany { field, count, most }) } else { Ok(()) }
 }
 
 /// The key in `metadata`. An object without a namespace is in `default`, as with kubectl.

@@ -1,13 +1,13 @@
 //! v1 Node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1;
 
-use super::{ObjectKey, address, shown};
+use super::{Notes, ObjectKey, address, shown};
 
 /// A Node, as far as a load balancer on it asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct Node {
 /// The taint by which the cluster autoscaler announces that it will delete a node.
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Vec<String>) -> Node {
+pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Notes) -> Node {
     let all = || api.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let mut addresses = Vec::new();
+    let (mut addresses, mut seen) = (Vec::new(), HashSet::new());
     for kind in ["InternalIP", "ExternalIP"] {
         for listed in all().filter(|listed| listed.type_ == kind) {
             match address::address(&listed.address) {
@@ -39,7 +39,7 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Vec<String>) ->
                 )),
                 Some(address) => match address::nobody_behind(address) {
                     Some(why) => notes.push(format!("status.addresses: {address} is {why}; skipped")),
-                    None if addresses.contains(&address) => {}
+                    None if !seen.insert(address) => {}
                     None => addresses.push(address),
                 },
             }

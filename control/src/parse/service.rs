@@ -1,5 +1,7 @@
 //! v1 Service.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1;
 use ringway_shared::service::{ForwardingMode, ServiceName, TrafficPolicy};
 use ringway_shared::{Family, Protocol};
 
-use super::{ObjectKey, Refusal, address, port_name, port_number, protocol, shown};
+use super::{MOST_PORTS, Notes, ObjectKey, Refusal, address, check_count, port_name, port_number, protocol, shown};
 
 /// The annotation that picks the forwarding mode of one Service.
 pub const FORWARDING_ANNOTATION: &str = "ringway.io/forwarding";
@@ -98,7 +100,7 @@ impl Service {
     }
 }
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Vec<String>) -> Result<Service, Refusal> {
+pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Notes) -> Result<Service, Refusal> {
     let absent = v1::ServiceSpec::default();
     let spec = api.spec.as_ref().unwrap_or(&absent);
     let type_ = spec.type_.as_deref().unwrap_or("");
@@ -161,8 +163,18 @@ fn policy(field: &str, text: Option<&str>) -> Result<TrafficPolicy, Refusal> {
     }
 }
 
+/// What no other port of the same protocol may have.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Own {
+    Port(u16),
+    NodePort(u16),
+    Name(Arc<str>),
+}
+
 fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
+    check_count("spec.ports", spec.ports.as_ref().map_or(0, Vec::len), MOST_PORTS)?;
     let mut ports: Vec<Port> = Vec::new();
+    let mut owners = HashMap::new();
     for (second, api) in spec.ports.iter().flatten().enumerate() {
         let field = |name: &str| format!("spec.ports[{second}].{name}");
         let node_port = api.node_port.filter(|port| *port != 0);
@@ -173,16 +185,23 @@ fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
             node_port: node_port.map(|port| port_number(|| field("nodePort"), port)).transpose()?,
         };
         // Ports of different protocols may share anything.
-        for (first, other) in ports.iter().enumerate().filter(|(_, other)| other.protocol == port.protocol) {
+        let own = |what| (port.protocol, what);
+        let numbers = [Some(own(Own::Port(port.port))), port.node_port.map(|number| own(Own::NodePort(number)))];
+        let name = own(Own::Name(port.name.clone()));
+        let taken = numbers.into_iter().flatten().chain([name]).filter_map(|what| match owners.entry(what) {
+            Entry::Occupied(owner) => Some((*owner.get(), owner.key().1.clone())),
+            Entry::Vacant(free) => {
+                free.insert(second);
+                None
+            }
+        });
+        // Of several the first one, and of that the first thing.
+        if let Some((first, what)) = taken.min_by_key(|(first, _)| *first) {
             let protocol = port.protocol.to_string().to_uppercase();
-            let (what, differ) = if other.port == port.port {
-                (format!("port {} of {protocol}", port.port), "number")
-            } else if other.node_port.is_some() && other.node_port == port.node_port {
-                (format!("nodePort {} of {protocol}", port.node_port.unwrap_or(0)), "nodePort")
-            } else if other.name == port.name {
-                (format!("the name {} for {protocol}", shown(&port.name)), "name")
-            } else {
-                continue;
+            let (what, differ) = match what {
+                Own::Port(number) => (format!("port {number} of {protocol}"), "number"),
+                Own::NodePort(number) => (format!("nodePort {number} of {protocol}"), "nodePort"),
+                Own::Name(name) => (format!("the name {} for {protocol}", shown(&name)), "name"),
             };
             return Err(Refusal::SamePort { first, second, what, differ });
         }
@@ -192,10 +211,10 @@ fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
 }
 
 /// The first address of each family, of the families that the Service has when it lists them.
-fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Vec<String>) -> Result<Vec<IpAddr>, Refusal> {
-    let mut families = Vec::new();
+fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Notes) -> Result<Vec<IpAddr>, Refusal> {
+    let mut families = HashSet::new();
     for family in spec.ip_families.iter().flatten() {
-        families.push(match family.as_str() {
+        families.insert(match family.as_str() {
             "IPv4" => Family::V4,
             "IPv6" => Family::V6,
             other => {
@@ -223,7 +242,7 @@ fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Vec<String>) -> Result<Vec<Ip
 }
 
 /// Those of mode VIP, then those of mode Proxy.
-fn load_balancer_ips(api: &v1::Service, notes: &mut Vec<String>) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Refusal> {
+fn load_balancer_ips(api: &v1::Service, notes: &mut Notes) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Refusal> {
     let status = api.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let (mut ours, mut proxied) = (Vec::new(), Vec::new());
     for (index, ingress) in status.iter().flat_map(|status| status.ingress.iter().flatten()).enumerate() {
@@ -237,19 +256,19 @@ fn load_balancer_ips(api: &v1::Service, notes: &mut Vec<String>) -> Result<(Vec<
         }
     }
     // Nobody misses what is wrong with an address that is not ours.
-    let proxied = addresses("status.loadBalancer.ingress", proxied, &mut Vec::new());
+    let proxied = addresses("status.loadBalancer.ingress", proxied, &mut Notes::default());
     Ok((addresses("status.loadBalancer.ingress", ours, notes), proxied))
 }
 
 /// The addresses of a list that can be used, each once. An empty text counts as none.
-fn addresses<'t>(field: &str, texts: impl IntoIterator<Item = &'t String>, notes: &mut Vec<String>) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
+fn addresses<'t>(field: &str, texts: impl IntoIterator<Item = &'t String>, notes: &mut Notes) -> Vec<IpAddr> {
+    let (mut addresses, mut seen) = (Vec::new(), HashSet::new());
     for text in texts.into_iter().filter(|text| !text.is_empty()) {
         match address::address(text) {
             None => notes.push(format!("{field}: {} is not an IP address; skipped", shown(text))),
             Some(address) => match address::nobody_behind(address) {
                 Some(why) => notes.push(format!("{field}: {address} is {why}; skipped")),
-                None if addresses.contains(&address) => {}
+                None if !seen.insert(address) => {}
                 None => addresses.push(address),
             },
         }
@@ -257,12 +276,12 @@ fn addresses<'t>(field: &str, texts: impl IntoIterator<Item = &'t String>, notes
     addresses
 }
 
-fn source_ranges(spec: &v1::ServiceSpec, notes: &mut Vec<String>) -> Vec<IpNet> {
+fn source_ranges(spec: &v1::ServiceSpec, notes: &mut Notes) -> Vec<IpNet> {
     let mut ranges: Vec<IpNet> = Vec::new();
-    let mut skipped = false;
+    let (mut skipped, mut seen) = (false, HashSet::new());
     for text in spec.load_balancer_source_ranges.iter().flatten() {
         match address::range(text.trim()) {
-            Some(range) if ranges.contains(&range) => {}
+            Some(range) if !seen.insert(range) => {}
             Some(range) => ranges.push(range),
             None => {
                 skipped = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1;
 
-use super::{ObjectKey, address, shown};
+use super::{Notes, ObjectKey, address, shown};
 
 /// A ServiceCIDR: ranges that ClusterIPs are taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct ServiceCidr {
     pub cidrs: Vec<IpNet>,
 }
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::ServiceCIDR, notes: &mut Vec<String>) -> ServiceCidr {
+pub(super) fn parse(key: &ObjectKey, api: &v1::ServiceCIDR, notes: &mut Notes) -> ServiceCidr {
     let mut cidrs = Vec::new();
     for text in api.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten()) {
         match address::range(text) {

@@ -202,8 +202,9 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
 
 fn source(status: &StatusReport) -> Vec<Metric> {
     use Number::{Count, Gauge};
-    let count = |severity: &str| status.source.problems.iter().filter(|p| p.severity == severity).count() as f64;
-    let problems = ["warning", "refused"].map(|severity| (severity, Gauge(count(severity))));
+    let counts = status.source.problem_counts;
+    let problems = [("warning", counts.warning), ("refused", counts.refused)];
+    let problems = problems.map(|(severity, count)| (severity, Gauge(count as f64)));
     let mut all = vec![many("object_problems", "What is wrong with objects and files now.", "severity", problems)];
     let Some(kubernetes) = &status.source.kubernetes else { return all };
     let kinds = |number: fn(&ResourceReport) -> Option<Number>| {
@@ -274,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::report::LedgerReport;
-    use crate::report::source::{KubernetesReport, ProblemReport, SourceReport};
+    use crate::report::source::{KubernetesReport, ProblemCounts, SourceReport};
     use crate::report::status::{SnapshotReport, WorkerReport};
 
     fn status(sum: &Tally) -> StatusReport {
@@ -289,7 +290,7 @@ mod tests {
                     resources: vec![node],
                     ..KubernetesReport::default()
                 }),
-                problems: vec![ProblemReport { severity: "refused".into(), text: "no".into() }],
+                problem_counts: ProblemCounts { warning: 0, refused: 1 },
                 ..SourceReport::default()
             },
             snapshot: SnapshotReport { generation: 7, took_micros: Some(1_500), ..SnapshotReport::default() },

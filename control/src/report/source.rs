@@ -16,8 +16,48 @@ pub struct SourceReport {
     pub kubernetes: Option<KubernetesReport>,
     /// Services that were read.
     pub services: usize,
-    /// What is wrong with objects and files.
+    /// What is wrong with objects and files: the first 1,000.
     pub problems: Vec<ProblemReport>,
+    /// How many there are in all, by severity.
+    #[serde(default)]
+    pub problem_counts: ProblemCounts,
+}
+
+/// So many problems are told one by one.
+const TOLD: usize = 1_000;
+
+impl SourceReport {
+    /// Adds what is wrong. Notes are not.
+    pub fn with_problems<'p>(self, problems: impl Iterator<Item = &'p Problem>) -> Self {
+        let (mut told, mut counts) = (Vec::new(), ProblemCounts::default());
+        for problem in problems {
+            match problem.severity {
+                Severity::Note => continue,
+                Severity::Warning => counts.warning += 1,
+                Severity::Refused => counts.refused += 1,
+            }
+            if told.len() < TOLD {
+                told.push(problem.into());
+            }
+        }
+        SourceReport { problems: told, problem_counts: counts, ..self }
+    }
+
+    /// How many problems there are beyond those that are listed.
+    pub fn problems_beyond(&self) -> usize {
+        let ProblemCounts { warning, refused } = self.problem_counts;
+        (warning + refused).saturating_sub(self.problems.len())
+    }
+}
+
+/// How many problems there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemCounts {
+    /// A part does not count.
+    pub warning: usize,
+    /// An object or a file does not count.
+    pub refused: usize,
 }
 
 /// One problem.
@@ -83,4 +123,20 @@ pub struct ResourceReport {
     pub problem: Option<String>,
     /// For how many seconds.
     pub problem_seconds: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_problems_are_counted() {
+        let problem = |number| Problem::of_file(Severity::Warning, "a.yaml", format!("{number}"));
+        let mut problems: Vec<Problem> = (0..1_500).map(problem).collect();
+        problems.push(Problem::of_file(Severity::Note, "a.yaml", "a note"));
+        let report = SourceReport::default().with_problems(problems.iter());
+        assert_eq!((report.problems.len(), report.problems_beyond()), (1_000, 500));
+        let report = SourceReport::default().with_problems(problems[..2].iter());
+        assert_eq!((report.problems.len(), report.problems_beyond()), (2, 0));
+    }
 }

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::LedgerReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
-use super::source::{KubernetesReport, ProblemReport, SourceReport};
-use crate::problem::Severity;
+use super::source::{KubernetesReport, SourceReport};
 use crate::publish::Published;
 
 /// The answer of `status`.
@@ -198,8 +197,9 @@ impl StatusReport {
                 files: facts.files.clone(),
                 kubernetes: facts.kubernetes.clone(),
                 services: published.cluster.services().count(),
-                problems: problems.filter(|p| p.severity != Severity::Note).map(ProblemReport::from).collect(),
-            },
+                ..SourceReport::default()
+            }
+            .with_problems(problems),
             snapshot: snapshot(published),
             steering: steering(published),
             interfaces: interfaces.to_vec(),

@@ -15,7 +15,7 @@ use tokio::sync::watch as channel;
 use crate::cluster::ClusterState;
 use crate::config;
 use health::SourceHealth;
-use kubernetes::{ConnectError, Connection, Patience};
+use kubernetes::{ConnectError, Connection, Limits, Patience};
 
 /// A source whose description is right; nothing is read yet.
 pub enum Source {
@@ -48,7 +48,9 @@ impl Source {
     pub fn start(self, node: &str) -> io::Result<Objects> {
         Ok(match self {
             Source::Files(paths) => Objects { cluster: watch::watch(paths)?, health: SourceHealth::of_files() },
-            Source::Kubernetes(connection) => kubernetes::watch(connection, node, Patience::default()),
+            Source::Kubernetes(connection) => {
+                kubernetes::watch(connection, node, Patience::default(), Limits::DEFAULT)?
+            }
         })
     }
 }

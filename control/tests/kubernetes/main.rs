@@ -3,6 +3,7 @@
 mod connect;
 mod failures;
 mod follow;
+mod hostile;
 mod server;
 
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use ringway_control::cluster::ClusterState;
 use ringway_control::source::Objects;
-use ringway_control::source::kubernetes::{Connection, Patience, watch};
+use ringway_control::source::kubernetes::{Connection, Limits, Patience, watch};
 use serde_json::{Value, json};
 use server::{CIDRS, NODES, SERVICES, SLICES, Server};
 
@@ -21,6 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Impatient, and with small pages.
 const PATIENCE: Patience = Patience {
+    list: Duration::from_secs(20),
     answer: Duration::from_millis(1_500),
     quiet: Duration::from_secs(20),
     first_pause: Duration::from_millis(5),
@@ -82,9 +84,13 @@ fn kubeconfig(folder: &Path, server: &str) -> PathBuf {
 }
 
 async fn follow_with(address: std::net::SocketAddr, patience: Patience) -> Objects {
+    follow_within(address, patience, Limits::DEFAULT).await
+}
+
+async fn follow_within(address: std::net::SocketAddr, patience: Patience, limits: Limits) -> Objects {
     let folder = tempfile::tempdir().unwrap();
     let file = kubeconfig(folder.path(), &format!("http://{address}"));
-    watch(Connection::open(Some(&file), None).await.unwrap(), "gw-1", patience)
+    watch(Connection::open(Some(&file), None).await.unwrap(), "gw-1", patience, limits).unwrap()
 }
 
 async fn follow(server: &Server) -> Objects {

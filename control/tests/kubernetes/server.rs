@@ -32,7 +32,14 @@ pub(crate) enum Fault {
     Truncated,
     /// The head of an answer and then nothing.
     Stall,
+    /// The first text, then the second one so many times, then the third one, with this status.
+    Flood(u16, &'static str, &'static str, usize, &'static str),
+    /// A page with this object so many times, that goes on somewhere else every time; for good.
+    Endless(&'static str, usize),
 }
+
+/// More often than anybody reads.
+pub(crate) const FOR_EVER: usize = usize::MAX / 2;
 
 type Line = Result<Bytes, std::io::Error>;
 
@@ -205,6 +212,24 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, Query(query): Query
     match fault {
         Some(Fault::Status(code, message)) => return status(code, message),
         Some(Fault::Text(text)) => return text.into_response(),
+        Some(Fault::Flood(code, first, again, times, last)) => {
+            // In pieces of some size, so that the server is not what is slow.
+            let once = (64 << 10) / again.len() + 1;
+            let piece = Bytes::from(again.repeat(once));
+            let pieces = (0..times / once).map(move |_| piece.clone());
+            let rest = [Bytes::from(again.repeat(times % once)), Bytes::from_static(last.as_bytes())];
+            let all = [Bytes::from_static(first.as_bytes())].into_iter().chain(pieces).chain(rest);
+            let body = Body::from_stream(futures::stream::iter(all.map(Line::Ok)));
+            return (StatusCode::from_u16(code).unwrap(), body).into_response();
+        }
+        Some(Fault::Endless(object, times)) => {
+            let mut world = shared.world.lock().unwrap();
+            world.version += 1;
+            let version = world.version;
+            world.faults.entry((path, verb)).or_default().push_front(Fault::Endless(object, times));
+            let items = vec![object; times].join(",");
+            return format!(r#"{{"metadata":{{"continue":"p{version}"}},"items":[{items}]}}"#).into_response();
+        }
         Some(Fault::Stall) => return Body::from_stream(futures::stream::pending::<Line>()).into_response(),
         _ => {}
     }

@@ -8,10 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::client::AuthError;
 use kube::core::Status;
 
+use super::page::Malformed;
 use crate::parse::Kind;
 
 /// The role that a refused request is missing.
 const ROLE: &str = "deploy/rbac.yaml";
+
+/// How long an API server is left alone that sent too much.
+const EXCESS: Duration = Duration::from_secs(30);
 
 /// What a failed request or a broken body means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +43,16 @@ pub(super) struct Fault {
     pub(super) answered: bool,
 }
 
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Fault::garbled(malformed.0)
+    }
+}
+
 impl Fault {
-    /// A request for `kind` that failed. `verb` is what the role must allow.
-    pub(super) fn of_request(error: &kube::Error, kind: Kind, verb: &str) -> Self {
+    /// A request that got no answer.
+    pub(super) fn of_request(error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(status, kind, verb),
-            kube::Error::SerdeError(error) => Self::garbled(error.to_string()),
             kube::Error::Auth(error) => Self::retry(format!(
                 "the credentials cannot be had: {}; see the user's entry in the kubeconfig",
                 credentials(error)
@@ -53,10 +61,19 @@ impl Fault {
         }
     }
 
+    /// A request for `kind` that was answered with the status `code`. `verb` is what the role must allow.
+    pub(super) fn of_answer(code: u16, complaint: &[u8], kind: Kind, verb: &str) -> Self {
+        let text = String::from_utf8_lossy(complaint);
+        // What is between us and the API server may say it in other words.
+        let status = serde_json::from_str::<Status>(&text).ok();
+        let status = status.unwrap_or_else(|| Status::failure(text.trim(), "").with_code(code));
+        Self::of_status(&status, kind, verb)
+    }
+
     /// An answer that says what is wrong.
     pub(super) fn of_status(status: &Status, kind: Kind, verb: &str) -> Self {
         let Status { code, message, reason, .. } = status;
-        let said = if message.is_empty() { reason } else { message }.trim();
+        let said = &*brief(if message.is_empty() { reason } else { message });
         let retry_after = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
         let retry_after =
             retry_after.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.min(60)));
@@ -81,7 +98,7 @@ impl Fault {
                 format!("may not {verb} {}: {said}; apply {ROLE} and bind its role to this user", plural(kind)),
             ),
             404 => (Remedy::Unserved, format!("the API server has no {}: {said}", plural(kind))),
-            _ => (Remedy::Retry, format!("the API server answers {code}: {}", brief(said))),
+            _ => (Remedy::Retry, format!("the API server answers {code}: {said}")),
         };
         Fault { remedy, text, retry_after, answered: true }
     }
@@ -125,6 +142,17 @@ impl Fault {
     /// Nothing came for this long.
     pub(super) fn silent(waited: Duration) -> Self {
         Self::retry(format!("nothing was heard for {} s on an open connection", waited.as_secs_f64()))
+    }
+
+    /// A list does not come to its end.
+    pub(super) fn endless(waited: Duration) -> Self {
+        Self::retry(format!("a list was not complete after {} s", waited.as_secs_f64()))
+    }
+
+    /// More than is taken. To ask again soon would be as dear, and as useless.
+    pub(super) fn excess(what: String) -> Self {
+        let text = format!("{what}, and no API server that works sends that; is it one?");
+        Fault { remedy: Remedy::Retry, text, retry_after: Some(EXCESS), answered: true }
     }
 
     /// An answer that makes no sense.
@@ -283,7 +311,7 @@ mod tests {
     fn credentials_that_cannot_be_had_are_told_with_their_file_or_plugin() {
         let missing = || io::Error::from_raw_os_error(2);
         let told = |error| {
-            let fault = Fault::of_request(&kube::Error::Auth(error), Kind::Node, "list").text;
+            let fault = Fault::of_request(&kube::Error::Auth(error)).text;
             fault.strip_prefix("the credentials cannot be had: ").expect("its start").to_owned()
         };
         let file = told(AuthError::ReadTokenFile(missing(), "/run/token".into()));

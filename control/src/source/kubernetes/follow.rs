@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use futures::AsyncBufRead;
+use futures::{AsyncBufRead, TryStreamExt};
+use http_body_util::BodyExt;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, Status};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backoff::{Backoff, random, vary};
 use super::connect::Connection;
 use super::fault::{Fault, Remedy};
-use super::gather::News;
-use super::object::{self, Event, Page};
+use super::limits::{Limits, Listing};
+use super::object::{self, Event, PageMetadata};
+use super::page::{PageReader, Part};
+use super::post::{Abandoned, News, Post};
 use super::read::{Body, Line};
 use super::{Patience, SourceHealth};
 use crate::parse::{Document, Kind};
@@ -24,8 +26,9 @@ const GOOD_WATCH: Duration = Duration::from_secs(30);
 /// How long the API server is asked to keep a watch open, in seconds; varied, so that not all end at once.
 const WATCH_SECONDS: std::ops::Range<u32> = 240..290;
 
-/// Nobody waits for news any more.
-struct Abandoned;
+/// The longest version of an object, and the longest place to go on from, that make sense.
+const LONGEST_VERSION: usize = 256;
+const LONGEST_PLACE: usize = 16 << 10;
 
 /// Why a watch ended.
 enum End {
@@ -53,10 +56,16 @@ pub(super) struct Follower {
     kind: Kind,
     request: Request,
     selection: ListParams,
+    /// Of the Nodes, the one that is asked for.
+    node: String,
     patience: Patience,
+    limits: Limits,
     health: SourceHealth,
-    news: mpsc::Sender<News>,
+    news: Post,
     backoff: Backoff,
+    /// For lists that follow one another, and when the last one was complete.
+    relists: Backoff,
+    listed: Option<Instant>,
 }
 
 impl Follower {
@@ -64,14 +73,29 @@ impl Follower {
         connection: &Connection,
         kind: Kind,
         node: &str,
-        patience: Patience,
+        (patience, limits): (Patience, Limits),
         health: SourceHealth,
-        news: mpsc::Sender<News>,
+        news: Post,
     ) -> Self {
         let (client, server) = (connection.client.clone(), connection.server.clone());
         let (request, selection) = (Request::new(path(kind)), selection(kind, node));
-        let backoff = Backoff::new(patience.first_pause);
-        Follower { client, server, kind, request, selection, patience, health, news, backoff }
+        let [backoff, relists] = [(); 2].map(|()| Backoff::new(patience.first_pause));
+        let (node, listed) = (node.to_owned(), None);
+        Follower {
+            client,
+            server,
+            kind,
+            request,
+            selection,
+            node,
+            patience,
+            limits,
+            health,
+            news,
+            backoff,
+            relists,
+            listed,
+        }
     }
 
     /// Follows until nobody waits for news any more.
@@ -89,6 +113,7 @@ impl Follower {
 
     async fn take_list(&mut self, objects: Vec<Document>, version: String) -> Result<(), Abandoned> {
         self.health.listed(self.kind);
+        self.listed = Some(Instant::now());
         self.is_well();
         tracing::debug!(kind = self.kind.label(), objects = objects.len(), version, "listed");
         self.tell(News::Listed(self.kind, objects)).await?;
@@ -97,22 +122,57 @@ impl Follower {
 
     /// All objects, page by page, and the version to watch from.
     async fn list(&self) -> Result<(Vec<Document>, String), Fault> {
-        let mut objects = Vec::new();
+        let listed = timeout(self.patience.list, self.pages()).await;
+        listed.unwrap_or_else(|_| Err(Fault::endless(self.patience.list)))
+    }
+
+    async fn pages(&self) -> Result<(Vec<Document>, String), Fault> {
+        let mut listing = Listing::new(self.kind, self.limits);
         let mut params = self.selection.clone().limit(self.patience.page);
         loop {
             let request = self.request.list(&params).map_err(|error| Fault::garbled(error.to_string()))?;
             let mut body = Body::new(self.send(request, "list").await?, self.patience.answer);
-            let text = body.whole(|| self.health.heard(self.kind)).await?;
-            let page: Page<'_> = serde_json::from_slice(&text).map_err(|error| Fault::garbled(error.to_string()))?;
-            objects.extend(page.items.into_iter().map(|item| object::decode(self.kind, item)));
-            match page.metadata.rest.filter(|rest| !rest.is_empty()) {
-                Some(rest) => params.continue_token = Some(rest),
-                None if page.metadata.resource_version.is_empty() => {
+            let mut page = PageReader::new(self.limits.object);
+            let mut take = |piece: &[u8]| {
+                self.health.heard(self.kind);
+                listing.read(piece.len())?;
+                page.read(piece, |part| self.object(part).map_or(Ok(()), |object| listing.take(object)))
+            };
+            while body.piece(&mut take).await? {}
+            let metadata = page.finish()?;
+            let PageMetadata { resource_version, rest } =
+                serde_json::from_slice(&metadata).map_err(|error| Fault::garbled(error.to_string()))?;
+            match rest.filter(|rest| !rest.is_empty()) {
+                Some(rest) if rest.len() > LONGEST_PLACE => {
+                    return Err(Fault::garbled(format!("a continue token of {} bytes", rest.len())));
+                }
+                Some(rest) => {
+                    listing.goes_on(&rest)?;
+                    params.continue_token = Some(rest);
+                }
+                None if resource_version.is_empty() || resource_version.len() > LONGEST_VERSION => {
                     return Err(Fault::garbled("a list without resourceVersion".to_owned()));
                 }
-                None => return Ok((objects, page.metadata.resource_version)),
+                None => return Ok((listing.objects, resource_version)),
             }
         }
+    }
+
+    /// An object of a list; `None` for one that was not asked for.
+    fn object(&self, part: Part<'_>) -> Option<Document> {
+        let document = match part {
+            Part::Object(text) => object::decode_bytes(self.kind, text),
+            Part::TooLong => {
+                let (kind, longest) = (self.kind.label(), self.limits.object);
+                Document::Skipped(format!("a {kind} is left out: it is longer than {longest} bytes"))
+            }
+        };
+        self.is_asked_for(&document).then_some(document)
+    }
+
+    /// Whether an API server that does not read field selectors would send it all the same.
+    fn is_asked_for(&self, document: &Document) -> bool {
+        self.kind != Kind::Node || object::key(document).is_none_or(|key| *key.name == *self.node)
     }
 
     /// Watches from `version` on, as often as it takes, until all must be listed anew.
@@ -121,13 +181,16 @@ impl Follower {
             let began = Instant::now();
             let known = version.clone();
             let end = self.watch_once(&mut version).await;
-            let was_good = version != known || began.elapsed() >= GOOD_WATCH;
+            let is_long = began.elapsed() >= GOOD_WATCH;
+            let was_good = version != known || is_long;
             if was_good {
                 self.backoff.reset();
             }
             match end {
                 End::Abandoned => return Err(Abandoned),
-                End::Closed if was_good => {}
+                End::Closed if is_long => {}
+                // It brought something; that it does so all the time must not cost a request each.
+                End::Closed if was_good => self.rest(vary(self.patience.first_pause)).await?,
                 // What it was, the next attempt will tell.
                 End::Silence => {
                     tracing::debug!(kind = self.kind.label(), "nothing was heard for a while; watching anew")
@@ -143,10 +206,26 @@ impl Follower {
                     };
                     self.bear(fault).await?;
                     if is_lost {
-                        return Ok(());
+                        return self.pause_before_list().await;
                     }
                 }
             }
+        }
+    }
+
+    /// Lists are dear: however good what came between them looks, they do not follow one another without a pause.
+    async fn pause_before_list(&mut self) -> Result<(), Abandoned> {
+        if self.listed.is_none_or(|listed| listed.elapsed() >= GOOD_WATCH) {
+            self.relists.reset();
+        }
+        let pause = self.relists.failed(true, self.patience.longest_pause);
+        self.rest(vary(pause)).await
+    }
+
+    async fn rest(&self, pause: Duration) -> Result<(), Abandoned> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.news.closed() => Err(Abandoned),
         }
     }
 
@@ -171,7 +250,7 @@ impl Follower {
         self.is_well();
         let mut line = Vec::new();
         loop {
-            match body.line(&mut line).await {
+            match body.line(&mut line, self.limits.object, self.patience.answer).await {
                 Ok(Line::Whole) => self.health.heard(self.kind),
                 Ok(Line::End) => return End::Closed,
                 Ok(Line::Silence) => return End::Silence,
@@ -201,10 +280,13 @@ impl Follower {
             return Err(self.error(object));
         }
         let missing = || Fault::garbled(format!("an event {type_:?} without resourceVersion"));
-        let version = object::version(object).ok_or_else(missing)?;
+        let version = object::version(object).filter(|version| version.len() <= LONGEST_VERSION).ok_or_else(missing)?;
         let news = match &*type_ {
             "BOOKMARK" => None,
-            "ADDED" | "MODIFIED" => Some(News::Changed(self.kind, object::decode(self.kind, object))),
+            "ADDED" | "MODIFIED" => {
+                let document = object::decode(self.kind, object);
+                self.is_asked_for(&document).then_some(News::Changed(self.kind, document))
+            }
             "DELETED" => {
                 let document = object::decode(self.kind, object);
                 let nameless = || Fault::garbled("a deleted object without a name".to_owned());
@@ -231,9 +313,16 @@ impl Follower {
         request: hyper::Request<Vec<u8>>,
         verb: &str,
     ) -> Result<impl AsyncBufRead + Unpin + use<>, Fault> {
-        let answer = timeout(self.patience.answer, self.client.request_stream(request)).await;
-        let body = answer.map_err(|_| Fault::silent(self.patience.answer))?;
-        body.map(Box::pin).map_err(|error| Fault::of_request(&error, self.kind, verb))
+        let answer = timeout(self.patience.answer, self.client.send(request.map(Into::into))).await;
+        let answer = answer.map_err(|_| Fault::silent(self.patience.answer))?;
+        let answer = answer.map_err(|error| Fault::of_request(&error))?;
+        let code = answer.status();
+        let body = answer.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
+        if code.is_success() {
+            return Ok(Box::pin(body));
+        }
+        let complaint = Body::new(Box::pin(body), self.patience.answer).complaint().await;
+        Err(Fault::of_answer(code.as_u16(), &complaint, self.kind, verb))
     }
 
     /// Says what is wrong, once, and waits before the next attempt.
@@ -257,10 +346,7 @@ impl Follower {
             }
         }
         let pause = vary(self.backoff.failed(answered, longest)).max(retry_after.unwrap_or_default());
-        tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
-            () = self.news.closed() => Err(Abandoned),
-        }
+        self.rest(pause).await
     }
 
     fn is_well(&self) {
@@ -270,7 +356,7 @@ impl Follower {
     }
 
     async fn tell(&self, news: News) -> Result<(), Abandoned> {
-        self.news.send(news).await.map_err(|_| Abandoned)
+        self.news.send(news).await
     }
 }
 

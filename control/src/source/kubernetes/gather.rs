@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::KINDS;
-use super::object;
+use super::complaints::Complaints;
+use super::limits::{Held, Limits};
+use super::post::{Letter, News};
+use super::{KINDS, object};
 use crate::cluster::ClusterState;
 use crate::pace::Pace;
-use crate::parse::{Document, Kind, ObjectKey};
-use crate::problem::{Problem, Severity, tell_changes};
+use crate::parse::{Document, Kind, ObjectKey, Parsed, Refusal};
+use crate::problem::{Problem, Severity, Voice};
 use crate::source::health::SourceHealth;
 use crate::watch::heart;
 
@@ -20,18 +22,6 @@ const BATCH: usize = 4096;
 
 /// The longest pause between two batches. A full list takes long, and what comes next is often one change.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// What a follower brings.
-pub(super) enum News {
-    /// All objects of a kind.
-    Listed(Kind, Vec<Document>),
-    /// An object is new or has changed.
-    Changed(Kind, Document),
-    /// An object is gone.
-    Deleted(ObjectKey),
-    /// The kind is not to be had, and it can be done without. What was there of it stays.
-    Unserved(Kind, String),
-}
 
 /// Gathers news.
 pub(super) struct Gather {
@@ -42,20 +32,28 @@ pub(super) struct Gather {
     settled: BTreeSet<Kind>,
     /// Objects whose newest form was refused.
     refused: BTreeSet<ObjectKey>,
-    /// What is wrong with objects that have no usable name, by kind.
-    nameless: BTreeMap<Kind, Vec<Problem>>,
+    /// What was taken of each kind, and what may be.
+    held: BTreeMap<Kind, Held>,
+    limits: Limits,
+    /// What is wrong with objects that are not told one by one: they have no usable name, or are too many.
+    nameless: BTreeMap<Kind, Complaints>,
+    excess: BTreeMap<Kind, Complaints>,
+    /// Whether the source's own problems changed since they were put in force.
+    is_news: bool,
+    voice: Voice,
     /// Why kinds are not to be had.
     unserved: BTreeMap<Kind, Problem>,
 }
 
 impl Gather {
-    pub(super) fn new(health: SourceHealth, publish: watch::Sender<Arc<ClusterState>>) -> Self {
-        let (cluster, settled, refused, nameless, unserved) = Default::default();
-        Gather { health, publish, cluster, settled, refused, nameless, unserved }
+    pub(super) fn new(health: SourceHealth, publish: watch::Sender<Arc<ClusterState>>, limits: Limits) -> Self {
+        let (cluster, settled, refused, held, nameless, excess, unserved) = Default::default();
+        let (is_news, voice) = (false, Voice::new());
+        Gather { health, publish, cluster, settled, refused, held, limits, nameless, excess, is_news, voice, unserved }
     }
 
     /// Gathers until nobody listens any more. What is there at once makes one new state; a storm is taken together.
-    pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) {
+    pub(super) async fn run(mut self, mut news: mpsc::Receiver<Letter>) {
         let mut pace = Pace::at_most(LONGEST_PAUSE);
         let mut batch = Vec::new();
         let heart = heart("the gathered objects");
@@ -77,10 +75,12 @@ impl Gather {
             }
             let began = Instant::now();
             let mut changed = false;
-            for news in batch.drain(..) {
+            for letter in batch.drain(..) {
                 heart.beat();
-                changed |= self.take(news);
+                changed |= self.take(letter.news);
             }
+            changed |= self.tell_source_problems();
+            self.voice.catch_up();
             let is_first = !self.health.is_complete();
             if self.settled.len() == KINDS.len() && (changed || is_first) {
                 self.publish.send_replace(Arc::new(self.cluster.clone()));
@@ -111,7 +111,7 @@ impl Gather {
                 if is_news {
                     tracing::info!("{problem}");
                     self.unserved.insert(kind, problem);
-                    self.set_source_problems();
+                    self.is_news = true;
                 }
                 is_news
             }
@@ -125,14 +125,12 @@ impl Gather {
         if changed {
             tracing::info!("{} objects are no longer done without", kind.label());
         }
-        changed |= self.nameless.remove(&kind).is_some_and(|problems| !problems.is_empty());
-        let mut there = HashSet::new();
-        for document in objects {
-            there.extend(object::key(&document).cloned());
-            changed |= self.change(kind, document);
+        for complaints in [&mut self.nameless, &mut self.excess] {
+            changed |= complaints.remove(&kind).is_some();
         }
-        // One that cannot even be told by name may be any of those of before.
-        if !self.nameless.contains_key(&kind) {
+        let there: HashSet<&ObjectKey> = objects.iter().filter_map(object::key).collect();
+        // One that cannot even be told by name may be any of those of before. What is gone goes first: it leaves room.
+        if objects.iter().all(|document| object::key(document).is_some()) {
             let of_kind = |key: &ObjectKey| key.kind == kind && !there.contains(key);
             let in_force = self.cluster.keys().filter(of_kind);
             let gone: Vec<ObjectKey> =
@@ -142,44 +140,69 @@ impl Gather {
                 changed |= self.remove(&key);
             }
         }
-        if changed {
-            self.set_source_problems();
+        for document in objects {
+            changed |= self.change(kind, document);
         }
+        self.is_news |= changed;
         changed
     }
 
     fn change(&mut self, kind: Kind, document: Document) -> bool {
         match document {
-            Document::Taken(parsed) => {
-                let key = parsed.key.clone();
-                self.refused.remove(&key);
-                self.said(&key, |cluster| cluster.apply(parsed, None))
-            }
-            Document::Refused(Some(key), refusal) => {
-                self.health.refused(kind);
-                self.refused.insert(key.clone());
-                self.said(&key, |cluster| {
-                    cluster.refuse(&key, &refusal, None);
-                    false
-                })
-            }
+            Document::Taken(parsed) => self.put(kind, parsed),
+            Document::Refused(Some(key), refusal) => self.refuse(kind, key, &refusal),
             Document::Refused(None, refusal) => {
                 self.health.refused(kind);
-                self.note_nameless(kind, format!("a {} is refused: {refusal}", kind.label()))
+                self.complain(kind, format!("a {} is refused: {refusal}", kind.label()))
             }
-            Document::Skipped(why) => self.note_nameless(kind, why),
+            Document::Skipped(why) => {
+                self.health.refused(kind);
+                self.complain(kind, why)
+            }
         }
     }
 
-    fn note_nameless(&mut self, kind: Kind, text: String) -> bool {
-        let problem = Problem { severity: Severity::Refused, object: None, file: None, text };
-        tracing::warn!("{problem}");
-        self.nameless.entry(kind).or_default().push(problem);
-        self.set_source_problems();
-        true
+    /// Puts an object in force. Those that are in force have more right to it than new ones, where not all fit.
+    fn put(&mut self, kind: Kind, parsed: Parsed) -> bool {
+        let old = self.cluster.get(&parsed.key);
+        let held = self.held.entry(kind).or_default();
+        if held.exchange(old.as_ref(), &parsed.object, &self.limits) {
+            self.refused.remove(&parsed.key);
+            let key = parsed.key.clone();
+            return self.said(&key, |cluster| cluster.apply(parsed, None));
+        }
+        self.health.refused(kind);
+        let Limits { objects, memory, .. } = self.limits;
+        let most = format!("{objects} objects of a kind, or {memory} bytes of them");
+        let text = format!("{} is left out: there are {most} already", parsed.key);
+        self.is_news |= self.excess.entry(kind).or_default().add(text);
+        false
+    }
+
+    fn refuse(&mut self, kind: Kind, key: ObjectKey, refusal: &Refusal) -> bool {
+        self.health.refused(kind);
+        if !self.refused.contains(&key) && self.refused.len() >= self.limits.refused {
+            self.is_news |= self.excess.entry(kind).or_default().add(format!("{key}: {refusal}"));
+            return false;
+        }
+        self.refused.insert(key.clone());
+        self.said(&key, |cluster| {
+            cluster.refuse(&key, refusal, None);
+            false
+        })
+    }
+
+    /// An object that cannot be told by name.
+    fn complain(&mut self, kind: Kind, text: String) -> bool {
+        self.is_news |= self.nameless.entry(kind).or_default().add(text);
+        false
     }
 
     fn remove(&mut self, key: &ObjectKey) -> bool {
+        if key.kind != Kind::Node {
+            let old = self.cluster.get(key);
+            self.held.entry(key.kind).or_default().remove(old.as_ref());
+        }
         self.said(key, |cluster| match key.kind {
             Kind::Node => cluster.lose_node(key),
             Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => cluster.remove(key),
@@ -194,12 +217,20 @@ impl Gather {
         if now == before {
             return changed;
         }
-        tell_changes(usize::MAX, &before, now);
+        self.voice.tell_changes(&before, now);
         true
     }
 
-    fn set_source_problems(&mut self) {
-        let problems = self.unserved.values().chain(self.nameless.values().flatten());
-        self.cluster.set_source_problems(problems.cloned().collect());
+    /// Puts the source's own problems in force, if there is news of them.
+    fn tell_source_problems(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_news) {
+            return false;
+        }
+        let told = self.nameless.values().chain(self.excess.values()).flat_map(Complaints::problems);
+        let problems: Vec<Problem> = self.unserved.values().cloned().chain(told).collect();
+        let notes = |problem: &&Problem| problem.severity != Severity::Note;
+        self.voice.tell_changes(self.cluster.source_problems().iter().filter(notes), problems.iter().filter(notes));
+        self.cluster.set_source_problems(problems);
+        true
     }
 }

@@ -2,28 +2,13 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::parse::fields::{EndpointSlice, Node, Service, ServiceCidr};
 use crate::parse::{self, Document, Kind, Misfit, Parsed, Refusal};
-
-/// One page of a list.
-#[derive(Deserialize)]
-pub(super) struct Page<'a> {
-    #[serde(default)]
-    pub(super) metadata: PageMetadata,
-    // No default: an answer without items is no list, and must not be taken for an empty one.
-    #[serde(borrow, deserialize_with = "items")]
-    pub(super) items: Vec<&'a RawValue>,
-}
-
-/// Go writes an empty list as `[]` or as `null`.
-fn items<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'a RawValue>, D::Error> {
-    Ok(Option::<Vec<&'a RawValue>>::deserialize(deserializer)?.unwrap_or_default())
-}
 
 /// Where a page stands.
 #[derive(Default, Deserialize)]
@@ -73,6 +58,14 @@ pub fn decode(kind: Kind, text: &RawValue) -> Document {
     taken.map_or_else(|| explain(kind, text), Document::Taken)
 }
 
+/// Likewise, of a page.
+pub(super) fn decode_bytes(kind: Kind, text: &[u8]) -> Document {
+    match serde_json::from_slice::<&RawValue>(text) {
+        Ok(object) => decode(kind, object),
+        Err(error) => unreadable(&error),
+    }
+}
+
 fn take<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
@@ -81,11 +74,13 @@ fn take<T: DeserializeOwned>(text: &str) -> Option<T> {
 fn explain(kind: Kind, text: &str) -> Document {
     match serde_json::from_str::<Value>(text) {
         Ok(value) => parse::object(kind, &value),
-        Err(error) => {
-            let misfit = Misfit { path: String::new(), text: error.to_string() };
-            Document::Refused(None, Refusal::Misfit(misfit))
-        }
+        Err(error) => unreadable(&error),
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Document {
+    let misfit = Misfit { path: String::new(), text: error.to_string() };
+    Document::Refused(None, Refusal::Misfit(misfit))
 }
 
 /// Which object it is, where that could be told.
@@ -147,15 +142,5 @@ mod tests {
             assert!(matches!(&short, Document::Refused(Some(key), _) if &*key.name == "a"), "{short:?}");
             assert_eq!(short, long);
         }
-    }
-
-    #[test]
-    fn an_answer_without_items_is_no_list() {
-        let items = |text: &str| serde_json::from_str::<Page<'_>>(text).map(|page| page.items.len()).ok();
-        assert_eq!(items(r#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"}}"#), None);
-        assert_eq!(items(r#"{"kind":"Status","code":500}"#), None);
-        assert_eq!(items("<html>"), None);
-        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":null}"#), Some(0));
-        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":[{},{}]}"#), Some(2));
     }
 }
