@@ -89,7 +89,7 @@ async fn a_page_that_never_ends_takes_no_memory() {
         (
             r#"{"metadata":{"resourceVersion":"9"},"items":[{}"#,
             concat!(",", r#"{"metadata":{"name":"a"}}"#),
-            "more than 100000 objects",
+            "more than 10000 objects",
         ),
         (r#"{"items":[{"metadata":{"name":""#, "x", "was not complete after"),
         (r#"{"items":[{}"#, "                                ", "was not complete after"),
@@ -99,8 +99,9 @@ async fn a_page_that_never_ends_takes_no_memory() {
     ] {
         let server = server().await;
         server.fail(SERVICES, "list", [Fault::Flood(200, first, again, FOR_EVER, "")]);
-        let patience = Patience { list: Duration::from_secs(2), ..PATIENCE };
-        let limits = Limits { objects: 100_000, ..Limits::DEFAULT };
+        let list = Duration::from_secs(if words.contains("objects") { 25 } else { 2 });
+        let patience = Patience { list, ..PATIENCE };
+        let limits = Limits { objects: 10_000, ..Limits::DEFAULT };
         let objects = follow_within(server.address, patience, limits).await;
         trouble(&objects, words).await;
         assert_memory();
