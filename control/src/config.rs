@@ -165,6 +165,8 @@ pub struct SnatConfig {
     pub addresses: Vec<IpAddr>,
     /// Source ports, split between the workers.
     pub ports: RangeInclusive<u16>,
+    /// Whether the file names no ports: `run` takes the widest free range then.
+    pub ports_are_free: bool,
 }
 
 /// `flows`.
@@ -213,7 +215,7 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/ringway/admin.sock";
 
 impl Default for SnatConfig {
     fn default() -> Self {
-        SnatConfig { addresses: Vec::new(), ports: 61_000..=65_535 }
+        SnatConfig { addresses: Vec::new(), ports: 61_000..=65_535, ports_are_free: true }
     }
 }
 

@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::{Config, SnatConfig};
+use crate::network::free_ports;
 use crate::source::Source;
 use crate::watch::thread::Watch;
 use crate::watch::{self, last};
@@ -76,7 +77,7 @@ impl End {
     }
 }
 
-async fn serve(config: Config, watch: &Watch) -> Result<(), RunError> {
+async fn serve(mut config: Config, watch: &Watch) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
@@ -86,6 +87,8 @@ async fn serve(config: Config, watch: &Watch) -> Result<(), RunError> {
     privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
     let doors = Doors::open(&config)?;
+    // Once the doors have their ports.
+    choose_ports(&mut config.snat);
     let (mut running, publication) = tokio::select! {
         started = Running::start(&config, source) => started?,
         () = end.wait() => return Ok(()),
@@ -108,6 +111,22 @@ async fn serve(config: Config, watch: &Watch) -> Result<(), RunError> {
     running.end();
     tracing::info!("ended");
     result
+}
+
+/// Takes the widest range of free ports when the configuration names none.
+fn choose_ports(snat: &mut SnatConfig) {
+    if !snat.ports_are_free {
+        return;
+    }
+    match free_ports::widest() {
+        Some(ports) => snat.ports = ports,
+        None => tracing::warn!(
+            "no port is free for masquerade: net.ipv4.ip_local_port_range leaves none; {}-{} are taken all the same, and may \
+             collide with the node's own connections; make that range narrower, or set snat.ports",
+            snat.ports.start(),
+            snat.ports.end()
+        ),
+    }
 }
 
 /// Opens the source; `None` when a signal came first. A kubeconfig may name a program that gives the credentials, and that

@@ -121,7 +121,7 @@ fn report(file: &Path, config: &Config) -> Report {
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
     }
-    if network.is_none() {
+    if network.is_none() && !config.snat.ports_are_free {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
     }
     let reads_objects = matches!(config.source, Source::Files(_));
@@ -225,7 +225,10 @@ fn snat(config: &Config) -> String {
         true => "the address that Linux would choose".to_owned(),
         false => addresses.join(", "),
     };
-    format!("from {from}, ports {}-{}", config.snat.ports.start(), config.snat.ports.end())
+    match config.snat.ports_are_free {
+        true => format!("from {from}, the widest range of free ports"),
+        false => format!("from {from}, ports {}-{}", config.snat.ports.start(), config.snat.ports.end()),
+    }
 }
 
 fn mode(mode: XdpMode) -> &'static str {

@@ -42,7 +42,9 @@ impl Config {
         }
         if let Some(map) = map.map("snat") {
             self.snat.addresses = map.get("addresses").map(|f| f.parse_list(value::unicast)).unwrap_or_default();
-            self.snat.ports = map.value("ports", self.snat.ports.clone(), value::ports);
+            if let Some(ports) = map.get("ports").and_then(|field| field.parse(value::ports)) {
+                (self.snat.ports, self.snat.ports_are_free) = (ports, false);
+            }
             map.finish();
         }
         self.forwarding = map.value("forwarding", ForwardingMode::Nat, value::word(FORWARDING));

@@ -61,6 +61,7 @@ fn the_documented_example_is_read_and_its_values_are_the_defaults() {
         network: config.network.clone(),
         workers: WorkersConfig { cpus: Some(vec![2, 3]), ..short.workers.clone() },
         services: ServicesConfig { node_port_addresses: primary, ..short.services.clone() },
+        snat: SnatConfig { ports_are_free: false, ..short.snat.clone() },
         ..short
     };
     assert_eq!(config, same);
