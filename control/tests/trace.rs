@@ -13,6 +13,7 @@ use ringway_control::source::files;
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
@@ -219,6 +220,7 @@ fn run(
 ) -> (Verdict, Option<Vec<u8>>) {
     let shared = Shared {
         directory: None,
+        direct: DirectConnections::new(),
         affinities: affinities.clone(),
         resolver: Resolver::new().unwrap(),
         counters: WorkerCounters::new(0),

@@ -4,7 +4,7 @@
 //
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
-// whose source is kept). Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
+// whose source is kept); packets to an endpoint under a tuple that such a flow has there. Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
 // discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's
 // goes back to the kernel.
 //
@@ -27,6 +27,8 @@
 #define ND_FIRST 133
 #define ND_LAST 137
 #define EXTENSIONS 8
+// Counters of `claims` are two a value.
+#define CLAIMS_BITS 20
 // More fragments, or an offset.
 #define IPV4_FRAGMENT 0x3fff
 #define IPV6_FRAGMENT 0xfff9
@@ -125,6 +127,19 @@ struct {
 	__type(value, __u8);
 } endpoints SEC(".maps");
 
+struct claim_pair {
+	__u32 count[2];
+};
+
+// How many flows whose source is kept have a tuple towards their endpoint, by the tuple's hash. Workers write here.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << (CLAIMS_BITS - 1));
+	__type(key, __u32);
+	__type(value, struct claim_pair);
+} claims SEC(".maps");
+
 // What becomes of our packets on a queue without a socket: XDP_PASS or XDP_DROP.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -142,6 +157,30 @@ struct packet {
 	__u16 source_port;
 	__u16 destination_port;
 };
+
+// The place of a tuple in `claims`: what `Claims::place` says in Rust.
+static __always_inline __u32 claim_of(const struct packet *packet)
+{
+	__u64 word[5];
+	__builtin_memcpy(&word[0], &packet->source, 16);
+	__builtin_memcpy(&word[2], &packet->destination, 16);
+	word[4] = (__u64)packet->protocol << 32 | (__u32)packet->destination_port << 16 | packet->source_port;
+	__u64 hash = 0;
+#pragma unroll
+	for (int i = 0; i < 5; i++) {
+		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 32;
+	}
+	return hash >> (64 - CLAIMS_BITS);
+}
+
+static __always_inline int is_claimed(const struct packet *packet)
+{
+	__u32 claim = claim_of(packet);
+	__u32 place = claim >> 1;
+	struct claim_pair *pair = bpf_map_lookup_elem(&claims, &place);
+	return pair && pair->count[claim & 1];
+}
 
 static __always_inline int is_ours(const struct packet *packet)
 {
@@ -162,6 +201,9 @@ static __always_inline int is_ours(const struct packet *packet)
 	struct port_range *range = bpf_map_lookup_elem(&snat, &packet->destination);
 	__u16 port = bpf_ntohs(packet->destination_port);
 	if (range && port >= range->first && port <= range->last)
+		return 1;
+	// Few packets of those that get here are under a claimed tuple, so that is asked first.
+	if (is_claimed(packet) && bpf_map_lookup_elem(&endpoints, &key))
 		return 1;
 	key.address = packet->source;
 	key.port = packet->source_port;

@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod batch;
 pub mod clock;
 pub mod config;
+pub mod direct;
 pub mod directory;
 pub mod dispatch;
 pub mod flow;

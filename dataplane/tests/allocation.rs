@@ -14,6 +14,7 @@ use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch, Received};
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::{PipelineConfig, port_share};
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::dispatch::{Fate, Transmit, dispatch};
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
@@ -126,6 +127,7 @@ impl Loop {
         });
         let shared = Shared {
             directory: Some(directory),
+            direct: DirectConnections::new(),
             affinities: Affinities::new(64, 1),
             resolver: Resolver::new().unwrap(),
             counters: WorkerCounters::new(64),

@@ -114,6 +114,27 @@ fn session_affinity_holds_across_workers() {
     }
 }
 
+/// A direct connection under a flow's tuple arrives where the flow is not.
+#[test]
+fn a_direct_connection_beside_a_flow_of_another_worker_gets_another_port() {
+    let mut team = Team::new(2);
+    let (at, verdict, _) = team.line(0, "inside udp 10.0.1.9:5000 > 172.30.0.53:53", ms(1));
+    assert_eq!((at, verdict), (0, Verdict::Forward { out: INSIDE }));
+    for step in 0..2 {
+        let (at, verdict, sent) = team.line(1, "inside udp 10.0.1.9:5000 > 10.0.1.3:5353", ms(2 + step));
+        assert_eq!((at, verdict), (0, Verdict::Forward { out: INSIDE }));
+        let port = source_port(&sent.unwrap());
+        assert_ne!(port, 5000);
+        for worker in 0..2 {
+            let (at, verdict, sent) =
+                team.line(worker, &format!("inside udp 10.0.1.3:5353 > 10.0.1.9:{port}"), ms(3 + step));
+            assert_eq!((at, verdict), (0, Verdict::Forward { out: INSIDE }));
+            assert_eq!(sent.unwrap().bytes[26..34], [10, 0, 1, 3, 10, 0, 1, 9], "from the endpoint itself");
+        }
+    }
+    assert_eq!(team.sum().get(Counter::FlowsOpened), 2);
+}
+
 #[test]
 fn a_masqueraded_reply_finds_its_owner_by_its_port() {
     let mut team = Team::new(3);

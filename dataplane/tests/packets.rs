@@ -5,6 +5,8 @@ mod affinity;
 mod bed;
 #[path = "packets/change.rs"]
 mod change;
+#[path = "packets/direct.rs"]
+mod direct;
 #[path = "packets/forward.rs"]
 mod forward;
 #[path = "packets/full.rs"]
@@ -62,6 +64,11 @@ fn connections() {
 }
 
 #[test]
+fn direct_connections() {
+    run_all(direct::rows());
+}
+
+#[test]
 fn forwarded_packets() {
     run_all(forward::rows());
 }
@@ -92,6 +99,7 @@ fn every_drop_reason_has_a_row() {
         affinity::rows(),
         change::rows(),
         reshaped::rows(),
+        direct::rows(),
         forward::rows(),
         full::rows(),
         held::rows(),

@@ -9,6 +9,7 @@ use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch};
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::PipelineConfig;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::dispatch::{Transmit, dispatch};
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
 use ringway_dataplane::pipeline::{Pipeline, Shared};
@@ -211,7 +212,13 @@ impl MemoryBed {
         });
         let counters = WorkerCounters::new(backends as usize);
         let resolver = Resolver::new().expect("an eventfd can be made");
-        let shared = Shared { directory: None, affinities: Affinities::new(1, 1), resolver, counters };
+        let shared = Shared {
+            directory: None,
+            direct: DirectConnections::new(),
+            affinities: Affinities::new(1, 1),
+            resolver,
+            counters,
+        };
         let plan = Plan::of(kind);
         let mix = Mix {
             kind,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringway_dataplane::af_xdp::Device as KernelDevice;
 use ringway_dataplane::af_xdp::program::SteeringProgram;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
 use tokio::net::{TcpListener, UnixListener};
@@ -97,8 +98,10 @@ impl Running {
         privileges::check(bytes * placement.workers() as u64)?;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
-        let steering = Arc::new(Mutex::new(SteeringProgram::load()?));
-        let (workers, publisher) = Workers::start(config, &placement, memory, &resolver)?;
+        let steering = SteeringProgram::load()?;
+        let direct = DirectConnections::steered_by(steering.claims());
+        let steering = Arc::new(Mutex::new(steering));
+        let (workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
         let mut interfaces = Interfaces::new(
             config.interfaces.clone(),
             placement,

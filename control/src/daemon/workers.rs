@@ -7,6 +7,7 @@ use ringway_dataplane::af_xdp::{RingSizes, Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
 use ringway_dataplane::handover::Mesh;
@@ -79,6 +80,7 @@ impl Workers {
         placement: &Placement,
         memory: UmemLayout,
         resolver: &Arc<Resolver>,
+        direct: &Arc<DirectConnections>,
     ) -> Result<(Self, Publisher<Snapshot>), RunError> {
         let count = placement.workers() as u16;
         let (mesh, handovers) =
@@ -113,6 +115,7 @@ impl Workers {
             };
             let shared = Shared {
                 directory: directory.clone(),
+                direct: direct.clone(),
                 affinities: affinities.clone(),
                 resolver: resolver.clone(),
                 counters: counters.clone(),

@@ -97,6 +97,9 @@ pub enum Fate {
 impl Fate {
     /// The fate of `flow`. `is_passed`: a new connection to its frontend would be the kernel's.
     pub fn of(flow: &Flow, services: &Services, is_passed: bool) -> Self {
+        if flow.is_direct() {
+            return Fate::GoesOn;
+        }
         let (original, reply) = (flow.original(), flow.reply());
         let target = services.find(&original.frontend());
         match target.and_then(|target| target.service_port.member(reply.source_address(), reply.source_port())) {

@@ -18,6 +18,7 @@ use ringway_control::parse::{self, Document};
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
@@ -106,6 +107,7 @@ impl World {
         let network = Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces));
         let shared = Shared {
             directory: None,
+            direct: DirectConnections::new(),
             affinities: Affinities::new(64, 1),
             resolver: Resolver::new().unwrap(),
             counters: WorkerCounters::new(0),

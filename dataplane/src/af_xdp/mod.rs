@@ -1,6 +1,8 @@
 //! The kernel's AF_XDP interface, one file per kernel noun. All unsafe code of the packet path is below here.
 
+mod attachment;
 mod chunks;
+pub mod claims;
 pub mod device;
 mod frame;
 pub(crate) mod mapping;

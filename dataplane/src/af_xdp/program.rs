@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, MapError, XskMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -18,6 +19,8 @@ use ipnet::IpNet;
 use ringway_shared::address::address_words;
 use ringway_shared::{Frontend, MacAddress};
 
+pub use super::attachment::{AttachedMode, Attachment};
+use super::claims::Claims;
 pub use super::program_error::SteeringError;
 use super::program_error::{meaning, reasons};
 
@@ -45,30 +48,6 @@ impl Default for Capacities {
     fn default() -> Self {
         Capacities { vips: 131_072, service_cidrs: 1024, frontends: 262_144, snat: 4096, endpoints: 524_288 }
     }
-}
-
-/// How the program is to be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Attachment {
-    /// In the driver where it can, else in the kernel's generic path.
-    #[default]
-    Auto,
-    /// In the driver, or fail.
-    Native,
-    /// In the kernel's generic path.
-    Generic,
-}
-
-/// How the program was attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AttachedMode {
-    /// In the driver.
-    Native,
-    /// In the kernel's generic path, and why not in the driver.
-    Generic {
-        /// The reason.
-        because: String,
-    },
 }
 
 /// One thing that is ours on the wire.
@@ -101,6 +80,7 @@ pub struct SteeringProgram {
     frontends: HashMap<MapData, SocketKey, u8>,
     snat: HashMap<MapData, AddressKey, [u8; 4]>,
     endpoints: HashMap<MapData, SocketKey, u8>,
+    claims: Arc<Claims>,
     without_socket: Array<MapData, u32>,
     capacities: Capacities,
     entries: HashSet<SteeringEntry>,
@@ -138,6 +118,8 @@ impl SteeringProgram {
         let frontends = HashMap::try_from(take("frontends")?)?;
         let snat = HashMap::try_from(take("snat")?)?;
         let endpoints = HashMap::try_from(take("endpoints")?)?;
+        let Map::Array(claims) = take("claims")? else { return Err("the map claims is no array".into()) };
+        let claims = Arc::new(Claims::of_map(claims.fd())?);
         let mut without_socket: Array<_, u32> = Array::try_from(take("without_socket")?)?;
         without_socket.set(0, XDP_PASS, 0)?;
         let program: &mut Xdp = ebpf.program_mut("steer").ok_or("the object has no program steer")?.try_into()?;
@@ -152,12 +134,18 @@ impl SteeringProgram {
             frontends,
             snat,
             endpoints,
+            claims,
             without_socket,
             capacities,
             entries: HashSet::new(),
             attached: StdHashMap::new(),
             places: Vec::new(),
         })
+    }
+
+    /// Which tuples at endpoints are taken: packets straight to an endpoint come up only under these.
+    pub fn claims(&self) -> Arc<Claims> {
+        self.claims.clone()
     }
 
     /// Says what becomes of our packets on a queue without a socket: dropped, or passed to the kernel.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
-use ringway_shared::{BackendId, FiveTuple, ServicePortId};
+use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
 use super::expiry::Class;
 use super::holders::NO_POOL;
@@ -25,8 +25,11 @@ const PORT_ATTEMPTS: u32 = 128;
 /// What becomes of the source of a new flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Address and port are kept; only if another flow has the same reply tuple, another port is chosen.
+    /// Address and port are kept; only if another flow, or a connection past us, has the same reply tuple, another port is
+    /// chosen.
     Kept,
+    /// The address is kept, the port is another one: a direct connection under a flow's tuple.
+    Moved,
     /// The source becomes this address and a free port.
     Masquerade(IpAddr),
 }
@@ -101,6 +104,9 @@ impl FlowTable {
         self.free = flow.next;
         *flow = record;
         flow.begin(&new.original, &new.segment);
+        if new.source == Source::Moved {
+            flow.mark_direct();
+        }
         flow.last_seen = now.millis();
         flow.packets = [1, 0];
         if self.len == 0 {
@@ -110,6 +116,9 @@ impl FlowTable {
         self.statistics.opened += 1;
         self.index.insert(hash, value(number, Direction::Original));
         self.index.insert(reply_hash, value(number, Direction::Reply));
+        if let Some(direct) = self.direct.as_ref().filter(|_| !masquerade) {
+            flow.claimed().into_iter().flatten().for_each(|tuple| direct.claim(&tuple));
+        }
         let state = flow.state();
         self.lists.link(&mut self.flows, number);
         if pooled {
@@ -135,7 +144,7 @@ impl FlowTable {
                 Ok(flow) => Some(flow),
                 Err(ports) => self.least_useful(ports.map(|port| with_port(&reply, port)), now),
             },
-            Source::Kept => {
+            Source::Kept | Source::Moved => {
                 let reply = with_port(&reply, original.source_port());
                 self.least_useful(kept_ports(reply, self.hash(&reply), now), now)
             }
@@ -190,8 +199,8 @@ impl FlowTable {
     fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, u32)> {
         let (reply, original) = (reply_without_port(new), &new.original);
         match new.source {
-            Source::Kept => {
-                let reply = self.kept_reply(with_port(&reply, original.source_port()), original, now)?;
+            Source::Kept | Source::Moved => {
+                let reply = self.kept_reply(with_port(&reply, original.source_port()), new, now)?;
                 Some((reply, self.hash(&reply), NO_POOL))
             }
             Source::Masquerade(_) => {
@@ -212,19 +221,25 @@ impl FlowTable {
     }
 
     /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
-    fn kept_reply(&mut self, reply: FiveTuple, original: &FiveTuple, now: Time) -> Option<FiveTuple> {
+    fn kept_reply(&mut self, reply: FiveTuple, new: &NewFlow, now: Time) -> Option<FiveTuple> {
+        let original = &new.original;
         let hash = self.hash(&reply);
-        match self.search(hash, &reply) {
-            None if reply != *original && !self.is_elsewhere(hash) => return Some(reply),
-            Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
-                self.remove(FlowId(number), now);
-                return Some(reply);
+        // A connection that is picked up has the port that the endpoint knows it by.
+        let begins = original.protocol() != Protocol::Tcp || new.segment.flags.syn();
+        if new.source == Source::Kept && !(begins && self.is_direct(hash, &reply, now)) {
+            match self.search(hash, &reply) {
+                None if reply != *original && !self.is_elsewhere(hash) => return Some(reply),
+                Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
+                    self.remove(FlowId(number), now);
+                    return Some(reply);
+                }
+                _ => {}
             }
-            _ => {}
         }
-        kept_ports(reply, hash, now).find(|reply| {
+        kept_ports(reply, hash, now).filter(|other| *other != reply && other != original).find(|reply| {
             let hash = self.hash(reply);
-            reply != original && !is_taken(&self.index, &self.flows, hash, reply) && !self.is_elsewhere(hash)
+            let taken = is_taken(&self.index, &self.flows, hash, reply) || self.is_elsewhere(hash);
+            !taken && !self.is_direct(hash, reply, now)
         })
     }
 
@@ -240,7 +255,7 @@ impl FlowTable {
 #[inline]
 fn reply_without_port(new: &NewFlow) -> FiveTuple {
     let destination = match new.source {
-        Source::Kept => new.original.source,
+        Source::Kept | Source::Moved => new.original.source,
         Source::Masquerade(address) => address_words(address),
     };
     let ports = u64::from(new.endpoint_port) << 48 | (new.original.ports & 0xffff_ffff);

@@ -53,6 +53,7 @@ const _: () = assert!(std::mem::offset_of!(Flow, reply_source) == 64);
 const KIND: u16 = 0x01ff;
 const OPTION_MASQUERADE: u16 = 0x8000;
 const OPTION_POOLED: u16 = 0x4000;
+const OPTION_DIRECT: u16 = 0x2000;
 
 /// Something was seen of the original direction.
 pub(super) const SEEN_ORIGINAL: u8 = 0x01;
@@ -186,6 +187,17 @@ impl Flow {
     #[inline]
     pub(super) fn pooled(&self) -> bool {
         self.kind & OPTION_POOLED != 0
+    }
+
+    /// Whether this is a direct connection that got another port: no Service leads to its endpoint.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.kind & OPTION_DIRECT != 0
+    }
+
+    /// Notes that it is one.
+    pub(super) fn mark_direct(&mut self) {
+        self.kind |= OPTION_DIRECT;
     }
 
     /// Whether a packet of this direction was ever seen.

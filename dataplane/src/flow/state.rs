@@ -149,8 +149,8 @@ const FIN_ORIGINAL: u8 = 0x04;
 const FIN_REPLY: u8 = 0x08;
 const RESET_BY_ORIGINAL: u8 = 0x10;
 const RESET_BY_REPLY: u8 = 0x20;
-const EXPECTED_ORIGINAL: u8 = 0x40;
-const EXPECTED_REPLY: u8 = 0x80;
+pub(super) const EXPECTED_ORIGINAL: u8 = 0x40;
+pub(super) const EXPECTED_REPLY: u8 = 0x80;
 
 /// The flag bits of one direction.
 struct Bits {

@@ -15,6 +15,7 @@ use super::state::{Segment, State};
 use super::{Direction, FlowConfig, FlowId, FlowStatistics};
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
+use crate::direct::DirectConnections;
 use crate::directory::FlowDirectory;
 
 /// The most flows that one table can have: a value of the index is a record's number and a direction in 31 bits.
@@ -42,6 +43,8 @@ pub struct FlowTable {
     pub(super) looked_ahead: u32,
     // Where other workers look who owns a flow, and this worker's number there.
     pub(super) shared: Option<(Arc<FlowDirectory>, u16)>,
+    // What is known of connections past the Services.
+    pub(super) direct: Option<Arc<DirectConnections>>,
     // What a number that is none of ours refers to.
     nothing: Flow,
 }
@@ -78,6 +81,7 @@ impl FlowTable {
             statistics: FlowStatistics::default(),
             looked_ahead: 0,
             shared: None,
+            direct: None,
             nothing: Flow::FREE,
             flows,
         }
@@ -273,6 +277,9 @@ impl FlowTable {
         if flow.pooled() {
             let port = flow.reply().destination_port();
             self.ports.release(number, flow.state(), port, flow.rests(), now);
+        }
+        if let Some(direct) = self.direct.as_ref().filter(|_| !flow.masquerade()) {
+            flow.claimed().into_iter().flatten().for_each(|tuple| direct.disclaim(&tuple));
         }
         flow.state = State::Free as u8;
         flow.next = self.free;

@@ -49,7 +49,7 @@ impl Core {
         }
         let bytes = context.umem.packet_mut(&mut received.frame);
         let segment = Segment::of(bytes, packet);
-        if flow.reopens(direction, &segment) {
+        if flow.is_turning(&segment) {
             return None;
         }
         let (backend, service_port) = (flow.backend(), flow.service_port());
@@ -87,9 +87,12 @@ impl Core {
         if let Some(objection) = packet.objection {
             return dropped(received, objection, service_port);
         }
+        let segment = Segment::of(context.umem.packet(&received.frame), packet);
+        if direction == Direction::Reply && !flow.is_answer(&segment) {
+            return self.answers_another(context, received, packet, hash, id, &segment);
+        }
         if direction == Direction::Original {
             // A SYN on a closed flow opens a new one (packets of the old one may still be under way).
-            let segment = Segment::of(context.umem.packet(&received.frame), packet);
             if flow.reopens(direction, &segment) {
                 self.flows.remove(id, context.now);
                 return self.open(context, received, packet, hash);
@@ -199,6 +202,10 @@ fn find_way(
 /// semantics). A ClusterIP that another Service took over does not.
 #[cold]
 fn revise(flow: &mut Flow, snapshot: &Snapshot) -> Standing {
+    if flow.is_direct() {
+        flow.services_generation = snapshot.services.generation;
+        return Standing::Good;
+    }
     let reply = flow.reply();
     let member = snapshot.services.find(&flow.original().frontend()).and_then(|target| {
         let backend = target.service_port.member(reply.source_address(), reply.source_port())?;

@@ -8,6 +8,7 @@
 //! allocates, locks or logs.
 
 mod answer;
+mod direct;
 mod established;
 mod held;
 mod limiter;
@@ -29,6 +30,7 @@ use crate::affinity::Affinities;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::Time;
 use crate::config::PipelineConfig;
+use crate::direct::DirectConnections;
 use crate::directory::FlowDirectory;
 use crate::flow::{Candidate, FlowTable};
 use crate::forward::nat;
@@ -45,6 +47,8 @@ use ways::{Way, Ways};
 pub struct Shared {
     /// Where flows of other workers are hinted at; `None` with one worker.
     pub directory: Option<Arc<FlowDirectory>>,
+    /// What is known of connections past the Services.
+    pub direct: Arc<DirectConnections>,
     /// Which endpoints clients had, for Services with session affinity.
     pub affinities: Arc<Affinities>,
     /// Whom to ask for neighbours.
@@ -90,6 +94,7 @@ impl Pipeline {
         if let Some(directory) = &shared.directory {
             flows.share(directory.clone(), config.worker);
         }
+        flows.mind(shared.direct.clone());
         let limiter = Limiter::new(config.replies_per_second);
         let (held, ways, tally) = (Held::default(), Ways::new(), Tally::default());
         let core = Core { config, flows, held, limiter, ways, shared, tally };

@@ -10,7 +10,7 @@ use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Pr
 
 use super::established::{NO_ADJACENCY, way};
 use super::ways::Way;
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection, pass};
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
 use crate::batch::Received;
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
@@ -38,7 +38,7 @@ impl Core {
             return dropped(received, objection, None);
         }
         match decision {
-            Decision::Pass => pass(received),
+            Decision::Pass => self.nobodys(context, received, packet, hash),
             Decision::Drop(reason, target) => dropped(received, reason, target.map(|target| target.service_port.id)),
             Decision::Reject(reason, target) => {
                 let service_port = target.map(|target| target.service_port.id);
@@ -153,7 +153,7 @@ impl Core {
     }
 
     /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client.
-    fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, endpoint_way: Option<AdjacencyId>) {
+    pub(super) fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, endpoint_way: Option<AdjacencyId>) {
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;

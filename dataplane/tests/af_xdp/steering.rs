@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringway_dataplane::af_xdp::Device;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, Capacities, SteeringEntry, SteeringProgram};
-use ringway_shared::{Frontend, MacAddress, Protocol};
+use ringway_shared::{FiveTuple, Frontend, MacAddress, Protocol};
 
 use crate::packets::{echo, insert, syn, udp, with};
 use crate::veth::{Bed, Worker, open_port, options, umem, until};
@@ -165,6 +165,51 @@ fn each_packet_goes_where_it_belongs_in_both_modes() {
             assert_eq!(came, expected, "{name} ({how:?})");
         }
     }
+}
+
+/// Both sides compute the place of a claim: they have to agree.
+#[test]
+fn what_goes_straight_to_an_endpoint_comes_up_under_a_claimed_tuple_only() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
+    let mut comes_up = |worker: &mut Worker, packet: &[u8]| {
+        for bytes in [packet, &marker] {
+            let mut frame = umem.allocate().unwrap();
+            assert!(umem.fill(&mut frame, bytes));
+            sender.send(&mut umem, frame).unwrap();
+        }
+        let mut came = Vec::new();
+        until("the marker", || {
+            sender.flush(&mut umem);
+            came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
+            came.last() == Some(&marker)
+        });
+        came.len() == 2
+    };
+    let claims = worker.program.claims();
+    for (protocol, endpoint, client, other) in [
+        (Protocol::Udp, "10.77.0.2:53", "10.1.2.3:4000", "10.1.2.3:4001"),
+        (Protocol::Tcp, "[fd77:0::2]:80", "[fd01::5]:4000", "[fd01::6]:4000"),
+    ] {
+        let packet = |client: &str| match protocol {
+            Protocol::Udp => udp(client, endpoint, b"x"),
+            _ => syn(client, endpoint),
+        };
+        let tuple = FiveTuple::new(protocol, client.parse().unwrap(), endpoint.parse().unwrap());
+        assert!(!comes_up(&mut worker, &packet(client)), "{client}: nobody claims it");
+        claims.raise(&tuple);
+        assert!(comes_up(&mut worker, &packet(client)), "{client} is claimed");
+        assert!(!comes_up(&mut worker, &packet(other)), "{other} is not");
+        claims.lower(&tuple);
+        assert!(!comes_up(&mut worker, &packet(client)), "{client} is claimed no more");
+    }
+    // A claim alone is not enough: something else is there.
+    let elsewhere = FiveTuple::new(Protocol::Udp, "10.1.2.3:4000".parse().unwrap(), "10.77.0.9:53".parse().unwrap());
+    claims.raise(&elsewhere);
+    assert!(!comes_up(&mut worker, &udp("10.1.2.3:4000", "10.77.0.9:53", b"x")));
 }
 
 #[test]

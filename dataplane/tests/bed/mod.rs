@@ -17,6 +17,7 @@ use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::{PipelineConfig, port_share};
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
 use ringway_dataplane::io::memory::MemoryWorker;
@@ -63,6 +64,7 @@ pub fn worker_with(settings: &Settings, resolver: Arc<Resolver>) -> MemoryWorker
     });
     let shared = Shared {
         directory: settings.directory.clone(),
+        direct: DirectConnections::new(),
         affinities: settings.affinities.clone().unwrap_or_else(|| Affinities::new(64, 1)),
         resolver,
         counters: WorkerCounters::new(1024),

@@ -157,6 +157,7 @@ impl Oracle {
                             assert!(taken || own == new.original, "{new:?} lost its port for nothing");
                         }
                     }
+                    Source::Moved => panic!("{new:?} is no direct connection"),
                     Source::Masquerade(_) => assert!((50..=57).contains(&flow.reply().destination_port())),
                 }
                 assert_eq!(self.owner(&flow.reply()), None, "two flows share a tuple");

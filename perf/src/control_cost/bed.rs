@@ -13,6 +13,7 @@ use ringway_control::network::NetworkWatch;
 use ringway_control::publish::{Publication, PublishOptions, Published, Steering};
 use ringway_dataplane::af_xdp::UmemLayout;
 use ringway_dataplane::af_xdp::program::{SteeringEntry, SteeringProgram};
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Snapshot;
 use ringway_shared::counters::WorkerCounters;
@@ -71,7 +72,8 @@ impl Bed {
         let resolver = Resolver::new().map_err(failed("the workers' questions"))?;
         let placement = Placement { cpus: (0..WORKERS).collect() };
         let (workers, publisher) =
-            Workers::start(config, &placement, UmemLayout::of_frames(4096), &resolver).map_err(failed("workers"))?;
+            Workers::start(config, &placement, UmemLayout::of_frames(4096), &resolver, &DirectConnections::new())
+                .map_err(failed("workers"))?;
         let counters = workers.views.iter().map(|worker| worker.counters.clone()).collect();
         let mesh = workers.mesh.clone();
         let wake = move || (0..WORKERS as u16).filter_map(|worker| mesh.waker(worker)).for_each(|waker| waker.wake());

@@ -11,6 +11,7 @@ use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch};
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::config::PipelineConfig;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::dispatch::{Transmit, dispatch};
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
 use ringway_dataplane::pipeline::{Pipeline, Shared};
@@ -87,7 +88,13 @@ impl Forwarding {
             timeouts: Timeouts::default(),
             snat_ports: 1024..=65_535,
         });
-        let shared = Shared { directory: None, affinities: Affinities::new(1, 1), resolver, counters };
+        let shared = Shared {
+            directory: None,
+            direct: DirectConnections::new(),
+            affinities: Affinities::new(1, 1),
+            resolver,
+            counters,
+        };
         let umem = Umem::new(UmemLayout::of_frames(2 * BATCH as u32)).map_err(failed("packet memory"))?;
         let mut worker = Worker {
             umem,

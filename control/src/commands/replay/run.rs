@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
+use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::dispatch::Fate;
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::io::memory::MemoryWorker;
@@ -75,6 +76,7 @@ impl<W: Write> Replay<W> {
         let flows = config.flow_table(0, 1, SEED).ok_or_else(|| failed(&"snat.ports is empty"))?;
         let shared = Shared {
             directory: None,
+            direct: DirectConnections::new(),
             affinities: Affinities::new(Affinities::CLIENTS, SEED),
             resolver: Resolver::new().map_err(|error| failed(&error))?,
             counters: WorkerCounters::new(0),

@@ -1,0 +1,85 @@
+//! Flows beside direct connections (see [`crate::direct`]): which packets of an endpoint answer a flow, and which flow's
+//! tuple a packet straight to an endpoint has.
+
+use std::sync::Arc;
+
+use ringway_shared::{FiveTuple, Protocol};
+
+use super::record::Flow;
+use super::state::{EXPECTED_ORIGINAL, EXPECTED_REPLY, Segment, State, WINDOW};
+use super::table::FlowTable;
+use super::{Direction, FlowId};
+use crate::clock::Time;
+use crate::direct::DirectConnections;
+
+impl Flow {
+    /// Whether a packet of this flow must be looked at more closely: a segment that a connection begins or ends with, or any
+    /// that comes after the end.
+    #[inline]
+    pub fn is_turning(&self, segment: &Segment) -> bool {
+        segment.flags.syn() || segment.flags.rst() || self.state == State::Closed as u8
+    }
+
+    /// Whether a segment with the reply's tuple is an answer of this flow, as far as its numbers tell. One that is not
+    /// belongs to a connection that the client has straight to the endpoint.
+    pub fn is_answer(&self, segment: &Segment) -> bool {
+        if self.original().protocol() != Protocol::Tcp || self.masquerade() {
+            return true;
+        }
+        let [original, reply] = self.expected;
+        let acknowledges =
+            !segment.flags.ack() || self.flags & EXPECTED_ORIGINAL == 0 || is_near(original, segment.acknowledgment);
+        let continues = self.flags & EXPECTED_REPLY == 0 || is_near(reply, segment.sequence);
+        match self.state() {
+            State::Closed => acknowledges && continues,
+            // Its own number means nothing yet.
+            State::SynSent if segment.flags.syn() || segment.flags.rst() => acknowledges,
+            _ if segment.flags.syn() => acknowledges && continues,
+            _ => true,
+        }
+    }
+
+    /// The tuples towards endpoints that this flow takes from direct connections; its source is kept.
+    pub(super) fn claimed(&self) -> [Option<FiveTuple>; 2] {
+        // A direct connection goes on under its own tuple.
+        [Some(self.reply().reversed()), self.is_direct().then(|| self.original())]
+    }
+}
+
+/// Whether a number lies in the window on either side of a mark.
+fn is_near(mark: u16, number: u32) -> bool {
+    let ahead = ((number >> 16) as u16).wrapping_sub(mark);
+    ahead <= WINDOW || ahead.wrapping_neg() <= WINDOW
+}
+
+impl FlowTable {
+    /// From now on minds direct connections.
+    pub fn mind(&mut self, direct: Arc<DirectConnections>) {
+        self.direct = Some(direct);
+    }
+
+    /// Whether a connection past us has this reply tuple.
+    pub(super) fn is_direct(&self, hash: u64, reply: &FiveTuple, now: Time) -> bool {
+        self.direct.as_ref().is_some_and(|direct| direct.knows([hash, self.hash(&reply.reversed())], now))
+    }
+
+    /// The flow whose source is kept and whose answers are the packets with this tuple.
+    pub fn answered_by(&self, hash: u64, reply: &FiveTuple, now: Time) -> Option<FlowId> {
+        let (flow, number, direction) = self.search(hash, reply)?;
+        let kept = direction == Direction::Reply && !flow.masquerade() && !self.lists.is_over(flow, now.millis());
+        kept.then_some(FlowId(number))
+    }
+
+    /// The endpoint has another connection where this flow's was: it is over.
+    pub fn displace(&mut self, id: FlowId, now: Time) {
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return };
+        let before = flow.state();
+        if matches!(before, State::Free | State::Closed) {
+            return;
+        }
+        flow.state = State::Closed as u8;
+        flow.last_seen = now.millis();
+        self.lists.unlink(&mut self.flows, id.0, before);
+        self.lists.link(&mut self.flows, id.0);
+    }
+}

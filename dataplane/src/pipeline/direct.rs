@@ -1,0 +1,128 @@
+//! Packets that pass because they belong to no Service, and the connections that clients have straight to endpoints among
+//! them: see [`crate::direct`].
+
+use ringway_shared::network::NoAdjacency;
+
+use super::{Context, Core, Outcome, exceeded_mtu, pass};
+use crate::batch::Received;
+use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};
+use crate::verdict::Verdict;
+use crate::wire::{Kind, Packet, sctp};
+
+/// The chunk that opens an SCTP association.
+const INIT: u8 = 1;
+
+impl Core {
+    /// A packet with ports that is nobody's: the kernel gets it, unless it opens a direct connection under the tuple that a
+    /// flow has at the endpoint.
+    #[cold]
+    pub(super) fn nobodys(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+    ) -> Option<Outcome> {
+        let (network, node) = (&context.snapshot.network, &context.snapshot.services.node);
+        let destination = packet.tuple.destination_address();
+        // What is the node's goes past no Service. Anybody may send it, and it must not crowd out what does.
+        if network.is_local(destination)
+            || node.is_own(destination)
+            || self.config.snat_addresses.contains(&destination)
+        {
+            return pass(received);
+        }
+        let answer = packet.tuple.reversed();
+        let answer_hash = self.flows.hash(&answer);
+        if begins(context.umem.packet(&received.frame), packet) {
+            if let Some(flow) = self.flows.answered_by(answer_hash, &answer, context.now) {
+                return self.open_direct(context, received, packet, hash, flow);
+            }
+            let directory = self.shared.directory.as_ref().filter(|_| !received.handed_over);
+            if let Some(worker) = directory.and_then(|directory| directory.owner(answer_hash))
+                && worker != self.config.worker
+                && worker < self.config.workers
+            {
+                let verdict = Verdict::HandOver { worker, arrived: received.interface };
+                return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+            }
+        }
+        self.shared.direct.note([hash, answer_hash], packet.kind, context.now);
+        pass(received)
+    }
+
+    /// Opens a flow for a direct connection whose tuple at the endpoint is `other`'s, so that it gets another port there.
+    /// Where that is not possible it passes.
+    fn open_direct(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        other: FlowId,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        let other = self.flows.flow(other);
+        let (service_port, backend) = (other.service_port(), other.backend());
+        let endpoint = packet.tuple.destination_address();
+        let found = self.ways.find(&snapshot.network, endpoint);
+        let (way, way_id) = match found {
+            Ok(way) => (Ok(way.adjacency), Some(way.id)),
+            Err(none @ NoAdjacency::Unresolved { .. }) => (Err(none), None),
+            Err(_) => return pass(received),
+        };
+        if packet.ttl <= 1 || packet.objection.is_some() || exceeded_mtu(snapshot, &way, packet).is_some() {
+            return pass(received);
+        }
+        let new = NewFlow {
+            original: packet.tuple,
+            segment: Segment::of(context.umem.packet(&received.frame), packet),
+            endpoint,
+            endpoint_port: packet.tuple.destination_port(),
+            source: Source::Moved,
+            service_port,
+            backend,
+        };
+        match self.flows.open(&new, context.now) {
+            Ok(opened) => {
+                self.introduce(snapshot, opened.id, way_id);
+                self.send_on(context, received, packet, opened.id, Direction::Original, way)
+            }
+            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, way),
+            Err(OpenError::TableFull | OpenError::PortsExhausted) => {
+                let answer_hash = self.flows.hash(&packet.tuple.reversed());
+                self.shared.direct.note([hash, answer_hash], packet.kind, context.now);
+                pass(received)
+            }
+        }
+    }
+
+    /// A packet of an endpoint that has a flow's tuple, but is no answer of the flow.
+    #[cold]
+    pub(super) fn answers_another(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        id: FlowId,
+        segment: &Segment,
+    ) -> Option<Outcome> {
+        if segment.flags.syn() {
+            // The endpoint would not open a connection under this tuple if it had the flow's still.
+            self.flows.displace(id, context.now);
+        }
+        let asked = self.flows.hash(&packet.tuple.reversed());
+        self.shared.direct.note([hash, asked], packet.kind, context.now);
+        pass(received)
+    }
+}
+
+/// Whether a packet may be the first of a connection.
+fn begins(frame: &[u8], packet: &Packet) -> bool {
+    match packet.kind {
+        Kind::Tcp { flags, .. } => flags.syn() && !flags.ack() && !flags.rst(),
+        Kind::Sctp => packet.transport(frame).and_then(|message| message.get(sctp::HEADER)) == Some(&INIT),
+        _ => true,
+    }
+}
