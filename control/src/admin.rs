@@ -35,6 +35,7 @@ use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
 use crate::report::metrics;
+use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
@@ -55,6 +56,7 @@ pub struct Admin {
     clock: Clock,
     interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
     published: watch::Receiver<Arc<Published>>,
+    neighbors: watch::Receiver<Arc<NeighborReport>>,
     source: SourceHealth,
 }
 
@@ -65,6 +67,7 @@ impl Admin {
         workers: &Workers,
         interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
         published: watch::Receiver<Arc<Published>>,
+        neighbors: watch::Receiver<Arc<NeighborReport>>,
         source: SourceHealth,
     ) -> Arc<Self> {
         let mesh: Arc<Mesh> = workers.mesh.clone();
@@ -77,6 +80,7 @@ impl Admin {
             clock: workers.clock,
             interfaces,
             published,
+            neighbors,
             source,
         })
     }
@@ -107,7 +111,7 @@ impl Admin {
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
-        StatusReport::of(&facts, &self.published(), &self.interfaces.borrow(), &workers)
+        StatusReport::of(&facts, &self.published(), &self.interfaces.borrow(), &self.neighbors.borrow(), &workers)
     }
 
     /// `GET /services`.

@@ -4,6 +4,7 @@ pub mod drops;
 pub mod flows;
 pub mod interfaces;
 pub mod metrics;
+pub mod neighbors;
 pub mod overlooked;
 pub(crate) mod readiness;
 pub mod services;

@@ -12,6 +12,7 @@ use crate::cli::{Failure, ReportOutput};
 use crate::report::LedgerReport;
 use crate::report::drops::{KernelLosses, PortCounts};
 use crate::report::interfaces::InterfaceReport;
+use crate::report::neighbors::{NeighborReport, SilentReport};
 use crate::report::source::{KubernetesReport, SourceReport};
 use crate::report::status::{StatusReport, WorkerReport};
 
@@ -83,6 +84,7 @@ impl Text<'_> {
             "snat       {} of {} ports used at most to one endpoint ({}), {} taken back",
             snat.high_water, snat.per_worker, snat.ports, snat.reclaimed
         )?;
+        writeln!(f, "neighbours {}", neighbors(&status.neighbors))?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
         writeln!(f, "kernel     {}", losses(&status.kernel))?;
         writeln!(f, "ports      {}", port_losses(&status.ports))
@@ -108,6 +110,9 @@ impl Text<'_> {
         let unreachable = status.unreachable.iter();
         let unreachable = unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text));
         wrong.extend(first_of(unreachable, 0));
+        let silent = &status.neighbors.silent;
+        let more = status.neighbors.silent_count.saturating_sub(silent.len());
+        wrong.extend(first_of(silent.iter().map(SilentReport::sentence), more));
         if wrong.is_empty() { Ok(()) } else { writeln!(f, "\nto be known:\n  {}", wrong.join("\n  ")) }
     }
 }
@@ -155,6 +160,22 @@ fn troubles(kubernetes: &KubernetesReport) -> Vec<String> {
         format!("for {}: {problem} ({})", duration(lasts), kinds.join(", "))
     };
     troubles.into_iter().map(told).collect()
+}
+
+fn neighbors(neighbors: &NeighborReport) -> String {
+    let NeighborReport { known, waiting, asked, unanswered, last_unanswered, .. } = neighbors;
+    let mut text = format!("{known} known; {} asked for", waiting + asked);
+    if *unanswered > 0 {
+        let last = last_unanswered.as_deref().unwrap_or("?");
+        text.push_str(&format!(", {unanswered} never answered (the last: {last})"));
+    }
+    if neighbors.questions_gave_way > 0 {
+        text.push_str(&format!(", {} not asked because there were too many", neighbors.questions_gave_way));
+    }
+    if neighbors.known_gave_way > 0 {
+        text.push_str(&format!("; {} gave way to newer ones", neighbors.known_gave_way));
+    }
+    text
 }
 
 fn ledger(ledger: &LedgerReport) -> String {

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::door::guests::Guests;
 use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
+use crate::report::neighbors::NeighborReport;
 use crate::source::health::SourceHealth;
 use crate::source::{Objects, Source};
 use crate::watch::thread::Watch;
@@ -62,6 +63,7 @@ pub(super) struct Running {
     pub(super) network: latest::Receiver<Arc<Network>>,
     pub(super) published: latest::Receiver<Arc<Published>>,
     pub(super) source: SourceHealth,
+    neighbors: latest::Receiver<Arc<NeighborReport>>,
     health: Arc<Health>,
     socket: Option<SocketFile>,
     hearts: Vec<Heart>,
@@ -85,7 +87,7 @@ impl Running {
                 NetworkWatch::start(patterns, resolver.clone()).await?
             }
         };
-        let latest = network.latest.clone();
+        let (latest, neighbors) = (network.latest.clone(), network.neighbors.clone());
         let first = latest.borrow().clone();
         check_listed(config, &first)?;
         let devices = devices(&first)?;
@@ -127,10 +129,10 @@ impl Running {
         let health = Health::new(known, source.clone(), &config.node_name);
         let hearts = workers.hearts();
         let network = latest;
-        Ok((
-            Running { workers, interfaces, network, published, source, health, socket: None, hearts, shares },
-            publication,
-        ))
+        let socket = None;
+        let running =
+            Running { workers, interfaces, network, published, source, neighbors, health, socket, hearts, shares };
+        Ok((running, publication))
     }
 
     /// Answers at the doors from now on, about health from the thread that watches.
@@ -151,8 +153,14 @@ impl Running {
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
-        let admin =
-            Admin::new(config, &self.workers, self.interfaces.reports(), self.published.clone(), self.source.clone());
+        let admin = Admin::new(
+            config,
+            &self.workers,
+            self.interfaces.reports(),
+            self.published.clone(),
+            self.neighbors.clone(),
+            self.source.clone(),
+        );
         if let Some(address) = config.admin.metrics {
             tasks.spawn(&here, "metrics", serve_metrics(address, admin.clone(), guests));
         }

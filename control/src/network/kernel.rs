@@ -1,10 +1,12 @@
 //! The kernel's routing tables over rtnetlink: whole tables on request, and a stream of what changes.
 
 use std::io;
+use std::net::IpAddr;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
@@ -126,12 +128,13 @@ impl Kernel {
         Ok(routes)
     }
 
-    /// Every neighbour.
+    /// Every neighbour that packets can be sent to: of others there may be any number.
     pub async fn neighbors(&self) -> io::Result<Vec<Change>> {
         let mut neighbors = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let dump = self.handle.neighbours().get().set_address_family(family).execute();
-            neighbors.extend(collect(dump, |message| Change::from_message(&message, false)).await?);
+            let usable = |message| Change::from_message(&message, false).filter(|change| change.usable().is_some());
+            neighbors.extend(collect(dump, usable).await?);
         }
         Ok(neighbors)
     }
@@ -142,7 +145,7 @@ impl Kernel {
     }
 }
 
-/// Asks the kernel to resolve neighbours.
+/// Asks the kernel to resolve neighbours, or to forget them.
 #[derive(Clone)]
 pub struct Resolver(Handle);
 
@@ -153,6 +156,24 @@ impl Resolver {
         let request = self.0.neighbours().add(link, address).state(state).flags(flags).replace();
         request.execute().await.map_err(io_error)
     }
+
+    /// Makes the kernel forget this neighbour. One that it does not have is none to forget.
+    pub async fn forget(&self, (link, address): Key) -> io::Result<()> {
+        match self.0.neighbours().del(named(link, address)).execute().await.map_err(io_error) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn named(link: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = link;
+    (message.header.family, message.attributes) = match address {
+        IpAddr::V4(v4) => (AddressFamily::Inet, vec![NeighbourAttribute::Destination(NeighbourAddress::Inet(v4))]),
+        IpAddr::V6(v6) => (AddressFamily::Inet6, vec![NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6))]),
+    };
+    message
 }
 
 async fn collect<M, T>(

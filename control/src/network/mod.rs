@@ -6,6 +6,7 @@
 //! makes us read the tables again; neighbours change often and are followed one by one. After a lost message
 //! everything is read again.
 
+mod errands;
 pub mod free_ports;
 pub mod kernel;
 pub mod links;
@@ -28,6 +29,7 @@ use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 use crate::config::InterfacePattern;
+use crate::report::neighbors::NeighborReport;
 use kernel::Kernel;
 use watch::Watcher;
 
@@ -47,6 +49,8 @@ pub struct NetworkWatch {
     pub node_addresses: latest::Receiver<Arc<[IpAddr]>>,
     /// The addresses of all endpoints, with how many there are of each; their next hops are resolved ahead of traffic.
     pub endpoints: latest::Sender<ShardedMap<IpAddr, u32>>,
+    /// The neighbours in numbers, and those that do not answer.
+    pub neighbors: latest::Receiver<Arc<NeighborReport>>,
     task: Option<JoinHandle<()>>,
     // Keeps `latest` open where no task publishes.
     _fixed: Option<latest::Sender<Arc<Network>>>,
@@ -69,10 +73,11 @@ impl NetworkWatch {
         let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
         let (endpoints, wanted) = latest::channel(ShardedMap::default());
         let (own, node_addresses) = latest::channel(Arc::from([]));
-        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own).await?;
-        let (sender, latest) = latest::channel(Arc::new(first));
+        let (notes, neighbors) = latest::channel(Arc::default());
+        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own, notes).await?;
+        let (sender, latest) = latest::channel(first);
         let task = tokio::spawn(watcher.run(sender));
-        Ok(NetworkWatch { latest, node_addresses, endpoints, task: Some(task), _fixed: None })
+        Ok(NetworkWatch { latest, node_addresses, endpoints, neighbors, task: Some(task), _fixed: None })
     }
 
     /// A network that does not change: the one written in the configuration.
@@ -80,7 +85,8 @@ impl NetworkWatch {
         let (_, node_addresses) = latest::channel(default_route_addresses(&network).into());
         let (sender, latest) = latest::channel(Arc::new(network));
         let (endpoints, _) = latest::channel(ShardedMap::default());
-        NetworkWatch { latest, node_addresses, endpoints, task: None, _fixed: Some(sender) }
+        let (_, neighbors) = latest::channel(Arc::default());
+        NetworkWatch { latest, node_addresses, endpoints, neighbors, task: None, _fixed: Some(sender) }
     }
 }
 

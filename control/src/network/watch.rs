@@ -1,6 +1,6 @@
 //! The task that follows the kernel and publishes networks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
 
 use super::NetworkError;
-use super::kernel::{Event, Kernel, Resolver};
+use super::errands::{self, Errands};
+use super::kernel::{Event, Kernel};
 use super::links::{Attachments, Link, LinkAddress, Standing};
 use super::neighbors::{Key, Neighbors};
 use super::next_hops::NextHops;
@@ -19,10 +20,15 @@ use super::primary::PrimaryAddresses;
 use super::routes::{self, KernelRoute};
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
+use crate::report::neighbors::NeighborReport;
 use crate::watch::heart;
 
-/// Questions to the kernel that wait to be asked.
-const QUESTIONS: usize = 4096;
+/// Messages of the kernel and questions of workers that one turn of the loop takes in, so that others have theirs.
+const TURN: usize = 1024;
+/// How often the next hops are looked at that packets left by.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Networks whose marks are still to be looked at; more of them are looked at early.
+const RECENT: usize = 8;
 /// The pause before a broken netlink socket is opened again.
 const REOPEN: Duration = Duration::from_millis(200);
 
@@ -54,7 +60,7 @@ struct Picture {
 /// Follows one network namespace.
 pub(super) struct Watcher {
     kernel: Kernel,
-    resolver: mpsc::Sender<Key>,
+    errands: Errands,
     attachments: Attachments,
     requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
     endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
@@ -72,6 +78,10 @@ pub(super) struct Watcher {
     numbers: HashMap<u32, InterfaceId>,
     picture: Picture,
     generation: u32,
+    // Networks that workers use or used since the last sweep, the newest last.
+    recent: Vec<Arc<Network>>,
+    next_sweep: Instant,
+    notes: watch::Sender<Arc<NeighborReport>>,
 }
 
 impl Watcher {
@@ -82,9 +92,10 @@ impl Watcher {
         requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
         endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
         node_addresses: watch::Sender<Arc<[IpAddr]>>,
-    ) -> Result<(Self, Network), NetworkError> {
+        notes: watch::Sender<Arc<NeighborReport>>,
+    ) -> Result<(Self, Arc<Network>), NetworkError> {
         let mut watcher = Watcher {
-            resolver: resolve(kernel.resolver()),
+            errands: errands::run(kernel.resolver()),
             kernel,
             attachments: Attachments::new(interfaces),
             requests,
@@ -103,9 +114,13 @@ impl Watcher {
             numbers: HashMap::new(),
             picture: Picture::default(),
             generation: 0,
+            recent: Vec::new(),
+            next_sweep: Instant::now(),
+            notes,
         };
         watcher.read().await?;
-        let first = watcher.build().unwrap_or_default();
+        let first = watcher.build().map(Arc::new).unwrap_or_default();
+        watcher.use_network(&first);
         watcher.changed = false;
         Ok((watcher, first))
     }
@@ -116,6 +131,8 @@ impl Watcher {
         let heart = heart("the network");
         loop {
             heart.beat();
+            // Whatever is always ready must not keep everything else from its turn.
+            tokio::task::yield_now().await;
             let now = Instant::now();
             if self.stale.any() && now >= self.reading.not_before() {
                 if let Err(error) = self.read().await {
@@ -123,32 +140,31 @@ impl Watcher {
                     self.reopen().await;
                 }
                 // What changed while the tables were read has arrived by now, and may make the reading stale again.
-                while let Some(event) = self.kernel.ready() {
-                    self.hear(event);
-                }
+                self.hear_what_is_there();
                 continue;
             }
             self.changed |= self.neighbors.expire(now);
             if self.changed && now >= self.building.not_before() {
                 self.changed = false;
                 if let Some(network) = self.build().map(Arc::new) {
-                    self.keep(&network);
+                    self.use_network(&network);
                     networks.send_replace(network);
                 }
                 self.building.done(now);
             }
-            for key in self.neighbors.due(now) {
+            if now >= self.next_sweep {
+                self.sweep(now);
+            }
+            for errand in self.neighbors.errands(now) {
                 // A full queue is as good as an unanswered question: it is asked again.
-                let _ = self.resolver.try_send(key);
+                let _ = self.errands.try_send(errand);
             }
             let deadline = self.deadline();
             tokio::select! {
                 event = self.kernel.next() => match event {
                     Some(event) => {
                         self.hear(event);
-                        while let Some(event) = self.kernel.ready() {
-                            self.hear(event);
-                        }
+                        self.hear_what_is_there();
                     }
                     None => {
                         tracing::warn!("the netlink socket broke; opening it again");
@@ -164,7 +180,8 @@ impl Watcher {
                 },
                 Some(question) = self.requests.recv() => {
                     self.ask(question);
-                    while let Ok(question) = self.requests.try_recv() {
+                    for _ in 0..TURN {
+                        let Ok(question) = self.requests.try_recv() else { break };
                         self.ask(question);
                     }
                 }
@@ -179,7 +196,14 @@ impl Watcher {
     fn deadline(&self) -> Option<Instant> {
         let reading = self.stale.any().then_some(self.reading.not_before());
         let building = self.changed.then_some(self.building.not_before());
-        [reading, building, self.neighbors.next_due()].into_iter().flatten().min()
+        [reading, building, self.neighbors.next_due(), Some(self.next_sweep)].into_iter().flatten().min()
+    }
+
+    fn hear_what_is_there(&mut self) {
+        for _ in 0..TURN {
+            let Some(event) = self.kernel.ready() else { break };
+            self.hear(event);
+        }
     }
 
     fn hear(&mut self, event: Event) {
@@ -190,8 +214,8 @@ impl Watcher {
             Event::Address => (self.stale.addresses, self.stale.routes) = (true, true),
             Event::Route => self.stale.routes = true,
             Event::Neighbor(change) => {
-                self.neighbors.apply(change, Instant::now());
-                self.changed = true;
+                // Most of what is told about neighbours changes nothing for packets.
+                self.changed |= self.neighbors.apply(change, Instant::now());
             }
             Event::Overrun => {
                 tracing::debug!("netlink messages were lost in a storm; reading every table again");
@@ -235,7 +259,7 @@ impl Watcher {
         tokio::time::sleep(REOPEN).await;
         match Kernel::open() {
             Ok(kernel) => {
-                self.resolver = resolve(kernel.resolver());
+                self.errands = errands::run(kernel.resolver());
                 self.kernel = kernel;
                 self.stale = Stale::ALL;
             }
@@ -284,6 +308,41 @@ impl Watcher {
         });
     }
 
+    /// Goes on to a network that workers will use.
+    fn use_network(&mut self, network: &Arc<Network>) {
+        if self.recent.len() >= RECENT {
+            self.sweep(Instant::now());
+        }
+        if self.recent.last().is_none_or(|last| !last.has_same_ways(network)) {
+            self.neighbors.set_routers(routers(network));
+        }
+        self.recent.push(network.clone());
+        self.keep(network);
+    }
+
+    /// Takes the marks of what packets left by: those next hops are kept confirmed.
+    fn sweep(&mut self, now: Instant) {
+        for network in &self.recent {
+            for (interface, address) in network.take_used() {
+                if let Some(interface) = network.interface(interface).filter(|interface| interface.up) {
+                    self.neighbors.note_use((interface.index, address), now);
+                }
+            }
+        }
+        let older = self.recent.len().saturating_sub(1);
+        self.recent.drain(..older);
+        self.next_sweep = now + SWEEP;
+        let name = |index| self.links.iter().find(|link| link.index == index).map_or("?", |link| &*link.name);
+        let report = self.neighbors.overview(now).report(name, now);
+        self.notes.send_if_modified(|last| {
+            let differs = **last != report;
+            if differs {
+                *last = Arc::new(report);
+            }
+            differs
+        });
+    }
+
     /// Keeps the next hops of all endpoints resolved.
     fn keep(&mut self, network: &Arc<Network>) {
         let endpoints = self.endpoints.borrow_and_update().clone();
@@ -300,23 +359,11 @@ impl Watcher {
     }
 }
 
-/// A task that asks the kernel one question after the other, so that a thousand of them do not hold up anything else.
-fn resolve(resolver: Resolver) -> mpsc::Sender<Key> {
-    let (sender, mut questions) = mpsc::channel::<Key>(QUESTIONS);
-    tokio::spawn(async move {
-        let mut said: Option<Instant> = None;
-        let heart = heart("neighbours");
-        while let Some((link, address)) = heart.waiting(questions.recv()).await {
-            let Err(error) = resolver.ask((link, address)).await else { continue };
-            // The kernel's neighbour table can be full: that deserves a word, but not one a neighbour.
-            if said.is_none_or(|last| last.elapsed() > Duration::from_secs(60)) {
-                said = Some(Instant::now());
-                tracing::warn!(
-                    "the kernel does not resolve neighbour {address}: {error}; if its table is full, raise \
-                     net.ipv4.neigh.default.gc_thresh3 and net.ipv6.neigh.default.gc_thresh3"
-                );
-            }
-        }
-    });
-    sender
+/// The neighbours that routes lead by.
+fn routers(network: &Network) -> HashSet<Key> {
+    let by = |route: &Route| match route.target {
+        RouteTarget::Out { interface, via: Some(via) } => Some((network.interface(interface)?.index, via)),
+        _ => None,
+    };
+    network.routes().filter_map(by).collect()
 }

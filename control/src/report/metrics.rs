@@ -3,6 +3,8 @@
 //! Nothing is counted for it: a scrape reads what `status` and `drops` read. There are no series by Service or endpoint,
 //! which a large cluster has 100,000 of; `services` has their counts.
 
+mod network;
+
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -82,6 +84,7 @@ fn flag(is: bool) -> Number {
 /// All metrics; `sum` is over the workers that `status` is about.
 pub fn metrics(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
     let mut all = packets(status, sum);
+    all.extend(network::neighbors(status));
     all.extend(flows(status));
     all.push(one(
         "packets_stateless",

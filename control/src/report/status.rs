@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::LedgerReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
+use super::neighbors::NeighborReport;
 use super::source::{KubernetesReport, SourceReport};
 use crate::publish::Published;
 
@@ -50,6 +51,9 @@ pub struct StatusReport {
     /// What ports made of packets larger than a frame, and lost.
     #[serde(default)]
     pub ports: PortCounts,
+    /// The next hops, and who does not answer.
+    #[serde(default)]
+    pub neighbors: NeighborReport,
     /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
     pub unreachable: Vec<UnreachableReport>,
 }
@@ -183,7 +187,13 @@ pub struct Facts<'a> {
 
 impl StatusReport {
     /// The status at this moment.
-    pub fn of(facts: &Facts<'_>, published: &Published, interfaces: &[InterfaceReport], workers: &[Counted]) -> Self {
+    pub fn of(
+        facts: &Facts<'_>,
+        published: &Published,
+        interfaces: &[InterfaceReport],
+        neighbors: &NeighborReport,
+        workers: &[Counted],
+    ) -> Self {
         let mut sum = Tally::default();
         workers.iter().for_each(|worker| sum.merge(&worker.tally));
         let problems = published.cluster.problems().chain(published.problems.iter());
@@ -221,6 +231,7 @@ impl StatusReport {
             },
             kernel: KernelLosses::of(&sum),
             ports: PortCounts::of(&sum),
+            neighbors: neighbors.clone(),
             unreachable: unreachable(&published.snapshot),
         }
     }

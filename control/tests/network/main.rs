@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bed;
+mod neighbors;
 
 use std::time::{Duration, Instant};
 

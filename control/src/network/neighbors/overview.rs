@@ -1,0 +1,102 @@
+//! The neighbours in numbers, for reports.
+
+use std::time::{Duration, Instant};
+
+use super::{Key, Neighbors};
+use crate::report::neighbors::{NeighborReport, SilentReport};
+
+/// Why a next hop is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Endpoints are behind it, or it is one.
+    Endpoints,
+    /// A route leads by it.
+    Router,
+    /// A client that packets went to lately.
+    Client,
+}
+
+impl Role {
+    /// As reports name it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Role::Endpoints => "endpoints",
+            Role::Router => "router",
+            Role::Client => "client",
+        }
+    }
+}
+
+/// The neighbours in numbers, and those that are wanted and do not answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// With a MAC address.
+    pub known: usize,
+    /// How many of these gave way because there were too many.
+    pub known_gave_way: u64,
+    /// Questions of workers that wait to be asked.
+    pub waiting: usize,
+    /// Those that the kernel is asking.
+    pub asked: usize,
+    /// Questions of workers that were not asked, because there were too many.
+    pub questions_gave_way: u64,
+    /// Questions of workers that nobody answered.
+    pub unanswered: u64,
+    /// The last of these.
+    pub last_unanswered: Option<Key>,
+    /// Wanted ones that do not answer: since when.
+    pub silent: Vec<(Key, Role, Instant)>,
+    /// How many these are, listed or not.
+    pub silent_count: usize,
+}
+
+/// How many silent next hops an [`Overview`] lists.
+const LISTED: usize = 100;
+/// One that was merely flushed answers within this time.
+const FLUSHED: Duration = Duration::from_secs(2);
+
+impl Overview {
+    /// As `status` shows it; `name` names the links.
+    pub fn report<'n>(&self, name: impl Fn(u32) -> &'n str, now: Instant) -> NeighborReport {
+        let silent = |((link, address), role, since): &(Key, Role, Instant)| SilentReport {
+            next_hop: address.to_string(),
+            interface: name(*link).to_owned(),
+            role: role.label().to_owned(),
+            seconds: now.saturating_duration_since(*since).as_secs(),
+        };
+        NeighborReport {
+            known: self.known,
+            known_gave_way: self.known_gave_way,
+            waiting: self.waiting,
+            asked: self.asked,
+            questions_gave_way: self.questions_gave_way,
+            unanswered: self.unanswered,
+            last_unanswered: self.last_unanswered.map(|(link, address)| format!("{address} on {}", name(link))),
+            silent: self.silent.iter().map(silent).collect(),
+            silent_count: self.silent_count,
+        }
+    }
+}
+
+impl Neighbors {
+    /// Numbers and the silent, for a report.
+    pub fn overview(&self, now: Instant) -> Overview {
+        let role = |key: &Key| match self.wanted.get(key) {
+            Some(wanted) if wanted.endpoint => Role::Endpoints,
+            _ if self.routers.contains(key) => Role::Router,
+            _ => Role::Client,
+        };
+        let silent = || self.silent.iter().filter(|(_, since)| now.saturating_duration_since(**since) >= FLUSHED);
+        Overview {
+            known: self.known.len(),
+            known_gave_way: self.known.gave_way,
+            waiting: self.clients.waiting(),
+            asked: self.clients.asked(),
+            questions_gave_way: self.clients.gave_way,
+            unanswered: self.clients.silent,
+            last_unanswered: self.clients.last_silent,
+            silent: silent().take(LISTED).map(|(key, since)| (*key, role(key), *since)).collect(),
+            silent_count: silent().count(),
+        }
+    }
+}
