@@ -21,18 +21,19 @@ pub enum InstanceError {
     /// Another process has it.
     #[error(
         "state: {} is in use by another ringway ({}); stop it first, or give this one a state folder and an admin \
-         socket of its own", path.display(), owner(*pid)
+         socket of its own", path.display(), owner(path, *pid)
     )]
     Taken {
         /// The folder.
         path: PathBuf,
-        /// The other process, when it said who it is.
+        /// The other process, if it can be told.
         pid: Option<u32>,
     },
 }
 
-fn owner(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "process unknown".to_owned(), |pid| format!("process {pid}"))
+fn owner(folder: &Path, pid: Option<u32>) -> String {
+    let unknown = || format!("which process holds the lock tells: fuser {}/lock", folder.display());
+    pid.map_or_else(unknown, |pid| format!("process {pid}"))
 }
 
 /// The right to use a state folder; given back when this is dropped, or when the process dies, whatever the way.
@@ -66,9 +67,7 @@ impl Instance {
                 Ok(()) if is_at(&lock, &path) => break lock,
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    let _ = lock.read_to_string(&mut text);
-                    return Err(InstanceError::Taken { path: folder.to_owned(), pid: text.trim().parse().ok() });
+                    return Err(InstanceError::Taken { path: folder.to_owned(), pid: holder(&mut lock) });
                 }
                 Err(TryLockError::Error(error)) => return Err(unusable("lock", &path)(error)),
             }
@@ -82,6 +81,26 @@ impl Instance {
         written.map_err(unusable("write to", &path))?;
         Ok(Instance { path, _lock: lock })
     }
+}
+
+/// Who holds the lock, if it runs: as the kernel has it, else as the file says. A process that was killed leaves its number in
+/// the file, and a lock that it gave to a child stays noted under its number.
+fn holder(lock: &mut File) -> Option<u32> {
+    let runs = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let noted = lock.metadata().ok().and_then(|metadata| noted(&locks, metadata.ino()));
+    let mut text = String::new();
+    let _ = lock.read_to_string(&mut text);
+    noted.or_else(|| text.trim().parse().ok()).filter(runs)
+}
+
+/// The process that /proc/locks names for the file with this number: `1: FLOCK  ADVISORY  WRITE 712 fe:00:1234 0 EOF`.
+fn noted(locks: &str, inode: u64) -> Option<u32> {
+    let inode = format!(":{inode}");
+    locks.lines().find_map(|line| {
+        let [_, "FLOCK", _, _, pid, file, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        file.ends_with(&inode).then(|| pid.parse().ok())?
+    })
 }
 
 /// Whether `file` is what `path` names.
@@ -104,6 +123,41 @@ mod tests {
         drop(first);
         assert!(!state.join("lock").exists());
         Instance::take(&state).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_not_said_to_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        // No process has this number.
+        std::fs::write(&path, "4194304999\n").unwrap();
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        let error = Instance::take(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("(process {})", std::process::id())), "the kernel knows better: {error}");
+        let error = InstanceError::Taken { path: "/run/ringway".into(), pid: None }.to_string();
+        assert!(error.contains("(which process holds the lock tells: fuser /run/ringway/lock)"), "{error}");
+        let locks = "1: POSIX  ADVISORY  WRITE 7 fe:00:12 0 EOF\n2: FLOCK  ADVISORY  WRITE 8 fe:00:123 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 9 fe:00:12 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 10 fe:00:12 0 EOF\n";
+        assert_eq!((noted(locks, 12), noted(locks, 123), noted(locks, 23)), (Some(9), Some(8), None));
+    }
+
+    #[test]
+    fn a_holder_that_ended_is_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        // flock(1) takes it, and leaves it to the one that it started.
+        let script = "flock 9; sleep 3600 & echo $!; exit 0";
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.args(["-c", &format!("exec 9>{}; {script}", path.display())]);
+        let child = output.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut reader = io::BufReader::new(child.stdout.unwrap());
+        let mut sleeper = String::new();
+        io::BufRead::read_line(&mut reader, &mut sleeper).unwrap();
+        let error = Instance::take(folder.path()).unwrap_err().to_string();
+        let sleeper = rustix::process::Pid::from_raw(sleeper.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
+        assert!(error.contains("(which process holds the lock tells: fuser "), "{error}");
     }
 
     #[test]
