@@ -37,10 +37,11 @@ use crate::report::interfaces::InterfaceReport;
 use crate::report::metrics;
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
+use crate::report::readiness::stuck;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
-use crate::watch::heart;
+use crate::watch::{heart, hearts};
 use ask::Asker;
 
 /// Packets that one request may ask about.
@@ -108,6 +109,7 @@ impl Admin {
             uptime_seconds: self.started.elapsed().as_secs(),
             flows_per_worker: self.config.flows.per_worker,
             snat_ports: self.config.snat.ports.clone(),
+            stuck: stuck(&hearts().silent()).collect(),
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();

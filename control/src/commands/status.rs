@@ -38,7 +38,12 @@ struct Text<'r>(&'r StatusReport);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
-        let ready = if status.ready { "ready" } else { "not ready: the first full list is not in force yet" };
+        let ready = match &status.reasons[..] {
+            [] if status.ready => "ready".to_owned(),
+            // An instance of another version.
+            [] => "not ready".to_owned(),
+            reasons => format!("not ready: {}", reasons.join("; ")),
+        };
         let up = duration(status.uptime_seconds);
         writeln!(f, "ringway {} on {}: {ready}, up {up}, process {}\n", status.version, status.node, status.pid)?;
         self.overview(f)?;
@@ -308,6 +313,18 @@ mod tests {
             ..StatusReport::default()
         };
         insta::assert_snapshot!(Text(&report).to_string());
+    }
+
+    #[test]
+    fn why_it_is_not_ready_is_told_first() {
+        let first = |ready, reasons: &[&str]| {
+            let reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+            let report = StatusReport { node: "gw-1".into(), ready, reasons, ..StatusReport::default() };
+            Text(&report).to_string().lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(first(true, &[]), "ringway  on gw-1: ready, up 0s, process 0");
+        assert_eq!(first(false, &[]), "ringway  on gw-1: not ready, up 0s, process 0");
+        assert_eq!(first(false, &["a", "b"]), "ringway  on gw-1: not ready: a; b, up 0s, process 0");
     }
 
     #[test]

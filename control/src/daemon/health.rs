@@ -169,7 +169,7 @@ impl Health {
     /// or no packet can leave.
     fn reasons(&self) -> Vec<String> {
         let silent = self.known.hearts.silent();
-        let mut reasons = reasons(&self.known.published.borrow(), &self.known.interfaces.borrow(), &silent);
+        let mut reasons = reasons(&self.known.published.borrow(), &self.known.interfaces.borrow(), stuck(&silent));
         reasons.extend(self.record().stale(Instant::now()));
         reasons
     }

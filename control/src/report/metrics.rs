@@ -181,7 +181,11 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
     let entries = status.steering.entries.iter().map(|(map, count)| (map.clone(), Gauge(*count as f64)));
     let took = snapshot.took_micros.map(|micros| (String::new(), Gauge(micros as f64 / 1e6)));
     vec![
-        one("ready", "Whether the first full list of objects was in force on all workers.", flag(status.ready)),
+        one(
+            "ready",
+            "Whether the first full list of objects was in force on all workers, everything makes progress and packets can leave.",
+            flag(status.ready),
+        ),
         one("snapshot_generation", "The newest snapshot.", Gauge(snapshot.generation as f64)),
         one("snapshot_in_force", "Whether all workers use the newest snapshot.", flag(snapshot.in_force)),
         Metric {

@@ -7,13 +7,17 @@ use crate::publish::Published;
 use crate::watch::Silence;
 
 /// Why it is not ready; nothing when it is.
-pub(crate) fn reasons(published: &Published, interfaces: &[InterfaceReport], silent: &[Silence]) -> Vec<String> {
+pub(crate) fn reasons(
+    published: &Published,
+    interfaces: &[InterfaceReport],
+    stuck: impl IntoIterator<Item = String>,
+) -> Vec<String> {
     let mut reasons = Vec::new();
     if !published.ready {
         reasons.push("the first full list is not in force yet".to_owned());
     }
     reasons.extend(no_way_out(interfaces));
-    reasons.extend(stuck(silent));
+    reasons.extend(stuck);
     reasons
 }
 
@@ -55,7 +59,7 @@ mod tests {
     #[test]
     fn one_way_out_is_enough_and_none_is_told_with_each_interface() {
         let ready = Published { ready: true, ..Published::default() };
-        let why = |interfaces: &[InterfaceReport]| reasons(&ready, interfaces, &[]);
+        let why = |interfaces: &[InterfaceReport]| reasons(&ready, interfaces, []);
         assert!(why(&[interface("eth0", false, true), interface("eth1", true, true)]).is_empty());
         assert_eq!(
             why(&[interface("eth0", false, true), interface("eth1", true, false)]),
@@ -69,7 +73,7 @@ mod tests {
         let silent = [Silence { name: "the files".into(), lasts: Duration::from_millis(9_250) }];
         let up = [interface("eth0", true, true)];
         assert_eq!(
-            reasons(&Published::default(), &up, &silent),
+            reasons(&Published::default(), &up, stuck(&silent)),
             ["the first full list is not in force yet", "no progress for 9 s: the files"]
         );
     }

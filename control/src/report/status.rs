@@ -13,6 +13,7 @@ use super::LedgerReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use super::neighbors::NeighborReport;
+use super::readiness::reasons;
 use super::source::{KubernetesReport, SourceReport};
 use crate::publish::Published;
 
@@ -28,8 +29,11 @@ pub struct StatusReport {
     pub pid: u32,
     /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// Whether the first full list was in force on all workers.
+    /// Whether the first full list was in force on all workers, everything makes progress and packets can leave.
     pub ready: bool,
+    /// Why not.
+    #[serde(default)]
+    pub reasons: Vec<String>,
     /// The objects.
     pub source: SourceReport,
     /// The newest snapshot.
@@ -183,6 +187,8 @@ pub struct Facts<'a> {
     pub flows_per_worker: u32,
     /// `snat.ports`.
     pub snat_ports: RangeInclusive<u16>,
+    /// What makes no progress.
+    pub stuck: Vec<String>,
 }
 
 impl StatusReport {
@@ -197,12 +203,14 @@ impl StatusReport {
         let mut sum = Tally::default();
         workers.iter().for_each(|worker| sum.merge(&worker.tally));
         let problems = published.cluster.problems().chain(published.problems.iter());
+        let reasons = reasons(published, interfaces, facts.stuck.iter().cloned());
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: facts.node.to_owned(),
             pid: std::process::id(),
             uptime_seconds: facts.uptime_seconds,
-            ready: published.ready,
+            ready: reasons.is_empty(),
+            reasons,
             source: SourceReport {
                 files: facts.files.clone(),
                 kubernetes: facts.kubernetes.clone(),
