@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query as UrlQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -34,7 +34,7 @@ use crate::publish::Published;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
 use crate::report::interfaces::InterfaceReport;
-use crate::report::metrics;
+use crate::report::metrics::{self, Format};
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
 use crate::report::readiness::stuck;
@@ -242,9 +242,11 @@ pub(crate) async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>, gues
     door::serve("admin.metrics", listener, router, guests).await;
 }
 
-async fn scrape(State(admin): State<Arc<Admin>>) -> Response {
+async fn scrape(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    let wanted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::wanted(&wanted.collect::<Vec<_>>().join(","));
     match admin.metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -292,6 +294,6 @@ fn wrong(error: String) -> Response {
 }
 
 async fn unknown() -> Response {
-    let error = "there is GET /status, /services, /flows, /drops and POST /trace";
+    let error = "there is GET /status, /services, /flows, /drops, /metrics and POST /trace";
     (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
 }

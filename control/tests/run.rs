@@ -292,7 +292,8 @@ fn it_answers_and_ends_without_a_trace() {
     assert_eq!(code, 400);
     assert!(answer["error"].as_str().unwrap().contains("knows no Service default/wbe"), "{answer}");
     assert_eq!(ask(&bed.socket(), "GET", "/flows?service=default/web", "").0, 200);
-    assert_eq!(ask(&bed.socket(), "GET", "/nothing", "").0, 404);
+    let (code, answer) = ask(&bed.socket(), "GET", "/nothing", "");
+    assert!(code == 404 && answer["error"].as_str().unwrap().contains("/metrics"), "{answer}");
 
     let mut scrape = bed.gateway.command("curl");
     scrape.args(["-s", "-D", "-", "http://127.0.0.1:9098/metrics"]);

@@ -1,8 +1,9 @@
-//! What Prometheus is told: the status and the drops as numbers, in the OpenMetrics text format.
+//! What Prometheus is told: the status and the drops as numbers, in the OpenMetrics text format or in its older own.
 //!
 //! Nothing is counted for it: a scrape reads what `status` and `drops` read. There are no series by Service or endpoint,
 //! which a large cluster has 100,000 of; `services` has their counts.
 
+mod format;
 mod network;
 
 use std::fmt;
@@ -16,9 +17,7 @@ use ringway_shared::counters::{Counter, Tally};
 
 use super::source::ResourceReport;
 use super::status::StatusReport;
-
-/// The content type of [`render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use format::Format;
 
 /// One metric with all its series.
 #[derive(Clone, Debug, PartialEq)]
