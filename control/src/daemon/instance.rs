@@ -150,10 +150,11 @@ mod tests {
         let script = "flock 9; sleep 3600 & echo $!; exit 0";
         let mut shell = std::process::Command::new("sh");
         let output = shell.args(["-c", &format!("exec 9>{}; {script}", path.display())]);
-        let child = output.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut reader = io::BufReader::new(child.stdout.unwrap());
+        let mut child = output.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut reader = io::BufReader::new(child.stdout.take().unwrap());
         let mut sleeper = String::new();
         io::BufRead::read_line(&mut reader, &mut sleeper).unwrap();
+        child.wait().unwrap();
         let error = Instance::take(folder.path()).unwrap_err().to_string();
         let sleeper = rustix::process::Pid::from_raw(sleeper.trim().parse().unwrap()).unwrap();
         rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
