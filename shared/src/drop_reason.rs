@@ -30,6 +30,7 @@ macro_rules! drop_reasons {
 drop_reasons! {
     NoEndpoint, "no_endpoint", "The Service port has no ready and no serving endpoint on any node; the client is told (TCP RST or ICMP port unreachable).";
     NoServicePort, "no_service_port", "The destination is a VIP, but no Service has this port on it; the client is told.";
+    OtherProtocol, "other_protocol", "The destination is a VIP, but no Service can have the packet's protocol (it is none of TCP, UDP and SCTP, nor a ping or an ICMP error); unless it is ICMP, the sender is told (ICMP protocol unreachable).";
     NoLocalEndpoint, "no_local_endpoint", "The traffic policy is Local and no endpoint of the Service is on this node.";
     UnallocatedClusterIp, "unallocated_cluster_ip", "The destination lies in a service CIDR, but no Service has this address.";
     SourceNotAllowed, "source_not_allowed", "The client is outside the Service's loadBalancerSourceRanges.";

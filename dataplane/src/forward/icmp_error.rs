@@ -22,8 +22,14 @@ const CLASS: u8 = 0xc0;
 #[derive(Clone, Copy)]
 pub(super) enum Error {
     PortUnreachable,
+    /// Nobody here speaks the protocol, whose number stands so many bytes into the packet.
+    ProtocolUnreachable {
+        at: u32,
+    },
     TimeExceeded,
-    TooBig { mtu: u16 },
+    TooBig {
+        mtu: u16,
+    },
 }
 
 impl Error {
@@ -32,6 +38,9 @@ impl Error {
         match (self, family) {
             (Error::PortUnreachable, Family::V4) => (3, 3, 0),
             (Error::PortUnreachable, Family::V6) => (1, 4, 0),
+            (Error::ProtocolUnreachable { .. }, Family::V4) => (3, 2, 0),
+            // Unrecognized next header.
+            (Error::ProtocolUnreachable { at }, Family::V6) => (4, 1, at),
             (Error::TimeExceeded, Family::V4) => (11, 0, 0),
             (Error::TimeExceeded, Family::V6) => (3, 0, 0),
             // In both, the MTU ends where the header ends.

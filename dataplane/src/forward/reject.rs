@@ -1,9 +1,11 @@
 //! Answers to packets that are refused: a TCP RST, or ICMP port unreachable for the rest, both from the address that was
 //! asked for.
 
+use ringway_shared::Family;
+
 use crate::wire::tcp::{self, Flags};
 use crate::wire::transport::{ChecksumState, complete, write};
-use crate::wire::{Kind, Packet};
+use crate::wire::{Kind, Packet, ipv6};
 
 use super::icmp_error::{self, Error};
 use super::{Answer, answerable, ip_header};
@@ -21,6 +23,15 @@ pub fn reject(frame: &mut [u8], packet: &Packet) -> Option<usize> {
 /// Turns the packet into "port unreachable" from its destination.
 pub fn port_unreachable(frame: &mut [u8], packet: &Packet) -> Option<usize> {
     icmp_error::build(frame, packet, packet.tuple.destination, Error::PortUnreachable)
+}
+
+/// Turns the packet into "protocol unreachable" from its destination; over IPv6 that is "unrecognized next header".
+pub fn protocol_unreachable(frame: &mut [u8], packet: &Packet) -> Option<usize> {
+    let at = match packet.family() {
+        Family::V4 => 0,
+        Family::V6 => ipv6::protocol_offset(packet.ip_headers(frame)?)?,
+    };
+    icmp_error::build(frame, packet, packet.tuple.destination, Error::ProtocolUnreachable { at })
 }
 
 /// Turns a TCP segment into the RST that RFC 9293 3.10.7.1 answers it with. Of a fragment neither the checksum nor the

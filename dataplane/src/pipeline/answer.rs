@@ -27,6 +27,19 @@ impl Core {
         self.answer_with(context, received, packet, reason, service_port, |frame| reject::reject(frame, packet))
     }
 
+    /// Tells the sender that no Service can have the packet's protocol.
+    #[cold]
+    pub(super) fn answer_protocol(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+    ) -> Option<Outcome> {
+        self.answer_with(context, received, packet, DropReason::OtherProtocol, None, |frame| {
+            reject::protocol_unreachable(frame, packet)
+        })
+    }
+
     /// TTL or hop limit ran out.
     #[cold]
     pub(super) fn answer_expired(

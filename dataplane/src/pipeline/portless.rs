@@ -2,11 +2,11 @@
 
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::service::Matched;
-use ringway_shared::{DropReason, Services};
+use ringway_shared::{DropReason, Protocol, Services};
 
 use super::{Context, Core, Outcome, dropped, objection, pass};
 use crate::batch::Received;
-use crate::wire::icmp::Class;
+use crate::wire::icmp::{self, Class};
 use crate::wire::{Kind, Packet};
 
 impl Core {
@@ -15,7 +15,8 @@ impl Core {
         let services = &context.snapshot.services;
         let objection = objection(context.snapshot, packet);
         let destination = packet.tuple.destination_address();
-        if packet.fragment.is_some() {
+        let is_other = no_service_has(packet.kind);
+        if packet.fragment.is_some() && !is_other {
             // A first fragment has ports; the others are ours only by their destination.
             let ours = match packet.kind {
                 Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => {
@@ -41,11 +42,24 @@ impl Core {
                 DropReason::EchoWithoutEndpoint
             }
             (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
-            // A protocol that no Service can have (ESP, GRE, ...) is not ours, even to a VIP, nor is any other message of
-            // ICMP.
-            _ => return pass(received),
+            // What the kernel has as its own address too is the kernel's, a ClusterIP included.
+            _ if context.snapshot.network.is_local(destination) => return pass(received),
+            // Passed on, it would go round between the router that sends VIPs here and the route that leads back there.
+            (_, Kind::Other(_)) if objection.is_none() => return self.answer_protocol(context, received, packet),
+            _ => DropReason::OtherProtocol,
         };
         dropped(received, objection.unwrap_or(reason), None)
+    }
+}
+
+/// Whether this is no protocol that a Service can have (ESP, GRE, ...), nor a message of ICMP that a VIP has to do with.
+fn no_service_has(kind: Kind) -> bool {
+    match kind {
+        Kind::Other(_) | Kind::Icmp { class: Class::Other, .. } => true,
+        Kind::LaterFragment { protocol } => {
+            Protocol::from_number(protocol).is_none() && !matches!(protocol, icmp::V4 | icmp::V6)
+        }
+        _ => false,
     }
 }
 

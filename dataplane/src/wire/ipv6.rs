@@ -12,6 +12,7 @@ const CHAIN_LIMIT: usize = 8;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
+const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// Reads a packet: version, payload length within the frame, extension headers.
@@ -100,6 +101,18 @@ pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<8>();
     let [_, s0, s1, d0, d1] = *header else { return None };
     Some([[s0, s1], [d0, d1]].map(|address| address.map(u64::from_be_bytes)))
+}
+
+/// Where in a packet's headers, extension headers included, the number of the protocol stands that follows them; nothing
+/// when no header follows.
+pub(crate) fn protocol_offset(headers: &[u8]) -> Option<u32> {
+    let (mut place, mut at) = (6, HEADER);
+    while let Some([_, length, ..]) = headers.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let is_fragment = headers.get(place) == Some(&FRAGMENT);
+        place = at;
+        at += if is_fragment { 8 } else { (usize::from(*length) + 1) * 8 };
+    }
+    headers.get(place).filter(|next| **next != NO_NEXT_HEADER).map(|_| place as u32)
 }
 
 #[inline]

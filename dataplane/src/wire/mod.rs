@@ -246,6 +246,11 @@ impl Packet {
         self.end.saturating_sub(self.l3)
     }
 
+    /// The IP header with its options or extension headers, out of the frame that was parsed.
+    pub(crate) fn ip_headers<'f>(&self, frame: &'f [u8]) -> Option<&'f [u8]> {
+        frame.get(usize::from(self.l3)..usize::from(self.l4))
+    }
+
     /// L4 header and payload, out of the frame that was parsed.
     #[inline]
     pub fn transport<'f>(&self, frame: &'f [u8]) -> Option<&'f [u8]> {

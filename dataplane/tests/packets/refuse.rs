@@ -285,28 +285,61 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=3 replied=3 reply:echo_request=3",
         },
         Row {
-            name: "other messages of ICMP pass, on a VIP too: neighbours of a node that announces one ask for it there",
+            name: "neighbour discovery passes, on a VIP too: neighbours of a node that announces one ask for it there",
             bed: town(),
             script: "
-                outside icmp 13/0 203.0.113.9 > 172.30.0.41 bytes=12
-                -> pass
-                outside icmp 0/0 203.0.113.9 > 172.30.0.41 bytes=4
-                -> pass
                 outside icmp 135/0 [2001:db8:c::9] > [fd00:172:30::41] ttl=255 bytes=16
                 -> pass
                 outside icmp 136/0 [2001:db8:c::9] > [fd00:172:30::41] ttl=255 bytes=16
                 -> pass",
-            ledger: "rx=4 passed=4",
+            ledger: "rx=2 passed=2",
         },
         Row {
-            name: "a protocol that Services do not have passes, on a VIP too",
+            name: "other messages of ICMP to a VIP end here in silence",
+            bed: town(),
+            script: "
+                outside icmp 13/0 203.0.113.9 > 172.30.0.41 bytes=12
+                -> drop other_protocol
+                outside icmp 0/0 203.0.113.9 > 198.51.100.1 bytes=4
+                -> drop other_protocol
+                outside icmp 129/0 [2001:db8:c::9] > [fd00:172:30::41] bytes=4
+                -> drop other_protocol
+                outside icmp 13/0 203.0.113.9 > 192.168.0.2 bytes=12
+                -> pass",
+            ledger: "rx=4 passed=1 drop:other_protocol=3",
+        },
+        Row {
+            name: "a protocol that Services do not have is unreachable at a VIP",
             bed: town(),
             script: "
                 outside proto 50 203.0.113.9 > 172.30.0.41 bytes=40
-                -> pass
+                -> reply other_protocol outside icmp 3/2 172.30.0.41 > 203.0.113.9
+                outside proto 136 203.0.113.9 > 198.51.100.1 bytes=40 ttl=1
+                -> reply other_protocol outside icmp 3/2 198.51.100.1 > 203.0.113.9
                 outside proto 47 [2001:db8:c::9] > [fd00:172:30::41] bytes=40
+                -> reply other_protocol outside icmp 4/1 [fd00:172:30::41] > [2001:db8:c::9] rest=00000006
+                outside proto 47 [2001:db8:c::9] > [fd00:172:30::41] ext=0:00010400000000 ext=60:00010400000000 bytes=4
+                -> reply other_protocol outside icmp 4/1 [fd00:172:30::41] > [2001:db8:c::9] rest=00000030
+                outside proto 59 [2001:db8:c::9] > [fd00:172:30::41]
+                -> drop other_protocol
+                outside proto 50 224.0.0.9 > 172.30.0.41 bytes=40
+                -> drop impossible_source
+                outside proto 50 203.0.113.9 > 172.30.9.9 bytes=40
+                -> drop unallocated_cluster_ip",
+            ledger: "rx=7 replied=4 reply:other_protocol=4 drop:other_protocol=1 drop:impossible_source=1 \
+                drop:unallocated_cluster_ip=1",
+        },
+        Row {
+            name: "of its fragments the first is answered, and none passes",
+            bed: town(),
+            script: "
+                outside proto 50 203.0.113.9 > 172.30.0.41 bytes=64 frag=0+
+                -> reply other_protocol outside icmp 3/2 172.30.0.41 > 203.0.113.9
+                outside proto 50 203.0.113.9 > 172.30.0.41 bytes=64 frag=64
+                -> drop other_protocol
+                outside proto 50 203.0.113.9 > 192.168.0.2 bytes=64 frag=64
                 -> pass",
-            ledger: "rx=2 passed=2",
+            ledger: "rx=3 replied=1 passed=1 reply:other_protocol=1 drop:other_protocol=1",
         },
     ]
 }
