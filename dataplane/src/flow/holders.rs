@@ -1,21 +1,25 @@
 //! Who holds the ports of a pool, and who gives one up first: lists through an array beside the records, so that the flow
 //! whose port a new one may have is found without a search.
 //!
-//! Every flow with a port of a pool has an entry, which names the pool. Closed flows are in one list of their pool,
-//! half-open and unreplied ones in another, each in the order of their last packet, to a second, as in the table's own
-//! queues. Flows that both sides take part in are in none: their ports are never taken away.
+//! Every flow with a port of a pool has an entry, which names the pool, and is in the list of its pool for its rank: closed
+//! flows go first, then those that wait for the other side, each in the order of their last packet, to a second, as in the
+//! table's own queues. UDP that was answered goes last: nothing in it tells a client from somebody who forges its address.
+//! Its packets move nothing, so of a few flows in turn the one silent for longest goes. TCP and SCTP that both sides take
+//! part in are in no list: their ports are never taken away.
 
-use super::expiry::{Class, END};
+use super::expiry::END;
 use super::state::State;
 use crate::af_xdp::mapping::spread;
 
 /// A flow's port is from no pool.
 pub(super) const NO_POOL: u32 = u32::MAX;
 
-/// Lists of a pool: closed flows, and those that wait for the other side.
-const LISTS: u32 = 2;
-const CLOSED: u32 = 0;
-const WAITING: u32 = 1;
+/// Lists of a pool, by rank.
+const LISTS: u32 = 3;
+/// The rank of flows that gain time by every packet, but are not moved then.
+const USED: u32 = 2;
+/// Flows of that rank looked at for one.
+const LOOKED_AT: u32 = 16;
 
 #[derive(Clone, Copy)]
 struct Ends {
@@ -37,14 +41,21 @@ pub(super) struct Holders {
     ends: Box<[Ends]>,
 }
 
+/// When a flow in this state gives its port up: lower ones first. `None`: never.
+#[inline]
+pub(super) fn rank(state: State) -> Option<u32> {
+    match state {
+        State::Free | State::Closed => Some(0),
+        State::SynSent | State::SynReceived | State::PickedUp | State::UdpUnreplied | State::SctpUnreplied => Some(1),
+        State::UdpReplied => Some(USED),
+        State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => None,
+    }
+}
+
 /// The list of its pool that a flow of this state is in.
 #[inline]
 fn list_of(pool: u32, state: State) -> Option<u32> {
-    match Class::of(state) {
-        Class::Closed => Some(pool * LISTS + CLOSED),
-        Class::HalfOpen | Class::Unreplied => Some(pool * LISTS + WAITING),
-        Class::Wheel => None,
-    }
+    rank(state).map(|rank| pool * LISTS + rank)
 }
 
 impl Holders {
@@ -66,17 +77,25 @@ impl Holders {
         self.entries.get(flow as usize).map_or(NO_POOL, |entry| entry.pool)
     }
 
-    /// A flow got a port of this pool; it is in no list yet.
+    /// A flow, which is in `state` and in no list yet, got a port of this pool.
     #[inline]
-    pub(super) fn hold(&mut self, flow: u32, pool: u32) {
+    pub(super) fn hold(&mut self, flow: u32, pool: u32, state: State) {
         if let Some(entry) = self.entries.get_mut(flow as usize) {
             entry.pool = pool;
         }
+        self.enlist(flow, state);
+    }
+
+    /// A flow went from one state to another, or moved up in its queue.
+    #[inline]
+    pub(super) fn moved(&mut self, flow: u32, before: State, after: State) {
+        self.delist(flow, before);
+        self.enlist(flow, after);
     }
 
     /// Puts a flow at the end of the list for its state.
     #[inline]
-    pub(super) fn enlist(&mut self, flow: u32, state: State) {
+    fn enlist(&mut self, flow: u32, state: State) {
         let Some(list) = list_of(self.pool(flow), state) else { return };
         let Some(ends) = self.ends.get_mut(list as usize) else { return };
         let tail = std::mem::replace(&mut ends.tail, flow);
@@ -106,13 +125,28 @@ impl Holders {
         }
     }
 
-    /// The flow of a pool that gives its port up first: the one closed for longest, else the one that has waited longest.
-    pub(super) fn first(&self, pool: u32) -> Option<u32> {
-        let head = |list: u32| {
-            let ends = self.ends.get((pool * LISTS + list) as usize)?;
-            (ends.head & END == 0).then_some(ends.head)
-        };
-        head(CLOSED).or_else(|| head(WAITING))
+    /// The flow of a pool that gives its port up first. `idle` says for how long a flow has been silent.
+    pub(super) fn first(&mut self, pool: u32, idle: impl Fn(u32) -> u32) -> Option<u32> {
+        if let Some(first) = (0..USED).find_map(|rank| self.head(pool, rank)) {
+            return Some(first);
+        }
+        let mut first = self.head(pool, USED)?;
+        let mut next = first;
+        for _ in 0..LOOKED_AT {
+            if idle(next) > idle(first) {
+                first = next;
+            }
+            // Others are looked at the next time.
+            self.delist(next, State::UdpReplied);
+            self.enlist(next, State::UdpReplied);
+            next = self.head(pool, USED)?;
+        }
+        Some(first)
+    }
+
+    fn head(&self, pool: u32, rank: u32) -> Option<u32> {
+        let ends = self.ends.get((pool * LISTS + rank) as usize)?;
+        (ends.head & END == 0).then_some(ends.head)
     }
 
     #[inline]

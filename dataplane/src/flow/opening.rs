@@ -1,5 +1,6 @@
 //! Opening a flow: a reply tuple that nobody else has, and a record, somebody else's if need be.
 
+use std::cmp::Reverse;
 use std::hint::black_box;
 use std::net::IpAddr;
 
@@ -7,8 +8,7 @@ use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
 use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
-use super::expiry::Class;
-use super::holders::NO_POOL;
+use super::holders::{NO_POOL, rank};
 use super::index::Index;
 use super::record::Flow;
 use super::state::{Segment, State};
@@ -122,7 +122,7 @@ impl FlowTable {
         let state = flow.state();
         self.lists.link(&mut self.flows, number);
         if pooled {
-            self.ports.hold(number, pool, state);
+            self.ports.holders.hold(number, pool, state);
         }
         if let Some((directory, worker)) = &self.shared {
             directory.note(hash, *worker);
@@ -134,16 +134,18 @@ impl FlowTable {
         Ok(Opened { id: FlowId(number), evicted, reclaimed })
     }
 
-    /// Ends a flow whose port `new` can use: the oldest that is closed, else the oldest half-open or unreplied one. Says
-    /// what state it was in; nothing when there is none.
+    /// Ends a flow whose port `new` can use: the oldest that is closed, else the oldest half-open or unreplied one, else UDP
+    /// that was silent for long. Says what state it was in; nothing when there is none.
     #[cold]
     fn reclaim_port(&mut self, new: &NewFlow, now: Time) -> Option<State> {
         let (reply, original) = (reply_without_port(new), &new.original);
+        let (flows, millis) = (&self.flows, now.millis());
+        let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(millis));
         let found = match new.source {
-            Source::Masquerade(_) => match self.ports.holder(&reply, now) {
-                Ok(flow) => Some(flow),
-                Err(ports) => self.least_useful(ports.map(|port| with_port(&reply, port)), now),
-            },
+            Source::Masquerade(_) => self.ports.holder(&reply, idle).or_else(|| {
+                let tried = self.ports.tried(&reply, now);
+                self.least_useful(tried.map(|port| with_port(&reply, port)), now)
+            }),
             Source::Kept | Source::Moved => {
                 let reply = with_port(&reply, original.source_port());
                 self.least_useful(kept_ports(reply, self.hash(&reply), now), now)
@@ -162,8 +164,8 @@ impl FlowTable {
     fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
         let owners = replies.filter_map(|reply| {
             let (flow, number, direction) = self.search(self.hash(&reply), &reply)?;
-            let may_go = direction == Direction::Reply && Class::of(flow.state()) != Class::Wheel;
-            may_go.then(|| (flow.state() == State::Closed, flow.idle(now.millis()), number))
+            let rank = rank(flow.state()).filter(|_| direction == Direction::Reply)?;
+            Some((Reverse(rank), flow.idle(now.millis()), number))
         });
         owners.max().map(|(_, _, number)| number)
     }

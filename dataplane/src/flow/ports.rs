@@ -4,7 +4,7 @@
 //! were given back, oldest first; the port of a closed TCP flow rests in a queue of its own for 60 s and is taken from
 //! there earlier only when nothing else is free. Whether a port really is free, the flow table's index has the last
 //! word: source-kept flows may occupy reply tuples too. When no port is left, the flow that gives its own up first is
-//! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest.
+//! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest, else silent UDP.
 //!
 //! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
 //! it hands it out for the first time. When the arena runs short, pools prefer ports that have rested to new ones; when
@@ -93,7 +93,7 @@ pub(super) struct Ports {
     index: Index,
     arena: Arena,
     hasher: Hasher,
-    holders: Holders,
+    pub(super) holders: Holders,
     // Pools never used yet start here; those given up are in the list of `free`, through `Pool::offset`.
     fresh: u32,
     free: u32,
@@ -216,28 +216,20 @@ impl Ports {
         (0..ATTEMPTS.min(self.total)).map(move |step| self.port(start.wrapping_add(step)))
     }
 
-    /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number, or the ports
-    /// that were tried without a pool, for the caller to look who has them.
-    pub(super) fn holder(&self, reply: &FiveTuple, now: Time) -> Result<u32, impl Iterator<Item = u16>> {
+    /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number. `idle` says for
+    /// how long a flow has been silent.
+    pub(super) fn holder(&mut self, reply: &FiveTuple, idle: impl Fn(u32) -> u32) -> Option<u32> {
+        let key = key(reply);
+        let pool = self.find(&key, self.hasher.hash(&key))?;
+        self.holders.first(pool, idle)
+    }
+
+    /// The ports that `allocate` tried without a pool; none if there is one.
+    pub(super) fn tried(&self, reply: &FiveTuple, now: Time) -> impl Iterator<Item = u16> {
         let key = key(reply);
         let hash = self.hasher.hash(&key);
-        let pool = self.find(&key, hash);
-        let first = pool.and_then(|pool| self.holders.first(pool));
-        first.ok_or_else(|| self.attempts(hash, now).filter(move |_| pool.is_none()))
-    }
-
-    /// A flow, which is in `state`, got a port that `allocate` handed out.
-    #[inline]
-    pub(super) fn hold(&mut self, flow: u32, pool: u32, state: State) {
-        self.holders.hold(flow, pool);
-        self.holders.enlist(flow, state);
-    }
-
-    /// A flow with a pooled port went from one state to another, or moved up in its queue.
-    #[inline]
-    pub(super) fn moved(&mut self, flow: u32, before: State, after: State) {
-        self.holders.delist(flow, before);
-        self.holders.enlist(flow, after);
+        let pooled = self.find(&key, hash).is_some();
+        self.attempts(hash, now).filter(move |_| !pooled)
     }
 
     /// Takes back the port that a flow, which was in `state`, had from a pool.

@@ -247,7 +247,7 @@ impl FlowTable {
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
             if pooled {
-                self.ports.moved(id.0, before, after);
+                self.ports.holders.moved(id.0, before, after);
             }
         }
         after

@@ -4,6 +4,7 @@ mod endings;
 mod lookups;
 mod oracle;
 mod ports;
+mod reclaim;
 mod states;
 
 use std::net::{IpAddr, SocketAddr};

@@ -138,7 +138,11 @@ impl Oracle {
                     let had = |known: &&Known| known.reply == flow.reply() && known.state == state;
                     let victim = gone.iter().find(had).unwrap_or_else(|| panic!("{gone:?} went for {opened:?}"));
                     for other in rivals.into_iter().filter(|other| evictable(other)) {
-                        let rank = |known: &Known| known.state != State::Closed;
+                        let rank = |known: &Known| match known.state {
+                            State::Closed => 0,
+                            State::UdpReplied => 2,
+                            _ => 1,
+                        };
                         assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
                         if rank(victim) == rank(other) {
                             assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
@@ -185,7 +189,8 @@ impl Oracle {
                 }
                 assert!(ports.len() >= 7, "{ports:?}");
                 self.settle();
-                let left = self.flows.values().find(|known| is_rival(known, new) && evictable(known));
+                let gives = |known: &&&Known| evictable(known) || known.state == State::UdpReplied;
+                let left = self.flows.values().filter(|known| is_rival(known, new)).find(|known| gives(&known));
                 assert!(left.is_none(), "{left:?} could have given its port up");
             }
         }

@@ -5,16 +5,11 @@ use proptest::prelude::*;
 use ringway_dataplane::flow::{OpenError, QUARANTINE};
 use std::collections::HashSet;
 
-fn port_of(table: &FlowTable, id: FlowId) -> u16 {
+pub(super) fn port_of(table: &FlowTable, id: FlowId) -> u16 {
     table.flow(id).reply().destination_port()
 }
 
-/// Lets the endpoint answer a UDP flow, so that it keeps its port.
-fn reply(table: &mut FlowTable, id: FlowId, at: Time) {
-    assert_eq!(table.advance(id, Direction::Reply, &Segment::default(), at), State::UdpReplied);
-}
-
-fn open(table: &mut FlowTable, protocol: Protocol, client: u16, at: Time) -> (FlowId, u16) {
+pub(super) fn open(table: &mut FlowTable, protocol: Protocol, client: u16, at: Time) -> (FlowId, u16) {
     let opened = table.open(&masqueraded(protocol, &format!("10.0.0.9:{client}")), at).unwrap();
     (opened.id, port_of(table, opened.id))
 }
@@ -23,18 +18,20 @@ fn open(table: &mut FlowTable, protocol: Protocol, client: u16, at: Time) -> (Fl
 fn never_used_ports_come_first_and_then_the_oldest() {
     let mut table = FlowTable::new(&config(16, 61000..=61003));
     let now = seconds(1);
-    let flows: Vec<_> = (1..=4).map(|client| open(&mut table, Protocol::Udp, client, now)).collect();
+    let flows: Vec<_> = (1..=4).map(|client| open(&mut table, Protocol::Tcp, client, now)).collect();
     let ports: HashSet<_> = flows.iter().map(|(_, port)| *port).collect();
     assert_eq!(ports, HashSet::from([61000, 61001, 61002, 61003]));
-    flows.iter().for_each(|(id, _)| reply(&mut table, *id, now));
-    let exhausted = table.open(&masqueraded(Protocol::Udp, "10.0.0.9:5"), now);
+    flows.iter().for_each(|(id, _)| establish(&mut table, *id, now));
+    let exhausted = table.open(&masqueraded(Protocol::Tcp, "10.0.0.9:5"), now);
     assert_eq!(exhausted, Err(OpenError::PortsExhausted));
     let order = [2, 0, 3, 1];
     for n in order {
         table.remove(flows[n].0, now);
     }
     for (client, n) in (10..).zip(order) {
-        assert_eq!(open(&mut table, Protocol::Udp, client, now).1, flows[n].1);
+        let (id, port) = open(&mut table, Protocol::Tcp, client, now);
+        assert_eq!(port, flows[n].1);
+        establish(&mut table, id, now);
     }
 }
 
@@ -84,25 +81,25 @@ fn a_rested_port_is_the_oldest_again() {
 fn endpoints_protocols_and_addresses_do_not_share() {
     let mut table = FlowTable::new(&config(64, 61000..=61000));
     let now = seconds(1);
-    let base = masqueraded(Protocol::Udp, "10.0.0.9:1");
-    let other_port = NewFlow { endpoint_port: 8081, original: tuple(Protocol::Udp, "10.0.0.9:2"), ..base };
+    let base = masqueraded(Protocol::Tcp, "10.0.0.9:1");
+    let other_port = NewFlow { endpoint_port: 8081, original: tuple(Protocol::Tcp, "10.0.0.9:2"), ..base };
     let other_endpoint =
-        NewFlow { endpoint: "10.180.0.2".parse().unwrap(), original: tuple(Protocol::Udp, "10.0.0.9:3"), ..base };
+        NewFlow { endpoint: "10.180.0.2".parse().unwrap(), original: tuple(Protocol::Tcp, "10.0.0.9:3"), ..base };
     let other_address = NewFlow {
         source: Source::Masquerade("192.0.2.2".parse().unwrap()),
-        original: tuple(Protocol::Udp, "10.0.0.9:4"),
+        original: tuple(Protocol::Tcp, "10.0.0.9:4"),
         ..base
     };
-    let other_protocol = masqueraded(Protocol::Tcp, "10.0.0.9:1");
-    let other_family = masqueraded(Protocol::Udp, "[2001:db8::9]:1");
+    let other_protocol = masqueraded(Protocol::Udp, "10.0.0.9:1");
+    let other_family = masqueraded(Protocol::Tcp, "[2001:db8::9]:1");
     for new in [base, other_port, other_endpoint, other_address, other_protocol, other_family] {
         let id = table.open(&new, now).unwrap().id;
         assert_eq!(port_of(&table, id), 61000);
-        if new.original.protocol() == Protocol::Udp {
-            reply(&mut table, id, now);
+        if new.original.protocol() == Protocol::Tcp {
+            establish(&mut table, id, now);
         }
     }
-    let again = NewFlow { original: tuple(Protocol::Udp, "10.0.0.9:9"), ..base };
+    let again = NewFlow { original: tuple(Protocol::Tcp, "10.0.0.9:9"), ..base };
     assert_eq!(table.open(&again, now), Err(OpenError::PortsExhausted));
     let uses: Vec<_> = table.port_uses().collect();
     assert_eq!(uses.len(), 6);
@@ -135,15 +132,15 @@ fn without_a_port_range_nothing_is_masqueraded() {
 fn a_port_that_a_kept_source_occupies_is_not_handed_out() {
     let mut table = FlowTable::new(&config(16, 61000..=61002));
     let now = seconds(1);
-    let node = table.open(&kept(Protocol::Udp, "192.0.2.1:61001"), now).unwrap().id;
+    let node = table.open(&kept(Protocol::Tcp, "192.0.2.1:61001"), now).unwrap().id;
     assert_eq!(port_of(&table, node), 61001);
-    let got = [1, 2].map(|client| open(&mut table, Protocol::Udp, client, now));
+    let got = [1, 2].map(|client| open(&mut table, Protocol::Tcp, client, now));
     assert_eq!(HashSet::from(got.map(|(_, port)| port)), HashSet::from([61000, 61002]));
-    got.iter().for_each(|(id, _)| reply(&mut table, *id, now));
-    let exhausted = table.open(&masqueraded(Protocol::Udp, "10.0.0.9:3"), now);
+    got.iter().for_each(|(id, _)| establish(&mut table, *id, now));
+    let exhausted = table.open(&masqueraded(Protocol::Tcp, "10.0.0.9:3"), now);
     assert_eq!(exhausted, Err(OpenError::PortsExhausted));
     table.remove(node, now);
-    assert_eq!(open(&mut table, Protocol::Udp, 4, now).1, 61001);
+    assert_eq!(open(&mut table, Protocol::Tcp, 4, now).1, 61001);
 }
 
 /// A port that rests is found behind one that a source-kept flow sits on.
@@ -157,80 +154,6 @@ fn an_occupied_port_hides_no_resting_one() {
     close(&mut table, id, now);
     table.remove(id, now);
     assert_eq!(open(&mut table, Protocol::Tcp, 2, now).1, port);
-}
-
-/// Established flows keep their ports whatever comes; among the others the one silent for longest goes.
-#[test]
-fn half_open_flows_give_their_ports_up() {
-    let mut table = FlowTable::new(&config(64, 61000..=61003));
-    let (established, kept_port) = open(&mut table, Protocol::Tcp, 1, seconds(0));
-    establish(&mut table, established, seconds(0));
-    let waiting: Vec<_> = (2..=4).map(|n| open(&mut table, Protocol::Tcp, n, seconds(u64::from(n) * 2))).collect();
-    // Its client asks again, so that it is the youngest now.
-    table.advance(waiting[0].0, Direction::Original, &syn(), seconds(10));
-    for (client, expected) in (10u16..).zip([waiting[1].1, waiting[2].1, waiting[0].1, waiting[1].1]) {
-        let now = seconds(u64::from(client) * 2);
-        let opened = table.open(&masqueraded(Protocol::Tcp, &format!("10.0.0.9:{client}")), now).unwrap();
-        assert_eq!((port_of(&table, opened.id), opened.reclaimed), (expected, Some(State::SynSent)));
-        assert_eq!(opened.evicted, None, "the table has room");
-        assert_ne!(expected, kept_port);
-    }
-    let statistics = table.statistics();
-    assert_eq!((statistics.evicted, statistics.ports_reclaimed), (4, 4));
-    assert_eq!(table.flow(established).state(), State::Established);
-    assert_eq!(table.port_uses().map(|port_use| port_use.used).sum::<u32>(), 4);
-}
-
-/// As many closed flows as there are ports, those of another endpoint before them: still no search is needed.
-#[test]
-fn closed_flows_give_their_ports_up_before_half_open_ones() {
-    let mut table = FlowTable::new(&config(4096, 61000..=61003));
-    let now = seconds(1);
-    for n in 0..1000u32 {
-        let endpoint = format!("10.180.{}.{}:80", 1 + n / 4 / 250, 1 + n / 4 % 250);
-        let client = format!("10.1.{}.{}:9", n / 250, n % 250);
-        let new = new_flow(tuple(Protocol::Tcp, &client), &endpoint, Source::Masquerade(snat(true)));
-        let id = table.open(&new, now).unwrap().id;
-        establish(&mut table, id, now);
-        close(&mut table, id, now);
-    }
-    let (waiting, _) = open(&mut table, Protocol::Tcp, 1, now);
-    let closed = [2, 3, 4].map(|client| {
-        let (id, port) = open(&mut table, Protocol::Tcp, client, now);
-        establish(&mut table, id, now);
-        close(&mut table, id, now);
-        port
-    });
-    for (client, port) in (10..).zip(closed) {
-        let opened = table.open(&masqueraded(Protocol::Tcp, &format!("10.0.0.9:{client}")), now).unwrap();
-        assert_eq!((port_of(&table, opened.id), opened.reclaimed), (port, Some(State::Closed)));
-    }
-    assert_eq!(table.statistics().ports_reclaimed, 0, "what is over is nothing lost");
-    assert_eq!(table.flow(waiting).state(), State::SynSent);
-}
-
-/// A flood through one VIP takes the ports that a client keeps towards an endpoint that another VIP has, too.
-#[test]
-fn a_kept_source_finds_a_port_among_half_open_flows() {
-    let mut table = FlowTable::new(&config(80_000, 61000..=61000));
-    let now = seconds(1);
-    for port in 600..=1023u16 {
-        let vip = SocketAddr::from(([172, 30, 0, 7], 80));
-        let original = FiveTuple::new(Protocol::Tcp, SocketAddr::from(([10, 0, 0, 9], port)), vip);
-        table.open(&NewFlow { original, ..kept(Protocol::Tcp, "10.0.0.9:1") }, now).unwrap();
-    }
-    let opened = table.open(&kept(Protocol::Tcp, "10.0.0.9:700"), now).unwrap();
-    assert_eq!(opened.reclaimed, Some(State::SynSent));
-    establish(&mut table, opened.id, now);
-    for port in 600..=1023u16 {
-        let vip = SocketAddr::from(([172, 30, 0, 7], 80));
-        let original = FiveTuple::new(Protocol::Tcp, SocketAddr::from(([10, 0, 0, 9], port)), vip);
-        if let Some((id, _)) = table.lookup(&original, now) {
-            establish(&mut table, id, now);
-        }
-    }
-    let exhausted = table.open(&kept(Protocol::Tcp, "10.0.0.9:701"), now);
-    assert_eq!(exhausted, Err(OpenError::PortsExhausted));
 }
 
 /// A hairpin through a frontend within the SNAT port range: the reply tuple must not be the original one.

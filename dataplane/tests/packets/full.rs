@@ -229,7 +229,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=13 forwarded=13 flowsOpened=6 flowsClosed=2 flowsEvicted=2",
         },
         Row {
-            name: "with no port free, the unreplied UDP flow to that endpoint goes, a replied one never",
+            name: "with no port free, unreplied UDP to that endpoint goes first, then what has been silent for longest",
             bed: Bed::of(&[DNS]).ports(2),
             script: "
                 outside udp 203.0.113.9:5000 > 172.30.0.53:53
@@ -244,9 +244,14 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:B > 10.0.1.3:5353
                 inside udp 10.0.1.3:5353 > 10.0.255.254:B
                 -> forward outside 172.30.0.53:53 > 203.0.113.9:6000
+                @3000
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
                 outside udp 203.0.113.9:6001 > 172.30.0.53:53
-                -> drop snat_ports_exhausted",
-            ledger: "rx=56 forwarded=55 drop:snat_ports_exhausted=1 flowsOpened=52 flowsClosed=50 flowsEvicted=50",
+                -> forward inside 10.0.255.254:B > 10.0.1.3:5353
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353",
+            ledger: "rx=58 forwarded=58 flowsOpened=53 flowsClosed=51 flowsEvicted=51",
         },
         Row {
             name: "a port that a half-open flow gave up: the endpoint's answer to that flow establishes nothing",

@@ -1,0 +1,103 @@
+//! No port free: who gives one up.
+
+use super::ports::{open, port_of};
+use super::*;
+use ringway_dataplane::flow::OpenError;
+
+/// Established flows keep their ports whatever comes; among the others the one silent for longest goes.
+#[test]
+fn half_open_flows_give_their_ports_up() {
+    let mut table = FlowTable::new(&config(64, 61000..=61003));
+    let (established, kept_port) = open(&mut table, Protocol::Tcp, 1, seconds(0));
+    establish(&mut table, established, seconds(0));
+    let waiting: Vec<_> = (2..=4).map(|n| open(&mut table, Protocol::Tcp, n, seconds(u64::from(n) * 2))).collect();
+    // Its client asks again, so that it is the youngest now.
+    table.advance(waiting[0].0, Direction::Original, &syn(), seconds(10));
+    for (client, expected) in (10u16..).zip([waiting[1].1, waiting[2].1, waiting[0].1, waiting[1].1]) {
+        let now = seconds(u64::from(client) * 2);
+        let opened = table.open(&masqueraded(Protocol::Tcp, &format!("10.0.0.9:{client}")), now).unwrap();
+        assert_eq!((port_of(&table, opened.id), opened.reclaimed), (expected, Some(State::SynSent)));
+        assert_eq!(opened.evicted, None, "the table has room");
+        assert_ne!(expected, kept_port);
+    }
+    let statistics = table.statistics();
+    assert_eq!((statistics.evicted, statistics.ports_reclaimed), (4, 4));
+    assert_eq!(table.flow(established).state(), State::Established);
+    assert_eq!(table.port_uses().map(|port_use| port_use.used).sum::<u32>(), 4);
+}
+
+/// UDP that an endpoint answers may be forged as well: it goes, too, but what is in use does not.
+#[test]
+fn answered_udp_gives_its_ports_up_when_nothing_else_can() {
+    let mut table = FlowTable::new(&config(4096, 1000..=1999));
+    let flows: Vec<_> = (0..1000).map(|n| open(&mut table, Protocol::Udp, 1 + n, seconds(1)).0).collect();
+    for id in &flows {
+        table.advance(*id, Direction::Reply, &Segment::default(), seconds(1));
+    }
+    let used = &flows[..20];
+    for second in 2..20u16 {
+        used.iter().for_each(|id| {
+            table.advance(*id, Direction::Original, &Segment::default(), seconds(second.into()));
+        });
+        for client in 0..50 {
+            let new = masqueraded(Protocol::Udp, &format!("10.0.0.8:{}", second * 100 + client));
+            let opened = table.open(&new, seconds(second.into())).unwrap();
+            assert_eq!(opened.reclaimed, Some(State::UdpReplied));
+            table.advance(opened.id, Direction::Reply, &Segment::default(), seconds(second.into()));
+        }
+    }
+    let lives = |id: &FlowId| table.flow(*id).packets(Direction::Original) > 10;
+    assert!(used.iter().all(lives), "a flow in use had to go");
+}
+
+/// As many closed flows as there are ports, those of another endpoint before them: still no search is needed.
+#[test]
+fn closed_flows_give_their_ports_up_before_half_open_ones() {
+    let mut table = FlowTable::new(&config(4096, 61000..=61003));
+    let now = seconds(1);
+    for n in 0..1000u32 {
+        let endpoint = format!("10.180.{}.{}:80", 1 + n / 4 / 250, 1 + n / 4 % 250);
+        let client = format!("10.1.{}.{}:9", n / 250, n % 250);
+        let new = new_flow(tuple(Protocol::Tcp, &client), &endpoint, Source::Masquerade(snat(true)));
+        let id = table.open(&new, now).unwrap().id;
+        establish(&mut table, id, now);
+        close(&mut table, id, now);
+    }
+    let (waiting, _) = open(&mut table, Protocol::Tcp, 1, now);
+    let closed = [2, 3, 4].map(|client| {
+        let (id, port) = open(&mut table, Protocol::Tcp, client, now);
+        establish(&mut table, id, now);
+        close(&mut table, id, now);
+        port
+    });
+    for (client, port) in (10..).zip(closed) {
+        let opened = table.open(&masqueraded(Protocol::Tcp, &format!("10.0.0.9:{client}")), now).unwrap();
+        assert_eq!((port_of(&table, opened.id), opened.reclaimed), (port, Some(State::Closed)));
+    }
+    assert_eq!(table.statistics().ports_reclaimed, 0, "what is over is nothing lost");
+    assert_eq!(table.flow(waiting).state(), State::SynSent);
+}
+
+/// A flood through one VIP takes the ports that a client keeps towards an endpoint that another VIP has, too.
+#[test]
+fn a_kept_source_finds_a_port_among_half_open_flows() {
+    let mut table = FlowTable::new(&config(80_000, 61000..=61000));
+    let now = seconds(1);
+    for port in 600..=1023u16 {
+        let vip = SocketAddr::from(([172, 30, 0, 7], 80));
+        let original = FiveTuple::new(Protocol::Tcp, SocketAddr::from(([10, 0, 0, 9], port)), vip);
+        table.open(&NewFlow { original, ..kept(Protocol::Tcp, "10.0.0.9:1") }, now).unwrap();
+    }
+    let opened = table.open(&kept(Protocol::Tcp, "10.0.0.9:700"), now).unwrap();
+    assert_eq!(opened.reclaimed, Some(State::SynSent));
+    establish(&mut table, opened.id, now);
+    for port in 600..=1023u16 {
+        let vip = SocketAddr::from(([172, 30, 0, 7], 80));
+        let original = FiveTuple::new(Protocol::Tcp, SocketAddr::from(([10, 0, 0, 9], port)), vip);
+        if let Some((id, _)) = table.lookup(&original, now) {
+            establish(&mut table, id, now);
+        }
+    }
+    let exhausted = table.open(&kept(Protocol::Tcp, "10.0.0.9:701"), now);
+    assert_eq!(exhausted, Err(OpenError::PortsExhausted));
+}
