@@ -1,7 +1,9 @@
-//! What the packet path is told at start; it does not change while a worker runs.
+//! What the packet path is told at start, and what of it may change while a worker runs.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+
+use crate::flow::Timeouts;
 
 /// How a worker waits for packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +13,15 @@ pub enum Poll {
     Adaptive,
     /// Never sleeps.
     Busy,
+}
+
+/// What may change while a worker runs, without harm to any flow.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When silent flows end, those that there are included.
+    pub timeouts: Timeouts,
+    /// SNAT source addresses of new flows; see [`PipelineConfig::snat_addresses`].
+    pub snat_addresses: Vec<IpAddr>,
 }
 
 /// Settings of one worker's pipeline.

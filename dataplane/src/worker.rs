@@ -223,6 +223,10 @@ impl Worker {
                 self.pipeline.publish();
                 Ok(None)
             }
+            Change::Set(settings) => {
+                self.pipeline.set(settings, self.clock.tick());
+                Ok(None)
+            }
         }
     }
 

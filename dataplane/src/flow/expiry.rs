@@ -80,6 +80,13 @@ impl Lists {
         Lists { ends, lengths: [0; 4], turn: 0, timeouts: timeouts(&config.timeouts) }
     }
 
+    /// Other timeouts from now on, for flows that there are as well: all slots of the wheel are due, so the next round looks
+    /// at every flow and gives it the slot of its new end.
+    pub(super) fn set_timeouts(&mut self, wanted: &Timeouts, now: u32) {
+        self.timeouts = timeouts(wanted);
+        self.turn = tick(now).wrapping_sub(SLOTS - 1) & TICK_MASK;
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.ends)
     }

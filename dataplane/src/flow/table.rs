@@ -12,7 +12,7 @@ use super::index::Index;
 use super::ports::{PortUse, Ports};
 use super::record::Flow;
 use super::state::{Segment, State};
-use super::{Direction, FlowConfig, FlowId, FlowStatistics};
+use super::{Direction, FlowConfig, FlowId, FlowStatistics, Timeouts};
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
 use crate::direct::DirectConnections;
@@ -90,6 +90,12 @@ impl FlowTable {
     /// From now on notes its flows in a directory as `worker`'s, for tables with the same seed to find.
     pub fn share(&mut self, directory: Arc<FlowDirectory>, worker: u16) {
         self.shared = Some((directory, worker));
+    }
+
+    /// Other timeouts from now on, for flows that there are as well. Costs nothing here: flows are looked at again as
+    /// [`FlowTable::expire`] goes round.
+    pub fn set_timeouts(&mut self, timeouts: &Timeouts, now: Time) {
+        self.lists.set_timeouts(timeouts, now.millis());
     }
 
     /// Bytes of memory, all of them in use from the start.

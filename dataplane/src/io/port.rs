@@ -43,7 +43,8 @@ pub enum PortError {
     Rings(Errno),
     /// The UMEM has not enough frames for the rings.
     #[error(
-        "a port's rings hold up to {needed} frames, and the UMEM has {free} that no other port may need: lower the ring sizes, or enlarge the UMEM"
+        "a port's rings hold up to {needed} frames, and the packet memory has {free} that no other port may need: restart \
+         Ringway, so that it sets aside enough for all interfaces that it then has"
     )]
     Frames {
         /// Frames that the rings can hold at once.

@@ -29,7 +29,7 @@ use crate::af_xdp::Umem;
 use crate::affinity::Affinities;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::Time;
-use crate::config::PipelineConfig;
+use crate::config::{PipelineConfig, Settings};
 use crate::direct::DirectConnections;
 use crate::directory::FlowDirectory;
 use crate::flow::{Candidate, FlowTable};
@@ -172,6 +172,13 @@ impl Pipeline {
         tally.set(Counter::FlowsHalfOpen, u64::from(flows.half_open_len()));
         tally.set(Counter::SnatPortsHighWater, u64::from(flows.port_high_water()));
         self.core.shared.counters.publish(tally);
+    }
+
+    /// Other settings from now on. Not for the packet path: it frees memory.
+    #[cold]
+    pub fn set(&mut self, settings: Settings, now: Time) {
+        self.core.flows.set_timeouts(&settings.timeouts, now);
+        self.core.config.snat_addresses = settings.snat_addresses;
     }
 
     /// The flow table, for questions.

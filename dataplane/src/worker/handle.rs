@@ -10,6 +10,7 @@ use ringway_shared::InterfaceId;
 use ringway_shared::counters::WorkerCounters;
 
 use crate::af_xdp::{CopyMode, Device, SocketOptions, Tap};
+use crate::config::Settings;
 use crate::handover::Mesh;
 use crate::io::port::PortError;
 use crate::query::Queries;
@@ -23,6 +24,8 @@ pub(super) enum Change {
     Attach { interface: InterfaceId, device: Device, queue: u32, socket: SocketOptions, tap: Option<Arc<Tap>> },
     /// Close the ports of an interface.
     Detach(InterfaceId),
+    /// Go on with other settings.
+    Set(Settings),
 }
 
 /// A port that a worker has opened.
@@ -100,6 +103,12 @@ impl WorkerHandle {
     /// Closes the ports of an interface. Waits for the worker, at most 5 s.
     pub fn detach(&mut self, interface: InterfaceId) -> Result<(), AttachError> {
         self.change(Change::Detach(interface))??;
+        Ok(())
+    }
+
+    /// Goes on with other settings. Waits for the worker, at most 5 s.
+    pub fn set(&mut self, settings: Settings) -> Result<(), AttachError> {
+        self.change(Change::Set(settings))??;
         Ok(())
     }
 

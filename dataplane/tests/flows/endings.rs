@@ -1,6 +1,8 @@
 //! Silence, fullness and the clock's wrap.
 
 use super::*;
+use std::time::Duration;
+
 use ringway_dataplane::flow::OpenError;
 
 /// Milliseconds that the end of a flow may be late: the order of the queues is exact to a second.
@@ -187,4 +189,37 @@ fn a_syn_flood_costs_established_flows_nothing() {
         assert_eq!(table.lookup(&original, millis(600)), Some((id, Direction::Original)));
     }
     assert_eq!((table.len(), table.half_open_len()), (1000, 500));
+}
+
+#[test]
+fn other_timeouts_hold_for_the_flows_there_are() {
+    let opened = |table: &mut FlowTable| {
+        let tcp = table.open(&masqueraded(Protocol::Tcp, "10.0.0.9:4000"), seconds(0)).unwrap().id;
+        establish(table, tcp, seconds(0));
+        let udp = table.open(&masqueraded(Protocol::Udp, "10.0.0.9:4000"), seconds(0)).unwrap().id;
+        table.advance(udp, Direction::Reply, &Segment::default(), seconds(0));
+    };
+    let all = |timeout: u64| Timeouts {
+        tcp_established: Duration::from_secs(timeout),
+        udp: Duration::from_secs(timeout),
+        ..Timeouts::default()
+    };
+    // Shorter: what is over by them ends at once, the rest at its new end. A wheel's turn is 262 s.
+    for (timeout, changed) in [(5, 10), (20, 10), (300, 10)] {
+        let mut table = table(8);
+        opened(&mut table);
+        assert_eq!(run(&mut table, 0, changed * 1000), 0, "{timeout}");
+        table.set_timeouts(&all(timeout), seconds(changed));
+        let end = changed.max(timeout) * 1000;
+        assert_eq!(run(&mut table, changed * 1000, end - 100), 0, "{timeout}");
+        assert_eq!(run(&mut table, end, end + LATE), 2, "{timeout}");
+    }
+    // Longer: nothing ends at its old end.
+    let mut table = table(8);
+    table.set_timeouts(&all(30), seconds(0));
+    opened(&mut table);
+    assert_eq!(run(&mut table, 0, 29_900), 0);
+    table.set_timeouts(&all(90), millis(29_900));
+    assert_eq!(run(&mut table, 29_900, 89_900), 0);
+    assert_eq!(run(&mut table, 90_000, 90_000 + LATE), 2);
 }
