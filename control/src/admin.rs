@@ -26,7 +26,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::config::{Config, Source};
+use crate::config::Source;
+use crate::daemon::reload::{Loaded, Reloads};
 use crate::daemon::{WorkerView, Workers};
 use crate::door;
 use crate::door::guests::Guests;
@@ -49,7 +50,8 @@ const PACKETS: usize = 10_000;
 
 /// Everything that reports are made from.
 pub struct Admin {
-    config: Config,
+    loaded: watch::Receiver<Arc<Loaded>>,
+    reloads: Reloads,
     started: Instant,
     workers: Vec<WorkerView>,
     asker: Asker,
@@ -64,7 +66,8 @@ pub struct Admin {
 impl Admin {
     /// Reports about these.
     pub fn new(
-        config: &Config,
+        loaded: watch::Receiver<Arc<Loaded>>,
+        reloads: Reloads,
         workers: &Workers,
         interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
         published: watch::Receiver<Arc<Published>>,
@@ -73,7 +76,8 @@ impl Admin {
     ) -> Arc<Self> {
         let mesh: Arc<Mesh> = workers.mesh.clone();
         Arc::new(Admin {
-            config: config.clone(),
+            loaded,
+            reloads,
             started: Instant::now(),
             workers: workers.views.clone(),
             asker: Asker::new(&workers.views, mesh),
@@ -98,17 +102,20 @@ impl Admin {
 
     /// `GET /status`.
     pub fn status(&self) -> StatusReport {
-        let files = match &self.config.source {
+        let loaded = self.loaded.borrow().clone();
+        let config = &loaded.config;
+        let files = match &config.source {
             Source::Files(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
             Source::Kubernetes { .. } => Vec::new(),
         };
         let facts = Facts {
-            node: &self.config.node_name,
+            node: &config.node_name,
+            configuration: loaded.report(),
             files,
             kubernetes: self.source.report(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            flows_per_worker: self.config.flows.per_worker,
-            snat_ports: self.config.snat.ports.clone(),
+            flows_per_worker: config.flows.per_worker,
+            snat_ports: config.snat.ports.clone(),
             stuck: stuck(&hearts().silent()).collect(),
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
@@ -151,10 +158,11 @@ impl Admin {
         let questions = packets.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let published = self.published();
         let snapshot = &published.snapshot;
+        let config = self.loaded.borrow().config.clone();
         let view = View {
             services: &snapshot.services,
             network: Some(&snapshot.network),
-            snat_addresses: &self.config.snat.addresses,
+            snat_addresses: &config.snat.addresses,
             affinities: Some((&self.affinities, self.clock.tick())),
         };
         let mut answers = Vec::new();
@@ -231,6 +239,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Arc<Admin>, guests: Arc
             .route("/drops", get(drops))
             .route("/metrics", get(scrape))
             .route("/trace", post(trace))
+            .route("/reload", post(reload))
     };
     let router = routes().nest("/v1", routes()).fallback(unknown).with_state(admin);
     heart("the admin socket").waiting(door::serve("admin.socket", listener, router, guests)).await;
@@ -289,11 +298,25 @@ async fn trace(
     admin.trace(&packets).await.map(Json).map_err(wrong)
 }
 
+/// 422 when the file is wrong: nothing changed then.
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.reloads.ask().await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => {
+            let status = match error.is_configuration {
+                true => StatusCode::UNPROCESSABLE_ENTITY,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, Json(json!({ "error": error.text }))).into_response()
+        }
+    }
+}
+
 fn wrong(error: String) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response()
 }
 
 async fn unknown() -> Response {
-    let error = "there is GET /status, /services, /flows, /drops, /metrics and POST /trace";
+    let error = "there is GET /status, /services, /flows, /drops, /metrics and POST /trace, /reload";
     (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
 }

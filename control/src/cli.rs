@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, drops, flows, replay, run, services, status, trace};
+use crate::commands::{check, drops, flows, reload, replay, run, services, status, trace};
 use crate::config::ConfigError;
 use crate::daemon::logging;
 use crate::demo;
@@ -32,6 +32,8 @@ enum Command {
     /// Real HTTP and UDP through VIPs, a live table, a backend that dies and one that is added. It takes about a minute,
     /// checks itself, cleans up, and exits 0 only if all of it held. It needs root.
     Demo(Demo),
+    /// Let the running instance read its configuration anew, and say what changed and what takes a restart
+    Reload(reload::Arguments),
     /// Run a capture through the real packet path, offline and deterministic
     Replay(replay::Arguments),
     /// Balance: the load balancer itself, until a signal
@@ -96,6 +98,11 @@ impl Failure {
         Failure { status: 2, message: message.into() }
     }
 
+    /// Nothing failed that is not said already, and yet scripts want to know.
+    pub fn quiet(status: u8) -> Self {
+        Failure { status, message: String::new() }
+    }
+
     /// The exit status.
     pub fn status(&self) -> u8 {
         self.status
@@ -131,6 +138,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Reload(arguments) => reload::run(&arguments, out),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Status(arguments) => status::run(&arguments, out),

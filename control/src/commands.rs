@@ -5,6 +5,7 @@ pub mod check;
 pub mod drops;
 pub mod flows;
 mod objects;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod services;

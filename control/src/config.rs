@@ -4,6 +4,7 @@
 
 mod document;
 mod field;
+pub mod keys;
 mod network;
 mod packet_path;
 mod read;

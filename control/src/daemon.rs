@@ -6,6 +6,7 @@
 //! holds for us it takes back by itself when the process dies, so a kill leaves nothing behind either.
 
 mod descriptors;
+mod doorway;
 mod error;
 mod health;
 mod instance;
@@ -13,10 +14,13 @@ mod interfaces;
 pub(crate) mod logging;
 mod placement;
 mod privileges;
+pub mod reload;
+mod signals;
 mod start;
 mod steering;
 mod workers;
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,13 +38,14 @@ pub use privileges::{MissingPrivileges, check as check_privileges};
 pub use workers::{WorkerView, Workers};
 
 use interfaces::lock;
+use reload::Reloader;
 use start::{Doors, Running};
 
 /// How often interfaces that could not be attached are tried again, and workers are looked after.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs the load balancer until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), RunError> {
+/// Runs the load balancer until SIGTERM or SIGINT. `config` was read from `file`, which a reload reads anew.
+pub fn run(config: Config, file: &Path) -> Result<(), RunError> {
     logging::start(&config.log)
         .map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
     last::panics_end_the_process();
@@ -51,7 +56,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::start("the control thread"))?;
-    let result = runtime.block_on(serve(config, &watch));
+    let result = runtime.block_on(serve(config, file, &watch));
     watch.end();
     // Nobody waits for what is still under way.
     runtime.shutdown_background();
@@ -77,9 +82,11 @@ impl End {
     }
 }
 
-async fn serve(mut config: Config, watch: &Watch) -> Result<(), RunError> {
+async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
+    let reloader = Reloader::listen(file, &config).map_err(RunError::start("listening for SIGHUP"))?;
+    let _others = signals::survive_others().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
     let Some(source) = open(&config, &mut end).await? else { return Ok(()) };
     // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is
@@ -89,8 +96,9 @@ async fn serve(mut config: Config, watch: &Watch) -> Result<(), RunError> {
     let doors = Doors::open(&config)?;
     // Once the doors have their ports.
     choose_ports(&mut config.snat);
+    reloader.start_with(&config);
     let (mut running, publication) = tokio::select! {
-        started = Running::start(&config, source) => started?,
+        started = Running::start(&config, source, reloader) => started?,
         () = end.wait() => return Ok(()),
     };
     let (stop, stopped) = oneshot::channel();
@@ -144,7 +152,7 @@ async fn open(config: &Config, end: &mut End) -> Result<Option<Source>, RunError
 }
 
 impl Running {
-    /// Follows the network with attaching and detaching, until a worker dies.
+    /// Follows the network with attaching and detaching, and reloads for those who ask, until a worker dies.
     async fn follow(&mut self) -> RunError {
         let mut network = self.network.clone();
         loop {
@@ -155,7 +163,14 @@ impl Running {
                 if let Some(dead) = lock(&self.workers.handles).iter().find(|worker| !worker.is_running()) {
                     return RunError::WorkerDied(dead.id);
                 }
-                match tokio::time::timeout(LOOK, network.changed()).await {
+                let event = tokio::select! {
+                    asker = self.reloader.next() => {
+                        self.reload(asker).await;
+                        break;
+                    }
+                    event = tokio::time::timeout(LOOK, network.changed()) => event,
+                };
+                match event {
                     Ok(Ok(())) => break,
                     Ok(Err(_)) => tokio::time::sleep(LOOK).await,
                     Err(_) if !complete => break,

@@ -5,6 +5,7 @@
 //! any more and free the older snapshots. A single change starts at once; a storm of changes is taken together.
 
 mod sets;
+mod settings;
 
 use std::collections::HashSet;
 use std::io;
@@ -22,7 +23,7 @@ use ringway_shared::{BackendId, Snapshot};
 use tokio::sync::{oneshot, watch};
 
 use crate::cluster::ClusterState;
-use crate::compile::{CompileOptions, Compiled, HealthCheck, Ids, compile};
+use crate::compile::{Compiled, HealthCheck, Ids, compile};
 use crate::network::NetworkWatch;
 use crate::pace::{Pace, sleep_until};
 use crate::problem::{Problem, tell_changes};
@@ -30,6 +31,7 @@ use crate::watch::heart;
 use crate::watch::last::caught;
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
+pub use settings::{PublishOptions, Resetting};
 
 /// How long the workers may take for an acknowledgement before a snapshot is shown that is not in force yet.
 const PROMPT: Duration = Duration::from_millis(5);
@@ -59,17 +61,6 @@ pub trait Steering: Send + 'static {
     fn remove(&mut self, entries: &HashSet<SteeringEntry>) -> Result<(), String>;
 }
 
-/// Settings that do not change while the process runs.
-#[derive(Clone, Debug)]
-pub struct PublishOptions {
-    /// What compile needs besides the objects.
-    pub compile: CompileOptions,
-    /// `snat.addresses`.
-    pub snat_addresses: Vec<IpAddr>,
-    /// `snat.ports`.
-    pub snat_ports: std::ops::RangeInclusive<u16>,
-}
-
 /// What is in force, for whoever reports on it.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
@@ -97,6 +88,8 @@ pub struct Published {
     pub acks: Vec<u64>,
     /// How long it took from the start of the compilation until every worker used it.
     pub took: Option<Duration>,
+    /// The settings that it was made with: 0 for those of the start.
+    pub settings: u64,
     /// What reused backend numbers had counted for their former backends.
     pub baselines: ShardedMap<BackendId, BackendTally>,
 }
@@ -104,6 +97,9 @@ pub struct Published {
 /// What publishes.
 pub struct Publication<S> {
     options: PublishOptions,
+    resettings: watch::Receiver<Option<Resetting>>,
+    // Keeps `resettings` open where nobody resets anything.
+    _nobody: Option<watch::Sender<Option<Resetting>>>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     network: NetworkWatch,
     steering: S,
@@ -134,8 +130,11 @@ impl<S: Steering> Publication<S> {
     ) -> (Self, watch::Receiver<Arc<Published>>) {
         let (published, receiver) = watch::channel(Arc::default());
         let sets = SteeringSets::new(&options.snat_addresses, options.snat_ports.clone());
+        let (nobody, resettings) = watch::channel(None);
         let publication = Publication {
             options,
+            resettings,
+            _nobody: Some(nobody),
             cluster,
             network,
             steering,
@@ -151,6 +150,12 @@ impl<S: Steering> Publication<S> {
             published,
         };
         (publication, receiver)
+    }
+
+    /// Takes other settings as they come.
+    #[must_use]
+    pub fn following(self, resettings: watch::Receiver<Option<Resetting>>) -> Self {
+        Publication { resettings, _nobody: None, ..self }
     }
 
     /// Publishes on a thread of its own, until `stop`; what comes back ends then, with the steering program. It begins when
@@ -194,6 +199,7 @@ impl<S: Steering> Publication<S> {
                     tokio::select! {
                         changed = self.cluster.changed() => changed.is_ok(),
                         changed = self.network.latest.changed() => changed.is_ok(),
+                        Ok(()) = self.resettings.changed() => true,
                     }
                 };
                 tokio::select! {
@@ -230,7 +236,15 @@ impl<S: Steering> Publication<S> {
         let network = self.network.latest.borrow_and_update().clone();
         let fallback = self.network.node_addresses.borrow_and_update().to_vec();
         let mut published = Published::clone(&self.published.borrow());
-        let known = self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &cluster));
+        let mut known = self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &cluster));
+        let newest = self.resettings.borrow_and_update().clone();
+        if let Some(Resetting { number, options }) = newest.filter(|newest| newest.number != published.settings) {
+            let masqueraded = options.compile.masquerade_all && !self.options.compile.masquerade_all;
+            self.sets.reset(&options.snat_addresses, masqueraded);
+            self.options.compile = options.compile;
+            published.settings = number;
+            known = false;
+        }
         let compile = &mut self.options.compile;
         if !known || fallback != compile.fallback_addresses || compile.host_addresses != *network.host() {
             compile.fallback_addresses = fallback;

@@ -1,14 +1,14 @@
 //! Questions to the running instance over its admin socket: HTTP with JSON, the same that `--output json` prints.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -64,8 +64,15 @@ impl Instance {
             let answer = timeout(PATIENCE, exchange(stream, method, path, question)).await;
             answer.map_err(|_| Unanswered::Slow)?
         });
-        answer.map_err(|why| Failure::failed(format!("{}: {}", socket.display(), told(&why))))
+        answer.map_err(|why| match why {
+            Unanswered::Invalid(why) => Failure::invalid(format!("{why}\nnothing was changed")),
+            why => failed(&socket, &why),
+        })
     }
+}
+
+fn failed(socket: &Path, why: &Unanswered) -> Failure {
+    Failure::failed(format!("{}: {}", socket.display(), told(why)))
 }
 
 /// Why there is no answer.
@@ -75,6 +82,8 @@ enum Unanswered {
     Slow,
     /// The instance says no, and why.
     Refused(String),
+    /// The configuration is wrong, and why.
+    Invalid(String),
 }
 
 impl From<hyper::Error> for Unanswered {
@@ -98,7 +107,7 @@ fn told(why: &Unanswered) -> String {
         },
         Unanswered::Http(error) => format!("the instance did not answer as expected: {error}; is it another program?"),
         Unanswered::Slow => format!("the instance did not answer within {} s; look at its log", PATIENCE.as_secs()),
-        Unanswered::Refused(why) => why.clone(),
+        Unanswered::Refused(why) | Unanswered::Invalid(why) => why.clone(),
     }
 }
 
@@ -118,6 +127,9 @@ async fn exchange(stream: UnixStream, method: Method, path: &str, question: Byte
     let text = String::from_utf8_lossy(&body);
     let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let said = json.as_ref().and_then(|json| json["error"].as_str()).unwrap_or(text.trim());
+    if status == StatusCode::UNPROCESSABLE_ENTITY && path == "/reload" {
+        return Err(Unanswered::Invalid(said.to_owned()));
+    }
     Err(Unanswered::Refused(format!("the instance refused {path} ({status}): {said}")))
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::cli::Failure;
 use crate::config::{Config, SourceKey};
@@ -11,19 +12,30 @@ use crate::daemon::{self, RunError};
 /// What `ringway run` is told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It ends on SIGTERM or SIGINT within 5 s. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, \
+    after_help = "It ends on SIGTERM or SIGINT within 5 s; SIGHUP reads the configuration anew. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, \
                         CAP_PERFMON and CAP_IPC_LOCK."
 )]
 pub struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// End when this process, which started us, ends
+    #[arg(long, value_name = "PID", hide = true)]
+    end_with: Option<i32>,
 }
 
 /// Balances until a signal.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(parent) = arguments.end_with {
+        let tied = set_parent_process_death_signal(Some(Signal::TERM));
+        tied.map_err(|error| Failure::failed(format!("--end-with: {error}")))?;
+        // It may have ended before that.
+        if getppid().map(|found| found.as_raw_nonzero().get()) != Some(parent) {
+            return Err(Failure::failed(format!("--end-with: process {parent}, which started this one, has ended")));
+        }
+    }
     let config = Config::load(&arguments.config, SourceKey::Read)?;
-    daemon::run(config).map_err(Failure::from)
+    daemon::run(config, &arguments.config).map_err(Failure::from)
 }
 
 impl From<RunError> for Failure {

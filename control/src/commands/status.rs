@@ -7,6 +7,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::ask::{self, Instance};
+use super::reload::{configuration, failure};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::LedgerReport;
@@ -64,6 +65,7 @@ impl Text<'_> {
         };
         writeln!(f, "snapshot   generation {}, {force}", snapshot.generation)?;
         let counted = |number: usize, one, many| counted(number as u64, one, many);
+        writeln!(f, "config     {}", configuration(&status.configuration))?;
         writeln!(f, "objects    {}", objects(&status.source))?;
         writeln!(
             f,
@@ -100,6 +102,9 @@ impl Text<'_> {
         let status = self.0;
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(status.snapshot.problem.clone());
+        wrong.extend(status.configuration.failure.as_ref().map(failure));
+        let waiting = status.configuration.waiting.iter();
+        wrong.extend(first_of(waiting.map(|change| format!("configuration: {change}")), 0));
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {
             let InterfaceReport { name, problem, tap_problem, mode_reason, tap_notes, ports, .. } = interface;
@@ -270,6 +275,8 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::{Change, Fate};
+    use crate::report::configuration::{ConfigurationReport, ReloadFailure};
     use crate::report::source::ResourceReport;
     use crate::report::status::SnapshotReport;
 
@@ -289,6 +296,18 @@ mod tests {
             pid: 7,
             uptime_seconds: 3_700,
             ready: true,
+            configuration: ConfigurationReport {
+                file: "/etc/ringway/ringway.yaml".into(),
+                age_seconds: 61,
+                reloads: 1,
+                waiting: vec![Change {
+                    key: "workers.cpus".into(),
+                    from: "[2]".into(),
+                    to: "[3]".into(),
+                    fate: Fate::Restart,
+                }],
+                failure: Some(ReloadFailure { age_seconds: 5, text: "c.yaml:1:1: one\nc.yaml:2:1: two".into() }),
+            },
             snapshot: SnapshotReport {
                 generation: 3,
                 in_force: true,

@@ -66,6 +66,11 @@ impl Interfaces {
         }
     }
 
+    /// Goes on with these. What is attached stays as it is, until the network says that it is gone.
+    pub(super) fn list(&mut self, listed: Vec<InterfaceConfig>) {
+        self.listed = listed;
+    }
+
     /// What `status` says about the interfaces.
     pub(super) fn reports(&self) -> watch::Receiver<Arc<[InterfaceReport]>> {
         self.reports.subscribe()
@@ -92,6 +97,7 @@ impl Interfaces {
                 }
                 None if is_there(interface) => self.attach_or_note(interface),
                 // An answer to those who ask; nothing to try again, since its return is an event of its own.
+                None if !self.listed.iter().any(|listed| listed.name.matches(&interface.name)) => {}
                 None => {
                     let gone = "it is gone; Ringway attaches to it again when it comes back";
                     self.gone.insert(interface.id, unattached(interface, gone.to_owned()));

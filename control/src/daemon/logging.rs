@@ -23,27 +23,48 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The lines on their way to stderr, once there is a log.
 static LINES: OnceLock<Arc<Queue>> = OnceLock::new();
 
+/// Puts another filter in force, once there is a log.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
 /// Starts logging as the configuration's `log` says. Once a process; later calls change nothing.
 pub(crate) fn start(filter: &str) -> Result<(), ParseError> {
-    let mut parsed = EnvFilter::builder().parse(filter)?;
-    if !filter.contains(NOISY) {
-        parsed = parsed.add_directive(format!("{NOISY}=off").parse()?);
-    }
+    let parsed = parse(filter)?;
     let lines = Queue::new();
     // Without its thread, lines wait until there are too many and are lost.
     let _ = writer::start(lines.clone(), io::stderr());
     if LINES.set(lines.clone()).is_err() {
         return Ok(());
     }
-    let _ = tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_writer(Lines(lines))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         // It would print them with a macro that panics.
         .log_internal_errors(false)
-        .try_init();
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    if builder.try_init().is_ok() {
+        let set: SetFilter = Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+        let _ = SET_FILTER.set(set);
+    }
     Ok(())
+}
+
+/// Reads a filter.
+pub(super) fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    let parsed = EnvFilter::builder().parse(filter)?;
+    if filter.contains(NOISY) {
+        return Ok(parsed);
+    }
+    Ok(parsed.add_directive(format!("{NOISY}=off").parse()?))
+}
+
+/// Logs by another filter from now on.
+pub(super) fn set(filter: EnvFilter) -> Result<(), String> {
+    SET_FILTER.get().map_or(Ok(()), |set| set(filter))
 }
 
 /// Says a line as it is, by the log where there is one: for those who are about to end the process, in whatever state it is.

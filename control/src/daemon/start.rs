@@ -15,16 +15,18 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as latest;
 
 use super::descriptors::{self, Shares};
+use super::doorway;
 use super::error::RunError;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
 use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
+use super::reload::{self, Reloader};
 use super::steering::SharedSteering;
 use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
-use crate::config::Config;
+use crate::config::{Config, InterfacePattern};
 use crate::door::guests::Guests;
 use crate::network::NetworkWatch;
 use crate::publish::{Publication, PublishOptions, Published};
@@ -34,6 +36,8 @@ use crate::source::{Objects, Source};
 use crate::watch::thread::Watch;
 use crate::watch::{self, Heart};
 
+/// How long who came by an admin socket that has moved may still be answered: the one who asked for that, above all.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the address for metrics is tried again.
 const METRICS_RETRY: Duration = Duration::from_secs(5);
 
@@ -64,10 +68,20 @@ pub(super) struct Running {
     pub(super) published: latest::Receiver<Arc<Published>>,
     pub(super) source: SourceHealth,
     neighbors: latest::Receiver<Arc<NeighborReport>>,
+    pub(super) patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
+    pub(super) reloader: Reloader,
+    pub(super) socket: Option<SocketFile>,
     health: Arc<Health>,
-    socket: Option<SocketFile>,
     hearts: Vec<Heart>,
     shares: Shares,
+}
+
+/// Where metrics are served.
+pub(super) enum MetricsDoor {
+    /// Here.
+    Open(std::net::TcpListener),
+    /// Here, as soon as it can be listened on.
+    Wanted(SocketAddr),
 }
 
 impl Running {
@@ -75,6 +89,7 @@ impl Running {
     pub(super) async fn start(
         config: &Config,
         source: Source,
+        reloader: Reloader,
     ) -> Result<(Self, Publication<SharedSteering>), RunError> {
         // Before anything is opened.
         let shares = descriptors::share();
@@ -87,7 +102,8 @@ impl Running {
                 NetworkWatch::start(patterns, resolver.clone()).await?
             }
         };
-        let (latest, neighbors) = (network.latest.clone(), network.neighbors.clone());
+        let (latest, patterns) = (network.latest.clone(), network.patterns.clone());
+        let neighbors = network.neighbors.clone();
         let first = latest.borrow().clone();
         check_listed(config, &first)?;
         let devices = devices(&first)?;
@@ -124,14 +140,26 @@ impl Running {
         let steering = SharedSteering(steering);
         let (publication, published) =
             Publication::new(options, cluster.clone(), network, steering, publisher, counters, wake);
+        let publication = publication.following(reloader.resettings.subscribe());
         let known =
             Known { published: published.clone(), cluster, interfaces: interfaces.reports(), hearts: watch::hearts() };
         let health = Health::new(known, source.clone(), &config.node_name);
         let hearts = workers.hearts();
-        let network = latest;
-        let socket = None;
-        let running =
-            Running { workers, interfaces, network, published, source, neighbors, health, socket, hearts, shares };
+        let (network, socket) = (latest, None);
+        let running = Running {
+            workers,
+            interfaces,
+            network,
+            published,
+            source,
+            neighbors,
+            patterns,
+            reloader,
+            socket,
+            health,
+            hearts,
+            shares,
+        };
         Ok((running, publication))
     }
 
@@ -141,30 +169,37 @@ impl Running {
         let (here, apart) = (Handle::current(), &watch.tasks);
         let Shares { strangers, admin: room, node_ports } = self.shares;
         let guests = Guests::new(strangers);
-        if let Some(listener) = doors.healthz {
-            // Its events come from the runtime that answers.
-            let context = apart.enter();
-            let listener = listener.into_std().and_then(TcpListener::from_std);
-            drop(context);
-            let listener = listener.map_err(RunError::start("the health checks"))?;
-            tasks.spawn(apart, "health checks", health::serve(listener, self.health.clone(), guests.clone()));
-        }
+        let (healthz, health_listeners) = doorway::doorway();
+        let (metrics, metrics_listeners) = doorway::doorway();
+        let (socket, sockets) = doorway::doorway();
+        let listener = doors.healthz.map(TcpListener::into_std).transpose();
+        // There is room for one each.
+        let _ = healthz.try_send(listener.map_err(RunError::start("the health checks"))?);
+        let _ = metrics.try_send(config.admin.metrics.map(MetricsDoor::Wanted));
+        let _ = socket.try_send(Some(doors.socket));
+        self.reloader.doors = Some(reload::Doors { healthz, metrics, socket });
+        let (health, strangers) = (self.health.clone(), guests.clone());
+        let answer = move |listener| serve_health(listener, health.clone(), strangers.clone());
+        tasks.spawn(apart, "health checks", doorway::serve(health_listeners, Duration::ZERO, answer));
         tasks.spawn(apart, "health", self.health.clone().follow());
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
         let admin = Admin::new(
-            config,
+            self.reloader.loaded(),
+            self.reloader.reloads(),
             &self.workers,
             self.interfaces.reports(),
             self.published.clone(),
             self.neighbors.clone(),
             self.source.clone(),
         );
-        if let Some(address) = config.admin.metrics {
-            tasks.spawn(&here, "metrics", serve_metrics(address, admin.clone(), guests));
-        }
-        tasks.spawn(&here, "the admin socket", admin::serve(doors.socket, admin, Guests::new(room)));
+        let scraped = admin.clone();
+        let answer = move |door| serve_metrics(door, scraped.clone(), guests.clone());
+        tasks.spawn(&here, "metrics", doorway::serve(metrics_listeners, Duration::ZERO, answer));
+        let room = Guests::new(room);
+        let answer = move |socket| admin::serve(socket, admin.clone(), room.clone());
+        tasks.spawn(&here, "the admin socket", doorway::serve(sockets, FAREWELL, answer));
         tasks.spawn(&here, "the control thread", async { watch::heart("the control thread").waiting(pending()).await });
         Ok(tasks)
     }
@@ -186,9 +221,26 @@ impl Running {
     }
 }
 
+/// Serves health checks. The listener's events come from the runtime that answers.
+async fn serve_health(listener: std::net::TcpListener, health: Arc<Health>, guests: Arc<Guests>) {
+    match TcpListener::from_std(listener) {
+        Ok(listener) => health::serve(listener, health, guests).await,
+        Err(error) => tracing::error!("health checks: {error}"),
+    }
+}
+
 /// Serves metrics as soon as the address is to be had. Packets do not wait for that: another instance may have the port, and
 /// in a namespace whose loopback interface is down there is no 127.0.0.1.
-async fn serve_metrics(address: SocketAddr, admin: Arc<Admin>, guests: Arc<Guests>) {
+async fn serve_metrics(door: MetricsDoor, admin: Arc<Admin>, guests: Arc<Guests>) {
+    let address = match door {
+        MetricsDoor::Open(listener) => match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                return watch::heart("metrics").waiting(admin::serve_metrics(listener, admin, guests)).await;
+            }
+            Err(error) => return tracing::error!("metrics: {error}"),
+        },
+        MetricsDoor::Wanted(address) => address,
+    };
     let mut told = false;
     let heart = watch::heart("metrics");
     loop {
@@ -209,13 +261,18 @@ fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
         if network.interfaces().iter().any(|interface| &*interface.name == name) {
             continue;
         }
-        let name = name.to_owned();
-        return Err(match KernelDevice::by_name(&name) {
-            Ok(_) => RunError::NotEthernet { place, name },
-            Err(_) => RunError::NoInterface { place, name, there: there() },
-        });
+        check_name(place, &listed.name)?;
+        return Err(RunError::NotEthernet { place, name: name.to_owned() });
     }
     Ok(())
+}
+
+/// An interface that is named, not meant by a glob, must be there.
+pub(super) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), RunError> {
+    if name.is_glob() || KernelDevice::by_name(name.as_str()).is_ok() {
+        return Ok(());
+    }
+    Err(RunError::NoInterface { place, name: name.as_str().to_owned(), there: there() })
 }
 
 /// The interfaces there are that could be named, for a message.

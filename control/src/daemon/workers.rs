@@ -28,8 +28,8 @@ use crate::watch::{self, Heart};
 const BACKENDS: usize = 1 << 18;
 /// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
 const SPARE_FRAMES: u32 = 2048;
-/// Interfaces beyond those of the start that a glob may bring.
-const LATER_INTERFACES: u32 = 2;
+/// Interfaces beyond those of the start that a glob may bring, or else a reload.
+const LATER_INTERFACES: [u32; 2] = [2, 1];
 /// Packets that one worker generates itself, a second.
 const REPLIES_PER_SECOND: u32 = 1_000;
 
@@ -69,7 +69,8 @@ pub(super) fn packet_memory(ports: u32, mtu: u32) -> UmemLayout {
 pub(super) fn ports_per_worker(config: &Config, queues: &[u32], workers: usize) -> u32 {
     let share = |queues: &u32| queues.div_ceil(workers as u32);
     let largest = queues.iter().map(share).max().unwrap_or(1);
-    let later = if config.interfaces.iter().any(|interface| interface.name.is_glob()) { LATER_INTERFACES } else { 0 };
+    let [with_glob, without] = LATER_INTERFACES;
+    let later = if config.interfaces.iter().any(|interface| interface.name.is_glob()) { with_glob } else { without };
     queues.iter().map(share).sum::<u32>() + later * largest
 }
 

@@ -143,6 +143,11 @@ impl Attachments {
         Attachments { patterns, names: Vec::new() }
     }
 
+    /// Other interfaces from now on. Those that are no longer meant keep their numbers, and are gone.
+    pub fn set(&mut self, patterns: Vec<InterfacePattern>) {
+        self.patterns = patterns;
+    }
+
     /// Whether Ringway attaches to this link. A plain name is taken at its word; a glob leaves out what carries no
     /// Ethernet and our own TAP devices.
     fn wants(&self, link: &Link) -> bool {
@@ -231,6 +236,21 @@ mod tests {
         let (third, numbers) = attachments.interfaces(&[link(30, "eth1"), link(7, "uplink")], &[]);
         assert_eq!((third[0].index, third[0].up), (30, true));
         assert_eq!(numbers[&30], InterfaceId(0));
+    }
+
+    #[test]
+    fn an_interface_that_is_no_longer_meant_is_gone_and_the_others_keep_their_numbers() {
+        let mut attachments = attachments(&["eth0", "eth1"]);
+        let links = [link(3, "eth0"), link(4, "eth1"), link(5, "eth2")];
+        attachments.interfaces(&links, &[]);
+        attachments.set(["eth2", "eth1"].map(|name| InterfacePattern::parse(name).unwrap()).to_vec());
+        let (interfaces, numbers) = attachments.interfaces(&links, &[]);
+        assert_eq!(
+            interfaces.iter().map(|i| (&*i.name, i.index)).collect::<Vec<_>>(),
+            [("eth0", 0), ("eth1", 4), ("eth2", 5)]
+        );
+        assert_eq!(numbers.get(&3), None);
+        assert_eq!(numbers[&4], InterfaceId(1));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct NetworkWatch {
     pub endpoints: latest::Sender<ShardedMap<IpAddr, u32>>,
     /// The neighbours in numbers, and those that do not answer.
     pub neighbors: latest::Receiver<Arc<NeighborReport>>,
+    /// What Ringway attaches to; it may change. Of no effect on a network that does not.
+    pub patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
     task: Option<JoinHandle<()>>,
     // Keeps `latest` open where no task publishes.
     _fixed: Option<latest::Sender<Arc<Network>>>,
@@ -74,10 +76,12 @@ impl NetworkWatch {
         let (endpoints, wanted) = latest::channel(ShardedMap::default());
         let (own, node_addresses) = latest::channel(Arc::from([]));
         let (notes, neighbors) = latest::channel(Arc::default());
-        let (watcher, first) = Watcher::start(kernel, interfaces, requests, wanted, own, notes).await?;
+        let (patterns, listed) = latest::channel(interfaces);
+        let (watcher, first) = Watcher::start(kernel, listed, requests, wanted, own, notes).await?;
         let (sender, latest) = latest::channel(first);
-        let task = tokio::spawn(watcher.run(sender));
-        Ok(NetworkWatch { latest, node_addresses, endpoints, neighbors, task: Some(task), _fixed: None })
+        let task = Some(tokio::spawn(watcher.run(sender)));
+        let patterns = Arc::new(patterns);
+        Ok(NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, task, _fixed: None })
     }
 
     /// A network that does not change: the one written in the configuration.
@@ -86,7 +90,8 @@ impl NetworkWatch {
         let (sender, latest) = latest::channel(Arc::new(network));
         let (endpoints, _) = latest::channel(ShardedMap::default());
         let (_, neighbors) = latest::channel(Arc::default());
-        NetworkWatch { latest, node_addresses, endpoints, neighbors, task: None, _fixed: Some(sender) }
+        let patterns = Arc::new(latest::channel(Vec::new()).0);
+        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, task: None, _fixed: Some(sender) }
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) struct Watcher {
     kernel: Kernel,
     errands: Errands,
     attachments: Attachments,
+    patterns: watch::Receiver<Vec<InterfacePattern>>,
     requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
     endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
     next_hops: NextHops,
@@ -88,16 +89,18 @@ impl Watcher {
     /// Reads all tables; returns the first network.
     pub(super) async fn start(
         kernel: Kernel,
-        interfaces: Vec<InterfacePattern>,
+        mut patterns: watch::Receiver<Vec<InterfacePattern>>,
         requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
         endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
         node_addresses: watch::Sender<Arc<[IpAddr]>>,
         notes: watch::Sender<Arc<NeighborReport>>,
     ) -> Result<(Self, Arc<Network>), NetworkError> {
+        let listed = patterns.borrow_and_update().clone();
         let mut watcher = Watcher {
             errands: errands::run(kernel.resolver()),
             kernel,
-            attachments: Attachments::new(interfaces),
+            attachments: Attachments::new(listed),
+            patterns,
             requests,
             endpoints,
             next_hops: NextHops::default(),
@@ -184,6 +187,10 @@ impl Watcher {
                         let Ok(question) = self.requests.try_recv() else { break };
                         self.ask(question);
                     }
+                }
+                Ok(()) = self.patterns.changed() => {
+                    self.attachments.set(self.patterns.borrow_and_update().clone());
+                    self.changed = true;
                 }
                 () = sleep_until(deadline) => {}
                 () = heart.rest() => {}

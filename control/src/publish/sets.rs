@@ -1,6 +1,8 @@
 //! What the steering program must send up to the workers, derived from a snapshot: change by change, so that a small change
 //! of a large cluster is a small one here, too.
 
+mod snat;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::Hash;
@@ -36,6 +38,12 @@ pub struct SteeringSets {
     addresses: ShardedMap<IpAddr, u32>,
     // How many of these addresses Linux would send to from this one.
     sources: HashMap<IpAddr, u32>,
+    // Addresses of former settings: flows may have them still, so replies to them are ours until the process ends.
+    former: BTreeSet<IpAddr>,
+    // Endpoints of flows whose source was kept when `masqueradeAll` came; likewise.
+    former_endpoints: HashSet<Frontend>,
+    // Whether the next step is that moment.
+    masqueraded: bool,
     vips: usize,
     started: bool,
 }
@@ -88,6 +96,9 @@ impl SteeringSets {
             endpoints: HashMap::new(),
             addresses: ShardedMap::default(),
             sources: HashMap::new(),
+            former: BTreeSet::new(),
+            former_endpoints: HashSet::new(),
+            masqueraded: false,
             vips: 0,
             started: false,
         }
@@ -98,11 +109,13 @@ impl SteeringSets {
         let mut changes = SteeringChanges::default();
         let old = std::mem::replace(&mut self.services, snapshot.services.clone());
         let network = std::mem::replace(&mut self.network, snapshot.network.clone());
-        if !std::mem::replace(&mut self.started, true) {
+        let starting = !std::mem::replace(&mut self.started, true);
+        if starting {
             let snat = self.configured.iter().map(|address| SteeringEntry::Snat(*address, self.snat_ports.clone()));
             changes.added.extend(snat);
         }
-        let other_ways = !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_ways(&snapshot.network);
+        let other_ways =
+            starting || !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_ways(&snapshot.network);
         let mut moved = (Vec::new(), Vec::new());
         if !Arc::ptr_eq(&old, &snapshot.services) {
             self.advance_frontends(&old, &snapshot.services, &mut changes);
@@ -112,6 +125,7 @@ impl SteeringSets {
         if self.configured.is_empty() {
             self.advance_sources(&network, moved, other_ways, &mut changes);
         }
+        self.keep_former(&mut changes);
         changes
     }
 
@@ -232,8 +246,8 @@ impl SteeringSets {
             frontends: self.services.frontends.len(),
             vips: self.vips,
             service_cidrs: self.services.service_cidrs.len(),
-            snat_addresses: if self.configured.is_empty() { self.sources.len() } else { self.configured.len() },
-            endpoints: self.endpoints.len(),
+            snat_addresses: self.snat_addresses(),
+            endpoints: self.endpoints.len() + self.former_endpoints.len(),
         }
     }
 }

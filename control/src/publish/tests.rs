@@ -8,7 +8,7 @@ use ringway_shared::service::TrafficPolicy;
 use ringway_shared::{Frontend, Protocol};
 
 use super::*;
-use crate::compile::tests;
+use crate::compile::{CompileOptions, tests};
 use crate::config::{Config, SourceKey};
 use crate::source::files;
 
@@ -254,6 +254,33 @@ async fn a_failed_compilation_is_told_and_makes_nothing_ready() {
     assert!(!failed.ready, "an empty world is not what was listed");
     assert!(!Arc::ptr_eq(&failed.cluster, &bed.cluster.borrow()), "what waits can be seen to wait");
     assert!(failed.compile_problem.as_deref().is_some_and(|problem| problem.contains("restart Ringway")));
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn other_settings_take_nothing_away_that_open_flows_need() {
+    let (reset, resettings) = watch::channel(None);
+    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.resettings = resettings);
+    bed.until("the first list", |published| published.in_force).await;
+    let held = |bed: &Bed| bed.log.lock().unwrap().last().unwrap().1.clone();
+    let before = held(&bed);
+    let config = Config::parse(CONFIG, "test.yaml".as_ref(), SourceKey::Read).unwrap();
+    let compile = CompileOptions { masquerade_all: true, ..CompileOptions::from_config(&config) };
+    let snat_addresses = vec![ip("192.168.0.9")];
+    let options = PublishOptions { compile, snat_addresses, snat_ports: config.snat.ports.clone() };
+    reset.send_replace(Some(Resetting { number: 1, options: options.clone() }));
+    let published = bed.until("the settings", |p| p.in_force && p.settings == 1).await;
+    assert!(published.snapshot.services.masquerade_all);
+    let new = SteeringEntry::Snat(ip("192.168.0.9"), 61_000..=65_535);
+    assert_eq!(held(&bed), &before | &HashSet::from([new]), "kept sources and the former address");
+    assert_eq!((published.steering.snat_addresses, published.steering.endpoints), (2, 1));
+    // And back again.
+    let compile = CompileOptions::from_config(&config);
+    let options = PublishOptions { compile, snat_addresses: Vec::new(), ..options };
+    reset.send_replace(Some(Resetting { number: 2, options }));
+    let published = bed.until("the old settings", |p| p.in_force && p.settings == 2).await;
+    assert!(!published.snapshot.services.masquerade_all);
+    assert_eq!((published.steering.snat_addresses, published.steering.endpoints), (2, 1));
     bed.stop().await;
 }
 

@@ -10,6 +10,7 @@ use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::LedgerReport;
+use super::configuration::ConfigurationReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use super::neighbors::NeighborReport;
@@ -34,6 +35,9 @@ pub struct StatusReport {
     /// Why not.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// The configuration.
+    #[serde(default)]
+    pub configuration: ConfigurationReport,
     /// The objects.
     pub source: SourceReport,
     /// The newest snapshot.
@@ -173,10 +177,12 @@ pub struct Counted {
     pub tally: Tally,
 }
 
-/// What does not change while the process runs.
+/// What is known besides what is published and counted.
 pub struct Facts<'a> {
     /// `nodeName`.
     pub node: &'a str,
+    /// The configuration in force.
+    pub configuration: ConfigurationReport,
     /// `source.files`.
     pub files: Vec<String>,
     /// How `source.kubernetes` is doing.
@@ -211,6 +217,7 @@ impl StatusReport {
             uptime_seconds: facts.uptime_seconds,
             ready: reasons.is_empty(),
             reasons,
+            configuration: facts.configuration.clone(),
             source: SourceReport {
                 files: facts.files.clone(),
                 kubernetes: facts.kubernetes.clone(),

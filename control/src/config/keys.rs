@@ -1,0 +1,389 @@
+//! Every key of the configuration, and whether a running instance takes another value of it.
+//!
+//! What is taken cuts no flow and unsettles no object. What is not is made of memory, threads or places of the start, or
+//! would take away at once what other values do not name.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::time::Duration;
+
+use ringway_shared::service::ForwardingMode;
+use serde::{Deserialize, Serialize};
+
+use super::{Config, InterfaceConfig, NodePortAddresses, Poll, Source, WhenDown, XdpMode, ZeroCopy};
+
+/// What becomes of a key's new value in a running instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fate {
+    /// It holds from the reload on.
+    InForce,
+    /// The old one stays until a restart.
+    Restart,
+}
+
+/// A key whose value in the file is not the one that the instance runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Its path.
+    pub key: String,
+    /// The value of before.
+    pub from: String,
+    /// The value in the file.
+    pub to: String,
+    /// Whether it is taken.
+    pub fate: Fate,
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fate = match self.fate {
+            Fate::InForce => "in force",
+            Fate::Restart => "takes a restart",
+        };
+        write!(f, "{}: {} -> {}: {fate}", self.key, self.from, self.to)
+    }
+}
+
+/// A key.
+pub struct Key {
+    /// Its path, without numbers of list items.
+    pub name: &'static str,
+    /// How another value is taken.
+    taken: Taken,
+    show: fn(&Config) -> String,
+}
+
+/// Copies a value from the second configuration to the first; `None` when it takes a restart.
+type Taken = Option<fn(&mut Config, &Config)>;
+
+impl Key {
+    /// What becomes of a new value.
+    pub fn fate(&self) -> Fate {
+        if self.taken.is_some() { Fate::InForce } else { Fate::Restart }
+    }
+}
+
+const fn restart(name: &'static str, show: fn(&Config) -> String) -> Key {
+    Key { name, taken: None, show }
+}
+
+const fn taken(name: &'static str, show: fn(&Config) -> String, take: fn(&mut Config, &Config)) -> Key {
+    Key { name, taken: Some(take), show }
+}
+
+/// All keys, in the order of the documentation. A section without sections is one key where its parts go together.
+pub static KEYS: &[Key] = &[
+    restart("nodeName", |c| c.node_name.to_string()),
+    // Whatever the new place lacks would be gone at once, and a slip of the pen lacks everything.
+    restart("source", |c| source(&c.source)),
+    taken("node.addresses", |c| maybe(&c.node.addresses, list), |to, c| to.node.addresses = c.node.addresses.clone()),
+    taken("node.podCIDRs", |c| maybe(&c.node.pod_cidrs, list), |to, c| to.node.pod_cidrs = c.node.pod_cidrs.clone()),
+    taken("node.labels", |c| maybe(&c.node.labels, labels), |to, c| to.node.labels = c.node.labels.clone()),
+    taken(
+        "services.nodePortAddresses",
+        |c| node_port_addresses(&c.services.node_port_addresses),
+        |to, c| to.services.node_port_addresses = c.services.node_port_addresses.clone(),
+    ),
+    taken(
+        "services.serviceCIDRs",
+        |c| list(&c.services.service_cidrs),
+        |to, c| to.services.service_cidrs = c.services.service_cidrs.clone(),
+    ),
+    taken(
+        "services.masqueradeAll",
+        |c| c.services.masquerade_all.to_string(),
+        |to, c| to.services.masquerade_all = c.services.masquerade_all,
+    ),
+    restart("network", |c| maybe(&c.network, brief)),
+    taken("interfaces", |c| list(c.interfaces.iter().map(|interface| &interface.name)), take_interfaces),
+    restart("workers.cpus", |c| maybe(&c.workers.cpus, list)),
+    restart("workers.poll", |c| poll(c.workers.poll).to_owned()),
+    taken("snat.addresses", |c| list(&c.snat.addresses), |to, c| to.snat.addresses = c.snat.addresses.clone()),
+    // Flows hold ports of the shares that the workers were given, and a port names its worker.
+    restart("snat.ports", |c| match c.snat.ports_are_free {
+        true => "the widest free range".to_owned(),
+        false => format!("{}-{}", c.snat.ports.start(), c.snat.ports.end()),
+    }),
+    taken("forwarding", |c| forwarding(c.forwarding).to_owned(), |to, c| to.forwarding = c.forwarding),
+    restart("flows.perWorker", |c| c.flows.per_worker.to_string()),
+    taken(
+        "flows.timeouts.tcpEstablished",
+        |c| duration(c.flows.timeouts.tcp_established),
+        |to, c| to.flows.timeouts.tcp_established = c.flows.timeouts.tcp_established,
+    ),
+    taken(
+        "flows.timeouts.tcpHalfOpen",
+        |c| duration(c.flows.timeouts.tcp_half_open),
+        |to, c| to.flows.timeouts.tcp_half_open = c.flows.timeouts.tcp_half_open,
+    ),
+    taken(
+        "flows.timeouts.udp",
+        |c| duration(c.flows.timeouts.udp),
+        |to, c| to.flows.timeouts.udp = c.flows.timeouts.udp,
+    ),
+    restart("state", |c| c.state.display().to_string()),
+    restart("whenDown", |c| when_down(c.when_down).to_owned()),
+    taken("admin.socket", |c| c.admin.socket.display().to_string(), |to, c| to.admin.socket = c.admin.socket.clone()),
+    taken("admin.metrics", |c| listen(c.admin.metrics), |to, c| to.admin.metrics = c.admin.metrics),
+    taken("admin.healthz", |c| listen(c.admin.healthz), |to, c| to.admin.healthz = c.admin.healthz),
+    taken("log", |c| c.log.clone(), |to, c| to.log.clone_from(&c.log)),
+];
+
+type ShowInterface = fn(&InterfaceConfig) -> &'static str;
+
+/// Keys of the items of `interfaces`: an interface that is kept keeps how it is attached, since attaching anew loses packets.
+static INTERFACE_KEYS: &[(&str, ShowInterface)] =
+    &[("xdp", |interface| xdp(interface.xdp)), ("zeroCopy", |interface| zero_copy(interface.zero_copy))];
+
+impl Config {
+    /// What differs in `wanted`, key by key, and whether a running instance takes it.
+    pub fn changes(&self, wanted: &Config) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for key in KEYS {
+            let [from, to] = [self, wanted].map(key.show);
+            if from != to {
+                changes.push(Change { key: key.name.to_owned(), from, to, fate: self.fate(key) });
+            }
+        }
+        for interface in &wanted.interfaces {
+            let Some(kept) = self.interfaces.iter().find(|kept| kept.name == interface.name) else { continue };
+            for (key, show) in INTERFACE_KEYS {
+                let [from, to] = [kept, interface].map(|interface| show(interface).to_owned());
+                if from != to {
+                    let key = format!("interfaces[{}].{key}", interface.name);
+                    changes.push(Change { key, from, to, fate: Fate::Restart });
+                }
+            }
+        }
+        // Two networks that look alike in brief.
+        if self.network != wanted.network && !changes.iter().any(|change| change.key == "network") {
+            let [from, to] = ["as before".to_owned(), "other contents".to_owned()];
+            changes.push(Change { key: "network".into(), from, to, fate: Fate::Restart });
+        }
+        changes
+    }
+
+    /// This configuration with everything of `wanted` that a running instance takes.
+    #[must_use]
+    pub fn with(&self, wanted: &Config) -> Config {
+        let mut config = self.clone();
+        for key in KEYS {
+            if let (Some(take), Fate::InForce) = (key.taken, self.fate(key)) {
+                take(&mut config, wanted);
+            }
+        }
+        config
+    }
+
+    /// Interfaces of a configured network are numbered once.
+    fn fate(&self, key: &Key) -> Fate {
+        if key.name == "interfaces" && self.network.is_some() { Fate::Restart } else { key.fate() }
+    }
+}
+
+fn take_interfaces(to: &mut Config, wanted: &Config) {
+    let kept = |interface: &InterfaceConfig| {
+        let before = to.interfaces.iter().find(|kept| kept.name == interface.name);
+        before.unwrap_or(interface).clone()
+    };
+    to.interfaces = wanted.interfaces.iter().map(kept).collect();
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn maybe<'v, T>(value: &'v Option<T>, show: impl Fn(&'v T) -> String) -> String {
+    value.as_ref().map_or_else(|| "not given".to_owned(), show)
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("{{{}}}", labels.join(", "))
+}
+
+fn brief(network: &super::NetworkConfig) -> String {
+    let [interfaces, routes, neighbors] =
+        [network.interfaces.len(), network.routes.len(), network.neighbors.len()].map(|count| count.to_string());
+    format!("{interfaces} interfaces, {routes} routes, {neighbors} neighbors")
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::Files(paths) => format!("files {}", list(paths.iter().map(|path| path.display()))),
+        Source::Kubernetes { kubeconfig: None, .. } => "kubernetes".to_owned(),
+        Source::Kubernetes { kubeconfig: Some(file), context } => {
+            let context = context.as_ref().map_or_else(String::new, |context| format!(", context {context}"));
+            format!("kubernetes, kubeconfig {}{context}", file.display())
+        }
+    }
+}
+
+fn node_port_addresses(addresses: &NodePortAddresses) -> String {
+    let primary = addresses.primary || addresses.cidrs.is_empty();
+    let words = primary.then(|| "primary".to_owned()).into_iter();
+    list(words.chain(addresses.cidrs.iter().map(ToString::to_string)))
+}
+
+fn duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+fn listen(address: Option<std::net::SocketAddr>) -> String {
+    address.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+fn poll(poll: Poll) -> &'static str {
+    match poll {
+        Poll::Adaptive => "adaptive",
+        Poll::Busy => "busy",
+    }
+}
+
+fn forwarding(mode: ForwardingMode) -> &'static str {
+    match mode {
+        ForwardingMode::Nat => "nat",
+        ForwardingMode::DsrL2 => "dsr-l2",
+        ForwardingMode::DsrIpip => "dsr-ipip",
+    }
+}
+
+fn when_down(when_down: WhenDown) -> &'static str {
+    match when_down {
+        WhenDown::Hold => "hold",
+        WhenDown::Pass => "pass",
+    }
+}
+
+fn xdp(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+fn zero_copy(zero_copy: ZeroCopy) -> &'static str {
+    match zero_copy {
+        ZeroCopy::Auto => "auto",
+        ZeroCopy::On => "on",
+        ZeroCopy::Off => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::SourceKey;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let text = format!("nodeName: a\n{text}");
+        Config::parse(&text, Path::new("c.yaml"), SourceKey::Read).map_err(|error| error.to_string())
+    }
+
+    /// Every key that the parser allows, as it lists them to whoever writes a wrong one.
+    fn allowed() -> BTreeSet<String> {
+        let sections = ["node", "services", "workers", "snat", "flows", "flows.timeouts", "admin", "interfaces"];
+        let mut keys = BTreeSet::new();
+        for section in std::iter::once("").chain(sections) {
+            let wrong = match section {
+                "" => "x0: 1".to_owned(),
+                "flows.timeouts" => "flows: {timeouts: {x0: 1}}".to_owned(),
+                "interfaces" => "interfaces: [{name: eth0, x0: 1}]".to_owned(),
+                section => format!("{section}: {{x0: 1}}"),
+            };
+            let told = parse(&wrong).unwrap_err();
+            let line = told.lines().find(|line| line.contains("x0: unknown key")).expect(section);
+            let (_, listed) = line.split_once("llowed here: ").expect(line);
+            let dot = if section.is_empty() { "" } else { "." };
+            keys.extend(listed.split(", ").map(|key| format!("{section}{dot}{key}")));
+        }
+        keys.retain(|key| !sections.contains(&&**key) || key == "interfaces");
+        keys
+    }
+
+    #[test]
+    fn every_key_says_what_a_reload_does_with_it() {
+        let mut classed: BTreeSet<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+        classed.extend(INTERFACE_KEYS.iter().map(|(key, _)| format!("interfaces.{key}")));
+        classed.insert("interfaces.name".into());
+        assert_eq!(classed, allowed());
+    }
+
+    /// Two configurations that differ in every key.
+    fn two() -> [Config; 2] {
+        let one = "interfaces: [{name: eth0}, {name: eth1}]\nsource: {files: a}\n";
+        let other = "\
+source: {files: b}
+node: {addresses: [10.0.0.1], podCIDRs: [10.1.0.0/16], labels: {zone: a}}
+services: {nodePortAddresses: [10.0.0.0/8], serviceCIDRs: [172.30.0.0/16], masqueradeAll: true}
+network: {interfaces: [{name: eth1, mac: \"02:00:00:00:00:01\"}]}
+interfaces: [{name: eth1, xdp: generic, zeroCopy: \"off\"}, {name: eth2, xdp: native}]
+workers: {cpus: [3], poll: busy}
+snat: {addresses: [10.0.0.9], ports: 2000-3000}
+forwarding: dsr-l2
+flows: {perWorker: 7, timeouts: {tcpEstablished: 1s, tcpHalfOpen: 2s, udp: 3500ms}}
+state: /s
+whenDown: pass
+admin: {socket: /a, metrics: \"off\", healthz: 127.0.0.1:1}
+log: debug
+";
+        let mut wanted = parse(other).unwrap();
+        wanted.node_name = "b".into();
+        [parse(one).unwrap(), wanted]
+    }
+
+    #[test]
+    fn what_is_taken_is_in_force_and_the_rest_waits() {
+        let [running, wanted] = two();
+        let changes = running.changes(&wanted);
+        let changed: BTreeSet<&str> = changes.iter().map(|change| &*change.key).collect();
+        for key in KEYS {
+            assert!(changed.contains(key.name), "{} is compared", key.name);
+        }
+        let told = |key: &str| changes.iter().find(|change| change.key == key).unwrap().to_string();
+        assert_eq!(told("workers.cpus"), "workers.cpus: not given -> [3]: takes a restart");
+        assert_eq!(told("interfaces"), "interfaces: [eth0, eth1] -> [eth1, eth2]: in force");
+        assert_eq!(told("interfaces[eth1].xdp"), "interfaces[eth1].xdp: auto -> generic: takes a restart");
+        assert!(told("flows.timeouts.udp").ends_with(" -> 3500ms: in force"));
+        // What was taken is the same from then on, and what waits goes on waiting.
+        let now = running.with(&wanted);
+        let waiting = now.changes(&wanted);
+        let restarts: Vec<Change> = changes.iter().filter(|change| change.fate == Fate::Restart).cloned().collect();
+        assert_eq!(waiting, restarts);
+        assert_eq!(now.interfaces[1].xdp, XdpMode::Native, "a new one is attached as it says");
+        assert_eq!(now.interfaces[0].xdp, XdpMode::Auto, "a kept one stays as it is");
+        assert_eq!(running.changes(&running), []);
+    }
+
+    #[test]
+    fn a_configured_network_keeps_its_interfaces() {
+        let [running, wanted] = two();
+        let changes = wanted.changes(&Config { network: wanted.network.clone(), ..running });
+        let interfaces = changes.iter().find(|change| change.key == "interfaces").unwrap();
+        assert_eq!(interfaces.fate, Fate::Restart);
+    }
+
+    #[test]
+    fn the_page_says_of_every_key_what_a_reload_does() {
+        let page = include_str!("../../../docs/configuration.md");
+        let (_, section) = page.split_once("## Changing a running instance\n").expect("the section");
+        let (section, _) = section.split_once("\n## ").expect("a section after it");
+        let (taken, restart) = section.split_once("take a restart").expect("two lists");
+        for key in KEYS {
+            let text = format!("`{}`", key.name);
+            let (right, wrong) = match key.fate() {
+                Fate::InForce => (taken, restart),
+                Fate::Restart => (restart, taken),
+            };
+            assert!(right.contains(&text) && !wrong.contains(&text), "{text} stands in the wrong list");
+        }
+    }
+}

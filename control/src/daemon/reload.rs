@@ -1,0 +1,261 @@
+//! The configuration anew: SIGHUP and `POST /reload`.
+//!
+//! First everything that may fail for what the file says is done without touching anything, so that a wrong file changes
+//! nothing. Then what is taken is put in force, one after the other. One reload at a time: the next one waits.
+
+mod apply;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing_subscriber::EnvFilter;
+
+use super::doorway::{self, Doorway, Prepared};
+use super::error::RunError;
+use super::logging;
+use super::start::{MetricsDoor, Running, check_name};
+use crate::admin::{self, SocketFile};
+use crate::config::keys::{Change, Fate};
+use crate::config::{Config, ConfigError, SourceKey};
+use crate::publish::Resetting;
+use crate::report::configuration::{ConfigurationReport, ReloadFailure, ReloadReport};
+
+/// How long reading the file may take: what is no regular file may never end.
+const READ: Duration = Duration::from_secs(5);
+/// Requests that may wait for their turn.
+const WAITING: usize = 4;
+
+/// Why a reload changed nothing.
+#[derive(Clone, Debug)]
+pub struct ReloadError {
+    /// Whether the file is wrong, or at least wrong for this machine.
+    pub is_configuration: bool,
+    /// Why, one line a problem.
+    pub text: String,
+}
+
+impl ReloadError {
+    fn failed(text: impl Into<String>) -> Self {
+        ReloadError { is_configuration: false, text: text.into() }
+    }
+}
+
+impl From<ConfigError> for ReloadError {
+    fn from(error: ConfigError) -> Self {
+        ReloadError { is_configuration: true, text: error.to_string() }
+    }
+}
+
+impl From<RunError> for ReloadError {
+    fn from(error: RunError) -> Self {
+        ReloadError { is_configuration: error.is_configuration(), text: error.to_string() }
+    }
+}
+
+type Answer = Result<ReloadReport, ReloadError>;
+
+/// The right to ask for a reload.
+#[derive(Clone)]
+pub struct Reloads(mpsc::Sender<oneshot::Sender<Answer>>);
+
+impl Reloads {
+    /// Reloads, after those that asked before.
+    pub async fn ask(&self) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        self.0.try_send(sender).map_err(|_| ReloadError::failed("others wait for a reload already; ask again"))?;
+        answer.await.map_err(|_| ReloadError::failed("the process ends"))?
+    }
+}
+
+/// The configuration in force, with what became of the last reload.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file, as an absolute path.
+    pub file: PathBuf,
+    /// What is in force.
+    pub config: Arc<Config>,
+    at: Instant,
+    reloads: u64,
+    waiting: Vec<Change>,
+    failure: Option<(Instant, String)>,
+}
+
+impl Loaded {
+    /// For `status`.
+    pub fn report(&self) -> ConfigurationReport {
+        ConfigurationReport {
+            file: self.file.display().to_string(),
+            age_seconds: self.at.elapsed().as_secs(),
+            reloads: self.reloads,
+            waiting: self.waiting.clone(),
+            failure: self
+                .failure
+                .as_ref()
+                .map(|(at, text)| ReloadFailure { age_seconds: at.elapsed().as_secs(), text: text.clone() }),
+        }
+    }
+}
+
+/// The doors that may move.
+pub(super) struct Doors {
+    pub(super) healthz: Doorway<doorway::Listener>,
+    pub(super) metrics: Doorway<MetricsDoor>,
+    pub(super) socket: Doorway<UnixListener>,
+}
+
+/// What reloads a running instance.
+pub(super) struct Reloader {
+    hangup: Signal,
+    asked: mpsc::Receiver<oneshot::Sender<Answer>>,
+    asking: Reloads,
+    loaded: watch::Sender<Arc<Loaded>>,
+    pub(super) resettings: watch::Sender<Option<Resetting>>,
+    pub(super) doors: Option<Doors>,
+}
+
+/// Who waits for the answer: nobody after a SIGHUP.
+type Asker = Option<oneshot::Sender<Answer>>;
+
+impl Reloader {
+    /// Listens for SIGHUP from now on. `config` was read from `file`.
+    pub(super) fn listen(file: &Path, config: &Config) -> std::io::Result<Self> {
+        let (asking, asked) = mpsc::channel(WAITING);
+        let loaded = Loaded {
+            file: std::path::absolute(file)?,
+            config: Arc::new(config.clone()),
+            at: Instant::now(),
+            reloads: 0,
+            waiting: Vec::new(),
+            failure: None,
+        };
+        Ok(Reloader {
+            hangup: signal(SignalKind::hangup())?,
+            asked,
+            asking: Reloads(asking),
+            loaded: watch::channel(Arc::new(loaded)).0,
+            resettings: watch::channel(None).0,
+            doors: None,
+        })
+    }
+
+    /// What the start has made of the configuration.
+    pub(super) fn start_with(&self, config: &Config) {
+        self.note(|loaded| loaded.config = Arc::new(config.clone()));
+    }
+
+    /// What reports read.
+    pub(super) fn loaded(&self) -> watch::Receiver<Arc<Loaded>> {
+        self.loaded.subscribe()
+    }
+
+    /// For whoever may ask.
+    pub(super) fn reloads(&self) -> Reloads {
+        self.asking.clone()
+    }
+
+    /// The next one who wants a reload. Safe to be dropped at any moment.
+    pub(super) async fn next(&mut self) -> Asker {
+        tokio::select! {
+            Some(()) = self.hangup.recv() => None,
+            Some(asker) = self.asked.recv() => Some(asker),
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Loaded)) {
+        let mut loaded = Loaded::clone(&self.loaded.borrow());
+        change(&mut loaded);
+        self.loaded.send_replace(Arc::new(loaded));
+    }
+}
+
+/// What is checked and made before anything is touched.
+struct Plan {
+    changes: Vec<Change>,
+    /// What is in force afterwards.
+    config: Config,
+    log: Option<EnvFilter>,
+    healthz: Prepared,
+    metrics: Prepared,
+    socket: Option<(UnixListener, SocketFile)>,
+}
+
+impl Running {
+    /// Reloads for whoever asked, and says what came of it in the log.
+    pub(super) async fn reload(&mut self, asker: Asker) {
+        let loaded = self.reloader.loaded.borrow().clone();
+        let why = if asker.is_some() { "ringway reload" } else { "SIGHUP" };
+        tracing::info!("{why}: reading {} anew", loaded.file.display());
+        let answer = match plan(&loaded).await {
+            Ok(plan) => Ok(self.take(&loaded, plan).await),
+            Err(error) => Err(error),
+        };
+        match &answer {
+            Ok(report) => self.took(report),
+            Err(error) => {
+                tracing::error!("the configuration was not taken, and nothing changed: {}", error.text);
+                self.reloader.note(|loaded| loaded.failure = Some((Instant::now(), error.text.clone())));
+            }
+        }
+        if let Some(asker) = asker {
+            // Whoever asked may have gone.
+            let _ = asker.send(answer);
+        }
+    }
+
+    fn took(&self, report: &ReloadReport) {
+        for change in &report.changes {
+            match change.fate {
+                Fate::InForce => tracing::info!("{change}"),
+                Fate::Restart => tracing::warn!("{change}"),
+            }
+        }
+        report.problems.iter().for_each(|problem| tracing::error!("not done: {problem}"));
+        if report.changes.is_empty() && report.problems.is_empty() {
+            tracing::info!("nothing changed");
+        }
+        self.reloader.note(|loaded| {
+            loaded.at = Instant::now();
+            loaded.reloads += 1;
+            loaded.waiting = report.waiting().cloned().collect();
+            let failed = !report.problems.is_empty();
+            loaded.failure = failed.then(|| (Instant::now(), report.problems.join("\n")));
+        });
+    }
+}
+
+async fn plan(loaded: &Loaded) -> Result<Plan, ReloadError> {
+    let wanted = read(&loaded.file).await?;
+    let running = &loaded.config;
+    let (changes, config) = (running.changes(&wanted), running.with(&wanted));
+    for (place, listed) in config.interfaces.iter().enumerate() {
+        if !running.interfaces.iter().any(|kept| kept.name == listed.name) {
+            check_name(place, &listed.name)?;
+        }
+    }
+    let log = (running.log != config.log).then(|| logging::parse(&config.log)).transpose();
+    let log = log.map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
+    let (old, new) = (&running.admin, &config.admin);
+    let healthz = doorway::prepare("admin.healthz", old.healthz, new.healthz)?;
+    let metrics = doorway::prepare("admin.metrics", old.metrics, new.metrics)?;
+    let socket = (old.socket != new.socket).then(|| admin::listen(&new.socket)).transpose();
+    let socket = socket.map_err(|error| RunError::AdminSocket { path: new.socket.clone(), error })?;
+    Ok(Plan { changes, config, log, healthz, metrics, socket })
+}
+
+/// Reads the file, whatever it has become.
+async fn read(file: &Path) -> Result<Config, ReloadError> {
+    let path = file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || Config::load(&path, SourceKey::Read));
+    match tokio::time::timeout(READ, reading).await {
+        Ok(Ok(config)) => Ok(config?),
+        Ok(Err(error)) => Err(ReloadError::failed(format!("cannot read {}: {error}", file.display()))),
+        Err(_) => {
+            let text = format!("{} cannot be read within {} s; is it a file?", file.display(), READ.as_secs());
+            Err(ReloadError::failed(text))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Putting a checked configuration in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_dataplane::config::Settings;
+
+use super::{Loaded, Plan, Running};
+use crate::compile::CompileOptions;
+use crate::config::keys::Fate;
+use crate::config::{AdminConfig, Config};
+use crate::daemon::doorway;
+use crate::daemon::interfaces::lock;
+use crate::daemon::logging;
+use crate::daemon::start::MetricsDoor;
+use crate::publish::{PublishOptions, Resetting};
+use crate::report::configuration::ReloadReport;
+
+/// How long one step may take to be in force. A worker takes microseconds, a large cluster a second.
+const STEP: Duration = Duration::from_secs(5);
+
+impl Running {
+    /// Puts in force what the plan says.
+    pub(super) async fn take(&mut self, loaded: &Loaded, plan: Plan) -> ReloadReport {
+        let Plan { changes, mut config, log, healthz, metrics, socket } = plan;
+        let running = &loaded.config;
+        let mut problems = Vec::new();
+        if let Some(filter) = log
+            && let Err(error) = logging::set(filter)
+        {
+            problems.push(format!("log: {error}"));
+            config.log.clone_from(&running.log);
+        }
+        // No step may take as long as a loop may be silent.
+        self.interfaces.heart.beat();
+        self.take_settings(running, &config, &mut problems).await;
+        self.interfaces.heart.beat();
+        self.take_interfaces(running, &config, &mut problems).await;
+        self.interfaces.heart.beat();
+        let (old, new) = (running.admin.clone(), &mut config.admin);
+        self.take_addresses(&old, new, healthz, metrics, &mut problems).await;
+        if let (Some(doors), Some((listener, file))) = (&self.reloader.doors, socket) {
+            // It fails only when the process ends. Whoever asks now gets the answer over the old socket still.
+            let _ = doors.socket.send(Some(listener)).await;
+            self.socket = Some(file);
+        }
+        let restarts = changes.iter().filter(|change| change.fate == Fate::Restart).count();
+        tracing::debug!("{} changes, {restarts} of them for a restart", changes.len());
+        self.reloader.note(|loaded| loaded.config = Arc::new(config));
+        ReloadReport { file: loaded.file.display().to_string(), changes, problems }
+    }
+
+    /// What publishing and workers know. Addresses that masqueraded flows get are steered before a flow gets one.
+    async fn take_settings(&mut self, running: &Config, config: &Config, problems: &mut Vec<String>) {
+        let options = |config: &Config| PublishOptions {
+            compile: CompileOptions::from_config(config),
+            snat_addresses: config.snat.addresses.clone(),
+            snat_ports: config.snat.ports.clone(),
+        };
+        let (before, now) = (options(running), options(config));
+        let snat_changed = before.snat_addresses != now.snat_addresses;
+        if before.compile != now.compile || snat_changed {
+            let mut number = 0;
+            self.reloader.resettings.send_modify(|last| {
+                number = last.as_ref().map_or(0, |last| last.number) + 1;
+                *last = Some(Resetting { number, options: now });
+            });
+            // Before the first full list there is nothing to wait for.
+            let mut published = self.published.clone();
+            if published.borrow().ready {
+                let taken = published.wait_for(|published| published.settings >= number && published.in_force);
+                if !matches!(tokio::time::timeout(STEP, taken).await, Ok(Ok(_))) {
+                    let seconds = STEP.as_secs();
+                    problems.push(format!("node, services and snat are not in force on all workers after {seconds} s"));
+                }
+            }
+        }
+        if running.timeouts() == config.timeouts() && !snat_changed {
+            return;
+        }
+        let settings = Settings { timeouts: config.timeouts(), snat_addresses: config.snat.addresses.clone() };
+        tokio::task::block_in_place(|| {
+            for worker in lock(&self.workers.handles).iter_mut() {
+                if let Err(error) = worker.set(settings.clone()) {
+                    problems.push(format!("flows.timeouts and snat.addresses: {error}"));
+                }
+            }
+        });
+    }
+
+    async fn take_interfaces(&mut self, running: &Config, config: &Config, problems: &mut Vec<String>) {
+        if running.interfaces == config.interfaces {
+            return;
+        }
+        self.interfaces.list(config.interfaces.clone());
+        let patterns: Vec<_> = config.interfaces.iter().map(|listed| listed.name.clone()).collect();
+        self.patterns.send_replace(patterns.clone());
+        let meant = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let mut network = self.network.clone();
+        let followed = network.wait_for(|network| {
+            let present = |name: &str| network.interfaces().iter().any(|i| i.index != 0 && &*i.name == name);
+            let gone = network.interfaces().iter().all(|i| i.index == 0 || meant(&i.name));
+            gone && patterns.iter().filter(|p| !p.is_glob() && is_new(running, p)).all(|p| present(p.as_str()))
+        });
+        let known = match tokio::time::timeout(STEP, followed).await {
+            Ok(Ok(known)) => known.clone(),
+            _ => {
+                problems.push(format!("interfaces: the kernel did not show them within {} s", STEP.as_secs()));
+                return;
+            }
+        };
+        tokio::task::block_in_place(|| self.interfaces.follow(&known));
+        let failures = self
+            .interfaces
+            .failures()
+            .map(|(name, why)| format!("{name} is not attached, and is tried again every second: {why}"));
+        problems.extend(failures);
+    }
+
+    async fn take_addresses(
+        &mut self,
+        old: &AdminConfig,
+        new: &mut AdminConfig,
+        healthz: doorway::Prepared,
+        metrics: doorway::Prepared,
+        problems: &mut Vec<String>,
+    ) {
+        let Some(doors) = &self.reloader.doors else { return };
+        if let Err(error) = doorway::take("admin.healthz", old.healthz, healthz, &doors.healthz, |l| l).await {
+            problems.push(error.to_string());
+            new.healthz = old.healthz;
+        }
+        let metrics = doorway::take("admin.metrics", old.metrics, metrics, &doors.metrics, MetricsDoor::Open).await;
+        if let Err(error) = metrics {
+            problems.push(error.to_string());
+            new.metrics = old.metrics;
+        }
+    }
+}
+
+fn is_new(running: &Config, pattern: &crate::config::InterfacePattern) -> bool {
+    !running.interfaces.iter().any(|kept| kept.name == *pattern)
+}
