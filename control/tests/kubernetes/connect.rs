@@ -103,3 +103,23 @@ async fn a_good_kubeconfig_says_where_and_as_whom() {
     let connection = Connection::open(Some(&file), Some("here")).await.unwrap();
     assert_eq!((&*connection.server, &*connection.identity), ("http://127.0.0.1:1", "user u of context here"));
 }
+
+#[tokio::test]
+async fn a_token_file_may_end_with_a_newline() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "secret\n").unwrap();
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = kubeconfig(folder.path(), &format!("http://{}", listener.local_addr().unwrap()));
+    let text = std::fs::read_to_string(&file).unwrap().replace("{token: t}", "{tokenFile: token}");
+    std::fs::write(&file, text).unwrap();
+    let answer = async move |headers: axum::http::HeaderMap| {
+        let _ = heard.send(headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()));
+        axum::http::StatusCode::INTERNAL_SERVER_ERROR
+    };
+    let served = tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let connection = Connection::open(Some(&file), None).await.unwrap();
+    let _objects = watch(connection, "gw-1", PATIENCE, Limits::DEFAULT).unwrap();
+    assert_eq!(hears.recv().await.unwrap().as_deref(), Some("Bearer secret"));
+    served.abort();
+}

@@ -4,11 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::Request;
 use kube::Config;
-use kube::client::AuthError;
+use kube::client::{AuthError, Body, ClientBuilder};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tower::filter::FilterLayer;
 
 use super::fault::{cause, credentials, plain};
+use super::token::TokenFile;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -81,9 +84,33 @@ impl Connection {
         // Who fails is left alone for longer and longer, and told about; both are done here.
         config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = kube::Client::try_from(config).map_err(|error| unusable(&error, from))?;
+        let token = match token_file(&mut config) {
+            Some(path) => Some(TokenFile::open(&path).map_err(|error| unreadable_token(&error, &path, &from))?),
+            None => None,
+        };
+        let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error, from))?;
+        let client = match token {
+            Some(token) => {
+                let sign = move |request: Request<Body>| token.sign(request);
+                builder.with_layer(&FilterLayer::new(sign)).build()
+            }
+            None => builder.build(),
+        };
         Ok(Connection { client, server, identity })
     }
+}
+
+/// The file that the token is in, where it is what counts: taken out, since the client would send it as it is.
+fn token_file(config: &mut Config) -> Option<PathBuf> {
+    let user = &mut config.auth_info;
+    let is_basic = user.username.is_some() && user.password.is_some();
+    let path = if is_basic || user.token.is_some() { None } else { user.token_file.take() };
+    path.map(PathBuf::from)
+}
+
+fn unreadable_token(error: &io::Error, path: &Path, from: &str) -> ConnectError {
+    let reason = format!("cannot read {}: {error}", path.display());
+    ConnectError::Credentials { what: "the tokenFile of the user", reason, from: from.to_owned() }
 }
 
 fn in_cluster() -> Result<Config, ConnectError> {
@@ -168,10 +195,7 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
 fn unusable(error: &kube::Error, from: String) -> ConnectError {
     let reason = plain(error.to_string());
     let what = match error {
-        kube::Error::Auth(AuthError::ReadTokenFile(error, file)) => {
-            let reason = format!("cannot read {}: {error}", file.display());
-            return ConnectError::Credentials { what: "the tokenFile of the user", reason, from };
-        }
+        kube::Error::Auth(AuthError::ReadTokenFile(error, file)) => return unreadable_token(error, file, &from),
         kube::Error::Auth(error) => return ConnectError::Plugin { reason: credentials(error), from },
         kube::Error::InferKubeconfig(KubeconfigError::LoadClientKey(_)) => "the client-key of the user",
         kube::Error::RustlsTls(_) if reason.contains("root certificate") => "the certificate-authority of the cluster",

@@ -20,6 +20,7 @@ mod object;
 mod page;
 mod post;
 mod read;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
