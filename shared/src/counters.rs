@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use crossbeam::utils::CachePadded;
 use serde::Serialize;
 
+use crate::answers::{self, AnswerCell, Answers, Silence};
 use crate::drop_reason::{DROP_REASONS, DropReason};
-use crate::endpoint::{Backend, BackendId};
+use crate::endpoint::BackendId;
 
 /// What a worker counts, besides drops by reason. Packets unless the name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -229,6 +230,7 @@ pub struct WorkerCounters {
     sequence: CachePadded<AtomicU64>,
     values: [AtomicU64; VALUES],
     backends: Box<[BackendCell]>,
+    answers: Box<[AnswerCell]>,
 }
 
 #[derive(Default)]
@@ -248,6 +250,8 @@ pub struct BackendTally {
     pub packets: u64,
     /// Bytes of its flows, both directions, Ethernet header included.
     pub bytes: u64,
+    /// What it answered.
+    pub answers: Answers,
 }
 
 impl BackendTally {
@@ -256,6 +260,7 @@ impl BackendTally {
         self.flows += other.flows;
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.answers.merge(&other.answers);
     }
 }
 
@@ -266,6 +271,7 @@ impl WorkerCounters {
             sequence: CachePadded::new(AtomicU64::new(0)),
             values: std::array::from_fn(|_| AtomicU64::new(0)),
             backends: (0..backends).map(|_| BackendCell::default()).collect(),
+            answers: (0..backends).map(|_| AnswerCell::default()).collect(),
         })
     }
 
@@ -315,20 +321,35 @@ impl WorkerCounters {
         }
     }
 
+    /// Counts a new flow's first packet that a backend answered; a SYN that was sent once with the time to its answer in
+    /// milliseconds. Only the owning worker calls it, as with the next two.
+    pub fn answered(&self, backend: BackendId, handshake: Option<u32>, now: u32) {
+        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_answer(handshake, now));
+    }
+
+    /// Counts one that a backend did not answer.
+    pub fn unanswered(&self, backend: BackendId, now: u32) {
+        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_failure(false, now));
+    }
+
+    /// Counts one that a backend refused.
+    pub fn refused(&self, backend: BackendId, now: u32) {
+        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_failure(true, now));
+    }
+
+    /// What a backend has not answered in any worker since its last answer.
+    pub fn silence(workers: &[Arc<Self>], backend: BackendId) -> Silence {
+        answers::silence(workers.iter().filter_map(|worker| worker.answers.get(backend.0 as usize)))
+    }
+
     /// What a backend got.
     pub fn backend(&self, backend: BackendId) -> BackendTally {
         self.backends.get(backend.0 as usize).map_or(BackendTally::default(), |cell| BackendTally {
             flows: cell.flows.load(Ordering::Relaxed),
             packets: cell.packets.load(Ordering::Relaxed),
             bytes: cell.bytes.load(Ordering::Relaxed),
+            answers: self.answers.get(backend.0 as usize).map(AnswerCell::read).unwrap_or_default(),
         })
-    }
-
-    /// The sum of what a service port's backends got.
-    pub fn backends_sum<'b>(&self, backends: impl IntoIterator<Item = &'b Backend>) -> BackendTally {
-        let mut sum = BackendTally::default();
-        backends.into_iter().for_each(|backend| sum.merge(self.backend(backend.id)));
-        sum
     }
 }
 

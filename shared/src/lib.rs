@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod adjacency;
+pub mod answers;
 pub mod counters;
 pub mod decision;
 pub mod drop_reason;

@@ -17,6 +17,7 @@ mod fifo;
 mod hasher;
 mod holders;
 mod index;
+mod observer;
 mod opening;
 mod ports;
 mod record;

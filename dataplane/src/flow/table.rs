@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
+use ringway_shared::counters::WorkerCounters;
 
 use super::expiry::{Class, Lists};
 use super::hasher::Hasher;
 use super::index::Index;
+use super::observer::Observer;
 use super::ports::{PortUse, Ports};
 use super::record::Flow;
 use super::state::{Segment, State};
@@ -35,6 +37,7 @@ pub struct FlowTable {
     pub(super) lists: Lists,
     pub(super) ports: Ports,
     pub(super) hasher: Hasher,
+    observer: Observer,
     // Free records, through `Flow::next`.
     pub(super) free: u32,
     pub(super) len: u32,
@@ -76,6 +79,7 @@ impl FlowTable {
             lists: Lists::new(config),
             ports: Ports::new(capacity, config.snat_ports.clone(), hasher),
             hasher,
+            observer: Observer::default(),
             free: 0,
             len: 0,
             statistics: FlowStatistics::default(),
@@ -96,6 +100,11 @@ impl FlowTable {
     /// [`FlowTable::expire`] goes round.
     pub fn set_timeouts(&mut self, timeouts: &Timeouts, now: Time) {
         self.lists.set_timeouts(timeouts, now.millis());
+    }
+
+    /// From now on counts in these what endpoints answer.
+    pub fn watch(&mut self, counters: Arc<WorkerCounters>) {
+        self.observer.counters = Some(counters);
     }
 
     /// Bytes of memory, all of them in use from the start.
@@ -246,8 +255,10 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
         let (before, last_seen) = (flow.state(), flow.last_seen);
         let after = flow.step(direction, segment);
+        let idle = flow.idle(now);
         flow.last_seen = now;
         flow.state = after as u8;
+        self.observer.changed(flow, before, direction, segment, idle, now);
         if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
             let pooled = flow.pooled();
             self.lists.unlink(&mut self.flows, id.0, before);
@@ -280,6 +291,7 @@ impl FlowTable {
     /// Ends a flow that is in no list any more.
     fn forget(&mut self, number: u32, [original, reply]: [u64; 2], now: Time) {
         let Some(flow) = self.flows.get_mut(number as usize) else { return };
+        self.observer.ended(flow, now.millis());
         if flow.pooled() {
             let port = flow.reply().destination_port();
             self.ports.release(number, flow.state(), port, flow.rests(), now);

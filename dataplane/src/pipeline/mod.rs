@@ -95,6 +95,7 @@ impl Pipeline {
             flows.share(directory.clone(), config.worker);
         }
         flows.mind(shared.direct.clone());
+        flows.watch(shared.counters.clone());
         let limiter = Limiter::new(config.replies_per_second);
         let (held, ways, tally) = (Held::default(), Ways::new(), Tally::default());
         let core = Core { config, flows, held, limiter, ways, shared, tally };

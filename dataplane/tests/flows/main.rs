@@ -1,5 +1,6 @@
 //! The flow table from outside: what its users rely on.
 
+mod answers;
 mod endings;
 mod lookups;
 mod oracle;

@@ -1,0 +1,83 @@
+//! What is counted of an endpoint's answers, and what is not.
+
+use super::ports::open;
+use super::*;
+use ringway_shared::answers::{Answers, Silence};
+use ringway_shared::counters::WorkerCounters;
+use std::sync::Arc;
+
+const BACKEND: BackendId = BackendId(5);
+
+fn watched(ports: u16) -> (FlowTable, Arc<WorkerCounters>) {
+    let mut table = FlowTable::new(&config(64, 61000..=60999 + ports));
+    let counters = WorkerCounters::new(8);
+    table.watch(counters.clone());
+    (table, counters)
+}
+
+fn run(table: &mut FlowTable, to: u64) {
+    (0..=to).for_each(|second| {
+        table.expire(seconds(second), 64);
+    });
+}
+
+fn answers(counters: &Arc<WorkerCounters>) -> (u64, u64, u64) {
+    let Answers { answered, unanswered, refused, .. } = counters.backend(BACKEND).answers;
+    (answered, unanswered, refused)
+}
+
+#[test]
+fn every_syn_is_answered_refused_or_neither() {
+    let (mut table, counters) = watched(8);
+    let ids: Vec<_> = (1..=3).map(|client| open(&mut table, Protocol::Tcp, client, seconds(0)).0).collect();
+    // The first client repeats its SYN, at once (which says nothing) and as TCP does.
+    for at in [1, 1_000, 3_000] {
+        table.advance(ids[0], Direction::Original, &syn(), millis(at));
+    }
+    assert_eq!(answers(&counters), (0, 2, 0));
+    table.advance(ids[1], Direction::Reply, &endpoint(RST | ACK, 0, 0), millis(3_001));
+    assert_eq!(answers(&counters), (0, 2, 1));
+    let silence = WorkerCounters::silence(&[counters.clone()], BACKEND);
+    assert_eq!(silence, Silence { failed: 3, refused: 1, failed_at: millis(3_001).millis() });
+    table.advance(ids[2], Direction::Reply, &syn_ack(), millis(3_020));
+    table.advance(ids[2], Direction::Reply, &syn_ack(), millis(4_020));
+    assert_eq!(answers(&counters), (1, 2, 1));
+    assert_eq!(WorkerCounters::silence(&[counters.clone()], BACKEND), Silence::default());
+    let told = counters.backend(BACKEND).answers;
+    assert_eq!((told.handshakes, told.handshake_millis), ([0, 0, 0, 0, 0, 0, 1], 3_020));
+    // Then the first flow ends, its last SYN unanswered; that of the third, which was answered, is no failure.
+    run(&mut table, 60);
+    assert!(table.is_empty());
+    assert_eq!(answers(&counters), (1, 3, 1));
+    // An answer to one of several SYNs has no time.
+    let (id, _) = open(&mut table, Protocol::Tcp, 4, seconds(70));
+    table.advance(id, Direction::Original, &syn(), seconds(71));
+    table.advance(id, Direction::Reply, &syn_ack(), seconds(71));
+    assert_eq!(answers(&counters), (2, 4, 1));
+    assert_eq!(counters.backend(BACKEND).answers.handshakes.iter().sum::<u64>(), 1);
+}
+
+#[test]
+fn datagrams_are_answered_or_not() {
+    let (mut table, counters) = watched(8);
+    let (answered, _) = open(&mut table, Protocol::Udp, 1, seconds(0));
+    open(&mut table, Protocol::Udp, 2, seconds(0));
+    table.advance(answered, Direction::Reply, &Segment::default(), seconds(1));
+    table.advance(answered, Direction::Reply, &Segment::default(), seconds(2));
+    assert_eq!(answers(&counters), (1, 0, 0));
+    run(&mut table, 200);
+    assert!(table.is_empty());
+    assert_eq!(answers(&counters), (1, 1, 0));
+}
+
+/// Forged SYNs push each other out before anybody could have answered: the endpoint is not to blame.
+#[test]
+fn what_gives_way_young_is_not_counted() {
+    let (mut table, counters) = watched(2);
+    for client in 1..1000 {
+        open(&mut table, Protocol::Tcp, client, millis(u64::from(client)));
+    }
+    assert_eq!(table.statistics().ports_reclaimed, 997);
+    assert_eq!(answers(&counters), (0, 0, 0));
+    assert_eq!(WorkerCounters::silence(&[counters], BACKEND), Silence::default());
+}
