@@ -52,6 +52,8 @@ const RETRY_MAX: Duration = Duration::from_secs(16);
 const CONFIRM: Duration = Duration::from_secs(4);
 /// When the kernel said nothing about a stale neighbour that it was asked for.
 const CONFIRM_AGAIN: Duration = Duration::from_secs(30);
+/// The same for one that carries packets: the kernel says something within 5 s.
+const CONFIRM_USED_AGAIN: Duration = Duration::from_secs(10);
 /// A worker asks again at most this often: packets that wait do so for a second.
 const REQUEST_AGAIN: Duration = Duration::from_millis(200);
 /// How long a next hop that is no endpoint's is kept after the last packet for it.
@@ -216,7 +218,7 @@ impl Neighbors {
             Some(entry) if entry.until.is_none() && entry.state & FRESH != 0 => {}
             Some(entry) if entry.until.is_none() && entry.state & STALE != 0 => {
                 let asked = self.wanted.get(&key).and_then(|wanted| wanted.confirming);
-                if asked.is_none_or(|asked| now.duration_since(asked) >= CONFIRM_AGAIN) {
+                if asked.is_none_or(|asked| now.duration_since(asked) >= CONFIRM_USED_AGAIN) {
                     self.set_due(key, Some(now));
                 }
             }
@@ -297,7 +299,8 @@ impl Neighbors {
                 self.set_due(key, None);
             }
             Some(entry) if entry.until.is_none() && entry.state & STALE != 0 => {
-                wanted.unanswered = 0;
+                // Said again, it is stale again: what was asked about it before is void.
+                (wanted.unanswered, wanted.confirming) = (0, None);
                 // One that is no endpoint's is confirmed when the next packet leaves by it.
                 let due = wanted.endpoint.then(|| now + jitter(&self.random, key, 0, CONFIRM));
                 self.set_due(key, due);

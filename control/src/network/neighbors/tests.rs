@@ -186,6 +186,14 @@ fn a_next_hop_in_use_is_confirmed_with_the_next_packet_however_old_the_flow_is()
         assert_eq!(asked(&mut neighbors, now + seconds(6)), []);
         neighbors.apply(change(STALE), now + seconds(36));
     }
+    // Somebody says that it is stale while the kernel still waits to probe it: it is asked for again.
+    let now = start + seconds(15_000);
+    neighbors.note_use(key(), now);
+    assert_eq!(asked(&mut neighbors, now), [key()]);
+    neighbors.apply(change(STALE), now + seconds(1));
+    neighbors.note_use(key(), now + seconds(2));
+    assert_eq!(asked(&mut neighbors, now + seconds(2)), [key()]);
+    neighbors.apply(change(STALE), now + seconds(60));
     // It has another MAC address now: the kernel's probes fail, and it is asked for as if it were new.
     let now = start + seconds(20_000);
     neighbors.note_use(key(), now);
