@@ -174,7 +174,7 @@ impl Running {
                     Ok(Ok(())) => break,
                     Ok(Err(_)) => tokio::time::sleep(LOOK).await,
                     Err(_) if !complete => break,
-                    Err(_) => {}
+                    Err(_) => tokio::task::block_in_place(|| self.interfaces.look_after()),
                 }
             }
         }

@@ -210,6 +210,11 @@ impl Worker {
                 }
                 Ok(attached)
             }
+            Change::Tap(interface, tap) => {
+                self.io.taps.retain(|(other, _)| *other != interface);
+                self.io.taps.extend(tap.map(|tap| (interface, tap)));
+                Ok(None)
+            }
             Change::Detach(interface) => {
                 self.io.taps.retain(|(other, _)| *other != interface);
                 let (gone, kept): (Vec<Port>, Vec<Port>) =

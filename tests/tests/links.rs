@@ -1,8 +1,9 @@
 //! Links that go down and come up, and neighbours that are forgotten under load.
 
-use ringway_tests::process::{ask, try_ask};
+use ringway_tests::process::{ask, links, try_ask};
 use ringway_tests::topology::{Bed, CLUSTER_IPS, HTTP, LOAD_BALANCER_IPS, Options, at};
 use ringway_tests::{can_run, eventually};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -70,4 +71,52 @@ fn neighbors_flushed_under_load_cost_no_request() {
     });
     let ledger = bed.ledger();
     assert_eq!(ledger.dropped(), 0, "packets waited for their neighbour instead: {ledger:?}");
+}
+
+#[test]
+fn a_tap_that_somebody_takes_away_is_set_up_again_and_status_tells() {
+    if !can_run("a_tap_that_somebody_takes_away", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    let back = |bed: &mut Bed| {
+        let status = bed.ringway().ask("/status");
+        status["interfaces"].as_array().expect("interfaces").iter().find(|i| i["name"] == "back").expect("back").clone()
+    };
+    let tap = back(&mut bed)["tap"].as_str().expect("a TAP device").to_owned();
+    let index = |bed: &Bed| {
+        let links = links(&bed.gateway);
+        links.iter().find(|link| link["ifname"] == *tap).and_then(|link| link["ifindex"].as_u64())
+    };
+    let first = index(&bed).expect("it is there");
+    for (times, arguments, said) in
+        [(1, "down", "it was down"), (2, "name other0", "it was renamed to other0"), (3, "delete", "it was deleted")]
+    {
+        let words: Vec<&str> = match arguments {
+            "delete" => vec!["link", "delete", &tap],
+            _ => ["link", "set", &tap].into_iter().chain(arguments.split(' ')).collect(),
+        };
+        bed.gateway.ip(&words).expect("ip link");
+        let report = eventually(SOON, "it is set up again", || {
+            let report = back(&mut bed);
+            if report["tapMended"] == times { Ok(report) } else { Err(report.to_string()) }
+        });
+        assert_eq!(report["tapLastMend"], said);
+        assert_eq!((&report["tap"], &report["tapProblem"]), (&tap.clone().into(), &serde_json::Value::Null));
+        assert!(index(&bed).is_some());
+    }
+    assert_ne!(index(&bed), Some(first), "another device in its place");
+    assert!(!links(&bed.gateway).iter().any(|link| link["ifname"] == "other0"), "the old one is gone");
+    // What an endpoint answers to somebody who asked it past the VIP goes back by the new device.
+    let before = bed.ledger();
+    let text = bed.ringway().command(&["status"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let told = format!("back: its TAP device {tap} was set up again 3 times; the last time it was deleted");
+    assert!(text.contains(&told), "{text}");
+    for v6 in [false, true] {
+        ask(&bed.client, SocketAddr::new(bed.backend_ip(0, v6), HTTP.target));
+    }
+    let ledger = bed.ledger().since(&before);
+    assert!(ledger.passed > 0, "{ledger:?}");
+    assert_eq!(ledger.dropped(), 0, "{ledger:?}");
 }

@@ -108,6 +108,7 @@ impl Text<'_> {
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {
             let InterfaceReport { name, problem, tap_problem, mode_reason, tap_notes, ports, .. } = interface;
+            wrong.extend(tap_mended(interface));
             let said = problem.iter().chain(tap_problem).chain(mode_reason).chain(tap_notes);
             wrong.extend(said.map(|problem| format!("{name}: {problem}")));
             let copies =
@@ -170,6 +171,14 @@ fn troubles(kubernetes: &KubernetesReport) -> Vec<String> {
         format!("for {}: {problem} ({})", duration(lasts), kinds.join(", "))
     };
     troubles.into_iter().map(told).collect()
+}
+
+/// That somebody interferes with the TAP device.
+fn tap_mended(interface: &InterfaceReport) -> Option<String> {
+    let last = interface.tap_last_mend.as_ref()?;
+    let times = counted(interface.tap_mended, "time", "times");
+    let tap = interface.tap.as_deref().unwrap_or("rw…");
+    Some(format!("{}: its TAP device {tap} was set up again {times}; the last time {last}", interface.name))
 }
 
 fn neighbors(neighbors: &NeighborReport) -> String {

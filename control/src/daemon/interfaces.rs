@@ -1,8 +1,11 @@
 //! Attaching to interfaces and letting them go, while workers run.
 
+mod taps;
+
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringProgram};
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions, Tap};
@@ -15,6 +18,7 @@ use super::placement::{Device, Placement};
 use crate::config::{InterfaceConfig, Poll, XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, PortReport};
 use crate::watch::{Heart, heart};
+use taps::Looks;
 
 /// One lock for a short moment; a holder that panicked left nothing half done that matters here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -25,6 +29,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Attached {
     device: KernelDevice,
     mac: MacAddress,
+    mtu: u32,
     tap: Option<Arc<Tap>>,
     report: InterfaceReport,
 }
@@ -40,6 +45,7 @@ pub(super) struct Interfaces {
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
+    looks: Looks,
     pub(super) heart: Heart,
 }
 
@@ -62,6 +68,7 @@ impl Interfaces {
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
+            looks: Looks::new(Instant::now()),
             heart: heart("interfaces"),
         }
     }
@@ -91,9 +98,7 @@ impl Interfaces {
             match self.attached.get_mut(&interface.id) {
                 Some(attached) => {
                     attached.report.up = interface.up;
-                    if attached.mac != interface.mac {
-                        follow_mac(attached, interface, &self.steering);
-                    }
+                    follow_link(attached, interface, &self.steering);
                 }
                 None if is_there(interface) => self.attach_or_note(interface),
                 // An answer to those who ask; nothing to try again, since its return is an event of its own.
@@ -104,6 +109,7 @@ impl Interfaces {
                 }
             }
         }
+        self.look_after_taps();
         self.tell();
         self.failed.is_empty()
     }
@@ -139,6 +145,9 @@ impl Interfaces {
         match self.attach(interface) {
             Ok(attached) => {
                 log_mode(&attached.report);
+                if let Some(tap) = &attached.tap {
+                    self.hand_out(interface.id, tap);
+                }
                 self.attached.insert(interface.id, attached);
             }
             Err(problem) => {
@@ -211,9 +220,11 @@ impl Interfaces {
             tap: tap.as_ref().map(|tap| tap.device().name.clone()),
             tap_notes: tap.as_ref().map(|tap| tap.notes().to_vec()).unwrap_or_default(),
             tap_problem,
+            tap_mended: 0,
+            tap_last_mend: None,
             problem: None,
         };
-        Ok(Attached { device, mac: interface.mac, tap, report })
+        Ok(Attached { device, mac: interface.mac, mtu: interface.mtu, tap, report })
     }
 
     fn detach(&mut self, id: InterfaceId) {
@@ -249,14 +260,24 @@ fn is_other(attached: &Attached, interface: &Interface) -> bool {
     if interface.index == 0 { !interface.up } else { interface.index != attached.device.index }
 }
 
-fn follow_mac(attached: &mut Attached, interface: &Interface, steering: &Mutex<SteeringProgram>) {
-    if let Err(error) = lock(steering).set_mac(attached.device.index, interface.mac) {
-        tracing::warn!("{error}");
+/// Follows a change of the interface's MAC address or MTU. What fails is tried again when the TAP devices are looked after.
+fn follow_link(attached: &mut Attached, interface: &Interface, steering: &Mutex<SteeringProgram>) {
+    let Interface { mac, mtu, .. } = *interface;
+    if attached.mac != mac {
+        if let Err(error) = lock(steering).set_mac(attached.device.index, mac) {
+            tracing::warn!("{error}");
+        }
+        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(mac)) {
+            tracing::warn!("{error}");
+        }
+        attached.mac = mac;
     }
-    if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(interface.mac)) {
-        tracing::warn!("{error}");
+    if attached.mtu != mtu && mtu != 0 {
+        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mtu(mtu)) {
+            tracing::warn!("{error}");
+        }
+        attached.mtu = mtu;
     }
-    attached.mac = interface.mac;
 }
 
 fn log_mode(report: &InterfaceReport) {

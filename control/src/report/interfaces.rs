@@ -24,6 +24,12 @@ pub struct InterfaceReport {
     pub tap_notes: Vec<String>,
     /// Why there is no TAP device.
     pub tap_problem: Option<String>,
+    /// How often that device was set up again, because somebody had changed it or taken it away.
+    #[serde(default)]
+    pub tap_mended: u64,
+    /// What was wrong the last time.
+    #[serde(default)]
+    pub tap_last_mend: Option<String>,
     /// Why it is not attached.
     pub problem: Option<String>,
 }

@@ -22,6 +22,7 @@ const SIOCSIFHWADDR: Opcode = 0x8924;
 const SIOCGIFHWADDR: Opcode = 0x8927;
 const SIOCETHTOOL: Opcode = 0x8946;
 const TUNSETIFF: Opcode = 0x4004_54ca;
+const TUNGETIFF: Opcode = 0x8004_54d2;
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
@@ -97,6 +98,16 @@ pub(super) fn set_tun(fd: &OwnedFd, request: &mut Request) -> Result<(), Errno> 
     let call = unsafe { Updater::<TUNSETIFF, Request>::new(request) };
     // SAFETY: the descriptor is open, and the request outlives the call.
     unsafe { ioctl(fd, call) }
+}
+
+/// The name that the interface of `/dev/net/tun`'s file descriptor has now; an error when the interface was deleted.
+pub(super) fn tun_name(fd: &OwnedFd) -> Result<String, Errno> {
+    let mut request = Request { name: [0; 16], value: [0; 24] };
+    // SAFETY: TUNGETIFF writes a `struct ifreq`, which `Request` is.
+    let call = unsafe { Updater::<TUNGETIFF, Request>::new(&mut request) };
+    // SAFETY: the descriptor is open, and the request outlives the call.
+    unsafe { ioctl(fd, call) }?;
+    Ok(request.name.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte)).collect())
 }
 
 /// An interface, by name and index.

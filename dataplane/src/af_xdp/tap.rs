@@ -4,9 +4,9 @@
 //! device with the NIC's MAC address, so that the kernel receives it as if from a second NIC on the same link. The
 //! device sends nothing by itself, has no address of use, and is gone with the process.
 
-use std::fs;
+mod settings;
+
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use ringway_shared::MacAddress;
@@ -53,6 +53,14 @@ pub enum TapError {
         /// What the kernel said.
         errno: Errno,
     },
+    /// Somebody took it away.
+    #[error("the TAP device {name} is gone: {how}")]
+    Gone {
+        /// The device's name.
+        name: String,
+        /// What became of it.
+        how: String,
+    },
     /// An interface could not be asked or told.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -80,7 +88,7 @@ impl Tap {
             errno => TapError::Refused { name: name.clone(), errno },
         })?;
         let device = Device::by_name(&name)?;
-        let notes = configure(nic, &device);
+        let notes = settings::make(nic, &device);
         device.set_mac(nic.mac()?)?;
         device.set_mtu(nic.mtu()?)?;
         device.add_flags(IFF_UP | IFF_NOARP)?;
@@ -96,9 +104,52 @@ impl Tap {
         }
     }
 
+    /// Puts right what somebody changed about the device, and follows what changed about `nic`; says what that was.
+    /// `thorough`: looks at its settings as well. An error says why the device is none any more, or cannot be put right.
+    pub fn mend(&self, nic: &Device, thorough: bool) -> Result<Vec<String>, TapError> {
+        let name = &self.device.name;
+        if !Device::by_name(name).is_ok_and(|found| found.index == self.device.index) {
+            let how = match device::tun_name(&self.fd) {
+                Err(_) => "it was deleted".to_owned(),
+                Ok(other) if other != *name => format!("it was renamed to {other}"),
+                Ok(_) => "it was moved to another network namespace".to_owned(),
+            };
+            return Err(TapError::Gone { name: name.clone(), how });
+        }
+        let mut mended = Vec::new();
+        let (mac, mtu) = (self.device.mac()?, self.device.mtu()?);
+        if mac != nic.mac()? {
+            self.device.set_mac(nic.mac()?)?;
+            mended.push(format!("its MAC address was {mac}"));
+        }
+        if mtu != nic.mtu()? {
+            self.device.set_mtu(nic.mtu()?)?;
+            mended.push(format!("its MTU was {mtu}"));
+        }
+        let flags = self.device.flags()?;
+        let is_down = flags & IFF_UP == 0;
+        if is_down {
+            mended.push("it was down".to_owned());
+        } else if flags & IFF_NOARP == 0 {
+            mended.push("ARP was on".to_owned());
+        }
+        if thorough || !mended.is_empty() {
+            mended.extend(settings::mend(nic, &self.device));
+        }
+        if flags & (IFF_UP | IFF_NOARP) != IFF_UP | IFF_NOARP {
+            self.device.add_flags(IFF_UP | IFF_NOARP)?;
+        }
+        Ok(mended)
+    }
+
     /// Follows a change of the NIC's MAC address.
     pub fn set_mac(&self, mac: MacAddress) -> Result<(), DeviceError> {
         self.device.set_mac(mac)
+    }
+
+    /// Follows a change of the NIC's MTU.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), DeviceError> {
+        self.device.set_mtu(mtu)
     }
 
     /// The device.
@@ -110,41 +161,4 @@ impl Tap {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
-}
-
-/// Makes the kernel treat packets from the device like those from the NIC, and send none by it.
-fn configure(nic: &Device, tap: &Device) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut set = |family: &str, key: &str, value: &str, without: &str| {
-        let path = format!("/proc/sys/net/{family}/conf/{tap}/{key}");
-        match fs::write(&path, value) {
-            Ok(()) => {}
-            // No IPv6 in this kernel.
-            Err(error) if family == "ipv6" && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => notes.push(format!("cannot write {value} to {path}: {error}; {without}")),
-        }
-    };
-    // Answers to a packet leave by the NIC, never by the device it came from. The stricter of this value and the one for
-    // all interfaces holds, 2 being laxer than 1.
-    let without = "passed IPv4 packets may be dropped by the reverse path filter";
-    let is_filtering =
-        fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").is_ok_and(|value| value.trim() != "0");
-    set("ipv4", "rp_filter", if is_filtering { "2" } else { "0" }, without);
-    set("ipv4", "send_redirects", "0", "the kernel may send needless redirects");
-    set("ipv6", "addr_gen_mode", "1", "the device may get a link-local address");
-    set("ipv6", "accept_ra", "0", "the device may take part in autoconfiguration");
-    set("ipv6", "autoconf", "0", "the device may take part in autoconfiguration");
-    set("ipv6", "dad_transmits", "0", "the device may look for duplicate addresses");
-    for family in ["ipv4", "ipv6"] {
-        let like = format!("/proc/sys/net/{family}/conf/{nic}/forwarding");
-        if let Ok(value) = fs::read_to_string(like) {
-            set(family, "forwarding", value.trim(), "passed packets for other hosts are not forwarded");
-        }
-    }
-    // Even the lax filter drops what comes by an interface without any address. One of scope host is never used as a
-    // source, and the whole of 127.0.0.0/8 is local anyway.
-    if is_filtering && let Err(error) = tap.set_address(Ipv4Addr::new(127, 255, 255, 254)) {
-        notes.push(format!("{error}; {without}"));
-    }
-    notes
 }

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Change {
     /// Open a port on a queue.
     Attach { interface: InterfaceId, device: Device, queue: u32, socket: SocketOptions, tap: Option<Arc<Tap>> },
+    /// Give back by this device what came by that interface and is not ours; by none.
+    Tap(InterfaceId, Option<Arc<Tap>>),
     /// Close the ports of an interface.
     Detach(InterfaceId),
     /// Go on with other settings.
@@ -98,6 +100,12 @@ impl WorkerHandle {
     ) -> Result<Attached, AttachError> {
         let answer = self.change(Change::Attach { interface, device: device.clone(), queue, socket, tap })?;
         answer?.ok_or(AttachError::Silent(self.id))
+    }
+
+    /// Gives packets of an interface that are not ours back by `tap` from now on. Waits for the worker, at most 5 s.
+    pub fn set_tap(&mut self, interface: InterfaceId, tap: Option<Arc<Tap>>) -> Result<(), AttachError> {
+        self.change(Change::Tap(interface, tap))??;
+        Ok(())
     }
 
     /// Closes the ports of an interface. Waits for the worker, at most 5 s.

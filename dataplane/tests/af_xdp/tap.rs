@@ -47,3 +47,58 @@ fn an_injected_packet_reaches_the_socket_on_the_nics_address() {
         });
     }
 }
+
+#[test]
+fn what_somebody_changes_is_put_right_and_what_is_taken_away_is_told() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    bed.gateway(|| {
+        let device = Device::by_name("l0").unwrap();
+        let tap = Tap::open(&device).unwrap();
+        let name = tap.device().name.clone();
+        assert_eq!(tap.mend(&device, true).unwrap(), [""; 0]);
+        let socket = UdpSocket::bind("10.77.0.1:5555").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let passes = |tap: &Tap| {
+            tap.inject(&udp("10.77.0.2:4444", "10.77.0.1:5555", b"passed")).unwrap();
+            socket.recv_from(&mut [0; 16]).unwrap();
+        };
+        // What is done to the device, and what is said of it.
+        let ipv6 = |key: &str| format!("sysctl -qw net.ipv6.conf.{name}.{key}");
+        let changes = [
+            (format!("ip link set {name} down"), "it was down"),
+            (format!("ip link set {name} address 02:00:00:00:00:77"), "its MAC address was 02:00:00:00:00:77"),
+            (format!("ip link set {name} mtu 1400"), "its MTU was 1400"),
+            (format!("ip link set {name} arp on"), "ARP was on"),
+            (format!("{}=1", ipv6("disable_ipv6")), "its net.ipv6.disable_ipv6 was 1"),
+            (format!("{}=1", ipv6("accept_ra")), "its net.ipv6.accept_ra was 1"),
+            (format!("{}=0", ipv6("addr_gen_mode")), "its net.ipv6.addr_gen_mode was 0"),
+            ("sysctl -qw net.ipv4.conf.l0.forwarding=1".to_owned(), "its net.ipv4.forwarding was 0"),
+        ];
+        for (command, said) in changes {
+            run(&command).unwrap();
+            assert_eq!(tap.mend(&device, true).unwrap(), [said], "{command}");
+            assert_eq!(tap.mend(&device, true).unwrap(), [""; 0], "{command}");
+            passes(&tap);
+        }
+        // The NIC's own MAC address and MTU are followed.
+        run("ip link set l0 address 02:00:00:00:00:88 mtu 1300").unwrap();
+        assert_eq!(tap.mend(&device, false).unwrap().len(), 2);
+        assert_eq!((tap.device().mac().unwrap(), tap.device().mtu().unwrap()), (device.mac().unwrap(), 1300));
+        // Taken away in every way; a new one can be made while the old one's descriptor is still open.
+        let elsewhere = format!("rw-elsewhere-{}", std::process::id());
+        run(&format!("ip netns add {elsewhere}")).unwrap();
+        let mut taps = vec![tap];
+        for (command, how) in [
+            (format!("ip link del {name}"), "it was deleted".to_owned()),
+            (format!("ip link set {name} name other0"), "it was renamed to other0".to_owned()),
+            (format!("ip link set {name} netns {elsewhere}"), "it was moved to another network namespace".into()),
+        ] {
+            run(&command).unwrap();
+            let gone = taps.last().unwrap().mend(&device, false);
+            assert_eq!(gone, Err(TapError::Gone { name: name.clone(), how }), "{command}");
+            taps.push(Tap::open(&device).unwrap());
+        }
+        drop(taps);
+        run(&format!("ip netns del {elsewhere}")).unwrap();
+    });
+}

@@ -1,0 +1,133 @@
+//! Looking after the TAP devices: others can take them down, rename or delete them like any device.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::af_xdp::{Tap, TapError};
+use ringway_shared::InterfaceId;
+
+use super::{Attached, Interfaces, lock};
+
+/// How often the devices are looked at.
+const LOOK: Duration = Duration::from_millis(900);
+/// Every so many looks their settings are looked at too.
+const THOROUGH: u32 = 5;
+
+/// When the devices were looked at.
+pub(super) struct Looks {
+    last: Instant,
+    number: u32,
+}
+
+impl Looks {
+    pub(super) fn new(now: Instant) -> Self {
+        Looks { last: now, number: 0 }
+    }
+}
+
+/// What a look found.
+enum Found {
+    Right,
+    /// Put right in place, or another device is to be used from now on.
+    Mended(String, Option<Arc<Tap>>),
+    Problem(String),
+}
+
+impl Interfaces {
+    /// Looks whether every interface has its TAP device as it should be, and puts right what is not. `status` tells.
+    pub(in crate::daemon) fn look_after(&mut self) {
+        if self.look_after_taps() {
+            self.tell();
+        }
+    }
+
+    /// Whether there was anything to tell.
+    pub(super) fn look_after_taps(&mut self) -> bool {
+        if self.looks.last.elapsed() < LOOK {
+            return false;
+        }
+        self.looks.last = Instant::now();
+        self.looks.number = self.looks.number.wrapping_add(1);
+        let thorough = self.looks.number.is_multiple_of(THOROUGH);
+        let mut changed = false;
+        let ids: Vec<InterfaceId> = self.attached.keys().copied().collect();
+        for id in ids {
+            self.heart.beat();
+            let Some(attached) = self.attached.get_mut(&id) else { continue };
+            match look(attached, thorough) {
+                Found::Right => {}
+                Found::Mended(what, tap) => {
+                    changed = true;
+                    attached.note_mended(&what);
+                    if let Some(tap) = tap {
+                        attached.use_tap(&tap);
+                        self.hand_out(id, &tap);
+                    }
+                }
+                Found::Problem(problem) => changed |= attached.note_problem(problem),
+            }
+        }
+        changed
+    }
+
+    /// Every worker may have to give back what came by this interface: others hand packets over.
+    pub(super) fn hand_out(&self, id: InterfaceId, tap: &Arc<Tap>) {
+        for worker in lock(&self.workers).iter_mut() {
+            if let Err(error) = worker.set_tap(id, Some(tap.clone())) {
+                tracing::warn!("the TAP device {}: {error}", tap.device());
+            }
+        }
+    }
+}
+
+fn look(attached: &Attached, thorough: bool) -> Found {
+    let device = &attached.device;
+    // An interface that is going away is let go of elsewhere.
+    if device.mac().is_err() {
+        return Found::Right;
+    }
+    let gone = match attached.tap.as_ref().map(|tap| tap.mend(device, thorough)) {
+        Some(Ok(mended)) if mended.is_empty() => return Found::Right,
+        Some(Ok(mended)) => return Found::Mended(mended.join(", "), None),
+        Some(Err(TapError::Gone { how, .. })) => how,
+        Some(Err(error)) => error.to_string(),
+        None => "there was none".to_owned(),
+    };
+    match Tap::open(device) {
+        Ok(tap) => Found::Mended(gone, Some(Arc::new(tap))),
+        Err(error) => Found::Problem(error.to_string()),
+    }
+}
+
+impl Attached {
+    fn use_tap(&mut self, tap: &Arc<Tap>) {
+        self.report.tap = Some(tap.device().name.clone());
+        self.report.tap_notes = tap.notes().to_vec();
+        self.tap = Some(tap.clone());
+    }
+
+    fn note_mended(&mut self, what: &str) {
+        let report = &mut self.report;
+        report.tap_problem = None;
+        report.tap_mended += 1;
+        report.tap_last_mend = Some(what.to_owned());
+        // Who does it again and again is told of at 1, 2, 4, 8 …
+        let (name, times) = (&report.name, report.tap_mended);
+        if times.is_power_of_two() {
+            tracing::warn!(
+                "{name}: set the TAP device up again, the way of packets back to the kernel: {what} (time {times})"
+            );
+        }
+    }
+
+    /// Whether it is a new one.
+    fn note_problem(&mut self, problem: String) -> bool {
+        let report = &mut self.report;
+        let is_new = report.tap_problem.as_ref() != Some(&problem);
+        if is_new {
+            tracing::warn!("{}: packets that are not ours but reach a worker are lost: {problem}", report.name);
+            (report.tap, report.tap_problem) = (None, Some(problem));
+        }
+        is_new
+    }
+}
