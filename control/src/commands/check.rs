@@ -334,7 +334,7 @@ impl fmt::Display for Report {
         if self.services.is_empty() {
             return writeln!(f, "No Services: every packet passes to the kernel.");
         }
-        let mut table = Table::new(["SERVICE", "PORT", "ELIGIBLE", "FRONTENDS"]);
+        let mut table = Table::new(["SERVICE", "PORT", "ELIGIBLE", "FRONTENDS"]).prose();
         for port in &self.services {
             let eligible = format!("{}/{}", port.eligible, port.endpoints);
             let frontends = if port.frontends.is_empty() { "none".to_owned() } else { port.frontends.join(" ") };

@@ -45,7 +45,7 @@ fn reasons() -> String {
 
 fn text(report: &DropsReport) -> String {
     let table = |heading: &str, reasons: &[ReasonReport]| {
-        let mut table = Table::new(["PACKETS", heading, "MEANING"]);
+        let mut table = Table::new(["PACKETS", heading, "MEANING"]).prose();
         for ReasonReport { reason, packets, sentence } in reasons {
             table.row([packets.to_string(), reason.clone(), sentence.clone()]);
         }

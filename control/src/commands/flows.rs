@@ -78,7 +78,8 @@ fn text(report: &FlowsReport) -> String {
     let headings = [
         "WORKER", "PROTO", "CLIENT", "FRONTEND", "ENDPOINT", "SOURCE", "STATE", "IDLE", "PACKETS", "REPLIES", "SERVICE",
     ];
-    let mut table = Table::new(headings);
+    let mut table =
+        Table::new(headings).dispensable(&["WORKER", "PACKETS", "REPLIES", "SOURCE", "SERVICE", "IDLE", "PROTO"]);
     for flow in &report.flows {
         let FlowReport { worker, protocol, client, frontend, endpoint, source, state, .. } = flow;
         let idle = match u64::from(flow.idle_millis) {

@@ -46,7 +46,9 @@ fn only(answer: &[u8], name: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn overview(report: &ServicesReport) -> String {
-    let mut table = Table::new(["SERVICE", "PORT", "ADDRESSES", "ELIGIBLE", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
+    let mut table = Table::new(["SERVICE", "PORT", "ADDRESSES", "ELIGIBLE", "FLOWS", "PACKETS", "BYTES", "NOTE"])
+        .dispensable(&["BYTES", "PACKETS", "FLOWS"])
+        .prose();
     for service in &report.services {
         let note = note(service);
         if service.ports.is_empty() {
@@ -106,7 +108,9 @@ fn detail(service: &ServiceReport) -> String {
 
 fn endpoints(port: &ServicePortReport) -> String {
     let mut table =
-        Table::new(["  ENDPOINT", "SLICE", "NODE", "ELIGIBLE", "LOCAL", "FLOWS", "PACKETS", "BYTES", "NOTE"]);
+        Table::new(["  ENDPOINT", "SLICE", "NODE", "ELIGIBLE", "LOCAL", "FLOWS", "PACKETS", "BYTES", "NOTE"])
+            .dispensable(&["SLICE", "BYTES", "NODE", "PACKETS", "FLOWS"])
+            .prose();
     let asks_for_local = [&port.internal_traffic_policy, &port.external_traffic_policy].iter().any(|p| *p == "Local");
     for endpoint in &port.endpoints {
         let yes = |eligible| if eligible { "yes" } else { "no" }.to_owned();

@@ -237,7 +237,7 @@ fn lost(counts: &[(&str, u64)]) -> String {
 }
 
 fn interfaces(interfaces: &[InterfaceReport]) -> Table {
-    let mut table = Table::new(["INTERFACE", "STATE", "XDP", "QUEUES", "FRAMES"]);
+    let mut table = Table::new(["INTERFACE", "STATE", "XDP", "QUEUES", "FRAMES"]).dispensable(&["QUEUES"]);
     for interface in interfaces {
         let state = if interface.up { "up" } else { "down" };
         let mode = interface.mode.as_deref().unwrap_or("not attached");
@@ -251,7 +251,7 @@ fn interfaces(interfaces: &[InterfaceReport]) -> Table {
 
 fn workers(workers: &[WorkerReport]) -> Table {
     let headings = ["WORKER", "CPU", "QUEUES", "FLOWS", "RX", "FORWARDED", "REPLIED", "PASSED", "HELD", "DROPPED"];
-    let mut table = Table::new(headings);
+    let mut table = Table::new(headings).dispensable(&["QUEUES", "REPLIED", "HELD", "PASSED", "FLOWS", "CPU"]);
     for worker in workers {
         let LedgerReport { rx, forwarded, replied, passed, held, drops, .. } = &worker.ledger;
         let dropped: u64 = drops.values().sum();
