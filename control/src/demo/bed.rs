@@ -64,6 +64,8 @@ impl Bed {
         veth(end(&self.gateway, "back"), end(fabric, "gateway"), 1)?;
         fabric.join("gateway", "br0")?;
         self.gateway.forward_packets()?;
+        // A link that somebody takes down to see what happens shall have its IPv6 addresses when it comes up.
+        self.gateway.sysctl("net/ipv6/conf/all/keep_addr_on_down", "1")?;
         for (link, address) in [("front", NODE_IPS), ("back", ["10.180.0.1", "fd00:180::1"])] {
             self.gateway.address(link, &format!("{}/24", address[0]))?;
             self.gateway.address(link, &format!("{}/64", address[1]))?;

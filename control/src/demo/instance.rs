@@ -29,6 +29,14 @@ impl Instance {
         Ok(Instance { process: Process::start("ringway run", command)?, socket: socket.to_owned() })
     }
 
+    /// The same, but it ends when the thread that starts it ends, whatever the way.
+    pub fn start_with_us(namespace: &Namespace, binary: &Path, config: &Path, socket: &Path) -> io::Result<Instance> {
+        let mut command = namespace.command(binary);
+        let us = std::process::id().to_string();
+        command.args(["run", "--end-with", &us, "--config"]).arg(config);
+        Ok(Instance { process: Process::start("ringway run", command)?, socket: socket.to_owned() })
+    }
+
     /// Asks `/healthz` inside the namespace: `Ok` once the first full list is in force on all workers. An error says
     /// what is so far, and whether the process has ended.
     pub fn healthy(&mut self, namespace: &Namespace) -> Result<(), NotReady> {

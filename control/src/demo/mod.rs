@@ -12,7 +12,9 @@ mod server;
 mod story;
 mod tally;
 
+use rustix::process::Signal;
 use screen::Screen;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,28 +38,26 @@ pub fn run(options: Options) -> ExitCode {
         eprintln!("ringway demo: signals cannot be watched: {error}");
         return ExitCode::FAILURE;
     }
-    match tell(options, &interrupted) {
-        Ok(0) => {
-            println!("\nAll of it held.");
-            ExitCode::SUCCESS
-        }
+    // The terminal may be gone by then, and there is nobody to tell.
+    let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
+    let (code, told) = match tell(options, &interrupted) {
+        Ok(0) => (ExitCode::SUCCESS, writeln!(out, "\nAll of it held.")),
         Ok(failures) => {
-            println!("\n{failures} of the checks did NOT hold (marked ✗ above).");
-            ExitCode::FAILURE
+            let told = writeln!(out, "\n{failures} of the checks did NOT hold (marked ✗ above).");
+            (ExitCode::FAILURE, told)
         }
         Err(Stopped::Interrupted) => {
-            eprintln!("\nringway demo: interrupted before its end; all is cleaned up");
-            ExitCode::FAILURE
+            let told = writeln!(err, "\nringway demo: interrupted before its end; all is cleaned up");
+            (ExitCode::FAILURE, told)
         }
-        Err(Stopped::Failed(why)) => {
-            eprintln!("\nringway demo: {why}");
-            ExitCode::FAILURE
-        }
-    }
+        Err(Stopped::Failed(why)) => (ExitCode::FAILURE, writeln!(err, "\nringway demo: {why}")),
+    };
+    drop(told);
+    code
 }
 
-fn tell(options: Options, interrupted: &AtomicBool) -> Result<usize, Stopped> {
-    let mut story = Story::begin(Screen::new(), interrupted)?;
+fn tell(options: Options, interrupted: &Arc<AtomicBool>) -> Result<usize, Stopped> {
+    let mut story = Story::begin(Screen::new(Arc::clone(interrupted)), interrupted)?;
     let told = story.tell();
     if let Err(Stopped::Failed(_)) = &told {
         story.show_log();
@@ -70,26 +70,38 @@ fn tell(options: Options, interrupted: &AtomicBool) -> Result<usize, Stopped> {
     Ok(failures.max(in_all))
 }
 
-/// Notes Ctrl-C and SIGTERM; the story looks at the note wherever it waits.
+/// Notes Ctrl-C, a terminal that is closed, and other signals that end programs; the story looks at the note wherever it
+/// waits. Under nohup a hangup means nothing.
 fn watch_signals(interrupted: Arc<AtomicBool>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
+    use tokio::signal::unix::SignalKind;
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()];
+    if !ignores_hangup() {
+        kinds.push(SignalKind::hangup());
+    }
+    let signals: Vec<_> = {
         let _inside = runtime.enter();
-        use tokio::signal::unix::{SignalKind, signal};
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        kinds.into_iter().map(tokio::signal::unix::signal).collect::<std::io::Result<_>>()?
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+        runtime.block_on(futures::future::join_all(signals.into_iter().map(|mut signal| {
+            let interrupted = Arc::clone(&interrupted);
+            async move {
+                while signal.recv().await.is_some() {
+                    interrupted.store(true, Ordering::Relaxed);
                 }
-                interrupted.store(true, Ordering::Relaxed);
             }
-        });
+        })));
     })?;
     Ok(())
+}
+
+/// Whether whoever started us wants us to outlive the terminal.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored & 1 << (Signal::HUP.as_raw() - 1) != 0
 }
 
 #[cfg(test)]
@@ -131,6 +143,17 @@ mod tests {
         load.stop();
         let counts = tally.read();
         assert_eq!(counts.failed(), 0, "{counts:?}");
+        // What the demo advises to try: the link comes back with all that it had.
+        for up in [false, true] {
+            bed.gateway.set_link("back", up).expect("a link");
+        }
+        for ip in backend_ips(0) {
+            let server = SocketAddr::new(ip.parse().expect("an address"), 8080);
+            let began = std::time::Instant::now();
+            while ask_http(&bed.client, server, 0).is_err() {
+                assert!(began.elapsed() < Duration::from_secs(20), "{server} is lost for good");
+            }
+        }
         assert!(BACKENDS.iter().all(|name| counts.of(name) > 0), "{counts:?}");
         drop(servers);
         assert!(ask_http(&bed.client, SocketAddr::from(([10, 180, 0, 11], 8080)), 0).is_err(), "a dead backend");

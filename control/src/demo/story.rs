@@ -25,7 +25,7 @@ const TRACED_PORT: u16 = 23_456;
 /// Why the story ended before its end.
 #[derive(Debug)]
 pub(super) enum Stopped {
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, another signal, or a terminal that went away.
     Interrupted,
     /// Something without which the story cannot go on.
     Failed(String),
@@ -64,7 +64,7 @@ impl<'a> Story<'a> {
         }
         screen.say("  starting `ringway run` in the gateway ...");
         let binary = std::env::current_exe()?;
-        let mut ringway = Instance::start(&bed.gateway, &binary, &bed.config(), &bed.socket())?;
+        let mut ringway = Instance::start_with_us(&bed.gateway, &binary, &bed.config(), &bed.socket())?;
         let deadline = Instant::now() + Duration::from_secs(30);
         while let Err(why) = ringway.healthy(&bed.gateway) {
             if why.ended || Instant::now() > deadline {
@@ -157,6 +157,7 @@ impl<'a> Story<'a> {
         let victim = (0..3).rev().find(|index| BACKENDS.get(*index).is_none_or(|name| *name != keeper)).unwrap_or(2);
         let name = BACKENDS[victim];
         self.screen.heading(&format!("{name} dies"));
+        self.screen.expect_failures(name);
         self.servers[victim] = None;
         self.states[victim] = "dead";
         let before = self.tally.read();
@@ -164,7 +165,7 @@ impl<'a> Story<'a> {
         let counts = self.tally.read().since(&before);
         self.check(
             counts.failed() > 0,
-            &format!("until the cluster notices, what goes there fails: {} requests", counts.failed()),
+            &format!("until the cluster notices, what goes there fails, as expected: {} requests", counts.failed()),
         );
 
         let ready: Vec<usize> = (0..3).filter(|index| *index != victim).collect();
@@ -174,6 +175,7 @@ impl<'a> Story<'a> {
         // What was asked before has failed by then.
         self.watch(UDP_LIMIT + Duration::from_secs(1))?;
         let before = self.tally.read();
+        self.screen.expect_no_more(before.failed());
         self.watch(Duration::from_secs(8))?;
         let now = self.tally.read();
         let counts = now.since(&before);
@@ -278,7 +280,8 @@ impl<'a> Story<'a> {
   {binary} drops --config {config}
   {binary} trace --config {config} 'tcp:{CLIENT}:40000->{}:80'
   $EDITOR {objects}/slices.yaml        # take endpoints away or add them
-  ip netns exec {gateway} ip link set back down    # and up again",
+  ip netns exec {gateway} ip link set back down    # nothing reaches the backends
+  ip netns exec {gateway} ip link set back up      # and all is well again",
             vip[0], vip[1], vip[0]
         ));
         loop {
