@@ -186,8 +186,10 @@ pub struct TimeoutsConfig {
     pub tcp_established: Duration,
     /// TCP before the handshake is complete.
     pub tcp_half_open: Duration,
-    /// UDP.
+    /// UDP, both directions seen.
     pub udp: Duration,
+    /// UDP before an answer.
+    pub udp_unreplied: Duration,
 }
 
 /// `whenDown`: what becomes of VIP packets while no process runs.
@@ -229,9 +231,10 @@ impl Default for FlowsConfig {
 impl Default for TimeoutsConfig {
     fn default() -> Self {
         TimeoutsConfig {
-            tcp_established: Duration::from_secs(2 * 3600),
+            tcp_established: Duration::from_secs(8000),
             tcp_half_open: Duration::from_secs(30),
-            udp: Duration::from_secs(60),
+            udp: Duration::from_secs(120),
+            udp_unreplied: Duration::from_secs(60),
         }
     }
 }

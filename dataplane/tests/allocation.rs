@@ -196,6 +196,7 @@ fn the_packet_path_does_not_allocate() {
         "empty tcp 172.30.0.44:80 ->",
         "empty udp 172.30.0.44:53 ->",
         "wait udp 172.30.0.48:53 -> 10.0.1.99:53",
+        "busy tcp 172.30.0.49:80 -> 10.0.1.6:80",
     ])
     .then("changed", &["web tcp 172.30.0.41:80 node=30080 -> 10.0.1.2:8080", "empty tcp 172.30.0.44:80 ->"])
     .then_neighbors("flushed", Neighbors::Outside)
@@ -217,7 +218,7 @@ fn the_packet_path_does_not_allocate() {
         ("source-kept flows", 50, "inside tcp S 10.0.1.9:* > 172.30.0.41:80"),
         ("evictions", 600, "inside tcp S 10.0.1.8:* > 172.30.0.41:80"),
         ("flows over IPv6", 50, "outside udp [2001:db8:c::9]:* > [fd00:172:30::53]:53 bytes=1400"),
-        ("exhausted ports", 300, "outside tcp S 203.0.113.10:* > 172.30.0.41:80"),
+        ("reclaimed ports", 300, "outside tcp S 203.0.113.10:* > 172.30.0.41:80"),
         ("resets", 50, "outside tcp S 203.0.113.9:* > 172.30.0.44:80 data=x"),
         ("port unreachable", 50, "outside udp 203.0.113.9:* > 172.30.0.44:53 bytes=1000"),
         ("time exceeded", 20, "outside tcp S 203.0.113.9:* > 172.30.0.41:80 ttl=1"),
@@ -238,6 +239,15 @@ fn the_packet_path_does_not_allocate() {
     assert_eq!(a.turn(&[], now(1500)), 0, "held packets that waited too long");
     assert_eq!(a.pipeline.held(), 0);
 
+    // Established flows give no port up.
+    assert_eq!(a.turn(&frames(64, "outside tcp S 203.0.113.30:* > 172.30.0.49:80"), now(1)), 0);
+    let answers = |port| frames(1, &format!("inside tcp SA 10.0.1.6:80 > 10.0.255.254:{port} seq=5000 ack=1001"));
+    assert_eq!(a.turn(&(61_000..61_064).flat_map(answers).collect::<Vec<_>>(), now(1)), 0, "answers");
+    let last = frames(64, "outside tcp A 203.0.113.30:* > 172.30.0.49:80 seq=1001 ack=5001");
+    assert_eq!(a.turn(&last, now(1)), 0, "handshakes");
+    assert_eq!(a.turn(&frames(9, "outside tcp S 203.0.113.31:* > 172.30.0.49:80"), now(1)), 0, "exhausted ports");
+    assert_eq!(a.tally().drops(DropReason::SnatPortsExhausted), 9);
+
     // Handover: replies of a source-kept and of a masqueraded flow arrive at the other worker.
     assert_eq!(a.turn(&frames(1, "outside tcp S 203.0.113.20:7 > 198.51.100.7:80"), now(1)), 0);
     let reply = frames(1, "inside tcp SA 10.0.1.5:80 > 203.0.113.20:7 ack=1001");
@@ -252,7 +262,7 @@ fn the_packet_path_does_not_allocate() {
     assert_eq!(a.tally().get(Counter::Forwarded), forwarded + 2);
 
     // Changes: flows whose endpoint went, and whose neighbours went.
-    let packets = frames(200, "inside tcp A 10.0.1.8:* > 172.30.0.41:80");
+    let packets = frames(150, "inside tcp A 10.0.1.8:* > 172.30.0.41:80");
     assert_eq!(a.turn(&packets, now(300)), 0);
     for (number, name) in ["changed", "flushed", "known"].iter().enumerate() {
         publisher.publish(bed.snapshot(name).clone());
@@ -264,7 +274,7 @@ fn the_packet_path_does_not_allocate() {
     }
 
     // Everything ends.
-    for _ in 0..40 {
+    for _ in 0..450 {
         assert_eq!(a.turn(&[], now(20_000)), 0, "expiry");
     }
     assert!(a.pipeline.flows().is_empty());

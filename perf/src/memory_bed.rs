@@ -340,6 +340,8 @@ fn answer(frame: &mut [u8]) -> Option<()> {
     swap(frame, 0, 6)?;
     swap(frame, source, address)?;
     swap(frame, l4, 2)?;
+    // It acknowledges the SYN, and the client's next packet acknowledges this one: in a mix all numbers are 1.
+    frame.get_mut(l4 + 4..l4 + 12)?.copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 2]);
     *frame.get_mut(l4 + 13)? = SYN_ACK;
     frame.get_mut(l4 + 16..l4 + 18)?.fill(0);
     // The same addresses, so the pseudo-header's sum is the same.

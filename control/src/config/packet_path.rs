@@ -18,6 +18,7 @@ impl Config {
             tcp_established: configured.tcp_established,
             tcp_half_open: configured.tcp_half_open,
             udp: configured.udp,
+            udp_unreplied: configured.udp_unreplied,
             ..Timeouts::default()
         }
     }

@@ -201,6 +201,7 @@ fn read_flows(map: Map<'_>) -> FlowsConfig {
             tcp_established: timeout("tcpEstablished", flows.timeouts.tcp_established),
             tcp_half_open: timeout("tcpHalfOpen", flows.timeouts.tcp_half_open),
             udp: timeout("udp", flows.timeouts.udp),
+            udp_unreplied: timeout("udpUnreplied", flows.timeouts.udp_unreplied),
         };
         map.finish();
     }

@@ -9,7 +9,7 @@ use ringway_dataplane::clock::Clock;
 use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
 use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::directory::FlowDirectory;
-use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
+use ringway_dataplane::flow::{FlowConfig, FlowTable};
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::query::Queries;
@@ -104,7 +104,7 @@ impl Workers {
             let flows = FlowTable::new(&FlowConfig {
                 capacity: config.flows.per_worker,
                 seed,
-                timeouts: timeouts(config),
+                timeouts: config.timeouts(),
                 snat_ports,
             });
             let pipeline = PipelineConfig {
@@ -155,14 +155,4 @@ impl Workers {
 /// Wakes the workers that sleep.
 pub(super) fn wake_all(mesh: &Mesh, workers: u16) {
     (0..workers).filter_map(|worker| mesh.waker(worker)).for_each(|waker| waker.wake());
-}
-
-fn timeouts(config: &Config) -> Timeouts {
-    let configured = &config.flows.timeouts;
-    Timeouts {
-        tcp_established: configured.tcp_established,
-        tcp_half_open: configured.tcp_half_open,
-        udp: configured.udp,
-        ..Timeouts::default()
-    }
 }

@@ -6,20 +6,15 @@ use std::sync::Arc;
 use ringway_shared::{FiveTuple, Protocol};
 
 use super::record::Flow;
-use super::state::{EXPECTED_ORIGINAL, EXPECTED_REPLY, Segment, State, WINDOW};
+use super::segment::Segment;
+use super::state::State;
 use super::table::FlowTable;
+use super::tcp::is_near;
 use super::{Direction, FlowId};
 use crate::clock::Time;
 use crate::direct::DirectConnections;
 
 impl Flow {
-    /// Whether a packet of this flow must be looked at more closely: a segment that a connection begins or ends with, or any
-    /// that comes after the end.
-    #[inline]
-    pub fn is_turning(&self, segment: &Segment) -> bool {
-        segment.flags.syn() || segment.flags.rst() || self.state == State::Closed as u8
-    }
-
     /// Whether a segment with the reply's tuple is an answer of this flow, as far as its numbers tell. One that is not
     /// belongs to a connection that the client has straight to the endpoint.
     pub fn is_answer(&self, segment: &Segment) -> bool {
@@ -27,13 +22,12 @@ impl Flow {
             return true;
         }
         let [original, reply] = self.expected;
-        let acknowledges =
-            !segment.flags.ack() || self.flags & EXPECTED_ORIGINAL == 0 || is_near(original, segment.acknowledgment);
-        let continues = self.flags & EXPECTED_REPLY == 0 || is_near(reply, segment.sequence);
+        let acknowledges = !segment.flags.ack() || is_near(original, segment.acknowledgment);
+        let continues = is_near(reply, segment.sequence);
         match self.state() {
-            State::Closed => acknowledges && continues,
             // Its own number means nothing yet.
-            State::SynSent if segment.flags.syn() || segment.flags.rst() => acknowledges,
+            State::SynSent | State::PickedUp if segment.flags.syn() || segment.flags.rst() => acknowledges,
+            State::Closed => acknowledges && continues,
             _ if segment.flags.syn() => acknowledges && continues,
             _ => true,
         }
@@ -44,12 +38,6 @@ impl Flow {
         // A direct connection goes on under its own tuple.
         [Some(self.reply().reversed()), self.is_direct().then(|| self.original())]
     }
-}
-
-/// Whether a number lies in the window on either side of a mark.
-fn is_near(mark: u16, number: u32) -> bool {
-    let ahead = ((number >> 16) as u16).wrapping_sub(mark);
-    ahead <= WINDOW || ahead.wrapping_neg() <= WINDOW
 }
 
 impl FlowTable {

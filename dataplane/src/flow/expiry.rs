@@ -1,11 +1,15 @@
 //! Who ends next: intrusive lists through the records, so that finding the flows that are due, or the oldest one that may
 //! be evicted, never takes a search.
 //!
-//! Every flow is in exactly one list. Closed, half-open and unreplied flows are in three queues ordered by their last
-//! packet, to a second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table
-//! evicts. All others are in a timer wheel, in the slot of the moment when they would end, and a packet moves nothing:
-//! when the slot's turn comes, flows that were used meanwhile get the slot of their new end. Ends further away than the
-//! wheel goes (4 minutes) are looked at once a turn.
+//! Every flow is in exactly one list. Those that are likely of no use are in queues ordered by their last packet, to a
+//! second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table evicts. All
+//! others are in one of two timer wheels, in the slot of the moment when they would end, and a packet moves nothing: when
+//! the slot's turn comes, flows that were used meanwhile get the slot of their new end. Ends further away than the wheel
+//! goes (4 minutes) are looked at once a turn.
+//!
+//! One wheel has what is never evicted, the other UDP's conversations, which are when nothing else can be: a flow of the
+//! soonest slot, where one that was used since it came there gets its new slot instead (a second chance, as the clock
+//! algorithm for memory pages has it).
 
 use super::record::Flow;
 use super::state::{STATES, State};
@@ -14,14 +18,17 @@ use super::{FlowConfig, Timeouts};
 /// The bit of a link that ends a list; the rest is the list's number.
 pub(super) const END: u32 = 1 << 31;
 
-/// The queues by eviction order, then the wheel.
+/// The queues by eviction order (see [`State::eviction_rank`]), then the wheels. One queue has one timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Class {
     Closed = 0,
     HalfOpen = 1,
     Unreplied = 2,
-    Wheel = 3,
+    Doubted = 3,
+    Answered = 4,
+    Conversation = 5,
+    Certain = 6,
 }
 
 impl Class {
@@ -29,15 +36,35 @@ impl Class {
     pub(super) const fn of(state: State) -> Self {
         match state {
             State::Closed | State::Free => Class::Closed,
-            State::SynSent | State::SynReceived | State::PickedUp => Class::HalfOpen,
+            State::SynSent | State::SynReceived | State::PickedUp | State::Answered => Class::HalfOpen,
             State::UdpUnreplied | State::SctpUnreplied => Class::Unreplied,
-            _ => Class::Wheel,
+            State::Doubted => Class::Doubted,
+            State::UdpAnswered => Class::Answered,
+            State::UdpReplied => Class::Conversation,
+            State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => {
+                Class::Certain
+            }
+        }
+    }
+
+    /// The first list of its wheel; `None` for a queue.
+    #[inline]
+    const fn wheel(self) -> Option<u32> {
+        match self {
+            Class::Conversation => Some(CONVERSATIONS),
+            Class::Certain => Some(CONVERSATIONS + SLOTS),
+            _ => None,
         }
     }
 }
 
-const QUEUES: [Class; 3] = [Class::Closed, Class::HalfOpen, Class::Unreplied];
-const WHEEL: u32 = 3;
+const CLASSES: usize = 7;
+const QUEUES: [Class; 5] = [Class::Closed, Class::HalfOpen, Class::Unreplied, Class::Doubted, Class::Answered];
+const WHEELS: [u32; 2] = [CONVERSATIONS, CONVERSATIONS + SLOTS];
+/// The first list of the wheel of conversations. The other wheel comes behind it.
+const CONVERSATIONS: u32 = QUEUES.len() as u32;
+/// Conversations that get a second chance for one that is evicted.
+const SECOND_CHANCES: u32 = 16;
 /// Slots of the wheel, a power of two.
 const SLOTS: u32 = 1024;
 /// A slot is 2^8 ms.
@@ -56,9 +83,11 @@ struct Ends {
 /// The lists' ends and lengths. The links are in the records.
 pub(super) struct Lists {
     ends: Box<[Ends]>,
-    lengths: [u32; 4],
-    // The tick whose slot is looked at next.
+    lengths: [u32; CLASSES],
+    // The tick whose slots are looked at next.
     turn: u32,
+    // No conversation is in the slot of an earlier tick.
+    soonest: u32,
     timeouts: [u32; STATES],
 }
 
@@ -76,8 +105,9 @@ fn ticks_between(from: u32, to: u32) -> i32 {
 
 impl Lists {
     pub(super) fn new(config: &FlowConfig) -> Self {
-        let ends = (0..WHEEL + SLOTS).map(|list| Ends { head: END | list, tail: END | list }).collect();
-        Lists { ends, lengths: [0; 4], turn: 0, timeouts: timeouts(&config.timeouts) }
+        let lists = CONVERSATIONS + SLOTS * WHEELS.len() as u32;
+        let ends = (0..lists).map(|list| Ends { head: END | list, tail: END | list }).collect();
+        Lists { ends, lengths: [0; CLASSES], turn: 0, soonest: 0, timeouts: timeouts(&config.timeouts) }
     }
 
     /// Other timeouts from now on, for flows that there are as well: all slots of the wheel are due, so the next round looks
@@ -94,13 +124,7 @@ impl Lists {
     /// How many flows a class has.
     #[inline]
     pub(super) fn len(&self, class: Class) -> u32 {
-        let [closed, half_open, unreplied, wheel] = self.lengths;
-        match class {
-            Class::Closed => closed,
-            Class::HalfOpen => half_open,
-            Class::Unreplied => unreplied,
-            Class::Wheel => wheel,
-        }
+        self.lengths.get(class as usize).copied().unwrap_or(0)
     }
 
     /// Milliseconds that a flow of this state may be idle.
@@ -118,21 +142,28 @@ impl Lists {
     /// Starts the wheel here; nothing is on it.
     pub(super) fn start(&mut self, now: u32) {
         self.turn = tick(now);
+        self.soonest = self.turn;
     }
 
     /// Whether a packet now must move a flow that was last seen then to the back of its queue.
     #[inline]
     pub(super) fn must_move(state: State, last_seen: u32, now: u32) -> bool {
-        Class::of(state) != Class::Wheel && (last_seen ^ now) >> ORDER_BITS != 0
+        Class::of(state).wheel().is_none() && (last_seen ^ now) >> ORDER_BITS != 0
     }
 
     /// Puts the flow into the list that its state and last packet ask for; it is in none.
     pub(super) fn link(&mut self, flows: &mut [Flow], number: u32) {
         let Some(flow) = flows.get(number as usize) else { return };
         let class = Class::of(flow.state());
-        let list = match class {
-            Class::Wheel => WHEEL + self.slot(flow.last_seen.wrapping_add(self.timeout(flow.state))),
-            queue => queue as u32,
+        let list = match class.wheel() {
+            Some(wheel) => {
+                let tick = self.tick_of_end(flow);
+                if class == Class::Conversation && ticks_between(self.soonest, tick) < 0 {
+                    self.soonest = tick;
+                }
+                wheel + slot(tick)
+            }
+            None => class as u32,
         };
         self.count(class, 1);
         self.push(flows, list, number);
@@ -160,12 +191,13 @@ impl Lists {
         }
     }
 
-    /// The slot that is looked at when `end` has passed.
+    /// The tick whose turn comes when the flow's end has passed, or the last of this turn of the wheel.
     #[inline]
-    fn slot(&self, end: u32) -> u32 {
+    fn tick_of_end(&self, flow: &Flow) -> u32 {
+        let end = flow.last_seen.wrapping_add(self.timeout(flow.state));
         let tick = tick(end).wrapping_add(1) & TICK_MASK;
         let ahead = ticks_between(self.turn, tick).clamp(0, SLOTS as i32 - 1) as u32;
-        self.turn.wrapping_add(ahead) & (SLOTS - 1)
+        self.turn.wrapping_add(ahead) & TICK_MASK
     }
 
     #[inline]
@@ -193,18 +225,61 @@ impl Lists {
         self.ends.get(list as usize).map(|ends| ends.head).filter(|head| head & END == 0)
     }
 
-    /// The flow to end first when the table is full: a closed one, else the half-open or unreplied one that has been
-    /// silent for longest.
-    pub(super) fn evictable(&self, flows: &[Flow], now: u32) -> Option<u32> {
+    /// Whether [`Self::evictable`] finds something.
+    #[inline]
+    pub(super) fn can_evict(&self) -> bool {
+        let [evictable @ .., _certain] = self.lengths;
+        evictable.iter().any(|length| *length > 0)
+    }
+
+    /// The flow to end first when the table is full: by [`State::eviction_rank`], then the one that has been silent for
+    /// longest.
+    pub(super) fn evictable(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
         if let Some(closed) = self.head(Class::Closed as u32) {
             return Some(closed);
         }
         let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(now));
-        match (self.head(Class::HalfOpen as u32), self.head(Class::Unreplied as u32)) {
+        let half_open = match (self.head(Class::HalfOpen as u32), self.head(Class::Unreplied as u32)) {
             (Some(half_open), Some(unreplied)) if idle(unreplied) > idle(half_open) => Some(unreplied),
             (None, unreplied) => unreplied,
             (half_open, _) => half_open,
+        };
+        half_open
+            .or_else(|| self.head(Class::Doubted as u32))
+            .or_else(|| self.head(Class::Answered as u32))
+            .or_else(|| self.idle_conversation(flows))
+    }
+
+    /// A conversation that has been silent for about as long as any.
+    #[cold]
+    fn idle_conversation(&mut self, flows: &mut [Flow]) -> Option<u32> {
+        for _ in 0..SECOND_CHANCES {
+            let (number, linked) = self.soonest_conversation()?;
+            let flow = flows.get(number as usize)?;
+            if self.tick_of_end(flow) == linked {
+                return Some(number);
+            }
+            self.unlink(flows, number, State::UdpReplied);
+            self.link(flows, number);
         }
+        self.soonest_conversation().map(|(number, _)| number)
+    }
+
+    /// The conversation that is first in the soonest slot, and that slot's tick.
+    fn soonest_conversation(&mut self) -> Option<(u32, u32)> {
+        if self.len(Class::Conversation) == 0 {
+            return None;
+        }
+        if ticks_between(self.turn, self.soonest) < 0 {
+            self.soonest = self.turn;
+        }
+        for _ in 0..SLOTS {
+            if let Some(head) = self.head(CONVERSATIONS + slot(self.soonest)) {
+                return Some((head, self.soonest));
+            }
+            self.soonest = self.soonest.wrapping_add(1) & TICK_MASK;
+        }
+        None
     }
 
     /// A flow whose time is up, taken out of its list, or nothing if there is none or `budget` is used up. Costs one of the budget for every
@@ -226,7 +301,8 @@ impl Lists {
             self.turn = tick(now).wrapping_sub(SLOTS - 1) & TICK_MASK;
         }
         while ticks_between(self.turn, tick(now)) >= 0 {
-            while let Some(head) = self.head(WHEEL + (self.turn & (SLOTS - 1))) {
+            let turn = slot(self.turn);
+            while let Some(head) = WHEELS.iter().find_map(|wheel| self.head(wheel + turn)) {
                 if !spend(budget) {
                     return None;
                 }
@@ -242,6 +318,12 @@ impl Lists {
         }
         None
     }
+}
+
+/// The slot of a tick in its wheel.
+#[inline]
+fn slot(tick: u32) -> u32 {
+    tick & (SLOTS - 1)
 }
 
 #[inline]
@@ -262,12 +344,12 @@ fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
     std::array::from_fn(|number| {
         let timeout = match State::of(number as u8) {
             State::Free => return 0,
-            State::SynSent | State::SynReceived | State::PickedUp => timeouts.tcp_half_open,
+            State::SynSent | State::SynReceived | State::PickedUp | State::Answered => timeouts.tcp_half_open,
             State::Established => timeouts.tcp_established,
-            State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
+            State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => timeouts.tcp_closing,
             State::Closed => timeouts.tcp_closed,
-            // One queue has one timeout.
-            State::UdpUnreplied | State::SctpUnreplied | State::UdpReplied => timeouts.udp,
+            State::UdpUnreplied | State::SctpUnreplied => timeouts.udp_unreplied,
+            State::UdpAnswered | State::UdpReplied => timeouts.udp,
             State::SctpReplied => timeouts.sctp,
         };
         // Half of the circle of milliseconds is the most that can be told from the past.

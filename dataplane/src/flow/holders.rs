@@ -1,11 +1,11 @@
 //! Who holds the ports of a pool, and who gives one up first: lists through an array beside the records, so that the flow
 //! whose port a new one may have is found without a search.
 //!
-//! Every flow with a port of a pool has an entry, which names the pool, and is in the list of its pool for its rank: closed
-//! flows go first, then those that wait for the other side, each in the order of their last packet, to a second, as in the
-//! table's own queues. UDP that was answered goes last: nothing in it tells a client from somebody who forges its address.
-//! Its packets move nothing, so of a few flows in turn the one silent for longest goes. TCP and SCTP that both sides take
-//! part in are in no list: their ports are never taken away.
+//! Every flow with a port of a pool has an entry, which names the pool, and is in the list of its pool for its rank
+//! ([`State::eviction_rank`]), in the order of the last packet, to a second, as in the table's own queues. UDP's conversations
+//! go last: nothing in them tells a client from somebody who forges its address. Their packets move nothing, so of a few
+//! flows in turn the one silent for longest goes. TCP and SCTP that both sides take part in are in no list: their ports are
+//! never taken away.
 
 use super::expiry::END;
 use super::state::State;
@@ -15,9 +15,9 @@ use crate::af_xdp::mapping::spread;
 pub(super) const NO_POOL: u32 = u32::MAX;
 
 /// Lists of a pool, by rank.
-const LISTS: u32 = 3;
+const LISTS: u32 = 5;
 /// The rank of flows that gain time by every packet, but are not moved then.
-const USED: u32 = 2;
+const USED: u32 = 4;
 /// Flows of that rank looked at for one.
 const LOOKED_AT: u32 = 16;
 
@@ -41,21 +41,10 @@ pub(super) struct Holders {
     ends: Box<[Ends]>,
 }
 
-/// When a flow in this state gives its port up: lower ones first. `None`: never.
-#[inline]
-pub(super) fn rank(state: State) -> Option<u32> {
-    match state {
-        State::Free | State::Closed => Some(0),
-        State::SynSent | State::SynReceived | State::PickedUp | State::UdpUnreplied | State::SctpUnreplied => Some(1),
-        State::UdpReplied => Some(USED),
-        State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => None,
-    }
-}
-
 /// The list of its pool that a flow of this state is in.
 #[inline]
 fn list_of(pool: u32, state: State) -> Option<u32> {
-    rank(state).map(|rank| pool * LISTS + rank)
+    state.eviction_rank().map(|rank| pool * LISTS + u32::from(rank))
 }
 
 impl Holders {

@@ -21,8 +21,11 @@ mod observer;
 mod opening;
 mod ports;
 mod record;
+mod sctp;
+mod segment;
 mod state;
 mod table;
+mod tcp;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -31,8 +34,10 @@ pub(crate) use hasher::Hasher;
 pub use opening::{NewFlow, OpenError, Opened, Source};
 pub use ports::{PortUse, QUARANTINE};
 pub use record::Flow;
-pub use state::{Segment, State, WINDOW};
+pub use segment::Segment;
+pub use state::State;
 pub use table::{Candidate, FlowTable};
+pub use tcp::WINDOW;
 
 /// The number of a record. It names a flow until that flow ends, and then perhaps another one: do not keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,20 +74,23 @@ pub struct Timeouts {
     pub tcp_closing: Duration,
     /// TCP, after the end.
     pub tcp_closed: Duration,
-    /// UDP; SCTP, no reply seen.
+    /// UDP, both directions seen.
     pub udp: Duration,
-    /// SCTP, both directions seen. Its heartbeats come every 30 s.
+    /// UDP, no reply seen; SCTP before its handshake is over.
+    pub udp_unreplied: Duration,
+    /// SCTP. Its heartbeats come every 30 s.
     pub sctp: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
-            tcp_established: Duration::from_secs(2 * 60 * 60),
+            tcp_established: Duration::from_secs(8000),
             tcp_half_open: Duration::from_secs(30),
             tcp_closing: Duration::from_secs(120),
             tcp_closed: Duration::from_secs(10),
-            udp: Duration::from_secs(60),
+            udp: Duration::from_secs(120),
+            udp_unreplied: Duration::from_secs(60),
             sctp: Duration::from_secs(210),
         }
     }

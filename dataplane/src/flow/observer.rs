@@ -6,7 +6,8 @@ use ringway_shared::counters::WorkerCounters;
 
 use super::Direction;
 use super::record::Flow;
-use super::state::{Segment, State};
+use super::segment::Segment;
+use super::state::State;
 
 /// A client repeats its SYN after a second; a copy that comes sooner is no sign that an answer is missing.
 const REPEATED: u32 = 500;
@@ -44,7 +45,7 @@ impl Observer {
                 counters.answered(backend, once.then_some(idle), now);
             }
             (State::SynSent, State::Closed, Direction::Reply) => counters.refused(backend, now),
-            (State::UdpUnreplied | State::SctpUnreplied, _, Direction::Reply) if before != after => {
+            (State::UdpUnreplied, State::UdpAnswered, _) | (State::SctpUnreplied, State::SctpReplied, _) => {
                 counters.answered(backend, None, now);
             }
             _ => {}

@@ -8,10 +8,11 @@ use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
 use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
-use super::holders::{NO_POOL, rank};
+use super::holders::NO_POOL;
 use super::index::Index;
 use super::record::Flow;
-use super::state::{Segment, State};
+use super::segment::Segment;
+use super::state::State;
 use super::table::{FlowTable, NONE, number_of, value};
 use super::{Direction, FlowId};
 use crate::clock::Time;
@@ -85,7 +86,7 @@ impl FlowTable {
             }
             self.remove(FlowId(number), now);
         }
-        if self.free == NONE && self.lists.evictable(&self.flows, now.millis()).is_none() {
+        if self.free == NONE && !self.lists.can_evict() {
             return Err(OpenError::TableFull);
         }
         let mut reclaimed = None;
@@ -134,8 +135,8 @@ impl FlowTable {
         Ok(Opened { id: FlowId(number), evicted, reclaimed })
     }
 
-    /// Ends a flow whose port `new` can use: the oldest that is closed, else the oldest half-open or unreplied one, else UDP
-    /// that was silent for long. Says what state it was in; nothing when there is none.
+    /// Ends a flow whose port `new` can use: by [`State::eviction_rank`], then the oldest. Says what state it was in; nothing
+    /// when there is none.
     #[cold]
     fn reclaim_port(&mut self, new: &NewFlow, now: Time) -> Option<State> {
         let (reply, original) = (reply_without_port(new), &new.original);
@@ -164,7 +165,7 @@ impl FlowTable {
     fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
         let owners = replies.filter_map(|reply| {
             let (flow, number, direction) = self.search(self.hash(&reply), &reply)?;
-            let rank = rank(flow.state()).filter(|_| direction == Direction::Reply)?;
+            let rank = flow.state().eviction_rank().filter(|_| direction == Direction::Reply)?;
             Some((Reverse(rank), flow.idle(now.millis()), number))
         });
         owners.max().map(|(_, _, number)| number)
@@ -172,7 +173,7 @@ impl FlowTable {
 
     /// Ends the flow that is of least use.
     fn evict(&mut self, now: Time) -> Option<State> {
-        let victim = FlowId(self.lists.evictable(&self.flows, now.millis())?);
+        let victim = FlowId(self.lists.evictable(&mut self.flows, now.millis())?);
         let state = self.flow(victim).state();
         if self.looked_ahead == 0 {
             self.look_ahead(victim.0);

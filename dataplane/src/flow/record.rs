@@ -3,7 +3,7 @@
 //! The first line has what finding and advancing a flow needs, the second the other direction's tuple and what changes
 //! rarely. Records refer to each other by number, so an image of them can be mapped from a file or copied elsewhere.
 
-use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
+use ringway_shared::{AdjacencyId, BackendId, FiveTuple, Protocol, ServicePortId};
 
 use super::state::State;
 use super::{Direction, expiry};
@@ -24,12 +24,10 @@ pub struct Flow {
     pub(super) state: u8,
     pub(super) flags: u8,
     pub(super) last_seen: u32,
-    // By the direction whose bytes they number: see `state`.
-    pub(super) expected: [u16; 2],
-    /// For the caller: the adjacency that packets of the original direction leave by, valid in `network_generation`.
-    pub original_adjacency: u32,
-    /// For the caller: the adjacency that replies leave by, valid in `network_generation`.
-    pub reply_adjacency: u32,
+    // By the direction whose bytes they number: see `tcp`. SCTP: tags, see `sctp`. UDP: when the first answer came.
+    pub(super) expected: [u32; 2],
+    original_adjacency: i16,
+    reply_adjacency: i16,
     /// For the caller: the generation of the network that the cached adjacencies are of.
     pub network_generation: u32,
     /// For the caller: the generation of the Services that last approved this flow's backend.
@@ -55,10 +53,8 @@ const OPTION_MASQUERADE: u16 = 0x8000;
 const OPTION_POOLED: u16 = 0x4000;
 const OPTION_DIRECT: u16 = 0x2000;
 
-/// Something was seen of the original direction.
-pub(super) const SEEN_ORIGINAL: u8 = 0x01;
-/// Something was seen of the reply direction.
-pub(super) const SEEN_REPLY: u8 = 0x02;
+/// Something was seen of the reply direction. The other bits of `flags` are `tcp`'s.
+pub(super) const SEEN_REPLY: u8 = 0x01;
 
 impl Flow {
     /// The record of no flow.
@@ -71,8 +67,8 @@ impl Flow {
         flags: 0,
         last_seen: 0,
         expected: [0; 2],
-        original_adjacency: 0,
-        reply_adjacency: 0,
+        original_adjacency: -1,
+        reply_adjacency: -1,
         network_generation: 0,
         services_generation: 0,
         reply_source: [0; 2],
@@ -203,11 +199,43 @@ impl Flow {
     /// Whether a packet of this direction was ever seen.
     #[inline]
     pub fn seen(&self, direction: Direction) -> bool {
-        let bit = match direction {
-            Direction::Original => SEEN_ORIGINAL,
-            Direction::Reply => SEEN_REPLY,
+        match direction {
+            // The first packet opened the flow.
+            Direction::Original => self.state != State::Free as u8,
+            Direction::Reply => self.flags & SEEN_REPLY != 0,
+        }
+    }
+
+    /// For the caller: the adjacency that packets of this direction leave by, valid in `network_generation`. When none is
+    /// remembered, a number that no adjacency has.
+    #[inline]
+    pub fn adjacency(&self, direction: Direction) -> AdjacencyId {
+        let remembered = match direction {
+            Direction::Original => self.original_adjacency,
+            Direction::Reply => self.reply_adjacency,
         };
-        self.flags & bit != 0
+        AdjacencyId(i32::from(remembered) as u32)
+    }
+
+    /// Remembers an adjacency, or none. Beyond the first 32,768 they are not remembered.
+    #[inline]
+    pub fn set_adjacency(&mut self, direction: Direction, adjacency: Option<AdjacencyId>) {
+        let remembered = adjacency.and_then(|AdjacencyId(id)| i16::try_from(id).ok()).unwrap_or(-1);
+        match direction {
+            Direction::Original => self.original_adjacency = remembered,
+            Direction::Reply => self.reply_adjacency = remembered,
+        }
+    }
+
+    /// Counts a packet.
+    #[inline]
+    pub(super) fn count(&mut self, direction: Direction) {
+        let [original, reply] = &mut self.packets;
+        let counter = match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        *counter = counter.wrapping_add(1);
     }
 
     /// Notes that the Services of `generation` still have this flow's endpoint, and under which numbers.

@@ -13,7 +13,8 @@ use super::index::Index;
 use super::observer::Observer;
 use super::ports::{PortUse, Ports};
 use super::record::Flow;
-use super::state::{Segment, State};
+use super::segment::Segment;
+use super::state::State;
 use super::{Direction, FlowConfig, FlowId, FlowStatistics, Timeouts};
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
@@ -237,25 +238,31 @@ impl FlowTable {
     /// Counts a packet of a flow and lets it change the flow's state, which is returned.
     #[inline]
     pub fn advance(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> State {
-        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
-        let [original, reply] = &mut flow.packets;
-        let counter = match direction {
-            Direction::Original => original,
-            Direction::Reply => reply,
-        };
-        *counter = counter.wrapping_add(1);
-        if flow.goes_on(direction, segment, now.millis()) {
-            flow.last_seen = now.millis();
-            return flow.state();
+        if self.go_on(id, direction, segment, now) {
+            return self.flow(id).state();
         }
         self.step(id, direction, segment, now.millis())
+    }
+
+    /// As [`Self::advance`] when the flow just goes on with the packet, as with nearly every packet of its life; else false,
+    /// and nothing is done.
+    #[inline]
+    pub fn go_on(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> bool {
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return false };
+        let goes_on = flow.goes_on(direction, segment, now.millis());
+        if goes_on {
+            flow.count(direction);
+            flow.last_seen = now.millis();
+        }
+        goes_on
     }
 
     fn step(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: u32) -> State {
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
         let (before, last_seen) = (flow.state(), flow.last_seen);
-        let after = flow.step(direction, segment);
+        let after = flow.step(direction, segment, now);
         let idle = flow.idle(now);
+        flow.count(direction);
         flow.last_seen = now;
         flow.state = after as u8;
         self.observer.changed(flow, before, direction, segment, idle, now);

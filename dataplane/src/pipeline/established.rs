@@ -1,17 +1,14 @@
 //! Packets of a known flow.
 
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, DropReason, InterfaceId, ServicePortId, Snapshot};
 
 use super::ways::{Way, Ways};
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu};
 use crate::batch::Received;
-use crate::flow::{Direction, Flow, FlowId, Segment};
+use crate::flow::{Direction, Flow, FlowId, Segment, State};
 use crate::forward::nat;
 use crate::wire::{Kind, Packet, ethernet};
-
-/// A flow remembers no adjacency for a direction.
-pub(super) const NO_ADJACENCY: u32 = u32::MAX;
 
 /// What a changed set of Services means for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +37,8 @@ impl Core {
         if flow.network_generation != network.generation {
             return None;
         }
-        let adjacency = network.leave_by(AdjacencyId(match direction {
-            Direction::Original => flow.original_adjacency,
-            Direction::Reply => flow.reply_adjacency,
-        }))?;
+        let adjacency = network.leave_by(flow.adjacency(direction))?;
         if packet.objection.is_some() || packet.ttl <= 1 || u32::from(packet.ip_length()) > adjacency.mtu {
-            return None;
-        }
-        let bytes = context.umem.packet_mut(&mut received.frame);
-        let segment = Segment::of(bytes, packet);
-        if flow.is_turning(&segment) {
             return None;
         }
         let (backend, service_port) = (flow.backend(), flow.service_port());
@@ -59,10 +48,13 @@ impl Core {
             }
             self.flows.flow_mut(id).services_generation = services.generation;
         }
+        let bytes = context.umem.packet_mut(&mut received.frame);
+        if !self.flows.go_on(id, direction, &Segment::of(bytes, packet), context.now) {
+            return None;
+        }
         let flow = self.flows.flow(id);
         nat::rewrite(bytes, packet, &flow.rewrite(direction));
         ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
-        self.flows.advance(id, direction, &segment, context.now);
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         if received.frame.len() != usize::from(packet.end) {
@@ -93,7 +85,8 @@ impl Core {
         }
         if direction == Direction::Original {
             // A SYN on a closed flow opens a new one (packets of the old one may still be under way).
-            if flow.reopens(direction, &segment) {
+            let reopens = || flow.reopens(direction, &Segment::believed(context.umem.packet(&received.frame), packet));
+            if flow.state() == State::Closed && reopens() {
                 self.flows.remove(id, context.now);
                 return self.open(context, received, packet, hash);
             }
@@ -127,7 +120,7 @@ impl Core {
         direction: Direction,
         way: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
-        let segment = Segment::of(context.umem.packet(&received.frame), packet);
+        let segment = Segment::believed(context.umem.packet(&received.frame), packet);
         self.flows.advance(id, direction, &segment, context.now);
         self.send_on(context, received, packet, id, direction, way)
     }
@@ -166,16 +159,12 @@ pub(super) fn way(
     let network = &snapshot.network;
     if flow.network_generation != network.generation {
         flow.network_generation = network.generation;
-        flow.original_adjacency = NO_ADJACENCY;
-        flow.reply_adjacency = NO_ADJACENCY;
+        flow.set_adjacency(Direction::Original, None);
+        flow.set_adjacency(Direction::Reply, None);
     }
-    let remembered = match direction {
-        Direction::Original => flow.original_adjacency,
-        Direction::Reply => flow.reply_adjacency,
-    };
-    match network.leave_by(AdjacencyId(remembered)) {
-        Some(adjacency) if remembered != NO_ADJACENCY => Ok(*adjacency),
-        _ => find_way(flow, direction, snapshot, ways),
+    match network.leave_by(flow.adjacency(direction)) {
+        Some(adjacency) => Ok(*adjacency),
+        None => find_way(flow, direction, snapshot, ways),
     }
 }
 
@@ -190,11 +179,8 @@ fn find_way(
         Direction::Original => flow.reply().source_address(),
         Direction::Reply => flow.original().source_address(),
     };
-    let Way { id: AdjacencyId(id), adjacency, .. } = ways.find(&snapshot.network, destination)?;
-    match direction {
-        Direction::Original => flow.original_adjacency = id,
-        Direction::Reply => flow.reply_adjacency = id,
-    }
+    let Way { id, adjacency, .. } = ways.find(&snapshot.network, destination)?;
+    flow.set_adjacency(direction, Some(id));
     Ok(adjacency)
 }
 

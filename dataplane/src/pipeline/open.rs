@@ -8,7 +8,7 @@ use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::ServicePort;
 use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
 
-use super::established::{NO_ADJACENCY, way};
+use super::established::way;
 use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
@@ -157,8 +157,8 @@ impl Core {
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
-        flow.original_adjacency = endpoint_way.map_or(NO_ADJACENCY, |AdjacencyId(id)| id);
-        flow.reply_adjacency = NO_ADJACENCY;
+        flow.set_adjacency(Direction::Original, endpoint_way);
+        flow.set_adjacency(Direction::Reply, None);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
             way(flow, Direction::Reply, snapshot, &mut self.ways)

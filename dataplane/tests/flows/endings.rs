@@ -13,28 +13,42 @@ fn run(table: &mut FlowTable, from: u64, to: u64) -> u32 {
     (from / 100..=to / 100).map(|tenth| table.expire(millis(tenth * 100), 64)).sum()
 }
 
+/// Makes a freshly opened UDP flow a conversation, last heard of 2 s after `from` milliseconds.
+fn converse(table: &mut FlowTable, id: FlowId, from: u64) {
+    table.advance(id, Direction::Reply, &Segment::default(), millis(from));
+    let last = table.advance(id, Direction::Original, &Segment::default(), millis(from + 2_000));
+    assert_eq!(last, State::UdpReplied);
+}
+
 #[test]
 fn each_state_has_its_timeout() {
     type Prepare = fn(&mut FlowTable, FlowId);
-    let rows: [(&str, Protocol, u64, Prepare); 8] = [
+    let rows: [(&str, Protocol, u64, Prepare); 11] = [
         ("half-open", Protocol::Tcp, 30, |_, _| {}),
-        ("established", Protocol::Tcp, 7200, |table, id| establish(table, id, seconds(0))),
+        ("picked up and answered", Protocol::Tcp, 30, |table, id| {
+            table.advance(id, Direction::Original, &client(ACK, 1, 1), seconds(0));
+            table.advance(id, Direction::Reply, &endpoint(ACK, 9, 1), seconds(0));
+        }),
+        ("established", Protocol::Tcp, 8000, |table, id| establish(table, id, seconds(0))),
         ("closing", Protocol::Tcp, 120, |table, id| {
             establish(table, id, seconds(0));
             table.advance(id, Direction::Reply, &endpoint(FIN, 0, 0), seconds(0));
+        }),
+        ("doubted", Protocol::Tcp, 120, |table, id| {
+            establish(table, id, seconds(0));
+            table.advance(id, Direction::Reply, &endpoint(RST, 1, 0), seconds(0));
         }),
         ("closed", Protocol::Tcp, 10, |table, id| {
             establish(table, id, seconds(0));
             close(table, id, seconds(0));
         }),
         ("unreplied UDP", Protocol::Udp, 60, |_, _| {}),
-        ("UDP", Protocol::Udp, 60, |table, id| {
+        ("answered UDP", Protocol::Udp, 120, |table, id| {
             table.advance(id, Direction::Reply, &Segment::default(), seconds(0));
         }),
+        ("UDP", Protocol::Udp, 120, |table, id| converse(table, id, 0)),
         ("unreplied SCTP", Protocol::Sctp, 60, |_, _| {}),
-        ("SCTP", Protocol::Sctp, 210, |table, id| {
-            table.advance(id, Direction::Reply, &Segment::default(), seconds(0));
-        }),
+        ("SCTP", Protocol::Sctp, 210, |table, id| associate(table, id, seconds(0))),
     ];
     for (name, protocol, timeout, prepare) in rows {
         // Whether or not anybody used it meanwhile.
@@ -44,9 +58,17 @@ fn each_state_has_its_timeout() {
             let id = table.open(&new, seconds(0)).unwrap().id;
             prepare(&mut table, id);
             let state = table.flow(id).state();
+            let again = again + u64::from(table.flow(id).last_seen() / 1000);
             assert_eq!(run(&mut table, 0, again * 1000), 0, "{name}");
-            if again > 0 {
-                assert_eq!(table.advance(id, Direction::Original, &client(ACK, 1, 1), seconds(again)), state, "{name}");
+            if again > u64::from(table.flow(id).last_seen() / 1000) {
+                // A packet that is no news.
+                let (direction, segment) = match state {
+                    State::Doubted => (Direction::Reply, endpoint(RST, 1, 0)),
+                    State::UdpAnswered => (Direction::Reply, Segment::default()),
+                    State::SynSent => (Direction::Original, syn()),
+                    _ => (Direction::Original, client(ACK, 1, 1)),
+                };
+                assert_eq!(table.advance(id, direction, &segment, seconds(again)), state, "{name}");
             }
             let end = (again + timeout) * 1000;
             assert!(table.lookup(&new.original, millis(end - 1)).is_some(), "{name}");
@@ -122,15 +144,15 @@ fn the_clock_may_wrap_and_jump() {
         let mut table = table(8);
         let replied = masqueraded(Protocol::Udp, "10.0.0.9:4000");
         let id = table.open(&replied, millis(start)).unwrap().id;
-        table.advance(id, Direction::Reply, &Segment::default(), millis(start));
+        converse(&mut table, id, start - 2_000);
         table.open(&masqueraded(Protocol::Tcp, "10.0.0.9:4001"), millis(start)).unwrap();
         assert_eq!(run(&mut table, start, start + 29_999), 0);
-        assert_eq!(run(&mut table, start + 30_000, start + 59_900), 1);
-        assert_eq!(run(&mut table, start + 60_000, start + 60_000 + LATE), 1);
+        assert_eq!(run(&mut table, start + 30_000, start + 119_900), 1);
+        assert_eq!(run(&mut table, start + 120_000, start + 120_000 + LATE), 1);
         // A capture with a gap: days later everything is due at once.
-        let id = table.open(&replied, millis(start + 70_000)).unwrap().id;
-        table.advance(id, Direction::Reply, &Segment::default(), millis(start + 70_000));
-        assert_eq!(table.expire(millis(start + 70_000 + 5 * 86_400_000), 100), 1);
+        let id = table.open(&replied, millis(start + 130_000)).unwrap().id;
+        converse(&mut table, id, start + 128_000);
+        assert_eq!(table.expire(millis(start + 130_000 + 5 * 86_400_000), 100), 1);
     }
 }
 
@@ -167,6 +189,49 @@ fn a_full_table_lets_go_of_the_least_useful() {
     assert_eq!(table.flow(established).original().source_port(), 1);
     assert_eq!(table.flow(closing).original().source_port(), 5);
     let _ = (unreplied, picked_up);
+}
+
+/// Of the flows that an endpoint has answered, those that may be forged go before conversations, and of these the one that
+/// has been silent for long.
+#[test]
+fn a_full_table_lets_go_of_conversations_last() {
+    let mut table = table(40);
+    let mut client = 0;
+    let mut open = |table: &mut FlowTable, protocol, at| {
+        client += 1;
+        let opened = table.open(&kept(protocol, &format!("10.0.0.9:{client}")), millis(at)).unwrap();
+        (opened.id, opened.evicted)
+    };
+    let conversations: Vec<_> = (0..30)
+        .map(|_| {
+            let id = open(&mut table, Protocol::Udp, 0).0;
+            converse(&mut table, id, 0);
+            id
+        })
+        .collect();
+    let answered = open(&mut table, Protocol::Udp, 2_000).0;
+    table.advance(answered, Direction::Reply, &Segment::default(), millis(2_000));
+    let doubted = open(&mut table, Protocol::Tcp, 2_500).0;
+    establish(&mut table, doubted, millis(2_500));
+    assert_eq!(table.advance(doubted, Direction::Reply, &endpoint(RST, 1, 0), millis(2_500)), State::Doubted);
+    for _ in 0..8 {
+        let id = open(&mut table, Protocol::Tcp, 3_000).0;
+        establish(&mut table, id, millis(3_000));
+    }
+    // All but the third are used again.
+    for (n, id) in conversations.iter().enumerate().filter(|(n, _)| *n != 2) {
+        table.advance(*id, Direction::Reply, &Segment::default(), millis(3_000 + n as u64));
+    }
+    let silent = *table.flow(conversations[2]);
+    for n in 0..32 {
+        let (id, evicted) = open(&mut table, Protocol::Tcp, 4_000);
+        let expected = [State::Doubted, State::UdpAnswered].get(n).copied().unwrap_or(State::UdpReplied);
+        assert_eq!(evicted, Some(expected), "newcomer {n}");
+        assert_eq!(table.lookup(&silent.original(), millis(4_000)).is_some(), n < 2, "newcomer {n}");
+        establish(&mut table, id, millis(4_000));
+    }
+    let full = table.open(&kept(Protocol::Tcp, "10.0.0.9:999"), millis(4_000));
+    assert_eq!(full, Err(OpenError::TableFull));
 }
 
 #[test]

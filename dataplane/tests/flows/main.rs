@@ -2,6 +2,9 @@
 
 mod answers;
 mod endings;
+mod evidence;
+mod forged;
+mod forger;
 mod lookups;
 mod oracle;
 mod ports;
@@ -21,7 +24,7 @@ const CLIENT: u32 = 0xffff_fff0;
 const ENDPOINT: u32 = 0x7000_0000;
 
 fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Segment {
-    Segment { flags: Flags(flags), sequence, acknowledgment }
+    Segment { flags: Flags(flags), sequence, acknowledgment, ..Segment::default() }
 }
 
 fn syn() -> Segment {
@@ -42,6 +45,7 @@ fn endpoint(flags: u8, sent: u32, received: u32) -> Segment {
     segment(flags, ENDPOINT.wrapping_add(1).wrapping_add(sent), CLIENT.wrapping_add(1).wrapping_add(received))
 }
 
+const SYN: u8 = Flags::SYN;
 const ACK: u8 = Flags::ACK;
 const FIN: u8 = Flags::FIN | Flags::ACK;
 const RST: u8 = Flags::RST;
@@ -100,6 +104,12 @@ fn kept(protocol: Protocol, client: &str) -> NewFlow {
 fn establish(table: &mut FlowTable, id: FlowId, now: Time) {
     assert_eq!(table.advance(id, Direction::Reply, &syn_ack(), now), State::SynReceived);
     assert_eq!(table.advance(id, Direction::Original, &client(ACK, 0, 0), now), State::Established);
+}
+
+/// Walks a freshly opened SCTP flow through the handshake.
+fn associate(table: &mut FlowTable, id: FlowId, now: Time) {
+    let acknowledged = Segment { chunk: 11, ..Segment::default() };
+    assert_eq!(table.advance(id, Direction::Reply, &acknowledged, now), State::SctpReplied);
 }
 
 /// Closes an established flow in good order.

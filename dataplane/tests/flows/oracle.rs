@@ -11,7 +11,7 @@ const SLACK: u64 = 1300;
 #[derive(Clone, Debug)]
 enum Operation {
     Open { client: u8, vip: u8, endpoint: u8, protocol: u8, kept: bool, established: bool },
-    Packet { which: usize, reply: bool, flags: u8 },
+    Packet { which: usize, reply: bool, flags: u8, sent: u32 },
     Remove { which: usize },
     Wait { millis: u64, budget: u32 },
 }
@@ -27,11 +27,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         established,
     });
     let flags = prop_oneof![Just(ACK), Just(ACK), Just(FIN), Just(RST), Just(Flags::SYN), Just(Flags::SYN | ACK)];
-    let packet = (any::<usize>(), any::<bool>(), flags).prop_map(|(which, reply, flags)| Operation::Packet {
-        which,
-        reply,
-        flags,
-    });
+    let packet = (any::<usize>(), any::<bool>(), flags, prop_oneof![4 => Just(0u32), 1 => Just(9)]);
+    let packet = packet.prop_map(|(which, reply, flags, sent)| Operation::Packet { which, reply, flags, sent });
     let wait = (prop_oneof![0..50u64, 0..3_000u64, 0..80_000u64], prop_oneof![0..3u32, Just(1000)])
         .prop_map(|(millis, budget)| Operation::Wait { millis, budget });
     let operation = prop_oneof![
@@ -68,11 +65,12 @@ struct Oracle {
 fn timeout(state: State) -> u64 {
     match state {
         State::Free => 0,
-        State::SynSent | State::SynReceived | State::PickedUp => 30_000,
-        State::Established => 7_200_000,
-        State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
+        State::SynSent | State::SynReceived | State::PickedUp | State::Answered => 30_000,
+        State::Established => 8_000_000,
+        State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => 120_000,
         State::Closed => 10_000,
-        State::UdpUnreplied | State::SctpUnreplied | State::UdpReplied => 60_000,
+        State::UdpUnreplied | State::SctpUnreplied => 60_000,
+        State::UdpAnswered | State::UdpReplied => 120_000,
         State::SctpReplied => 210_000,
     }
 }
@@ -108,7 +106,7 @@ impl Oracle {
         let now = millis(self.now);
         let capacity = self.table.capacity() as usize;
         let owner = self.owner(&new.original).filter(|(original, _)| !self.is_over(&self.flows[original]));
-        let evictable = |known: &Known| known.state.is_half_open() || known.state == State::Closed;
+        let evictable = |known: &Known| known.state.eviction_rank().is_some();
         let was_full = self.flows.len() == capacity;
         let could_evict = self.flows.values().any(evictable);
         let an_end = self.flows.values().any(|known| self.is_over(known));
@@ -125,9 +123,10 @@ impl Oracle {
                     let evicted: Vec<_> = gone.iter().filter(|known| known.state == state).collect();
                     let [victim] = evicted[..] else { panic!("{gone:?} went for {opened:?}") };
                     for other in self.flows.values().filter(|other| evictable(other)) {
-                        let rank = |known: &Known| known.state != State::Closed;
+                        let rank = |known: &Known| known.state.eviction_rank();
                         assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
-                        if rank(victim) == rank(other) {
+                        // Conversations have no order but a second chance.
+                        if rank(victim) == rank(other) && state != State::UdpReplied {
                             assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
                         }
                     }
@@ -138,13 +137,10 @@ impl Oracle {
                     let had = |known: &&Known| known.reply == flow.reply() && known.state == state;
                     let victim = gone.iter().find(had).unwrap_or_else(|| panic!("{gone:?} went for {opened:?}"));
                     for other in rivals.into_iter().filter(|other| evictable(other)) {
-                        let rank = |known: &Known| match known.state {
-                            State::Closed => 0,
-                            State::UdpReplied => 2,
-                            _ => 1,
-                        };
+                        let rank = |known: &Known| known.state.eviction_rank();
                         assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
-                        if rank(victim) == rank(other) {
+                        // Conversations have no order but a second chance.
+                        if rank(victim) == rank(other) && state != State::UdpReplied {
                             assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
                         }
                     }
@@ -189,8 +185,7 @@ impl Oracle {
                 }
                 assert!(ports.len() >= 7, "{ports:?}");
                 self.settle();
-                let gives = |known: &&&Known| evictable(known) || known.state == State::UdpReplied;
-                let left = self.flows.values().filter(|known| is_rival(known, new)).find(|known| gives(&known));
+                let left = self.flows.values().filter(|known| is_rival(known, new)).find(|known| evictable(known));
                 assert!(left.is_none(), "{left:?} could have given its port up");
             }
         }
@@ -242,13 +237,13 @@ fn run(capacity: u32, start: u64, operations: &[Operation]) {
         originals.sort_by_key(|original| (original.source, original.destination, original.ports));
         match *operation {
             Operation::Open { .. } => oracle.open(&random_flow(operation)),
-            Operation::Packet { which, reply, flags } if !originals.is_empty() => {
+            Operation::Packet { which, reply, flags, sent } if !originals.is_empty() => {
                 let original = originals[which % originals.len()];
                 let known = oracle.flows[&original];
                 let (tuple, segment, direction) = if reply {
-                    (known.reply, endpoint(flags, 0, 0), Direction::Reply)
+                    (known.reply, endpoint(flags, sent, 0), Direction::Reply)
                 } else {
-                    (original, client(flags, 0, 0), Direction::Original)
+                    (original, client(flags, sent, sent), Direction::Original)
                 };
                 let now = millis(oracle.now);
                 let found = oracle.table.lookup(&tuple, now);

@@ -261,7 +261,7 @@ proptest! {
                 0 | 1 => {
                     let new = masqueraded(protocol, &format!("10.0.0.9:{client}"));
                     let quarantined = |rest: Option<u64>| rest.is_some_and(|since| now.saturating_sub(since) < 60_000);
-                    let waits = |id: &FlowId| table.flow(*id).state().is_half_open();
+                    let waits = |id: &FlowId| table.flow(*id).state().eviction_rank().is_some();
                     let waiting = flows.iter().filter(|id| waits(id)).count();
                     let Ok(opened) = table.open(&new, millis(now)) else {
                         prop_assert!(ports.iter().all(|port| *port == Port::Used) && waiting == 0);

@@ -42,12 +42,39 @@ fn answered_udp_gives_its_ports_up_when_nothing_else_can() {
         for client in 0..50 {
             let new = masqueraded(Protocol::Udp, &format!("10.0.0.8:{}", second * 100 + client));
             let opened = table.open(&new, seconds(second.into())).unwrap();
-            assert_eq!(opened.reclaimed, Some(State::UdpReplied));
+            assert_eq!(opened.reclaimed, Some(State::UdpAnswered));
             table.advance(opened.id, Direction::Reply, &Segment::default(), seconds(second.into()));
         }
     }
     let lives = |id: &FlowId| table.flow(*id).packets(Direction::Original) > 10;
     assert!(used.iter().all(lives), "a flow in use had to go");
+}
+
+/// Who sends datagrams and has them answered holds no port for ever: queries give theirs up, then conversations, the one
+/// silent for longest first.
+#[test]
+fn answered_flows_give_their_ports_up() {
+    let mut table = FlowTable::new(&config(64, 61000..=61003));
+    let flows: Vec<_> = (1..=4).map(|n| open(&mut table, Protocol::Udp, n, seconds(0))).collect();
+    let packet = |table: &mut FlowTable, flow: usize, direction, at| {
+        table.advance(flows[flow].0, direction, &Segment::default(), seconds(at))
+    };
+    for flow in 0..4 {
+        assert_eq!(packet(&mut table, flow, Direction::Reply, 1), State::UdpAnswered);
+    }
+    for flow in [3, 0, 2] {
+        assert_eq!(packet(&mut table, flow, Direction::Original, 5), State::UdpReplied);
+    }
+    packet(&mut table, 3, Direction::Reply, 6);
+    packet(&mut table, 0, Direction::Reply, 7);
+    let expected = [1, 2, 3, 0].map(|flow| (flows[flow].1, table.flow(flows[flow].0).state()));
+    for (client, (port, state)) in (10..).zip(expected) {
+        let (id, found) = open(&mut table, Protocol::Udp, client, seconds(8));
+        assert_eq!(found, port, "of a flow that was {state:?}");
+        // The newcomer is needed more.
+        table.advance(id, Direction::Reply, &Segment::default(), seconds(8));
+        table.advance(id, Direction::Original, &Segment::default(), seconds(11));
+    }
 }
 
 /// As many closed flows as there are ports, those of another endpoint before them: still no search is needed.

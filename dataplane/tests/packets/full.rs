@@ -34,10 +34,12 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
                 outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
                 -> forward inside 10.0.255.254:A > 10.0.1.1:8080
-                inside udp 10.0.1.9:5000 > 172.30.0.53:53
-                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
-                inside udp 10.0.1.3:5353 > 10.0.1.9:5000
-                -> forward inside 172.30.0.53:53 > 10.0.1.9:5000
+                inside tcp S 10.0.1.9:5000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:5000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.1.9:5000 seq=7000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:5000
+                inside tcp A 10.0.1.9:5000 > 172.30.0.41:80 seq=1001 ack=7001
+                -> forward inside 10.0.1.9:5000 > 10.0.1.1:8080
                 @5000
                 outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
                 -> drop flow_table_full
@@ -55,7 +57,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.1.8:5000 > 10.0.1.3:5353
                 outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
                 -> forward inside 10.0.255.254:A > 10.0.1.1:8080",
-            ledger: "rx=13 forwarded=8 drop:flow_table_full=5 stateless=2 flowsOpened=2",
+            ledger: "rx=14 forwarded=9 drop:flow_table_full=5 stateless=2 flowsOpened=2",
         },
         Row {
             name: "closed flows go before half-open ones, unreplied UDP by age among those",

@@ -1,0 +1,60 @@
+//! What a flow's state needs to know of a packet.
+
+use crate::wire::sctp;
+use crate::wire::tcp::{self, Flags};
+use crate::wire::transport::{ChecksumState, checksum_state};
+use crate::wire::{Kind, Packet};
+
+/// The numbers of a TCP segment or SCTP packet. All zeros for anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// TCP: the control bits.
+    pub flags: Flags,
+    /// TCP: the sequence number. SCTP: the verification tag, by which a receiver knows its association.
+    pub sequence: u32,
+    /// TCP: the acknowledgment number. SCTP: the initiate tag of INIT and INIT ACK; else 0.
+    pub acknowledgment: u32,
+    /// TCP: whether it carries data.
+    pub payload: bool,
+    /// SCTP: the type of the first chunk.
+    pub chunk: u8,
+}
+
+impl Segment {
+    /// The segment that `packet` is in `frame`.
+    #[inline]
+    pub fn of(frame: &[u8], packet: &Packet) -> Self {
+        let (flags, payload) = match packet.kind {
+            Kind::Tcp { flags, payload } => (flags, payload),
+            Kind::Sctp => return Self::of_sctp(frame, packet),
+            _ => return Segment::default(),
+        };
+        let header = packet.transport(frame).and_then(|segment| segment.first_chunk::<{ tcp::HEADER }>());
+        let Some([_, _, _, _, a, b, c, d, e, f, g, h, ..]) = header else { return Segment::default() };
+        Segment {
+            flags,
+            sequence: u32::from_be_bytes([*a, *b, *c, *d]),
+            acknowledgment: u32::from_be_bytes([*e, *f, *g, *h]),
+            payload,
+            chunk: 0,
+        }
+    }
+
+    /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum: its receiver
+    /// throws it away otherwise. Reads the whole packet then.
+    pub fn believed(frame: &[u8], packet: &Packet) -> Self {
+        let segment = Self::of(frame, packet);
+        let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || packet.kind == Kind::Sctp;
+        if turns && checksum_state(frame, packet) == ChecksumState::Wrong {
+            return Segment::default();
+        }
+        segment
+    }
+
+    #[cold]
+    fn of_sctp(frame: &[u8], packet: &Packet) -> Self {
+        let Some(message) = packet.transport(frame) else { return Segment::default() };
+        let (verification_tag, chunk, initiate_tag) = sctp::tags(message);
+        Segment { sequence: verification_tag, acknowledgment: initiate_tag, chunk, ..Segment::default() }
+    }
+}
