@@ -113,6 +113,7 @@ impl Admin {
             configuration: loaded.report(),
             files,
             kubernetes: self.source.report(),
+            source_age: self.source.age(),
             uptime_seconds: self.started.elapsed().as_secs(),
             flows_per_worker: config.flows.per_worker,
             snat_ports: config.snat.ports.clone(),

@@ -27,6 +27,11 @@ use field::{Field, Problems};
 pub use network::{NetworkConfig, NetworkInterface, NetworkNeighbor, NetworkRoute};
 pub use value::InterfacePattern;
 
+use crate::source::open::{self, Named, Progress};
+
+/// The largest configuration that is read.
+const MAX_BYTES: u64 = 4 << 20;
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -317,7 +322,7 @@ impl fmt::Display for ConfigError {
 impl Config {
     /// Reads a configuration file.
     pub fn load(file: &Path, source: SourceKey) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = open::text(file, Named::Itself, MAX_BYTES, &Progress::default()).map_err(|error| {
             let message = match error.kind() {
                 std::io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
                 _ => format!("cannot read the configuration: {error}; name a readable file with --config"),

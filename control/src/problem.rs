@@ -130,12 +130,12 @@ impl Voice {
     ) {
         let [before, now]: [Vec<&Problem>; 2] = [before.into_iter().collect(), now.into_iter().collect()];
         let count = beyond(&now, &before).len() + beyond(&before, &now).len();
-        if count > self.left {
+        if self.left == 0 {
             self.untold += count;
-            return;
+        } else {
+            tell_changes(self.left, before, now);
+            self.left = self.left.saturating_sub(count);
         }
-        self.left -= count;
-        tell_changes(usize::MAX, before, now);
     }
 
     /// To be called now and then: says how much was not said, once more may be said.

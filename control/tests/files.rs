@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_control::cluster::ClusterState;
+use ringway_control::source::Objects;
 use ringway_control::source::files::{FileSource, load};
-use ringway_control::source::watch::watch;
+use ringway_control::source::watch;
 
 /// A Service whose ClusterIP ends in `last`.
 fn service(name: &str, last: u8) -> String {
@@ -119,7 +120,7 @@ fn what_cannot_be_read_is_said_and_the_rest_counts() {
         assert_eq!(outline(&cluster), "a=1");
         let problems = problems(&cluster);
         for (name, what) in
-            [("b.yaml", "did not contain valid UTF-8"), ("c.yaml", "No such file"), ("missing", "No such file")]
+            [("b.yaml", "it is not valid UTF-8"), ("c.yaml", "No such file"), ("missing", "No such file")]
         {
             let start = format!("{}: refused: cannot be read: ", folder.path(name).display());
             assert!(
@@ -263,6 +264,14 @@ fn a_folder_that_vanishes_keeps_its_objects_and_a_named_file_that_vanishes_takes
     assert_eq!(outline(source.cluster()), "c=3");
 }
 
+/// Watches, and waits for the first look.
+async fn watch(paths: Vec<PathBuf>) -> tokio::sync::watch::Receiver<Arc<ClusterState>> {
+    let Objects { cluster, health } = watch::watch(paths).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), health.complete()).await.expect("a first look");
+    assert!(health.age().is_some());
+    cluster
+}
+
 /// Waits until the watched state has this outline, and says how long that took.
 async fn reached(state: &mut tokio::sync::watch::Receiver<Arc<ClusterState>>, expected: &str) -> Duration {
     let start = Instant::now();
@@ -285,7 +294,7 @@ fn swap_generation(folder: &Path, generation: u8, last: u8) {
 async fn changes_are_in_force_within_a_second() {
     let folder = Folder::new();
     folder.write("a.yaml", &service("a", 1));
-    let mut state = watch(folder.paths()).unwrap();
+    let mut state = watch(folder.paths()).await;
     assert_eq!(outline(&state.borrow()), "a=1", "the first full list is there at once");
     let mut slowest = Duration::ZERO;
     let mut step = async |change: &dyn Fn(), expected: &str| {
@@ -311,8 +320,8 @@ async fn a_swapped_config_map_is_noticed_also_through_a_link_from_elsewhere() {
     symlink("..data/web.yaml", mount.path("web.yaml")).unwrap();
     // Nothing happens in this folder itself when the mount changes.
     symlink(mount.path("web.yaml"), folder.path("web.yaml")).unwrap();
-    let mut direct = watch(mount.paths()).unwrap();
-    let mut linked = watch(folder.paths()).unwrap();
+    let mut direct = watch(mount.paths()).await;
+    let mut linked = watch(folder.paths()).await;
     for generation in 2..4 {
         swap_generation(mount.0.path(), generation, generation);
         fs::remove_dir_all(mount.path(&format!("..{}", generation - 1))).unwrap();
@@ -326,10 +335,56 @@ async fn a_swapped_config_map_is_noticed_also_through_a_link_from_elsewhere() {
 async fn the_watch_survives_a_missing_folder() {
     let folder = Folder::new();
     let later = folder.path("later");
-    let mut state = watch(vec![later.clone()]).unwrap();
+    let mut state = watch(vec![later.clone()]).await;
     assert_eq!(problems(&state.borrow()).len(), 1);
     fs::create_dir(&later).unwrap();
     fs::write(later.join("a.yaml"), service("a", 1)).unwrap();
     reached(&mut state, "a=1").await;
     assert_eq!(problems(&state.borrow()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_file_that_takes_long_keeps_no_other_from_being_read() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &service("a", 1));
+    let mut state = watch(folder.paths()).await;
+    let many: String = (0..15_000).map(|number| service(&format!("s{number}"), 9)).collect();
+    folder.write("big.yaml", &many);
+    drop(many);
+    // While it is being read others change, and are in force before it.
+    let mut seen = 0;
+    for last in 2..5 {
+        folder.write("a.yaml", &service("a", last));
+        let waiting = state.wait_for(|cluster| {
+            outline(cluster).contains(&format!("a={last} ")) || outline(cluster) == format!("a={last}")
+        });
+        let reached = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the small file").unwrap();
+        seen += usize::from(reached.services().count() == 1);
+    }
+    assert!(seen > 0, "the large one was there first each time");
+    let waiting = state.wait_for(|cluster| cluster.services().count() == 15_001);
+    drop(tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the large file").unwrap());
+}
+
+#[test]
+fn what_could_block_is_said_and_keeps_what_it_had() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &service("a", 1));
+    folder.write("b.yaml", &service("b", 2));
+    folder.write("c.yaml", &service("c", 3));
+    let mut watched = Watched::new(&folder);
+    fs::remove_file(folder.path("a.yaml")).unwrap();
+    symlink("/proc/kmsg", folder.path("a.yaml")).unwrap();
+    fs::remove_file(folder.path("b.yaml")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, folder.path("b.yaml"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    folder.write("c.yaml", &service("c", 4));
+    let (outline, problems) = watched.settle();
+    assert_eq!(outline, "a=1 b=2 c=4");
+    for (name, words) in [("a.yaml", "it is a file of the kernel"), ("b.yaml", "it is not a regular file")] {
+        let start = format!("{}: refused: cannot be read: {words}", folder.path(name).display());
+        let said = problems.iter().find(|problem| problem.starts_with(&start)).expect(&start);
+        assert!(said.ends_with("; its last good content stays in force"), "{said}");
+    }
+    assert_eq!(problems.len(), 2);
 }

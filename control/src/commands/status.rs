@@ -146,7 +146,9 @@ fn objects(source: &SourceReport) -> String {
     let services = counted(source.services as u64, "Service", "Services");
     let Some(KubernetesReport { server, complete, age_seconds, resources }) = &source.kubernetes else {
         let files = if source.files.is_empty() { "nowhere".into() } else { source.files.join(", ") };
-        return format!("{services} from {files}");
+        let looked =
+            source.age_seconds.map_or("not looked at yet".into(), |age| format!("looked at {} ago", duration(age)));
+        return format!("{services} from {files}, {looked}");
     };
     let heard = age_seconds.map_or("never heard of".to_owned(), |age| format!("heard of {} ago", duration(age)));
     if *complete {

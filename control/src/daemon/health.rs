@@ -165,12 +165,13 @@ impl Health {
         }
     }
 
-    /// Why traffic should go elsewhere: no list was in force yet, a change waits for too long, something makes no progress,
-    /// or no packet can leave.
+    /// Why traffic should go elsewhere: no list was in force yet, a change waits for too long, files were not looked at for a
+    /// while, something makes no progress, or no packet can leave.
     fn reasons(&self) -> Vec<String> {
         let silent = self.known.hearts.silent();
         let mut reasons = reasons(&self.known.published.borrow(), &self.known.interfaces.borrow(), stuck(&silent));
         reasons.extend(self.record().stale(Instant::now()));
+        reasons.extend(self.source.stale());
         reasons
     }
 

@@ -22,6 +22,7 @@ pub mod node;
 mod notes;
 pub mod service;
 pub mod service_cidr;
+mod stream;
 mod weight;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
@@ -30,6 +31,7 @@ pub use node::Node;
 use notes::Notes;
 pub use service::{Ignored, Service};
 pub use service_cidr::ServiceCidr;
+pub use stream::{MOST_MEMORY, Streamed, too_much};
 
 /// The kinds of objects that Ringway reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 use super::node::Node;
 use super::service::{Port, Service};
-use super::{Object, ServiceCidr};
+use super::{Document, Object, ServiceCidr};
 
 /// What an allocation costs beside its content, and what a reference to an object does in the maps around it.
 const ALLOCATION: usize = 16;
@@ -25,6 +25,16 @@ impl Object {
                 Object::Node(node) => of_node(node),
                 Object::ServiceCidr(cidr) => size_of::<ServiceCidr>() + cidr.cidrs.len() * size_of::<IpNet>(),
             }
+    }
+}
+
+impl Document {
+    /// Its bytes in memory, about.
+    pub fn weight(&self) -> usize {
+        match self {
+            Document::Taken(parsed) => parsed.object.weight() + parsed.notes.iter().map(String::len).sum::<usize>(),
+            Document::Refused(..) | Document::Skipped(_) => 512,
+        }
     }
 }
 

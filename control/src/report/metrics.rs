@@ -212,18 +212,18 @@ fn source(status: &StatusReport) -> Vec<Metric> {
     let problems = [("warning", counts.warning), ("refused", counts.refused)];
     let problems = problems.map(|(severity, count)| (severity, Gauge(count as f64)));
     let mut all = vec![many("object_problems", "What is wrong with objects and files now.", "severity", problems)];
+    let age = status.source.age_seconds.map(|seconds| (String::new(), Gauge(seconds as f64)));
+    all.push(Metric {
+        name: "source_age_seconds",
+        help: "How long ago all files were looked at, or the API server was last heard of, by the kind that has waited longest.",
+        label: None,
+        series: age.into_iter().collect(),
+    });
     let Some(kubernetes) = &status.source.kubernetes else { return all };
     let kinds = |number: fn(&ResourceReport) -> Option<Number>| {
         kubernetes.resources.iter().filter_map(move |r| Some((r.kind.clone(), number(r)?))).collect::<Vec<_>>()
     };
-    let age = kubernetes.age_seconds.map(|seconds| (String::new(), Gauge(seconds as f64)));
     all.extend([
-        Metric {
-            name: "source_age_seconds",
-            help: "How long ago the API server was last heard of, by the kind that has waited longest.",
-            label: None,
-            series: age.into_iter().collect(),
-        },
         many(
             "source_kind_age_seconds",
             "How long ago the API server was last heard of about this kind.",
@@ -297,6 +297,7 @@ mod tests {
                     ..KubernetesReport::default()
                 }),
                 problem_counts: ProblemCounts { warning: 0, refused: 1 },
+                age_seconds: Some(3),
                 ..SourceReport::default()
             },
             snapshot: SnapshotReport { generation: 7, took_micros: Some(1_500), ..SnapshotReport::default() },

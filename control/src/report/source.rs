@@ -14,6 +14,9 @@ pub struct SourceReport {
     pub files: Vec<String>,
     /// The Kubernetes API, if objects come from there.
     pub kubernetes: Option<KubernetesReport>,
+    /// Seconds since all files were looked at, or since the API server was last heard of.
+    #[serde(default)]
+    pub age_seconds: Option<u64>,
     /// Services that were read.
     pub services: usize,
     /// What is wrong with objects and files: the first 1,000.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
@@ -187,6 +188,8 @@ pub struct Facts<'a> {
     pub files: Vec<String>,
     /// How `source.kubernetes` is doing.
     pub kubernetes: Option<KubernetesReport>,
+    /// How old what is known of the source is.
+    pub source_age: Option<Duration>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
     /// `flows.perWorker`.
@@ -221,6 +224,7 @@ impl StatusReport {
             source: SourceReport {
                 files: facts.files.clone(),
                 kubernetes: facts.kubernetes.clone(),
+                age_seconds: facts.source_age.map(|age| age.as_secs()),
                 services: published.cluster.services().count(),
                 ..SourceReport::default()
             }

@@ -1,21 +1,27 @@
 //! Objects from files: manifests named one by one, or all of a folder.
 //!
 //! Of a folder count `*.yaml`, `*.yml` and `*.json`, not those in folders below and not those whose name begins with a
-//! dot; links are followed. A file that cannot be read keeps the objects it had, and so does every document of it that is
+//! dot; links are followed. Files are read by threads, so that one that takes long keeps no other from being read. A file that cannot be read keeps the objects it had, and so does every document of it that is
 //! broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::manifest;
+use super::open::{self, Named};
+use super::readers::{Readers, Reading, Ticket};
 use crate::cluster::ClusterState;
 use crate::parse::{Document, ObjectKey, Parsed, Refusal};
 use crate::problem::{Problem, Severity};
+
+mod known;
+
+use known::{Known, Look};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 256 << 20;
@@ -25,6 +31,18 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// How long a file that changes all the time is waited for.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A file that gives nothing for so long hangs.
+const PATIENCE_FOR_READING: Duration = Duration::from_secs(5);
+
+/// How long a look waits for the files that it found changed. What takes longer is taken by a later one.
+const QUICK: Duration = Duration::from_millis(300);
+
+/// How often is looked meanwhile whether one hangs.
+const TURN: Duration = Duration::from_millis(50);
+
+/// The most files of a folder.
+const MOST_FILES: usize = 200_000;
 
 /// Objects from `--objects` arguments: read once, the later one of two counts.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +94,8 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
             }
         };
         for file in files {
-            let content = match read(&file, file == *path) {
+            let named = if file == *path { Named::Itself } else { Named::ByOthers };
+            let content = match read(&file, named, &Reading::default()) {
                 Ok(content) => content,
                 Err(error) => {
                     loaded.notes.push(unreadable(&file, &error));
@@ -113,6 +132,9 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
         if is_manifest && !name.as_encoded_bytes().starts_with(b".") && !path.join(&name).is_dir() {
             names.push(name);
         }
+        if names.len() > MOST_FILES {
+            return Err(io::Error::other(format!("it has more than {MOST_FILES} files, which are the most")));
+        }
     }
     names.sort();
     Ok(names.into_iter().map(|name| path.join(name)).collect())
@@ -127,17 +149,10 @@ struct Content {
     broken: bool,
 }
 
-/// Reads a file. `named` when the user named the file itself: it may then be a pipe.
-fn read(file: &Path, named: bool) -> io::Result<Content> {
-    let metadata = fs::metadata(file)?;
-    if !metadata.is_file() && !named {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    if metadata.len() > MAX_BYTES {
-        let text = format!("it has {} bytes, and {MAX_BYTES} are the most; split it", metadata.len());
-        return Err(io::Error::other(text));
-    }
-    let text = fs::read_to_string(file)?;
+/// Reads a file.
+fn read(file: &Path, named: Named, reading: &Reading) -> io::Result<Content> {
+    let text = open::text(file, named, MAX_BYTES, &reading.progress)?;
+    reading.is_read.store(true, Ordering::Relaxed);
     let manifest = manifest::read(&text);
     let mut content = Content { broken: !manifest.broken.is_empty(), ..Content::default() };
     for what in manifest.broken {
@@ -161,63 +176,42 @@ fn read(file: &Path, named: bool) -> io::Result<Content> {
     Ok(content)
 }
 
-/// What tells one state of a file from another without reading it; `None` for a file that is not there.
-type Signature = Option<(u64, u64, u64, i64, i64, i64, i64)>;
-
-fn signature(file: &Path) -> io::Result<Signature> {
-    match fs::metadata(file) {
-        Ok(m) => Ok(Some((m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the file was written so recently that it has not settled.
-fn is_fresh(file: &Path) -> bool {
-    let written = fs::metadata(file).and_then(|metadata| metadata.modified());
-    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < SETTLE))
-}
-
-/// A file as it was read last.
-#[derive(Debug, Default)]
-struct Known {
-    signature: Signature,
-    /// The last attempt to read it failed; it is tried again at every look.
-    unreadable: bool,
-    /// Its objects in force or ready to be.
-    objects: BTreeMap<ObjectKey, Parsed>,
-    /// Objects of it that were refused; their last good content may be among `objects`.
-    refused: BTreeMap<ObjectKey, Refusal>,
-    notes: Vec<Problem>,
-    /// A change that was seen and is not read yet.
-    pending: Option<Pending>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    signature: Signature,
-    first_seen: Instant,
-    unchanged_since: Instant,
-}
-
 /// The files of `source.files`: read again where they changed, with the memory that last good content needs.
-#[derive(Debug)]
 pub struct FileSource {
     paths: Vec<PathBuf>,
     /// By file name first: of an object in two files that order decides.
-    files: BTreeMap<(OsString, PathBuf), Known>,
+    files: BTreeMap<Key, Known>,
+    readers: Readers<Content>,
+    /// The attempts to read a file that are under way.
+    reading: BTreeMap<Ticket, Key>,
+    /// Called while files are waited for.
+    turn: Box<dyn Fn() + Send>,
     /// Paths that could not even be listed.
     unlisted: Vec<Problem>,
     cluster: ClusterState,
 }
 
+/// A file by its name, then by its path.
+type Key = (OsString, PathBuf);
+
 impl FileSource {
     /// Reads everything for the first time.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        let (files, unlisted, cluster) = Default::default();
-        let mut source = FileSource { paths, files, unlisted, cluster };
+        let mut source = FileSource::unread(paths, || ());
         source.look(Instant::now(), Duration::ZERO);
         source
+    }
+
+    /// Nothing is read yet, and the first look waits for all that does not hang. `turn` is called meanwhile, again and again.
+    pub(super) fn unread(paths: Vec<PathBuf>, turn: impl Fn() + Send + 'static) -> Self {
+        let readers = Readers::new(PATIENCE_FOR_READING, |file, reading| read(file, Named::ByOthers, reading));
+        let (files, reading, unlisted, cluster) = Default::default();
+        FileSource { paths, files, readers, reading, turn: Box::new(turn), unlisted, cluster }
+    }
+
+    /// The first look.
+    pub(super) fn first(&mut self) {
+        self.look(Instant::now(), Duration::ZERO);
     }
 
     /// The objects in force and what is wrong with the rest. Of an object in two files the first by file name counts.
@@ -226,17 +220,19 @@ impl FileSource {
     }
 
     /// Looks for changes, and reads the files that changed and have settled since. Returns whether the state changed, and
-    /// after which time to look again at the latest if a file has not settled yet.
+    /// after which time to look again at the latest if a file has not settled, or was not read to its end, yet.
     pub fn refresh(&mut self, now: Instant) -> (bool, Option<Duration>) {
         let changed = self.look(now, SETTLE);
         let waiting = self.files.values().any(|known| known.pending.is_some());
-        (changed, waiting.then_some(SETTLE / 2))
+        let is_reading = self.reading.len() > self.readers.hanging().len();
+        (changed, (waiting || is_reading).then_some(SETTLE / 2))
     }
 
     fn look(&mut self, now: Instant, settle: Duration) -> bool {
         let mut unlisted = Vec::new();
         let mut gone: BTreeSet<_> = self.files.keys().cloned().collect();
         let mut changed = false;
+        let mut first = Ticket::MAX;
         for path in &self.paths {
             let files = match list(path) {
                 Ok(files) => files,
@@ -253,8 +249,18 @@ impl FileSource {
                 let key = (file.file_name().unwrap_or_default().to_owned(), file);
                 gone.remove(&key);
                 let known = self.files.entry(key.clone()).or_default();
-                changed |= known.look(&key.1, now, settle);
+                match known.look(&key.1, now, settle) {
+                    Look::Same => {}
+                    Look::News => changed = true,
+                    Look::Read(signature) => {
+                        let ticket = self.readers.start(&key.1);
+                        first = first.min(ticket);
+                        known.reading = Some((ticket, signature));
+                        self.reading.insert(ticket, key);
+                    }
+                }
             }
+            (self.turn)();
         }
         for key in gone {
             if self.files.get_mut(&key).is_some_and(|known| known.has_settled(None, now, settle)) {
@@ -262,9 +268,35 @@ impl FileSource {
                 changed = true;
             }
         }
+        let patience = if settle.is_zero() { Duration::MAX } else { QUICK };
+        changed |= self.take_what_is_read(first, patience);
         changed |= self.unlisted != unlisted;
         self.unlisted = unlisted;
         changed && self.put_in_force()
+    }
+
+    /// Takes what was read by now, and waits for the attempts from `first` on: what can be read at once is then in force at
+    /// once. Returns whether there is news.
+    fn take_what_is_read(&mut self, first: Ticket, patience: Duration) -> bool {
+        let (mut changed, began) = (false, Instant::now());
+        loop {
+            let hanging = self.readers.hanging();
+            for ticket in &hanging {
+                let Some(key) = self.reading.get(ticket) else { continue };
+                let known = self.files.get_mut(key).filter(|known| known.reading.is_some_and(|(of, _)| of == *ticket));
+                changed |= known.is_some_and(|known| known.hangs(&key.1));
+            }
+            let mut awaited = self.reading.range(first..).map(|(ticket, _)| ticket);
+            let waits = began.elapsed() < patience && awaited.any(|ticket| !hanging.contains(ticket));
+            (self.turn)();
+            let Some((ticket, outcome)) = self.readers.next(if waits { TURN } else { Duration::ZERO }) else {
+                if waits { continue } else { return changed }
+            };
+            let Some(key) = self.reading.remove(&ticket) else { continue };
+            // Of a file that is gone, or was read again since, nobody wants to know.
+            let known = self.files.get_mut(&key).filter(|known| known.reading.is_some_and(|(of, _)| of == ticket));
+            changed |= known.is_some_and(|known| known.is_read(outcome, &key.1));
+        }
     }
 
     /// Brings the cluster state to what the files say. Returns whether it changed.
@@ -296,82 +328,5 @@ impl FileSource {
         }
         self.cluster.set_source_problems(problems);
         self.cluster != before
-    }
-}
-
-impl Known {
-    /// Reads the file if it changed and has settled. Returns whether there is news.
-    fn look(&mut self, file: &Path, now: Instant, settle: Duration) -> bool {
-        let signature = match signature(file) {
-            Ok(signature) => signature,
-            Err(error) => return self.cannot_read(file, &error),
-        };
-        if !self.unreadable {
-            if signature == self.signature && signature.is_some() {
-                self.pending = None;
-                return false;
-            }
-            if !self.has_settled(signature, now, settle) {
-                return false;
-            }
-        }
-        self.pending = None;
-        // At the start nothing is waited for. What was written just before is then read once more: it may have been half
-        // written, and a clock tick is too coarse to show what came after.
-        self.signature = signature.filter(|_| !(settle.is_zero() && is_fresh(file)));
-        match read(file, false) {
-            Ok(content) => {
-                self.take(content, file);
-                true
-            }
-            Err(error) => self.cannot_read(file, &error),
-        }
-    }
-
-    fn has_settled(&mut self, signature: Signature, now: Instant, settle: Duration) -> bool {
-        let seen = Pending { signature, first_seen: now, unchanged_since: now };
-        let pending = self.pending.get_or_insert(seen);
-        if pending.signature != signature {
-            *pending = Pending { first_seen: pending.first_seen, ..seen };
-        }
-        now.duration_since(pending.unchanged_since) >= settle || now.duration_since(pending.first_seen) >= PATIENCE
-    }
-
-    /// Keeps what the file had. Returns whether that is news.
-    fn cannot_read(&mut self, file: &Path, error: &io::Error) -> bool {
-        self.unreadable = true;
-        let kept = if self.objects.is_empty() { "" } else { "; its last good content stays in force" };
-        let problem = unreadable(file, error);
-        let notes = vec![Problem { text: format!("{}{kept}", problem.text), ..problem }];
-        std::mem::replace(&mut self.notes, notes) != self.notes
-    }
-
-    /// Takes what the file holds now.
-    fn take(&mut self, content: Content, file: &Path) {
-        let before = std::mem::take(&mut self.objects);
-        self.unreadable = false;
-        self.refused.clear();
-        self.notes = content.notes;
-        for (key, content) in content.objects {
-            if self.objects.contains_key(&key) || self.refused.contains_key(&key) {
-                let text = "is in this file twice; the later one counts";
-                self.notes.push(Problem::of_object(Severity::Warning, &key, text).in_file(file));
-            }
-            match content {
-                Ok(parsed) => {
-                    self.refused.remove(&key);
-                    self.objects.insert(key, parsed);
-                }
-                Err(refusal) => {
-                    self.refused.insert(key, refusal);
-                }
-            }
-        }
-        for (key, parsed) in before {
-            let is_kept = content.broken || self.refused.contains_key(&key);
-            if is_kept {
-                self.objects.entry(key).or_insert(parsed);
-            }
-        }
     }
 }

@@ -9,6 +9,9 @@ use tokio::sync::watch;
 use crate::parse::Kind;
 use crate::report::source::{KubernetesReport, ResourceReport};
 
+/// Files are looked at a few times a second. After so long without a look something is wrong.
+const STALE: Duration = Duration::from_secs(30);
+
 /// How a source is doing. A copy shows the same.
 #[derive(Clone, Debug)]
 pub struct SourceHealth(Arc<Shared>);
@@ -18,6 +21,8 @@ struct Shared {
     /// The API server, if objects come from one.
     server: Option<String>,
     complete: watch::Sender<bool>,
+    /// When files were looked at last.
+    looked: Mutex<Option<Instant>>,
     resources: Mutex<Vec<(Kind, Resource)>>,
 }
 
@@ -40,9 +45,10 @@ struct Trouble {
 }
 
 impl SourceHealth {
-    /// Files are read before anything else happens, and looked at all the time.
+    /// Files, none of which was looked at yet.
     pub fn of_files() -> Self {
-        SourceHealth(Arc::new(Shared { server: None, complete: watch::Sender::new(true), resources: Mutex::default() }))
+        let (complete, looked, resources) = (watch::Sender::new(false), Mutex::default(), Mutex::default());
+        SourceHealth(Arc::new(Shared { server: None, complete, looked, resources }))
     }
 
     /// An API server, of which these kinds are followed.
@@ -50,6 +56,7 @@ impl SourceHealth {
         SourceHealth(Arc::new(Shared {
             server: Some(server.to_owned()),
             complete: watch::Sender::new(false),
+            looked: Mutex::default(),
             resources: Mutex::new(kinds.iter().map(|kind| (*kind, Resource::default())).collect()),
         }))
     }
@@ -66,14 +73,37 @@ impl SourceHealth {
     }
 
     /// How long ago the API server was last heard of, by the kind that has waited longest: an answer, an event or a
-    /// bookmark. A quiet API server sends a bookmark about once a minute. `None` for files, and before the first answer.
+    /// bookmark. A quiet API server sends a bookmark about once a minute. With files, how long ago all of them were looked at.
+    /// `None` before the first answer, and before the first look.
     pub fn age(&self) -> Option<Duration> {
+        if self.0.server.is_none() {
+            return (*self.looked_at()).map(|looked| looked.elapsed());
+        }
         let resources = self.resources();
         let watched = resources.iter().filter(|(_, resource)| resource.unserved.is_none());
         watched.map(|(_, resource)| Some(resource.last_contact?.elapsed())).try_fold(None, |oldest, age| {
             let age = age?;
             Some(Some(oldest.map_or(age, |oldest: Duration| oldest.max(age))))
         })?
+    }
+
+    /// Why what is in force may be out of date: files were not looked at for a while. An API server that is away is no such
+    /// reason: the last full picture is the best there is, for every node.
+    pub fn stale(&self) -> Option<String> {
+        let age = self.age().filter(|age| self.0.server.is_none() && *age >= STALE)?;
+        let seconds = age.as_secs();
+        Some(format!(
+            "the files of source.files were not looked at for {seconds} s; is a file server that has some of them away?"
+        ))
+    }
+
+    fn looked_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.looked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// All files were looked at.
+    pub(super) fn looked(&self) {
+        *self.looked_at() = Some(Instant::now());
     }
 
     /// What is wrong with the connection now, and for how long: the longest trouble of any kind.
@@ -191,8 +221,18 @@ mod tests {
         health.unserved(Kind::ServiceCidr, "forbidden");
         health.with(Kind::Service, |service| service.last_contact = Instant::now().checked_sub(Duration::from_secs(9)));
         assert!(health.age() >= Some(Duration::from_secs(9)), "Nodes were heard of later");
-        assert_eq!(SourceHealth::of_files().age(), None);
-        assert!(SourceHealth::of_files().is_complete());
+        assert_eq!(health.stale(), None, "an API server may be away");
+    }
+
+    #[test]
+    fn files_that_are_not_looked_at_are_stale() {
+        let health = SourceHealth::of_files();
+        assert_eq!((health.age(), health.is_complete(), health.stale()), (None, false, None));
+        health.looked();
+        assert!(health.age() < Some(Duration::from_secs(9)));
+        assert_eq!(health.stale(), None);
+        *health.looked_at() = Instant::now().checked_sub(Duration::from_secs(31));
+        assert!(health.stale().unwrap().starts_with("the files of source.files were not looked at for 31 s"));
     }
 
     #[test]

@@ -4,10 +4,9 @@
 
 use std::ops::ControlFlow;
 
-use serde_json::Value;
 use serde_saphyr::Options;
 
-use crate::parse::{self, Document};
+use crate::parse::{Document, MOST_MEMORY, Streamed, too_much};
 
 /// What a manifest holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,31 +24,35 @@ pub fn read(text: &str) -> Manifest {
     if text.trim_start().starts_with('{') && json(text, &mut manifest).is_continue() {
         return manifest;
     }
+    let (mut memory, mut counted) = (0, 0);
     for (line, chunk) in chunks(text) {
         yaml(line, chunk, &mut manifest);
+        memory += manifest.documents[counted..].iter().map(Document::weight).sum::<usize>();
+        counted = manifest.documents.len();
+        if memory > MOST_MEMORY {
+            manifest.broken.push(format!("line {line}: {}", too_much()));
+            break;
+        }
     }
     manifest
 }
 
 /// Reads one JSON value after the other. Breaks, with nothing taken, when the text is no JSON: it may be YAML still.
 fn json(text: &str, manifest: &mut Manifest) -> ControlFlow<()> {
-    let mut values = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+    let mut documents = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Streamed>() {
         match value {
-            Ok(value) => values.push(value),
+            Ok(Streamed(of_value)) => documents.extend(of_value),
             Err(_) => return ControlFlow::Break(()),
         }
     }
-    for value in &values {
-        parse::document(value, &mut manifest.documents);
-    }
+    manifest.documents.extend(documents);
     ControlFlow::Continue(())
 }
 
 fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) {
-    match serde_saphyr::from_str_with_options::<Value>(chunk, options()) {
-        Ok(Value::Null) => {}
-        Ok(value) => parse::document(&value, &mut manifest.documents),
+    match serde_saphyr::from_str_with_options::<Streamed>(chunk, options()) {
+        Ok(Streamed(documents)) => manifest.documents.extend(documents),
         Err(error) => {
             let at = error.location().map_or(line, |location| line + (location.line() as usize).saturating_sub(1));
             let text = error.without_snippet().to_string();

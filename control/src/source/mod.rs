@@ -4,6 +4,8 @@ pub mod files;
 pub mod health;
 pub mod kubernetes;
 pub mod manifest;
+pub mod open;
+mod readers;
 pub mod watch;
 
 use std::io;
@@ -47,7 +49,7 @@ impl Source {
     /// Reads the objects, and of the Nodes the one called `node`, until the last receiver is gone.
     pub fn start(self, node: &str) -> io::Result<Objects> {
         Ok(match self {
-            Source::Files(paths) => Objects { cluster: watch::watch(paths)?, health: SourceHealth::of_files() },
+            Source::Files(paths) => watch::watch(paths)?,
             Source::Kubernetes(connection) => {
                 kubernetes::watch(connection, node, Patience::default(), Limits::DEFAULT)?
             }

@@ -12,25 +12,35 @@ use std::{io, thread};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::watch;
 
+use super::Objects;
 use super::files::FileSource;
+use super::health::SourceHealth;
 use crate::cluster::ClusterState;
-use crate::problem::tell_changes;
+use crate::problem::Voice;
 use crate::watch::heart;
 
 /// How often the files are looked at without an event. With the time for settling this keeps a change below a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 
-/// Reads `paths` and keeps watching them from a thread of its own, until the last receiver is gone. The first value is
-/// there at once and is the first full list.
-pub fn watch(paths: Vec<PathBuf>) -> io::Result<watch::Receiver<Arc<ClusterState>>> {
-    let mut source = FileSource::new(paths.clone());
-    tell_changes(usize::MAX, None, source.cluster().problems());
-    let (publish, receiver) = watch::channel(Arc::new(source.cluster().clone()));
-    thread::Builder::new().name("ringway-files".into()).spawn(move || {
+/// Reads `paths` and keeps watching them from a thread of its own, until the last receiver is gone.
+pub fn watch(paths: Vec<PathBuf>) -> io::Result<Objects> {
+    let health = SourceHealth::of_files();
+    let (publish, cluster) = watch::channel(Arc::new(ClusterState::default()));
+    let told = health.clone();
+    let thread = thread::Builder::new().name("ringway-files".into());
+    thread.spawn(move || {
         let (wake, woken) = mpsc::sync_channel(1);
         let _watcher = watch_folders(&paths, wake.clone());
+        let heart = Arc::new(heart("the files"));
+        let beats = heart.clone();
+        let mut source = FileSource::unread(paths, move || beats.beat());
+        source.first();
+        let mut voice = Voice::new();
+        voice.tell_changes(None, source.cluster().problems());
+        publish.send_replace(Arc::new(source.cluster().clone()));
+        told.looked();
+        told.set_complete();
         let mut wait = LOOK_EVERY;
-        let heart = heart("the files");
         while !publish.is_closed() {
             heart.beat();
             match woken.recv_timeout(wait) {
@@ -39,14 +49,16 @@ pub fn watch(paths: Vec<PathBuf>) -> io::Result<watch::Receiver<Arc<ClusterState
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let (changed, again) = source.refresh(Instant::now());
+            told.looked();
             wait = again.unwrap_or(LOOK_EVERY);
             if changed {
-                tell_changes(usize::MAX, publish.borrow().problems(), source.cluster().problems());
+                voice.tell_changes(publish.borrow().problems(), source.cluster().problems());
                 publish.send_replace(Arc::new(source.cluster().clone()));
             }
+            voice.catch_up();
         }
     })?;
-    Ok(receiver)
+    Ok(Objects { cluster, health })
 }
 
 /// Asks the kernel to tell of changes in the folders concerned. Without it the regular look has to do.

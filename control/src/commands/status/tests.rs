@@ -32,6 +32,7 @@ fn a_status_is_read_from_top_to_bottom() {
             }],
             failure: Some(ReloadFailure { age_seconds: 5, text: "c.yaml:1:1: one\nc.yaml:2:1: two".into() }),
         },
+        source: SourceReport { age_seconds: Some(0), ..SourceReport::default() },
         snapshot: SnapshotReport {
             generation: 3,
             in_force: true,
@@ -77,7 +78,7 @@ fn one_is_told_from_many() {
     let source = SourceReport { services: 1, ..SourceReport::default() };
     let snapshot = SnapshotReport { service_ports: 1, frontends: 1, vips: 2, endpoints: 1, ..Default::default() };
     let text = Text(&StatusReport { source, snapshot, ..StatusReport::default() }).to_string();
-    assert!(text.contains("objects    1 Service from nowhere\n"), "{text}");
+    assert!(text.contains("objects    1 Service from nowhere, not looked at yet\n"), "{text}");
     assert!(text.contains("services   1 service port on 1 frontend and 2 VIPs, 1 endpoint, 0 next hops\n"), "{text}");
 }
 

@@ -12,6 +12,10 @@ use tower::filter::FilterLayer;
 
 use super::fault::{cause, credentials, plain};
 use super::token::TokenFile;
+use crate::source::open::{self, Named, Progress};
+
+/// The largest kubeconfig, certificate, key or token that is read.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -127,6 +131,10 @@ fn in_cluster() -> Result<Config, ConnectError> {
 
 async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, String, String), ConnectError> {
     let at = || path.to_owned();
+    // What could block is not even tried below.
+    if let Some(error) = unfit(path) {
+        return Err(ConnectError::Unreadable { path: at(), error });
+    }
     let file = Kubeconfig::read_from(path).map_err(|error| match error {
         KubeconfigError::ReadConfig(error, path) => ConnectError::Unreadable { path, error },
         // The parser's excerpt of the file is no part of a line.
@@ -170,6 +178,19 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
     if !user.is_empty() && !file.auth_infos.iter().any(|known| known.name == user) {
         return Err(dangling("user", &user, file.auth_infos.iter().map(|user| user.name.clone()).collect()));
     }
+    let of_user = file.auth_infos.iter().find(|known| known.name == user).and_then(|known| known.auth_info.as_ref());
+    let named = [
+        ("the certificate-authority of the cluster", cluster.cluster.as_ref().map(|c| &c.certificate_authority)),
+        ("the client-certificate of the user", of_user.map(|user| &user.client_certificate)),
+        ("the client-key of the user", of_user.map(|user| &user.client_key)),
+    ];
+    for (what, named) in named {
+        let Some(named) = named.and_then(Option::as_ref) else { continue };
+        if let Some(error) = unfit(named.as_ref()) {
+            let (reason, from) = (format!("cannot read {named}: {error}"), path.display().to_string());
+            return Err(ConnectError::Credentials { what, reason, from });
+        }
+    }
     let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(file, &options).await.map_err(|error| {
         let what = match &error {
@@ -190,6 +211,12 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
     }
     let identity = if user.is_empty() { "nobody".to_owned() } else { format!("user {user} of context {name}") };
     Ok((config, identity, path.display().to_string()))
+}
+
+/// Why a file is none that can be read now and again. What is wrong with it otherwise is told by who reads it.
+fn unfit(path: &Path) -> Option<io::Error> {
+    let text = open::text(path, Named::ByOthers, MAX_BYTES, &Progress::default());
+    text.err().filter(|error| matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::IsADirectory))
 }
 
 fn unusable(error: &kube::Error, from: String) -> ConnectError {

@@ -37,14 +37,6 @@ impl Default for Limits {
 /// Pages in a row without any object. A real API server sends none.
 const EMPTY_PAGES: usize = 10;
 
-/// What a document takes here, about.
-pub(super) fn weight(document: &Document) -> usize {
-    match document {
-        Document::Taken(parsed) => parsed.object.weight() + parsed.notes.iter().map(String::len).sum::<usize>(),
-        Document::Refused(..) | Document::Skipped(_) => 512,
-    }
-}
-
 /// What was taken of one kind so far.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -104,7 +96,7 @@ impl Listing {
 
     /// An object has come in.
     pub(super) fn take(&mut self, document: Document) -> Result<(), Fault> {
-        self.memory += weight(&document);
+        self.memory += document.weight();
         if self.objects.len() >= self.limits.objects {
             return Err(self.excess(format!("more than {} objects", self.limits.objects)));
         }
@@ -151,10 +143,10 @@ mod tests {
             "ports":[{{"name":"http","port":8080,"protocol":"TCP"}}],"endpoints":[{}]}}"#,
             [endpoint; 5].join(",")
         );
-        let of_slice = weight(&decode_bytes(Kind::EndpointSlice, slice.as_bytes()));
+        let of_slice = decode_bytes(Kind::EndpointSlice, slice.as_bytes()).weight();
         let service = r#"{"metadata":{"name":"a","namespace":"n"},"spec":{"clusterIP":"172.30.0.1","clusterIPs":["172.30.0.1"],
             "ports":[{"name":"http","port":80},{"name":"https","port":443}]}}"#;
-        let of_service = weight(&decode_bytes(Kind::Service, service.as_bytes()));
+        let of_service = decode_bytes(Kind::Service, service.as_bytes()).weight();
         // 50,000 Services with five endpoints each.
         assert!(50_000 * of_slice * 2 < Limits::DEFAULT.memory, "{of_slice}");
         assert!(50_000 * of_service * 2 < Limits::DEFAULT.memory, "{of_service}");

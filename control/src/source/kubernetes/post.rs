@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::limits::weight;
 use crate::parse::{Document, Kind, ObjectKey};
 
 /// What a follower brings.
@@ -45,8 +44,8 @@ impl Post {
     /// Sends as soon as there is room.
     pub(super) async fn send(&self, news: News) -> Result<(), Abandoned> {
         let bytes = match &news {
-            News::Listed(_, objects) => objects.iter().map(weight).sum(),
-            News::Changed(_, document) => weight(document),
+            News::Listed(_, objects) => objects.iter().map(Document::weight).sum(),
+            News::Changed(_, document) => document.weight(),
             News::Deleted(_) | News::Unserved(..) => 0,
         };
         let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).saturating_add(1).min(self.most);
