@@ -262,9 +262,14 @@ impl Trace {
     /// Ends packets for us that cannot be genuine, whatever the Service rules say; true when this is one.
     fn object(&mut self, view: &View<'_>, tuple: &FiveTuple) -> bool {
         let broadcast = view.network.is_some_and(|network| network.is_broadcast(tuple.source_address()));
-        let reason = wire::objection_to(tuple).or(broadcast.then_some(DropReason::ImpossibleSource));
-        let Some(reason) = reason else { return false };
-        if tuple.source_address().is_loopback() {
+        let source = tuple.source_address();
+        let own = view.network.is_some_and(|network| network.is_local(source));
+        let reason = wire::objection_to(tuple).or((broadcast || own).then_some(DropReason::ImpossibleSource));
+        let Some(reason) = reason else {
+            self.steps.extend(view.network.into_iter().flat_map(|network| steps::reverse_paths(network, source)));
+            return false;
+        };
+        if source.is_loopback() || (own && reason == DropReason::ImpossibleSource) {
             // The node's own processes use loopback sources, and the Service rules have an answer for them; on the wire
             // nobody has.
             self.steps.push(format!(

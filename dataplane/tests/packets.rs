@@ -21,6 +21,8 @@ mod pass;
 mod refuse;
 #[path = "packets/reshaped.rs"]
 mod reshaped;
+#[path = "packets/sources.rs"]
+mod sources;
 #[path = "packets/tcp.rs"]
 mod tcp;
 #[path = "packets/town.rs"]
@@ -94,6 +96,11 @@ fn broken_packets() {
 }
 
 #[test]
+fn sources_that_the_kernel_would_refuse() {
+    run_all(sources::rows());
+}
+
+#[test]
 fn every_drop_reason_has_a_row() {
     let rows = [
         affinity::rows(),
@@ -106,6 +113,7 @@ fn every_drop_reason_has_a_row() {
         hop::rows(),
         pass::rows(),
         refuse::rows(),
+        sources::rows(),
         tcp::rows(),
         validity::rows(),
     ];

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::{HashMap, HashSet};
 pub use host::HostAddresses;
 use ipnet::IpNet;
+pub use reverse_path::ReversePath;
 
 use crate::address::{Family, MacAddress};
 use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::drop_reason::DropReason;
 
 mod host;
+mod reverse_path;
 
 /// An interface that Ringway is attached to (or was: an interface that went away keeps its number and is down).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +134,7 @@ pub struct Network {
     hops: Vec<Hop>,
     host: Arc<HostAddresses>,
     broadcast: HashSet<IpAddr>,
+    reverse_paths: Vec<ReversePath>,
 }
 
 impl Network {

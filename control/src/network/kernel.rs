@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::links::{Link, LinkAddress};
 use super::neighbors::{Change, Key, question};
 use super::routes::KernelRoute;
+use super::settings::{Filters, Settings};
 
 /// Room for change messages that wait to be read: a storm of some ten thousand fits.
 const RECEIVE_BUFFER: u32 = 8 << 20;
@@ -31,6 +32,8 @@ pub enum Event {
     Route,
     /// A neighbour.
     Neighbor(Change),
+    /// What interfaces ask of the packets that arrive.
+    Settings,
     /// Messages were lost: every table must be read again.
     Overrun,
 }
@@ -61,6 +64,7 @@ type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAd
 pub struct Kernel {
     handle: Handle,
     messages: Messages,
+    settings: Settings,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -84,14 +88,20 @@ impl Kernel {
         // Smaller than asked for is no failure: an overrun is noticed and repaired.
         let _ = watch.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER);
         let (connection, handle, _) = new_connection()?;
-        Ok(Kernel { handle, messages, tasks: [tokio::spawn(watch), tokio::spawn(connection)] })
+        let settings = Settings::open()?;
+        Ok(Kernel { handle, messages, settings, tasks: [tokio::spawn(watch), tokio::spawn(connection)] })
     }
 
     /// The next change that concerns us; `None` when the socket broke.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = Event::of(self.messages.next().await?.0) {
-                return Some(event);
+            tokio::select! {
+                message = self.messages.next() => {
+                    if let Some(event) = Event::of(message?.0) {
+                        return Some(event);
+                    }
+                }
+                () = self.settings.changed() => return Some(Event::Settings),
             }
         }
     }
@@ -114,6 +124,11 @@ impl Kernel {
     /// Every address, but those that somebody else has.
     pub async fn addresses(&self) -> io::Result<Vec<LinkAddress>> {
         collect(self.handle.address().get().execute(), |message| LinkAddress::from_message(&message)).await
+    }
+
+    /// What every interface asks of sources.
+    pub(super) fn filters(&self) -> io::Result<Filters> {
+        self.settings.filters()
     }
 
     /// Every route that counts.

@@ -15,6 +15,7 @@ mod next_hops;
 mod primary;
 mod requests;
 pub mod routes;
+mod settings;
 mod watch;
 
 use std::io;

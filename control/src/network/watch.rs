@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_shared::network::{Interface, Route, RouteTarget};
+use ringway_shared::network::{Interface, ReversePath, Route, RouteTarget};
 use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use super::neighbors::{Key, Neighbors};
 use super::next_hops::NextHops;
 use super::primary::PrimaryAddresses;
 use super::routes::{self, KernelRoute};
+use super::settings::Filters;
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
 use crate::report::neighbors::NeighborReport;
@@ -39,10 +40,11 @@ struct Stale {
     addresses: bool,
     routes: bool,
     neighbors: bool,
+    settings: bool,
 }
 
 impl Stale {
-    const ALL: Stale = Stale { links: true, addresses: true, routes: true, neighbors: true };
+    const ALL: Stale = Stale { links: true, addresses: true, routes: true, neighbors: true, settings: true };
 
     fn any(self) -> bool {
         self != Stale::default()
@@ -54,6 +56,7 @@ impl Stale {
 struct Picture {
     interfaces: Vec<Interface>,
     routes: Vec<Route>,
+    reverse_paths: Vec<ReversePath>,
     neighbors: Vec<(InterfaceId, IpAddr, MacAddress)>,
 }
 
@@ -72,6 +75,7 @@ pub(super) struct Watcher {
     addresses: Vec<LinkAddress>,
     routes: Vec<KernelRoute>,
     neighbors: Neighbors,
+    filters: Filters,
     stale: Stale,
     changed: bool,
     reading: Pace,
@@ -110,6 +114,7 @@ impl Watcher {
             addresses: Vec::new(),
             routes: Vec::new(),
             neighbors: Neighbors::default(),
+            filters: Filters::default(),
             stale: Stale::ALL,
             changed: true,
             reading: Pace::new(),
@@ -217,7 +222,9 @@ impl Watcher {
         match event {
             Event::Link => {
                 (self.stale.links, self.stale.addresses, self.stale.routes) = (true, true, true);
+                self.stale.settings = true;
             }
+            Event::Settings => self.stale.settings = true,
             Event::Address => (self.stale.addresses, self.stale.routes) = (true, true),
             Event::Route => self.stale.routes = true,
             Event::Neighbor(change) => {
@@ -246,6 +253,9 @@ impl Watcher {
             }
             if stale.routes {
                 self.routes = self.kernel.routes().await.map_err(failed("routes"))?;
+            }
+            if stale.settings {
+                self.filters = self.kernel.filters().map_err(failed("settings of interfaces"))?;
             }
             if stale.neighbors {
                 let table = self.kernel.neighbors().await.map_err(failed("neighbours"))?;
@@ -293,14 +303,17 @@ impl Watcher {
             .collect();
         neighbors.sort_unstable();
         self.numbers = numbers;
-        let picture = Picture { interfaces, routes, neighbors };
+        let reverse_paths = self.filters.of(&interfaces);
+        let picture = Picture { interfaces, routes, reverse_paths, neighbors };
         if picture == self.picture {
             return None;
         }
         self.picture = picture;
         self.generation = self.generation.wrapping_add(1);
-        let Picture { interfaces, routes, neighbors } = &self.picture;
-        Some(Network::new(self.generation, interfaces.clone(), routes.iter().cloned(), neighbors.iter().copied()))
+        let Picture { interfaces, routes, reverse_paths, neighbors } = &self.picture;
+        let network =
+            Network::new(self.generation, interfaces.clone(), routes.iter().cloned(), neighbors.iter().copied());
+        Some(network.with_reverse_paths(reverse_paths.clone()))
     }
 
     /// The addresses of the interfaces that the default routes leave by, attached or not.

@@ -3,6 +3,7 @@
 mod addresses;
 mod bed;
 mod neighbors;
+mod reverse_path;
 
 use std::time::{Duration, Instant};
 

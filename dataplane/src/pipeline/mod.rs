@@ -23,7 +23,7 @@ use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::{Adjacency, DropReason, MacAddress, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
 
 use crate::af_xdp::Umem;
 use crate::affinity::Affinities;
@@ -338,9 +338,8 @@ impl Core {
 
 /// Why the packet must be dropped if it is ours, as far as the packet and the network tell.
 #[inline]
-fn objection(snapshot: &Snapshot, packet: &Packet) -> Option<DropReason> {
-    let broadcast = || snapshot.network.is_broadcast(packet.tuple.source_address());
-    packet.objection.or_else(|| broadcast().then_some(DropReason::ImpossibleSource))
+fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Option<DropReason> {
+    packet.objection.or_else(|| snapshot.network.objection_to(packet.tuple.source_address(), arrived))
 }
 
 /// The MTU of the way out when `packet` is larger, known neighbour or not.

@@ -33,7 +33,7 @@ impl Core {
         }
         let decision = decide(&snapshot.services, &packet.tuple);
         if !matches!(decision, Decision::Pass)
-            && let Some(objection) = objection(snapshot, packet)
+            && let Some(objection) = objection(snapshot, packet, received.interface)
         {
             return dropped(received, objection, None);
         }

@@ -13,7 +13,7 @@ impl Core {
     #[cold]
     pub(super) fn portless(&mut self, context: &mut Context, received: Received, packet: &Packet) -> Option<Outcome> {
         let services = &context.snapshot.services;
-        let objection = objection(context.snapshot, packet);
+        let objection = objection(context.snapshot, packet, received.interface);
         let destination = packet.tuple.destination_address();
         let is_other = no_service_has(packet.kind);
         if packet.fragment.is_some() && !is_other {

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_shared::decision::SourceKind;
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Interface, NoAdjacency, ReversePath};
 use ringway_shared::service::{Affinity, Matched, ServicePort, TrafficPolicy};
 use ringway_shared::snapshot::{Services, Target};
-use ringway_shared::{Backend, EndpointSet, FiveTuple, Network};
+use ringway_shared::{Backend, DropReason, EndpointSet, FiveTuple, Network};
 
 use super::Slot;
 
@@ -159,6 +159,25 @@ pub(super) fn snat(addresses: &[IpAddr]) -> String {
     let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let one_of = if list.len() > 1 { "one of " } else { "" };
     format!("The source becomes {one_of}{} with a port of the SNAT range.", list.join(", "))
+}
+
+/// By which interfaces a packet from `source` would be refused.
+pub(super) fn reverse_paths(network: &Network, source: IpAddr) -> impl Iterator<Item = String> {
+    let refused =
+        move |interface: &&Interface| network.objection_to(source, interface.id) == Some(DropReason::ReversePath);
+    network.interfaces().iter().filter(refused).map(move |interface| {
+        let asked = network.reverse_path(interface.id);
+        let missing = match asked {
+            ReversePath::Strict => format!("the answer would not leave by {}", interface.name),
+            _ => "there is no route for the answer".to_owned(),
+        };
+        format!(
+            "Where it arrives by {}, it is dropped ({}): rp_filter is {} there, and {missing}.",
+            interface.name,
+            DropReason::ReversePath.label(),
+            asked.label()
+        )
+    })
 }
 
 /// Why there is no way to `endpoint`, and what would help.

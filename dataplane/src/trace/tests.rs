@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::network::{Interface, Route, RouteTarget};
+use ringway_shared::network::{Interface, ReversePath, Route, RouteTarget};
 use ringway_shared::service::{Matched, ServiceName};
 use ringway_shared::snapshot::{Node, Vip};
 use ringway_shared::{BackendId, Endpoint, Frontend, InterfaceId, MacAddress, Protocol, ServicePort, ServicePortId};
@@ -174,6 +174,25 @@ fn the_way_out_is_part_of_the_answer_when_the_network_is_known() {
         let trace = ask(Some(&network), "10.0.0.2:1", "172.30.0.41:80");
         assert_eq!((trace.verdict, trace.reason.as_deref()), (TraceVerdict::Drop, Some(reason)), "{trace}");
     }
+}
+
+#[test]
+fn sources_that_some_interface_would_refuse_are_told() {
+    let refused = "Where it arrives by eth0, it is dropped (reverse_path): rp_filter is ";
+    let told = |asked, source: &str| {
+        let network = network(true, by_eth0()).with_reverse_paths(vec![asked]);
+        let trace = ask(Some(&network), source, "172.30.0.41:80");
+        assert_eq!(trace.verdict, TraceVerdict::Forward, "{trace}");
+        trace.steps.iter().find_map(|step| step.strip_prefix(refused)).map(str::to_owned)
+    };
+    let words = |asked, source| told(asked, source).unwrap_or_default();
+    assert_eq!(words(ReversePath::Strict, "10.180.3.4:1"), "");
+    assert_eq!(words(ReversePath::Off, "10.0.0.2:1"), "");
+    assert_eq!(words(ReversePath::Strict, "10.0.0.2:1"), "strict there, and the answer would not leave by eth0.");
+    assert_eq!(words(ReversePath::Loose, "10.0.0.2:1"), "loose there, and there is no route for the answer.");
+    let trace = ask(Some(&network(true, by_eth0())), "192.168.0.2:1", "172.30.0.41:80");
+    assert_eq!(trace.verdict, TraceVerdict::Forward);
+    assert!(trace.steps.iter().any(|step| step.starts_with("On the wire such a source is dropped")), "{trace}");
 }
 
 #[test]

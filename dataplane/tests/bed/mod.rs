@@ -24,6 +24,7 @@ use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::network::ReversePath;
 use ringway_shared::snapshot::Generation;
 use ringway_shared::{DropReason, Services, Snapshot};
 
@@ -133,6 +134,13 @@ impl Bed {
     /// Only these neighbours are known at the start.
     pub fn neighbors(mut self, neighbors: Neighbors) -> Self {
         self.snapshots[0].1.network = Arc::new(network(1, neighbors));
+        self
+    }
+
+    /// What the first interfaces ask of sources.
+    pub fn reverse_paths(mut self, asked: &[ReversePath]) -> Self {
+        let network = (*self.snapshots[0].1.network).clone();
+        self.snapshots[0].1.network = Arc::new(network.with_reverse_paths(asked.to_vec()));
         self
     }
 

@@ -1,0 +1,71 @@
+//! Sources that the kernel would refuse.
+
+use ringway_shared::network::ReversePath;
+
+use crate::bed::row::Row;
+use crate::town::town;
+
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            name: "what claims to come from the node itself does not come by a wire",
+            bed: town(),
+            script: "
+                outside tcp S 192.168.0.2:40000 > 172.30.0.41:80
+                -> drop impossible_source
+                inside tcp S 192.168.0.2:40000 > 192.168.0.2:30080
+                -> drop impossible_source
+                outside udp 10.0.255.254:5000 > 172.30.0.53:53
+                -> drop impossible_source
+                outside udp [fd00:10::fffe]:5000 > [fd00:172:30::53]:53
+                -> drop impossible_source
+                outside tcp S 10.97.0.1:40000 > 172.30.0.41:81
+                -> drop impossible_source
+                outside echo 192.168.0.2 > 172.30.0.41
+                -> drop impossible_source
+                outside proto 50 192.168.0.2 > 172.30.0.41 bytes=40
+                -> drop impossible_source
+                outside tcp S 192.168.0.2:40000 > 192.168.0.2:22
+                -> pass",
+            ledger: "rx=8 passed=1 drop:impossible_source=7",
+        },
+        Row {
+            name: "an interface that filters strictly takes what it would answer by, and flows that are open go on",
+            bed: town().reverse_paths(&[ReversePath::Strict]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                outside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> drop reverse_path
+                outside tcp S 10.99.0.1:40000 > 172.30.0.41:80
+                -> drop reverse_path
+                outside tcp S 10.98.0.1:40000 > 172.30.0.41:80
+                -> drop reverse_path
+                outside tcp S 198.18.0.1:40000 > 172.30.0.44:80
+                -> drop reverse_path
+                outside echo 10.0.1.9 > 172.30.0.41
+                -> drop reverse_path
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp [fd00:10::9]:5000 > [fd00:172:30::53]:53
+                -> forward inside [fd00:10::9]:5000 > [fd00:10::3]:5353
+                outside udp 10.0.1.9:5000 > 203.0.113.9:53
+                -> pass",
+            ledger: "rx=10 forwarded=4 passed=1 flowsOpened=3 drop:reverse_path=5",
+        },
+        Row {
+            name: "one that filters loosely takes whatever there is a route for",
+            bed: town().reverse_paths(&[ReversePath::Loose]),
+            script: "
+                outside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside tcp S 198.18.0.1:40000 > 172.30.0.41:80
+                -> drop reverse_path
+                inside udp 198.18.0.1:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353",
+            ledger: "rx=3 forwarded=2 flowsOpened=2 drop:reverse_path=1",
+        },
+    ]
+}
