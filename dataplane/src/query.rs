@@ -11,7 +11,7 @@ use ringway_shared::FiveTuple;
 use crate::clock::Time;
 use crate::flow::{Direction, Flow, FlowTable};
 
-/// Flows that one step of a scan looks at. Bounds what a question costs the packets that wait behind it.
+/// Flows that one step of a scan shows. Bounds what a question costs the packets that wait behind it.
 const SCAN_STEP: usize = 256;
 
 /// A question with room for its answer.

@@ -26,6 +26,7 @@ mod segment;
 mod state;
 mod table;
 mod tcp;
+mod used;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

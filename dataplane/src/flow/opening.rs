@@ -114,6 +114,7 @@ impl FlowTable {
             self.lists.start(now.millis());
         }
         self.len += 1;
+        self.used.set(number);
         self.statistics.opened += 1;
         self.index.insert(hash, value(number, Direction::Original));
         self.index.insert(reply_hash, value(number, Direction::Reply));

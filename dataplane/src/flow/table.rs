@@ -15,6 +15,7 @@ use super::ports::{PortUse, Ports};
 use super::record::Flow;
 use super::segment::Segment;
 use super::state::State;
+use super::used::Used;
 use super::{Direction, FlowConfig, FlowId, FlowStatistics, Timeouts};
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
@@ -34,6 +35,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// The flows of one worker.
 pub struct FlowTable {
     pub(super) flows: Box<[Flow]>,
+    pub(super) used: Used,
     pub(super) index: Index,
     pub(super) lists: Lists,
     pub(super) ports: Ports,
@@ -76,6 +78,7 @@ impl FlowTable {
             last.next = NONE;
         }
         FlowTable {
+            used: Used::new(capacity),
             index: Index::new(capacity as usize * 2),
             lists: Lists::new(config),
             ports: Ports::new(capacity, config.snat_ports.clone(), hasher),
@@ -112,6 +115,7 @@ impl FlowTable {
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + size_of_val(&*self.flows)
+            + self.used.memory_bytes()
             + self.index.memory_bytes()
             + self.lists.memory_bytes()
             + self.ports.memory_bytes()
@@ -309,6 +313,7 @@ impl FlowTable {
         flow.state = State::Free as u8;
         flow.next = self.free;
         self.free = number;
+        self.used.clear(number);
         self.len -= 1;
         self.statistics.closed += 1;
         let removed = self.index.remove(original, value(number, Direction::Original))
@@ -344,15 +349,15 @@ impl FlowTable {
         }
     }
 
-    /// Shows up to `most` records from number `cursor` on; says where to go on, or nothing at the end. Flows that last
-    /// through the whole scan are shown exactly once.
+    /// Shows up to `most` flows from number `cursor` on; says where to go on, or nothing at the end. Costs what it shows, and
+    /// a word for each 4096 records of the table. Flows that last through the whole scan are shown exactly once.
     pub fn scan(&self, cursor: u32, most: u32, mut show: impl FnMut(FlowId, &Flow)) -> Option<u32> {
-        let end = cursor.saturating_add(most).min(self.capacity());
-        for (number, flow) in (cursor..end).zip(self.flows.get(cursor as usize..end as usize).unwrap_or_default()) {
-            if flow.state != State::Free as u8 {
-                show(FlowId(number), flow);
-            }
+        let mut next = self.used.next(cursor);
+        for _ in 0..most {
+            let number = next?;
+            show(FlowId(number), self.flow(FlowId(number)));
+            next = self.used.next(number + 1);
         }
-        (end < self.capacity()).then_some(end)
+        next
     }
 }

@@ -101,6 +101,24 @@ fn a_scan_shows_every_flow_once() {
     assert_eq!(table.scan(u32::MAX, 7, |_, _| panic!("nothing is there")), None);
 }
 
+/// One step says that nothing is there, or that nothing more is, however much room the table has.
+#[test]
+fn a_scan_walks_what_is_used() {
+    let mut table = table(1 << 17);
+    assert_eq!(table.scan(0, 256, |_, _| panic!("nothing is there")), None);
+    let ids: Vec<_> = (0..1000)
+        .map(|n| {
+            let client = format!("10.0.{}.{}:4000", n / 250, n % 250);
+            table.open(&kept(Protocol::Udp, &client), seconds(1)).unwrap().id
+        })
+        .collect();
+    ids[..997].iter().for_each(|id| assert!(table.remove(*id, seconds(1))));
+    let mut shown = Vec::new();
+    assert_eq!(table.scan(0, 2, |id, _| shown.push(id)), Some(ids[999].0));
+    assert_eq!(table.scan(ids[999].0, 2, |id, _| shown.push(id)), None);
+    assert_eq!(shown, ids[997..]);
+}
+
 #[test]
 fn a_number_that_is_no_flow_does_nothing() {
     let mut table = table(4);
