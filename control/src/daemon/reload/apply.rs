@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_dataplane::config::Settings;
+use ringway_dataplane::worker::WorkerHandle;
 
 use super::{Loaded, Plan, Running};
 use crate::compile::CompileOptions;
@@ -33,7 +34,7 @@ impl Running {
         }
         // No step may take as long as a loop may be silent.
         self.interfaces.heart.beat();
-        self.take_settings(running, &config, &mut problems).await;
+        self.take_settings(running, &mut config, &mut problems).await;
         self.interfaces.heart.beat();
         self.take_interfaces(running, &config, &mut problems).await;
         self.interfaces.heart.beat();
@@ -51,7 +52,7 @@ impl Running {
     }
 
     /// What publishing and workers know. Addresses that masqueraded flows get are steered before a flow gets one.
-    async fn take_settings(&mut self, running: &Config, config: &Config, problems: &mut Vec<String>) {
+    async fn take_settings(&mut self, running: &Config, config: &mut Config, problems: &mut Vec<String>) {
         let options = |config: &Config| PublishOptions {
             compile: CompileOptions::from_config(config),
             snat_addresses: config.snat.addresses.clone(),
@@ -79,13 +80,19 @@ impl Running {
             return;
         }
         let settings = Settings { timeouts: config.timeouts(), snat_addresses: config.snat.addresses.clone() };
-        tokio::task::block_in_place(|| {
-            for worker in lock(&self.workers.handles).iter_mut() {
-                if let Err(error) = worker.set(settings.clone()) {
-                    problems.push(format!("flows.timeouts and snat.addresses: {error}"));
-                }
-            }
+        let workers = self.workers.handles.clone();
+        // A signal must end the process even while a worker does not answer.
+        let setting = tokio::task::spawn_blocking(move || {
+            let set = |worker: &mut WorkerHandle| worker.set(settings.clone()).err().map(|error| error.to_string());
+            lock(&workers).iter_mut().filter_map(set).collect::<Vec<String>>()
         });
+        let failures = setting.await.unwrap_or_else(|error| vec![error.to_string()]);
+        if !failures.is_empty() {
+            // The next reload tries again.
+            config.flows.timeouts = running.flows.timeouts;
+            config.snat.addresses.clone_from(&running.snat.addresses);
+        }
+        problems.extend(failures.iter().map(|error| format!("flows.timeouts and snat.addresses: {error}")));
     }
 
     async fn take_interfaces(&mut self, running: &Config, config: &Config, problems: &mut Vec<String>) {
