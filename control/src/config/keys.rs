@@ -123,6 +123,11 @@ pub static KEYS: &[Key] = &[
         |c| duration(c.flows.timeouts.udp),
         |to, c| to.flows.timeouts.udp = c.flows.timeouts.udp,
     ),
+    taken(
+        "flows.timeouts.udpUnreplied",
+        |c| duration(c.flows.timeouts.udp_unreplied),
+        |to, c| to.flows.timeouts.udp_unreplied = c.flows.timeouts.udp_unreplied,
+    ),
     restart("state", |c| c.state.display().to_string()),
     restart("whenDown", |c| when_down(c.when_down).to_owned()),
     taken("admin.socket", |c| c.admin.socket.display().to_string(), |to, c| to.admin.socket = c.admin.socket.clone()),
@@ -329,7 +334,7 @@ interfaces: [{name: eth1, xdp: generic, zeroCopy: \"off\"}, {name: eth2, xdp: na
 workers: {cpus: [3], poll: busy}
 snat: {addresses: [10.0.0.9], ports: 2000-3000}
 forwarding: dsr-l2
-flows: {perWorker: 7, timeouts: {tcpEstablished: 1s, tcpHalfOpen: 2s, udp: 3500ms}}
+flows: {perWorker: 7, timeouts: {tcpEstablished: 1s, tcpHalfOpen: 2s, udp: 3500ms, udpUnreplied: 4s}}
 state: /s
 whenDown: pass
 admin: {socket: /a, metrics: \"off\", healthz: 127.0.0.1:1}
