@@ -180,7 +180,7 @@ impl<S: Steering> Publication<S> {
 
     /// Publishes first and whenever something changes, until `stop`. The steering program comes back.
     async fn run(mut self, first: impl Future<Output = ()>, mut stop: oneshot::Receiver<()>) -> S {
-        let heart = heart("the publisher");
+        let heart = heart("the publisher").of_this_thread();
         tokio::select! {
             () = heart.waiting(first) => {}
             _ = &mut stop => return self.steering,

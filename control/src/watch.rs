@@ -10,6 +10,7 @@
 pub(crate) mod last;
 pub(crate) mod thread;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,20 @@ pub(crate) fn heart(name: impl Into<String>) -> Heart {
 /// Watches something whose progress shows in a number that changes, until the result is dropped.
 pub(crate) fn follow(name: impl Into<String>, progress: impl Fn() -> u64 + Send + Sync + 'static) -> Heart {
     OURS.heart(name, Some(Box::new(progress)))
+}
+
+thread_local! {
+    /// The heart of the loop that has this thread for itself.
+    static HERE: RefCell<Option<(Hearts, Arc<Pulse>)>> = const { RefCell::new(None) };
+}
+
+/// Beats the heart of this thread's loop, if it has one: long work makes progress in between, wherever it is done.
+pub(crate) fn beat() {
+    HERE.with_borrow(|here| {
+        if let Some((hearts, pulse)) = here {
+            pulse.beat(hearts);
+        }
+    });
 }
 
 /// The hearts of this process, for those who judge by them.
@@ -105,6 +120,13 @@ impl Hearts {
         }
     }
 
+    /// The loops that are watched.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.pulses().iter().map(|pulse| pulse.name.clone()).collect();
+        names.sort();
+        names
+    }
+
     /// The loops that make no progress, the longest silence first.
     pub(crate) fn silent(&self) -> Vec<Silence> {
         let now = self.0.turns.load(Ordering::Relaxed);
@@ -119,10 +141,22 @@ impl Hearts {
     }
 }
 
+impl Pulse {
+    fn beat(&self, hearts: &Hearts) {
+        self.last.store(hearts.0.turns.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
 impl Heart {
     /// The loop makes progress.
     pub(crate) fn beat(&self) {
-        self.pulse.last.store(self.hearts.0.turns.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.pulse.beat(&self.hearts);
+    }
+
+    /// From here on, [`beat`] on this thread is a beat of this heart. For a loop that has a thread for itself.
+    pub(crate) fn of_this_thread(self) -> Self {
+        HERE.set(Some((self.hearts.clone(), self.pulse.clone())));
+        self
     }
 
     /// Beats, and then waits as long as a loop may before it comes around and beats again: one of the things that its
@@ -198,6 +232,19 @@ mod tests {
         assert!(hearts.silent().is_empty());
         turns(&hearts, SILENCE);
         assert_eq!(names(&hearts), ["worker"]);
+    }
+
+    #[test]
+    fn long_work_beats_the_heart_of_its_thread() {
+        let hearts = Hearts::default();
+        let heart = hearts.heart("files", None).of_this_thread();
+        turns(&hearts, SILENCE);
+        std::thread::spawn(beat).join().unwrap();
+        assert_eq!(names(&hearts), ["files"], "another thread's work is none of its");
+        beat();
+        assert!(hearts.silent().is_empty());
+        drop(heart);
+        beat();
     }
 
     #[tokio::test]

@@ -194,14 +194,47 @@ fn a_failure_that_nobody_can_read_still_has_its_status() {
 
 /// An answer to a request, if it comes soon: its first line.
 fn ask(namespace: &Namespace, address: &str, path: &str) -> String {
+    ask_whole(namespace, address, path).lines().next().unwrap_or_default().to_owned()
+}
+
+fn ask_whole(namespace: &Namespace, address: &str, path: &str) -> String {
     let ask = || {
         let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), SOON)?;
         stream.set_read_timeout(Some(SOON))?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).map(|_| answer.lines().next().unwrap_or_default().to_owned())
+        stream.read_to_string(&mut answer).map(|_| answer)
     };
     namespace.enter(ask).unwrap().unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn every_loop_is_watched() {
+    let Some(bed) = Bed::new("hearts") else { return };
+    let mut running = bed.start(Stdio::null());
+    bed.await_services(&mut running, "10.0.0.2:8080");
+    let loops = [
+        "health",
+        "health checks",
+        "healthCheckNodePorts",
+        "interfaces",
+        "metrics",
+        "neighbours",
+        "the admin socket",
+        "the control thread",
+        "the files",
+        "the network",
+        "the publisher",
+        "worker 0",
+        "workers' questions",
+    ];
+    let is_watched = |answer: &str, name: &str| answer.contains(&format!("\"{name}\""));
+    eventually("all loops are named", || {
+        let answer = ask_whole(&bed.gateway, "127.0.0.1:10256", "/livez");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        loops.iter().all(|name| is_watched(&answer, name))
+    });
+    assert_eq!(running.stop().code(), Some(0));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ringway_shared::{BackendId, Family, ServicePortId};
 
 use crate::cluster::ClusterState;
 use crate::problem::Problem;
+use crate::watch;
 
 mod assembly;
 mod eligible;
@@ -78,6 +79,7 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
     }
     ids.assembly.services.generation = generation;
     for name in changed {
+        watch::beat();
         let before = ids.remembered.remove(&name);
         let compiled = cluster
             .service(&name)

@@ -17,6 +17,9 @@ const AT_ONE_DOOR: u64 = 256;
 /// The fewest connections and healthCheckNodePorts, however few descriptors there are.
 const FEWEST: u64 = 16;
 
+/// With fewer descriptors some may have to do without an answer.
+const ENOUGH: u64 = 1024;
+
 /// What others may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shares {
@@ -33,10 +36,9 @@ pub(super) fn share() -> Shares {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     let limit = if raised { maximum } else { current }.unwrap_or(u64::MAX);
-    let wanted = OWN + ADMIN + 2 * AT_ONE_DOOR;
-    if limit < wanted {
+    if limit < ENOUGH {
         tracing::warn!(
-            "the limit of open files is {limit}, so few may ask at once; raise it to {wanted} or more (ulimit -n, LimitNOFILE)"
+            "the limit of open files is {limit}, so few may ask at once; raise it to {ENOUGH} or more (ulimit -n, LimitNOFILE)"
         );
     }
     shares(limit)

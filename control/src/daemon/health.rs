@@ -80,7 +80,8 @@ fn listen_on(socket: TcpSocket, address: SocketAddr) -> std::io::Result<TcpListe
     // Connections of a former process that still linger must not keep the next one from starting.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(1024)
+    // The kernel takes less where net.core.somaxconn is less.
+    socket.listen(4096)
 }
 
 /// How long a change may wait to be in force before the node counts as stale: kube-proxy's two sync periods.
@@ -234,7 +235,9 @@ async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let reasons = health.reasons_to_restart();
     let alive = reasons.is_empty();
-    reply(alive, health.answer(alive, alive, &reasons))
+    let mut answer = health.answer(alive, alive, &reasons);
+    answer["watched"] = health.known.hearts.names().into();
+    reply(alive, answer)
 }
 
 fn reply(healthy: bool, answer: Value) -> impl IntoResponse {
