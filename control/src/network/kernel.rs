@@ -1,7 +1,7 @@
 //! The kernel's routing tables over rtnetlink: whole tables on request, and a stream of what changes.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -172,8 +172,18 @@ impl Resolver {
         request.execute().await.map_err(io_error)
     }
 
-    /// Makes the kernel forget this neighbour. One that it does not have is none to forget.
+    /// Makes the kernel forget this neighbour, and the multicast group that it asked by for an IPv6 one: that stands in the
+    /// same table, and longer. What the kernel does not have is none to forget.
     pub async fn forget(&self, (link, address): Key) -> io::Result<()> {
+        if let IpAddr::V6(v6) = address {
+            let [.., a, b, c] = v6.octets();
+            let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+            self.delete((link, group.into())).await?;
+        }
+        self.delete((link, address)).await
+    }
+
+    async fn delete(&self, (link, address): Key) -> io::Result<()> {
         match self.0.neighbours().del(named(link, address)).execute().await.map_err(io_error) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,

@@ -59,7 +59,10 @@ fn a_flood_of_questions_leaves_the_kernel_and_everything_else_their_room() {
         let entries = || {
             let arguments = ["-6", "neigh", "show", "nud", "all", "dev", "eth0"];
             let said = bed.gateway.command("ip").args(arguments).output().unwrap();
-            String::from_utf8_lossy(&said.stdout).lines().filter(|line| line.contains("bad:")).count()
+            String::from_utf8_lossy(&said.stdout)
+                .lines()
+                .filter(|line| line.contains("bad:") || line.starts_with("ff02::1:ff"))
+                .count()
         };
         let (mut most, mut rounds) = (0, 0);
         while !flood.is_finished() {
@@ -74,14 +77,15 @@ fn a_flood_of_questions_leaves_the_kernel_and_everything_else_their_room() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         flood.join().unwrap();
-        assert!((1..=200).contains(&most), "{most} entries in the kernel's table");
+        assert!((1..=300).contains(&most), "{most} entries in the kernel's table");
         // What is over is over: at most a moment later nothing is asked any more, and nothing is left in the kernel.
         let mut notes = watch.watch.neighbors.clone();
         let quiet = notes.wait_for(|notes| notes.waiting == 0 && notes.asked == 0);
         let notes = tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("quiet").unwrap().clone();
         assert!(notes.unanswered > 0 && notes.questions_gave_way > 1000, "{notes:?}");
         let began = Instant::now();
-        while entries() > 0 {
+        // A few are of those who are there.
+        while entries() > 8 {
             assert!(began.elapsed() < Duration::from_secs(10), "{} entries are left", entries());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
