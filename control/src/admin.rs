@@ -31,10 +31,10 @@ use crate::daemon::reload::{Loaded, Reloads};
 use crate::daemon::{WorkerView, Workers};
 use crate::door;
 use crate::door::guests::Guests;
+use crate::network::counters::CountedInterfaces;
 use crate::publish::Published;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
-use crate::report::interfaces::InterfaceReport;
 use crate::report::metrics::{self, Format};
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
@@ -57,7 +57,7 @@ pub struct Admin {
     asker: Asker,
     affinities: Arc<Affinities>,
     clock: Clock,
-    interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
+    interfaces: CountedInterfaces,
     published: watch::Receiver<Arc<Published>>,
     neighbors: watch::Receiver<Arc<NeighborReport>>,
     source: SourceHealth,
@@ -69,7 +69,7 @@ impl Admin {
         loaded: watch::Receiver<Arc<Loaded>>,
         reloads: Reloads,
         workers: &Workers,
-        interfaces: watch::Receiver<Arc<[InterfaceReport]>>,
+        interfaces: CountedInterfaces,
         published: watch::Receiver<Arc<Published>>,
         neighbors: watch::Receiver<Arc<NeighborReport>>,
         source: SourceHealth,
@@ -121,7 +121,7 @@ impl Admin {
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
-        StatusReport::of(&facts, &self.published(), &self.interfaces.borrow(), &self.neighbors.borrow(), &workers)
+        StatusReport::of(&facts, &self.published(), &self.interfaces.now(), &self.neighbors.borrow(), &workers)
     }
 
     /// `GET /services`.
@@ -132,7 +132,7 @@ impl Admin {
 
     /// `GET /drops`.
     pub fn drops(&self) -> DropsReport {
-        DropsReport::of(&self.sum())
+        DropsReport::of(&self.sum(), &self.interfaces.now())
     }
 
     /// `GET /metrics`.

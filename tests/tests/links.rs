@@ -1,7 +1,7 @@
 //! Links that go down and come up, and neighbours that are forgotten under load.
 
-use ringway_tests::process::{ask, links, try_ask};
-use ringway_tests::topology::{Bed, CLUSTER_IPS, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::process::{ask, links, run, try_ask};
+use ringway_tests::topology::{Bed, CLUSTER_IPS, HTTP, LOAD_BALANCER_IPS, NODE_IPS, Options, at};
 use ringway_tests::{can_run, eventually};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -119,4 +119,32 @@ fn a_tap_that_somebody_takes_away_is_set_up_again_and_status_tells() {
     let ledger = bed.ledger().since(&before);
     assert!(ledger.passed > 0, "{ledger:?}");
     assert_eq!(ledger.dropped(), 0, "{ledger:?}");
+}
+
+#[test]
+fn what_an_interface_lost_by_its_own_count_is_told() {
+    if !can_run("what_an_interface_lost_by_its_own_count_is_told", &["ip", "nginx", "curl", "ping"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    let lost = |bed: &mut Bed, key: &str| {
+        let drops = bed.ringway().ask("/drops");
+        let front = drops["interfaces"].as_array().and_then(|all| all.iter().find(|i| i["name"] == "front").cloned());
+        front.and_then(|front| front["counters"][key].as_u64())
+    };
+    let before = eventually(SOON, "counters are read", || lost(&mut bed, "rxDropped").ok_or("none".into()));
+    // Larger than the veth takes: dropped between the wire and the worker, who never sees them.
+    bed.gateway.ip(&["link", "set", "front", "mtu", "1300"]).expect("a smaller MTU");
+    let arguments = ["-c", "5", "-i", "0.2", "-W", "1", "-s", "1400", NODE_IPS[0]];
+    run(&bed.client, "ping", &arguments, SOON).expect_err("nothing comes back");
+    let after = eventually(SOON, "the count has grown", || {
+        let now = lost(&mut bed, "rxDropped").unwrap_or_default();
+        if now >= before + 5 { Ok(now) } else { Err(format!("{before}, now {now}")) }
+    });
+    for (command, start) in [("status", "interfaces lost packets: "), ("drops", "The interfaces lost packets: ")] {
+        let text = bed.ringway().command(&[command]).stdout;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains(&format!("front rx_dropped {after}")), "{line}");
+    }
 }

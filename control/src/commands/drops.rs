@@ -7,7 +7,7 @@ use ringway_shared::DropReason;
 use serde_json::{Value, json};
 
 use super::ask::{self, Instance};
-use super::status::{losses, port_losses};
+use super::status::{interface_losses, losses, port_losses};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::drops::{DropsReport, ReasonReport};
@@ -62,7 +62,8 @@ fn text(report: &DropsReport) -> String {
         let limited = report.replies_limited;
         text.push_str(&format!("\n{limited} of the dropped packets were not answered because of the rate limit.\n"));
     }
-    text.push_str(&format!("\nThe kernel {}.\n", losses(&report.kernel)));
+    text.push_str(&format!("\nAF_XDP {}.\n", losses(&report.kernel)));
+    text.push_str(&format!("The interfaces {}.\n", interface_losses(&report.interfaces)));
     text.push_str(&format!("Ports {}.\n", port_losses(&report.ports)));
     text
 }
@@ -70,6 +71,8 @@ fn text(report: &DropsReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::drops::InterfaceLosses;
+    use crate::report::interfaces::InterfaceCounters;
 
     #[test]
     fn drops_are_told_with_their_meaning() {
@@ -87,6 +90,9 @@ mod tests {
             ..DropsReport::default()
         };
         report.kernel.rx_ring_full = 7;
+        let counters =
+            InterfaceCounters { rx_dropped: 4, tx_dropped: 2, rx_packets: 99, ..InterfaceCounters::default() };
+        report.interfaces = vec![InterfaceLosses { name: "eth0".into(), counters }];
         insta::assert_snapshot!(format!("{}---\n{}", text(&report), text(&DropsReport::default())));
     }
 }

@@ -11,7 +11,7 @@ use super::reload::{configuration, failure};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::LedgerReport;
-use crate::report::drops::{KernelLosses, PortCounts};
+use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
 use crate::report::interfaces::InterfaceReport;
 use crate::report::neighbors::{NeighborReport, SilentReport};
 use crate::report::source::{KubernetesReport, SourceReport};
@@ -93,7 +93,8 @@ impl Text<'_> {
         )?;
         writeln!(f, "neighbours {}", neighbors(&status.neighbors))?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
-        writeln!(f, "kernel     {}", losses(&status.kernel))?;
+        writeln!(f, "interfaces {}", interface_losses(&InterfaceLosses::of(&status.interfaces)))?;
+        writeln!(f, "AF_XDP     {}", losses(&status.kernel))?;
         writeln!(f, "ports      {}", port_losses(&status.ports))
     }
 
@@ -208,7 +209,30 @@ fn ledger(ledger: &LedgerReport) -> String {
     )
 }
 
-/// What the kernel lost before Ringway received it.
+/// What the interfaces lost by their own counters, of what is Ringway's and what is not.
+pub(super) fn interface_losses(interfaces: &[InterfaceLosses]) -> String {
+    if interfaces.is_empty() {
+        return "have not been asked yet".into();
+    }
+    let told = |interface: &InterfaceLosses| {
+        let lost = interface.counters.losses().into_iter().filter(|(_, count)| *count > 0);
+        let lost: Vec<String> = lost.map(|(what, count)| format!("{what} {count}")).collect();
+        (!lost.is_empty()).then(|| format!("{} {}", interface.name, lost.join(" ")))
+    };
+    let lost: Vec<String> = interfaces.iter().filter_map(told).collect();
+    match lost.len() {
+        0 => "lost nothing".into(),
+        many if many > FEW_INTERFACES => {
+            format!("lost packets: {}, and {} more", lost[..FEW_INTERFACES].join("; "), many - FEW_INTERFACES)
+        }
+        _ => format!("lost packets: {}", lost.join("; ")),
+    }
+}
+
+/// How many interfaces are told of one by one.
+const FEW_INTERFACES: usize = 10;
+
+/// What AF_XDP lost before Ringway received it.
 pub(super) fn losses(kernel: &KernelLosses) -> String {
     let counts = [
         ("receive ring full", kernel.rx_ring_full),

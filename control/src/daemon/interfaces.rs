@@ -223,6 +223,7 @@ impl Interfaces {
             tap_mended: 0,
             tap_last_mend: None,
             problem: None,
+            counters: None,
         };
         Ok(Attached { device, mac: interface.mac, mtu: interface.mtu, tap, report })
     }

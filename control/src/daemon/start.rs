@@ -28,7 +28,7 @@ use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, InterfacePattern};
 use crate::door::guests::Guests;
-use crate::network::NetworkWatch;
+use crate::network::{NetworkWatch, counters};
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::report::neighbors::NeighborReport;
 use crate::source::health::SourceHealth;
@@ -185,11 +185,13 @@ impl Running {
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
+        let (interfaces, counting) = counters::count(self.interfaces.reports());
+        tasks.spawn(&here, "interface counters", counting);
         let admin = Admin::new(
             self.reloader.loaded(),
             self.reloader.reloads(),
             &self.workers,
-            self.interfaces.reports(),
+            interfaces,
             self.published.clone(),
             self.neighbors.clone(),
             self.source.clone(),

@@ -6,6 +6,7 @@
 //! makes us read the tables again; neighbours change often and are followed one by one. After a lost message
 //! everything is read again.
 
+pub mod counters;
 mod errands;
 pub mod free_ports;
 pub mod kernel;

@@ -1,5 +1,6 @@
 //! `drops`: why packets were dropped or answered, in words.
 
+use super::interfaces::{InterfaceCounters, InterfaceReport};
 use ringway_shared::DropReason;
 use ringway_shared::counters::{Counter, Tally};
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,31 @@ pub struct DropsReport {
     pub replies_limited: u64,
     /// What the kernel lost before Ringway received it; not part of the ledger.
     pub kernel: KernelLosses,
+    /// What the interfaces lost by their own counters; not part of the ledger.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceLosses>,
     /// What ports made of packets larger than a frame, and lost; not part of the ledger.
     #[serde(default)]
     pub ports: PortCounts,
+}
+
+/// What one interface lost since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceLosses {
+    /// Its name.
+    pub name: String,
+    /// Its counters.
+    pub counters: InterfaceCounters,
+}
+
+impl InterfaceLosses {
+    /// Of all interfaces whose counters are known.
+    pub fn of(interfaces: &[InterfaceReport]) -> Vec<Self> {
+        let known =
+            |report: &InterfaceReport| Some(InterfaceLosses { name: report.name.clone(), counters: report.counters? });
+        interfaces.iter().filter_map(known).collect()
+    }
 }
 
 /// One reason.
@@ -91,7 +114,7 @@ impl PortCounts {
 
 impl DropsReport {
     /// From the sum over all workers.
-    pub fn of(tally: &Tally) -> Self {
+    pub fn of(tally: &Tally, interfaces: &[InterfaceReport]) -> Self {
         DropsReport {
             dropped: tally.dropped(),
             drops: by_reason(|reason| tally.drops(reason)),
@@ -99,6 +122,7 @@ impl DropsReport {
             replies: by_reason(|reason| tally.replies(reason)),
             replies_limited: tally.get(Counter::RepliesLimited),
             kernel: KernelLosses::of(tally),
+            interfaces: InterfaceLosses::of(interfaces),
             ports: PortCounts::of(tally),
         }
     }
@@ -135,7 +159,7 @@ mod tests {
         tally.add(Counter::Forwarded, 1);
         tally.set(Counter::KernelRxRingFull, 7);
         tally.set(Counter::LargeLost, 4);
-        let report = DropsReport::of(&tally);
+        let report = DropsReport::of(&tally, &[]);
         let drops: Vec<_> = report.drops.iter().map(|drop| (&*drop.reason, drop.packets)).collect();
         assert_eq!(drops, [("no_route", 2), ("land", 1)]);
         assert_eq!((report.dropped, report.replied, report.kernel.rx_ring_full), (3, 1, 7));

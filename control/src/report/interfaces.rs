@@ -32,6 +32,74 @@ pub struct InterfaceReport {
     pub tap_last_mend: Option<String>,
     /// Why it is not attached.
     pub problem: Option<String>,
+    /// Its own counters since the start; `null` before they were read.
+    #[serde(default)]
+    pub counters: Option<InterfaceCounters>,
+}
+
+/// What an interface counts itself (IFLA_STATS64), since Ringway found it. Its packets are not only Ringway's, and what it
+/// lost never reached the ledger, or had left it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InterfaceCounters {
+    /// Received packets.
+    pub rx_packets: u64,
+    /// Sent packets.
+    pub tx_packets: u64,
+    /// Broken packets.
+    pub rx_errors: u64,
+    /// Received and not taken by anybody: no room, or nothing that the kernel has a use for.
+    pub rx_dropped: u64,
+    /// The NIC had no room for them.
+    pub rx_missed: u64,
+    /// Likewise, as some drivers count it.
+    pub rx_over: u64,
+    /// Likewise, as other drivers count it.
+    pub rx_fifo: u64,
+    /// Not sent for an error.
+    pub tx_errors: u64,
+    /// Not sent for want of room, or because the other end did not take them.
+    pub tx_dropped: u64,
+    /// Not sent, as some drivers count it.
+    pub tx_fifo: u64,
+    /// Not sent because the carrier was lost.
+    pub tx_carrier: u64,
+}
+
+impl InterfaceCounters {
+    /// What was lost, by the names that metrics use.
+    pub fn losses(&self) -> [(&'static str, u64); 9] {
+        [
+            ("rx_errors", self.rx_errors),
+            ("rx_dropped", self.rx_dropped),
+            ("rx_missed", self.rx_missed),
+            ("rx_over", self.rx_over),
+            ("rx_fifo", self.rx_fifo),
+            ("tx_errors", self.tx_errors),
+            ("tx_dropped", self.tx_dropped),
+            ("tx_fifo", self.tx_fifo),
+            ("tx_carrier", self.tx_carrier),
+        ]
+    }
+
+    /// Adds what was counted from `last` to `now`. A count that went back began anew.
+    pub fn add_since(&mut self, last: &InterfaceCounters, now: &InterfaceCounters) {
+        let mut add = |count: fn(&mut InterfaceCounters) -> &mut u64| {
+            let (before, after) = (*count(&mut { *last }), *count(&mut { *now }));
+            *count(self) += if after >= before { after - before } else { after };
+        };
+        add(|counters| &mut counters.rx_packets);
+        add(|counters| &mut counters.tx_packets);
+        add(|counters| &mut counters.rx_errors);
+        add(|counters| &mut counters.rx_dropped);
+        add(|counters| &mut counters.rx_missed);
+        add(|counters| &mut counters.rx_over);
+        add(|counters| &mut counters.rx_fifo);
+        add(|counters| &mut counters.tx_errors);
+        add(|counters| &mut counters.tx_dropped);
+        add(|counters| &mut counters.tx_fifo);
+        add(|counters| &mut counters.tx_carrier);
+    }
 }
 
 /// One queue of an interface.

@@ -83,6 +83,7 @@ fn flag(is: bool) -> Number {
 /// All metrics; `sum` is over the workers that `status` is about.
 pub fn metrics(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
     let mut all = packets(status, sum);
+    all.extend(network::interfaces(status));
     all.extend(network::neighbors(status));
     all.extend(flows(status));
     all.push(one(
@@ -281,12 +282,15 @@ mod tests {
 
     use super::*;
     use crate::report::LedgerReport;
+    use crate::report::interfaces::{InterfaceCounters, InterfaceReport};
     use crate::report::source::{KubernetesReport, ProblemCounts, SourceReport};
     use crate::report::status::{SnapshotReport, WorkerReport};
 
     fn status(sum: &Tally) -> StatusReport {
         let worker = WorkerReport { ack: Some(7), ledger: LedgerReport::from(sum), ..WorkerReport::default() };
         let node = ResourceReport { kind: "Node".into(), age_seconds: Some(3), lists: 2, ..ResourceReport::default() };
+        let counters = Some(InterfaceCounters { rx_dropped: 4, ..InterfaceCounters::default() });
+        let interface = InterfaceReport { name: "eth0".into(), counters, ..InterfaceReport::default() };
         StatusReport {
             ready: true,
             ledger: LedgerReport::from(sum),
@@ -302,6 +306,7 @@ mod tests {
             },
             snapshot: SnapshotReport { generation: 7, took_micros: Some(1_500), ..SnapshotReport::default() },
             workers: vec![worker],
+            interfaces: vec![interface],
             ..StatusReport::default()
         }
     }
@@ -331,6 +336,7 @@ mod tests {
             "ringway_object_problems{severity=\"refused\"} 1.0",
             "ringway_snapshot_delay_seconds 0.0015",
             "ringway_worker_snapshot_generation{worker=\"0\"} 7.0",
+            "ringway_interface_rx_dropped_total{interface=\"eth0\"} 4",
             "ringway_ready 1.0",
             "# EOF",
         ] {

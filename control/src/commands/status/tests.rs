@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::keys::{Change, Fate};
 use crate::report::configuration::{ConfigurationReport, ReloadFailure};
+use crate::report::interfaces::InterfaceCounters;
 use crate::report::source::ResourceReport;
 use crate::report::status::SnapshotReport;
 
@@ -45,6 +46,7 @@ fn a_status_is_read_from_top_to_bottom() {
             up: true,
             mode: Some("generic".into()),
             mode_reason: Some("the driver has no XDP".into()),
+            counters: Some(InterfaceCounters { rx_missed: 5, tx_packets: 7, ..InterfaceCounters::default() }),
             ..InterfaceReport::default()
         }],
         workers: vec![WorkerReport {

@@ -1,7 +1,49 @@
 //! Neighbours and interfaces as metrics.
 
 use super::{Metric, Number, gauge, many, one};
+use crate::report::interfaces::InterfaceCounters;
 use crate::report::status::StatusReport;
+
+/// What the interfaces count themselves.
+pub(super) fn interfaces(status: &StatusReport) -> Vec<Metric> {
+    let known: Vec<_> = status.interfaces.iter().filter_map(|i| Some((&i.name, i.counters?))).collect();
+    let all = |number: fn(&InterfaceCounters) -> u64| {
+        known.iter().map(|(name, counters)| ((*name).clone(), Number::Count(number(counters)))).collect::<Vec<_>>()
+    };
+    vec![
+        many(
+            "interface_received",
+            "Packets that the interface received by its own counters.",
+            "interface",
+            all(|c| c.rx_packets),
+        ),
+        many(
+            "interface_sent",
+            "Packets that the interface sent by its own counters.",
+            "interface",
+            all(|c| c.tx_packets),
+        ),
+        many("interface_rx_errors", "Broken packets.", "interface", all(|c| c.rx_errors)),
+        many(
+            "interface_rx_dropped",
+            "Received by the interface and taken by nobody.",
+            "interface",
+            all(|c| c.rx_dropped),
+        ),
+        many("interface_rx_missed", "Packets that the NIC had no room for.", "interface", all(|c| c.rx_missed)),
+        many("interface_rx_over", "Likewise, as some drivers count it.", "interface", all(|c| c.rx_over)),
+        many("interface_rx_fifo", "Likewise, as other drivers count it.", "interface", all(|c| c.rx_fifo)),
+        many("interface_tx_errors", "Packets not sent for an error.", "interface", all(|c| c.tx_errors)),
+        many("interface_tx_dropped", "Packets not sent for want of room.", "interface", all(|c| c.tx_dropped)),
+        many("interface_tx_fifo", "Likewise, as some drivers count it.", "interface", all(|c| c.tx_fifo)),
+        many(
+            "interface_tx_carrier",
+            "Packets not sent because the carrier was lost.",
+            "interface",
+            all(|c| c.tx_carrier),
+        ),
+    ]
+}
 
 pub(super) fn neighbors(status: &StatusReport) -> Vec<Metric> {
     let neighbors = &status.neighbors;
