@@ -37,12 +37,12 @@ fn every_syn_is_answered_refused_or_neither() {
     assert_eq!(answers(&counters), (0, 2, 0));
     table.advance(ids[1], Direction::Reply, &endpoint(RST | ACK, 0, 0), millis(3_001));
     assert_eq!(answers(&counters), (0, 2, 1));
-    let silence = WorkerCounters::silence(&[counters.clone()], BACKEND);
+    let silence = WorkerCounters::silence(std::slice::from_ref(&counters), BACKEND);
     assert_eq!(silence, Silence { failed: 3, refused: 1, failed_at: millis(3_001).millis() });
     table.advance(ids[2], Direction::Reply, &syn_ack(), millis(3_020));
     table.advance(ids[2], Direction::Reply, &syn_ack(), millis(4_020));
     assert_eq!(answers(&counters), (1, 2, 1));
-    assert_eq!(WorkerCounters::silence(&[counters.clone()], BACKEND), Silence::default());
+    assert_eq!(WorkerCounters::silence(std::slice::from_ref(&counters), BACKEND), Silence::default());
     let told = counters.backend(BACKEND).answers;
     assert_eq!((told.handshakes, told.handshake_millis), ([0, 0, 0, 0, 0, 0, 1], 3_020));
     // Then the first flow ends, its last SYN unanswered; that of the third, which was answered, is no failure.
