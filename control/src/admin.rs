@@ -33,6 +33,7 @@ use crate::door;
 use crate::door::guests::Guests;
 use crate::network::counters::CountedInterfaces;
 use crate::publish::Published;
+use crate::report::answers::AnswerView;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
 use crate::report::metrics::{self, Format};
@@ -121,13 +122,19 @@ impl Admin {
         };
         let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
-        StatusReport::of(&facts, &self.published(), &self.interfaces.now(), &self.neighbors.borrow(), &workers)
+        let (published, interfaces, neighbors) = (self.published(), self.interfaces.now(), self.neighbors.borrow());
+        let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);
+        let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
+        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        (report.unanswering, report.unanswering_count) = view.all_unanswering();
+        report
     }
 
     /// `GET /services`.
     pub fn services(&self) -> ServicesReport {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
-        ServicesReport::of(&self.published(), &counters)
+        let published = self.published();
+        ServicesReport::of(&AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() })
     }
 
     /// `GET /drops`.

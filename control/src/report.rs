@@ -1,5 +1,6 @@
 //! What the running instance says about itself: the JSON of the admin socket. Keys are only ever added.
 
+pub mod answers;
 pub mod configuration;
 pub mod drops;
 pub mod flows;

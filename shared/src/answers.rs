@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Upper bounds in milliseconds of the classes that the time from SYN to SYN-ACK is counted in; one more is for the rest.
 pub const HANDSHAKE_BOUNDS: [u32; 6] = [1, 5, 25, 100, 500, 2500];
@@ -78,7 +78,7 @@ impl AnswerCell {
 
 /// How many first packets of flows a backend answered and did not answer, in one worker or in sum. Each worker counts
 /// modulo 2^32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answers {
     /// SYNs that got a SYN-ACK, flows of other protocols that got a reply.

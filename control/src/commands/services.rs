@@ -4,6 +4,8 @@ use std::io::Write;
 
 use clap::Args;
 
+use ringway_shared::answers::{Answers, HANDSHAKE_BOUNDS};
+
 use super::ask::{self, Instance};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
@@ -99,11 +101,26 @@ fn detail(service: &ServiceReport) -> String {
             port.session_affinity_seconds.map(|seconds| format!("  sessionAffinity ClientIP for {seconds} s\n")),
         );
         text.extend(port.source_ranges.as_ref().map(|ranges| format!("  only for clients in {}\n", ranges.join(", "))));
-        let BackendCounts { flows, packets, bytes } = port.counts;
+        let BackendCounts { flows, packets, bytes, answers } = port.counts;
         text.push_str(&format!("  {flows} flows, {packets} packets and {bytes} bytes since the start\n"));
+        text.push_str(&answered(&answers));
         text.push_str(&endpoints(port));
     }
     text
+}
+
+/// What became of first packets, and how long SYNs waited; nothing where nothing was sent.
+fn answered(answers: &Answers) -> String {
+    let Answers { answered, unanswered, refused, handshakes, .. } = answers;
+    if answered + unanswered + refused == 0 {
+        return String::new();
+    }
+    let bounds = HANDSHAKE_BOUNDS.map(|bound| format!("within {bound} ms"));
+    let names = bounds.into_iter().chain([format!("later than {} ms", HANDSHAKE_BOUNDS.last().unwrap_or(&0))]);
+    let times = names.zip(handshakes).filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}"));
+    let times = times.collect::<Vec<_>>().join(", ");
+    let times = if times.is_empty() { times } else { format!("; SYN to SYN-ACK: {times}") };
+    format!("  {answered} answered, {unanswered} unanswered, {refused} refused{times}\n")
 }
 
 fn endpoints(port: &ServicePortReport) -> String {
@@ -116,7 +133,11 @@ fn endpoints(port: &ServicePortReport) -> String {
         let yes = |eligible| if eligible { "yes" } else { "no" }.to_owned();
         let local = endpoint.excluded_local.as_ref().filter(|_| asks_for_local);
         let local = local.filter(|why| endpoint.excluded.as_ref() != Some(why));
-        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref()].into_iter().flatten();
+        let Answers { unanswered, refused, .. } = endpoint.counts.answers;
+        let failed = (unanswered + refused > 0).then(|| format!("{unanswered} unanswered, {refused} refused"));
+        let silent = endpoint.unanswering.as_ref().map(|what| format!("does not answer: {what}"));
+        let told = silent.as_ref().or(failed.as_ref());
+        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref(), told].into_iter().flatten();
         table.row([
             format!("  {}", endpoint.endpoint),
             endpoint.slice.clone(),
@@ -138,7 +159,17 @@ mod tests {
     use crate::report::services::{AddressReport, EndpointReport};
 
     fn report() -> ServicesReport {
-        let counts = |flows| BackendCounts { flows, packets: flows * 10, bytes: flows * 1000 };
+        let counts = |flows| BackendCounts {
+            flows,
+            packets: flows * 10,
+            bytes: flows * 1000,
+            answers: Answers {
+                answered: flows,
+                refused: flows / 4,
+                handshakes: [1, 0, 1, 0, 0, 0, 2],
+                ..Answers::default()
+            },
+        };
         let endpoint = |endpoint: &str, excluded: Option<&str>| EndpointReport {
             endpoint: endpoint.into(),
             slice: "ns1/web-x".into(),

@@ -122,6 +122,9 @@ impl Text<'_> {
         let unreachable = status.unreachable.iter();
         let unreachable = unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text));
         wrong.extend(first_of(unreachable, 0));
+        let unanswering = status.unanswering.iter();
+        let told = unanswering.map(|u| format!("{} {} does not answer: {}", u.service, u.endpoint, u.sentence()));
+        wrong.extend(first_of(told, status.unanswering_count.saturating_sub(status.unanswering.len())));
         let silent = &status.neighbors.silent;
         let more = status.neighbors.silent_count.saturating_sub(silent.len());
         wrong.extend(first_of(silent.iter().map(SilentReport::sentence), more));

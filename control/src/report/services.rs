@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringway_shared::counters::{BackendTally, WorkerCounters};
+use ringway_shared::ServicePortId;
+use ringway_shared::answers::Answers;
+use ringway_shared::counters::BackendTally;
 use ringway_shared::endpoint::Endpoint;
 use ringway_shared::service::{ForwardingMode, ServiceName, ServicePort};
 use ringway_shared::snapshot::Snapshot;
-use ringway_shared::{BackendId, ServicePortId};
 use serde::{Deserialize, Serialize};
 
+use super::answers::AnswerView;
 use super::source::ProblemReport;
 use super::status::why_unreachable;
 use crate::parse::{Kind, ObjectKey};
 use crate::problem::Problem;
-use crate::publish::Published;
 
 /// The answer of `services`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +108,9 @@ pub struct EndpointReport {
     pub excluded_local: Option<String>,
     /// Why no packet can be sent to it now.
     pub unreachable: Option<String>,
+    /// What it has not answered, when it does not answer any more.
+    #[serde(default)]
+    pub unanswering: Option<String>,
     /// What it got.
     #[serde(flatten)]
     pub counts: BackendCounts,
@@ -122,6 +126,9 @@ pub struct BackendCounts {
     pub packets: u64,
     /// Bytes, both directions.
     pub bytes: u64,
+    /// What became of first packets.
+    #[serde(default)]
+    pub answers: Answers,
 }
 
 impl BackendCounts {
@@ -129,12 +136,14 @@ impl BackendCounts {
         self.flows += other.flows;
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.answers.merge(&other.answers);
     }
 }
 
 impl ServicesReport {
     /// The Services at this moment.
-    pub fn of(published: &Published, counters: &[Arc<WorkerCounters>]) -> Self {
+    pub fn of(view: &AnswerView<'_>) -> Self {
+        let published = view.published;
         let snapshot = &published.snapshot;
         let addresses = addresses(snapshot);
         let mut ports: BTreeMap<&ServiceName, Vec<&Arc<ServicePort>>> = BTreeMap::new();
@@ -157,7 +166,7 @@ impl ServicesReport {
                 service: service.name.to_string(),
                 ignored: service.ignored.map(|ignored| ignored.sentence().to_owned()),
                 problems: problems.chain(slices).map(ProblemReport::from).collect(),
-                ports: own.into_iter().map(|port| service_port(port, published, &addresses, counters)).collect(),
+                ports: own.into_iter().map(|port| service_port(port, view, &addresses)).collect(),
             };
             (service.name.clone(), report)
         });
@@ -193,12 +202,10 @@ fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>>
 
 fn service_port(
     port: &ServicePort,
-    published: &Published,
+    view: &AnswerView<'_>,
     addresses: &BTreeMap<ServicePortId, Vec<AddressReport>>,
-    counters: &[Arc<WorkerCounters>],
 ) -> ServicePortReport {
-    let endpoints: Vec<_> =
-        port.endpoints.iter().map(|endpoint| endpoint_report(endpoint, published, counters)).collect();
+    let endpoints: Vec<_> = port.endpoints.iter().map(|endpoint| endpoint_report(port, endpoint, view)).collect();
     let mut counts = BackendCounts::default();
     endpoints.iter().for_each(|endpoint| counts.add(endpoint.counts));
     let ranges = port.source_ranges.as_ref();
@@ -223,8 +230,8 @@ fn service_port(
     }
 }
 
-fn endpoint_report(endpoint: &Endpoint, published: &Published, counters: &[Arc<WorkerCounters>]) -> EndpointReport {
-    let snapshot = &published.snapshot;
+fn endpoint_report(port: &ServicePort, endpoint: &Endpoint, view: &AnswerView<'_>) -> EndpointReport {
+    let snapshot = &view.published.snapshot;
     let unreachable = snapshot.network.resolve(endpoint.backend.address).err();
     EndpointReport {
         endpoint: endpoint.backend.socket().to_string(),
@@ -239,19 +246,14 @@ fn endpoint_report(endpoint: &Endpoint, published: &Published, counters: &[Arc<W
         eligible_local: endpoint.excluded_from_local.is_none(),
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
         unreachable: unreachable.map(|why| why_unreachable(snapshot, &why)),
-        counts: counts(endpoint.backend.id, published, counters),
+        unanswering: view.unanswering(port, endpoint).map(|report| report.sentence()),
+        counts: view.tally(endpoint.backend.id).into(),
     }
 }
 
-/// What a backend got, without what its number's former owners got.
-fn counts(id: BackendId, published: &Published, counters: &[Arc<WorkerCounters>]) -> BackendCounts {
-    let mut sum = BackendTally::default();
-    counters.iter().for_each(|counters| sum.merge(counters.backend(id)));
-    let before = published.baselines.get(&id).copied().unwrap_or_default();
-    BackendCounts {
-        flows: sum.flows.saturating_sub(before.flows),
-        packets: sum.packets.saturating_sub(before.packets),
-        bytes: sum.bytes.saturating_sub(before.bytes),
+impl From<BackendTally> for BackendCounts {
+    fn from(BackendTally { flows, packets, bytes, answers }: BackendTally) -> Self {
+        BackendCounts { flows, packets, bytes, answers }
     }
 }
 
@@ -261,6 +263,7 @@ mod tests {
     use crate::cluster::ClusterState;
     use crate::compile::{CompileOptions, Ids, compile};
     use crate::parse::Document;
+    use crate::publish::Published;
     use crate::source::manifest;
 
     const OBJECTS: &str = "
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_service_is_told_with_its_endpoints_and_with_what_is_wrong_with_it_and_its_slices() {
-        let report = ServicesReport::of(&published(), &[]);
+        let report = ServicesReport::of(&AnswerView { published: &published(), counters: &[], now: 0 });
         let [web, wrong] = &report.services[..] else { panic!("{report:#?}") };
         let texts =
             |service: &ServiceReport| -> Vec<String> { service.problems.iter().map(ToString::to_string).collect() };
@@ -320,5 +323,40 @@ mod tests {
                 ("10.0.0.3:80", "shop/web-2", false, "its slice gives the port the name \"http\""),
             ]
         );
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_answer_is_told_until_it_does() {
+        use ringway_shared::counters::WorkerCounters;
+        let published = published();
+        let workers = [WorkerCounters::new(8), WorkerCounters::new(8)];
+        let told = |now| {
+            let view = AnswerView { published: &published, counters: &workers, now };
+            let port = ServicesReport::of(&view).services.into_iter().flat_map(|s| s.ports).next().unwrap();
+            let (all, count) = view.all_unanswering();
+            assert_eq!((all.len(), all.iter().all(|one| one.service == "shop/web")), (count, true));
+            (port.endpoints.into_iter().find(|e| e.endpoint == "10.0.0.1:80").unwrap().unanswering, count)
+        };
+        let ports = published.snapshot.services.service_ports.iter().flatten();
+        let id = ports.flat_map(|port| port.endpoints.iter()).find(|e| e.backend.port == 80).unwrap().backend.id;
+        workers[0].answered(id, Some(2), 1_000);
+        workers[0].unanswered(id, 2_000);
+        workers[1].refused(id, 3_000);
+        assert_eq!(told(4_000), (None, 0), "two failures may be chance");
+        workers[1].unanswered(id, 5_000);
+        let sentence = "3 of the last 3 SYNs failed: 2 unanswered, 1 refused, the last 7 s ago";
+        assert_eq!(told(12_000), (Some(sentence.to_owned()), 1));
+        assert_eq!(told(605_000), (None, 0), "nobody tries any more");
+        workers[0].answered(id, None, 13_000);
+        assert_eq!(told(14_000), (None, 0));
+        (0..4).for_each(|second| workers[0].refused(id, 14_000 + second));
+        assert_eq!(told(15_000).0.as_deref(), Some("4 of the last 4 SYNs refused, the last 0 s ago"));
+        // A number that has a new owner: what the former one did not answer is nothing of its.
+        let mut sum = BackendTally::default();
+        workers.iter().for_each(|worker| sum.merge(worker.backend(id)));
+        let baselines = [(id, sum)].into_iter().collect();
+        let renumbered = Published { baselines, ..published.clone() };
+        let view = AnswerView { published: &renumbered, counters: &workers, now: 15_000 };
+        assert_eq!(view.all_unanswering(), (Vec::new(), 0));
     }
 }

@@ -11,6 +11,7 @@ use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::LedgerReport;
+use super::answers::UnansweringReport;
 use super::configuration::ConfigurationReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
@@ -65,6 +66,12 @@ pub struct StatusReport {
     pub neighbors: NeighborReport,
     /// Endpoints that no packet can be sent to, with the reason; neighbours that are merely not asked yet not included.
     pub unreachable: Vec<UnreachableReport>,
+    /// Endpoints that packets are sent to and that answer nothing: the first of them.
+    #[serde(default)]
+    pub unanswering: Vec<UnansweringReport>,
+    /// How many of them there are.
+    #[serde(default)]
+    pub unanswering_count: usize,
 }
 
 /// What the workers use.
@@ -252,6 +259,8 @@ impl StatusReport {
             ports: PortCounts::of(&sum),
             neighbors: neighbors.clone(),
             unreachable: unreachable(&published.snapshot),
+            unanswering: Vec::new(),
+            unanswering_count: 0,
         }
     }
 }

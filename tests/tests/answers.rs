@@ -1,0 +1,51 @@
+//! Endpoints that do not answer are seen, by name, until they answer again.
+
+use std::time::Duration;
+
+use ringway_tests::process::{nginx, try_ask};
+use ringway_tests::topology::{Bed, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::{can_run, eventually};
+use serde_json::Value;
+
+/// The sentence of `ringway status` about endpoints that do not answer.
+fn told(bed: &mut Bed) -> Option<String> {
+    let output = bed.ringway().command(&["status"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find(|line| line.contains("does not answer")).map(str::to_owned)
+}
+
+#[test]
+fn a_dead_server_is_told_until_it_lives() {
+    if !can_run("a_dead_server_is_told_until_it_lives", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options { backends: 1, ..Options::default() });
+    let web = at(LOAD_BALANCER_IPS[0], HTTP.port);
+    let endpoint = format!("{}:{}", bed.backend_ip(0, false), HTTP.target);
+    assert!(try_ask(&bed.client, web).is_ok());
+    assert_eq!(told(&mut bed), None);
+    // Nobody listens: the kernel refuses.
+    bed.kill_servers(0);
+    let line = eventually(Duration::from_secs(30), "the refusals to be told", || {
+        let _ = try_ask(&bed.client, web);
+        told(&mut bed).ok_or_else(|| "nothing is told".to_owned())
+    });
+    assert!(line.contains(&endpoint) && line.contains("SYNs refused"), "{line}");
+    // It is gone altogether: SYNs vanish, and clients repeat them.
+    let gateway = "10.180.0.1/32";
+    bed.backends[0].ip(&["route", "add", "blackhole", gateway]).expect("no way back");
+    eventually(Duration::from_secs(60), "the silence to be told", || {
+        let _ = try_ask(&bed.client, web);
+        let line = told(&mut bed).ok_or("nothing is told")?;
+        line.contains("unanswered").then_some(()).ok_or(line)
+    });
+    let services = bed.ringway().ask("/services");
+    let counts = services.pointer("/services/0/ports/1/endpoints/0/answers");
+    let count = |name: &str| counts.and_then(|counts| counts.get(name)).and_then(Value::as_u64).unwrap_or(0);
+    assert!(count("answered") > 0 && count("refused") > 2 && count("unanswered") > 0, "{services:#}");
+    bed.backends[0].ip(&["route", "del", "blackhole", gateway]).expect("a way back");
+    let folder = bed.folder().to_owned();
+    let _server = nginx(&bed.backends[0], "backend0", HTTP.target, &folder);
+    eventually(Duration::from_secs(30), "a connection", || try_ask(&bed.client, web));
+    assert_eq!(told(&mut bed), None);
+}
