@@ -137,6 +137,16 @@ impl Admin {
         ServicesReport::of(&AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() })
     }
 
+    /// Before the first list is in force nobody knows what is served: to say that nothing is would be untrue.
+    fn unready(&self) -> Option<Response> {
+        if self.published.borrow().ready {
+            return None;
+        }
+        let error = "not ready: the first full list of objects is not in force yet; ringway status says what is missing, and \
+                     ringway status --wait waits for it";
+        Some((StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response())
+    }
+
     /// `GET /drops`.
     pub fn drops(&self) -> DropsReport {
         DropsReport::of(&self.sum(), &self.interfaces.now())
@@ -272,8 +282,11 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<StatusReport> {
     Json(admin.status())
 }
 
-async fn services(State(admin): State<Arc<Admin>>) -> Json<ServicesReport> {
-    Json(admin.services())
+async fn services(State(admin): State<Arc<Admin>>) -> Result<Json<ServicesReport>, Response> {
+    if let Some(unready) = admin.unready() {
+        return Err(unready);
+    }
+    Ok(Json(admin.services()))
 }
 
 async fn drops(State(admin): State<Arc<Admin>>) -> Json<DropsReport> {
@@ -285,6 +298,9 @@ async fn flows(
     filter: Result<UrlQuery<FlowFilter>, QueryRejection>,
 ) -> Result<Json<FlowsReport>, Response> {
     let UrlQuery(filter) = filter.map_err(|error| wrong(error.body_text()))?;
+    if let Some(unready) = admin.unready().filter(|_| filter.service.is_some()) {
+        return Err(unready);
+    }
     admin.flows(&filter).await.map(Json).map_err(wrong)
 }
 
@@ -299,6 +315,9 @@ async fn trace(
     State(admin): State<Arc<Admin>>,
     body: Result<Json<Packets>, JsonRejection>,
 ) -> Result<Json<Vec<Value>>, Response> {
+    if let Some(unready) = admin.unready() {
+        return Err(unready);
+    }
     let Json(Packets { packets }) = body.map_err(|error| wrong(error.body_text()))?;
     if packets.len() > PACKETS {
         return Err(wrong(format!("{} packets, and {PACKETS} are the most; ask again for the rest", packets.len())));

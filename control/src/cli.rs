@@ -104,6 +104,11 @@ impl Failure {
         Failure { status, message: String::new() }
     }
 
+    /// The instance is there, and not ready: exit status 3.
+    pub fn not_ready(message: impl Into<String>) -> Self {
+        Failure { status: 3, message: message.into() }
+    }
+
     /// The exit status.
     pub fn status(&self) -> u8 {
         self.status

@@ -124,6 +124,14 @@ impl ClusterState {
         self.slices_of.get(service).into_iter().flat_map(|slices| slices.iter())
     }
 
+    /// The slices whose Service is not there, and has not been refused either: nobody gets packets by them.
+    pub fn orphans(&self) -> impl Iterator<Item = (&ServiceName, &[Arc<EndpointSlice>])> {
+        let of_nobody = self.slices_of.iter().filter(|(service, _)| !self.services.contains_key(service));
+        of_nobody
+            .filter(|(service, _)| self.problems_of(&ObjectKey::of_service(service)).is_empty())
+            .map(|(service, slices)| (service, &**slices))
+    }
+
     /// The same as a list, whose pointer stays as long as the list is the same.
     pub(crate) fn slice_list(&self, service: &ServiceName) -> Arc<[Arc<EndpointSlice>]> {
         self.slices_of.get(service).cloned().unwrap_or_default()

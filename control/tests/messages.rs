@@ -136,6 +136,61 @@ fn a_broken_object_fails_check_and_is_a_note_to_trace() {
 }
 
 #[test]
+fn what_would_not_take_effect_as_written_fails_check() {
+    let slice = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{namespace: ns1, name: {name}-1, labels: \
+             {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [{address}]}}]\n"
+        )
+    };
+    let headless = slice("db", "10.0.0.1").replace("labels: {", "labels: {service.kubernetes.io/headless: \"\", ");
+    let foreign = slice("db", "10.0.0.1").replace("kubernetes.io/service-name: db", "a: b");
+    for (objects, said) in [
+        (slice("svc1", "10.0.0.1"), None),
+        (headless, None),
+        (foreign, None),
+        (
+            slice("svc1", "nowhere"),
+            Some("EndpointSlice ns1/svc1-1: endpoints[0] is skipped: \"nowhere\" is not an IP address"),
+        ),
+        (
+            slice("svc2", "10.0.0.1"),
+            Some(
+                "EndpointSlice ns1/svc2-1: the label kubernetes.io/service-name names the Service ns1/svc2, which is not \
+                  there: correct it, or add the Service",
+            ),
+        ),
+        (
+            SERVICE.replace("svc1", "svc3").replacen("apiVersion", "---\napiVersion", 1),
+            Some("belongs to Service ns1/svc1 already"),
+        ),
+        // Its slices are those of a Service that is there, although it is refused.
+        (
+            format!(
+                "---\n{}{}",
+                SERVICE.replace("svc1", "svc4").replace("port: 80", "port: 0"),
+                slice("svc4", "10.0.0.1")
+            ),
+            Some("is refused"),
+        ),
+    ] {
+        let objects = format!("{SERVICE}{objects}");
+        // The last case tells of the refusal alone.
+        let said = said
+            .map(|said| if said == "is refused" { "Service ns1/svc4: refused: spec.ports[0].port is 0" } else { said });
+        let bed = Bed::new(&[("gw.yaml", &config("").replace("objects", "nowhere")), ("o.yaml", &objects)]);
+        let answer = bed.run(&["check", "--config", "gw.yaml", "--objects", "o.yaml"]);
+        match said {
+            None => assert!(answer.starts_with("exit status 0\n"), "{objects}{answer}"),
+            Some(said) => {
+                assert!(answer.starts_with("exit status 2\n") && answer.contains(said), "{objects}{answer}");
+                assert_eq!(answer.matches("error: ").count(), 1, "{answer}");
+            }
+        }
+    }
+}
+
+#[test]
 fn objects_that_cannot_be_read_fail_check() {
     let bed = Bed::new(&[("gw.yaml", &config(""))]);
     assert_snapshot!(bed.run(&["check", "--config", "gw.yaml"]));

@@ -130,6 +130,9 @@ async fn exchange(stream: UnixStream, method: Method, path: &str, question: Byte
     if status == StatusCode::UNPROCESSABLE_ENTITY && path == "/reload" {
         return Err(Unanswered::Invalid(said.to_owned()));
     }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(Unanswered::Refused(said.to_owned()));
+    }
     Err(Unanswered::Refused(format!("the instance refused {path} ({status}): {said}")))
 }
 

@@ -5,9 +5,11 @@ use std::fmt;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use ringway_dataplane::trace::unreachable;
+use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::Services;
 use ringway_shared::{Network, ServicePortId};
 use serde::Serialize;
@@ -17,8 +19,9 @@ use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
+use crate::parse::EndpointSlice;
 use crate::problem::Severity;
-use crate::source::files::FileSource;
+use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
 
 /// Where Linux says which source ports it gives to the node's own connections.
@@ -36,6 +39,9 @@ pub struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// A file or a folder of Kubernetes manifests, in place of the configured source; may be repeated
+    #[arg(long, value_name = "PATH")]
+    objects: Vec<PathBuf>,
     /// How to answer
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -87,8 +93,9 @@ struct ServedPort {
 
 /// Checks, reports, and fails when there is a problem.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let config = Config::load(&arguments.config, SourceKey::Read)?;
-    let report = report(&arguments.config, &config);
+    let source = if arguments.objects.is_empty() { SourceKey::Read } else { SourceKey::Replaced };
+    let config = Config::load(&arguments.config, source)?;
+    let report = report(arguments, &config)?;
     match arguments.output {
         Output::Text => write!(out, "{report}")?,
         Output::Json => {
@@ -101,7 +108,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     if report.problems.is_empty() { Ok(()) } else { Err(Failure::invalid(report.problems.join("\n"))) }
 }
 
-fn report(file: &Path, config: &Config) -> Report {
+fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
+    let file = &*arguments.config;
     let mut problems = Vec::new();
     let mut notes = Vec::new();
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
@@ -124,29 +132,40 @@ fn report(file: &Path, config: &Config) -> Report {
     if network.is_none() && !config.snat.ports_are_free {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
     }
-    let reads_objects = matches!(config.source, Source::Files(_));
-    let (source, cluster) = match &config.source {
-        Source::Files(paths) => (files(paths), FileSource::new(paths.clone()).cluster().clone()),
-        Source::Kubernetes { kubeconfig, context } => match api_server(kubeconfig.as_deref(), context.as_deref()) {
-            Ok(source) => (source, ClusterState::default()),
-            Err(error) => {
+    let reads_objects = !arguments.objects.is_empty() || matches!(config.source, Source::Files(_));
+    let (source, offline) = match &config.source {
+        _ if !arguments.objects.is_empty() => (listed(&arguments.objects), Offline::read(&arguments.objects, config)?),
+        Source::Files(paths) => {
+            (listed(paths), Offline::compile(FileSource::new(paths.clone()).cluster().clone(), config))
+        }
+        Source::Kubernetes { kubeconfig, context } => {
+            let source = api_server(kubeconfig.as_deref(), context.as_deref()).unwrap_or_else(|error| {
                 problems.push(format!("{}: {error}", file.display()));
-                ("the Kubernetes API".to_owned(), ClusterState::default())
-            }
-        },
+                "the Kubernetes API".to_owned()
+            });
+            (source, Offline::compile(ClusterState::default(), config))
+        }
     };
-    let offline = Offline::compile(cluster, config);
     // Without objects there is nothing to be said about them.
     for problem in offline.problems().filter(|_| reads_objects) {
-        let list = if problem.severity == Severity::Refused { &mut problems } else { &mut notes };
+        // What is wrong with a part of an object does not take effect as written either. What is said of the node may be
+        // otherwise where it runs, and of two arguments the later one is meant to count.
+        let is_meant = !arguments.objects.is_empty() && problem.text == files::GIVEN_TWICE;
+        let is_wrong = match problem.severity {
+            Severity::Refused => true,
+            Severity::Warning => problem.object.is_some() && !is_meant,
+            Severity::Note => false,
+        };
+        let list = if is_wrong { &mut problems } else { &mut notes };
         list.push(problem.to_string());
     }
+    problems.extend(offline.cluster.orphans().map(|(service, slices)| orphan(service, slices)));
     let services = &offline.compiled.services;
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
     }
     let node = &services.node;
-    Report {
+    Ok(Report {
         config: file.to_owned(),
         node: config.node_name.to_string(),
         source,
@@ -164,10 +183,22 @@ fn report(file: &Path, config: &Config) -> Report {
         services: served(services),
         problems,
         notes,
-    }
+    })
 }
 
-fn files(paths: &[PathBuf]) -> String {
+/// Slices that name a Service which is not there.
+fn orphan(service: &ServiceName, slices: &[Arc<EndpointSlice>]) -> String {
+    let names: Vec<String> = slices.iter().take(3).map(|slice| slice.label.to_string()).collect();
+    let more =
+        if slices.len() > names.len() { format!(" and {} more", slices.len() - names.len()) } else { String::new() };
+    format!(
+        "EndpointSlice {}{more}: the label kubernetes.io/service-name names the Service {service}, which is not there: correct \
+         it, or add the Service",
+        names.join(", ")
+    )
+}
+
+fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 

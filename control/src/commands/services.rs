@@ -39,12 +39,25 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
 /// The answer with one Service alone.
 fn only(answer: &[u8], name: &str) -> Result<Vec<u8>, Failure> {
     let mut report: ServicesReport = ask::read(answer)?;
+    let there: Vec<String> = report.services.iter().map(|service| service.service.clone()).collect();
     report.services.retain(|service| service.service == name);
     if report.services.is_empty() {
-        let what = "ringway services lists those there are";
+        let what = meant(name, &there);
         return Err(Failure::failed(format!("the instance knows no Service {name}; {what}")));
     }
     serde_json::to_vec(&report).map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))
+}
+
+/// What to write instead of a name that no Service has.
+fn meant(name: &str, there: &[String]) -> String {
+    const FEW: usize = 5;
+    let bare = |name: &str| name.rsplit_once('/').map_or(name, |(_, bare)| bare).to_owned();
+    let alike: Vec<&str> = there.iter().map(|name| &**name).filter(|other| bare(other) == bare(name)).collect();
+    let write = if name.contains('/') { "" } else { "write NAMESPACE/NAME; " };
+    match &alike[..] {
+        [] => format!("{write}ringway services lists those there are"),
+        alike => format!("{write}there is {}", alike[..alike.len().min(FEW)].join(", ")),
+    }
 }
 
 fn overview(report: &ServicesReport) -> String {
@@ -209,5 +222,13 @@ mod tests {
         let one = only(&serde_json::to_vec(&report).unwrap(), "ns1/web").unwrap();
         assert_eq!(ask::read::<ServicesReport>(&one).unwrap().services.len(), 1);
         assert_eq!(only(&one, "ns1/other").unwrap_err().status(), 1);
+        for (name, said) in [
+            ("web", "the instance knows no Service web; write NAMESPACE/NAME; there is ns1/web"),
+            ("ns2/web", "the instance knows no Service ns2/web; there is ns1/web"),
+            ("x", "the instance knows no Service x; write NAMESPACE/NAME; ringway services lists those there are"),
+            ("ns1/x", "the instance knows no Service ns1/x; ringway services lists those there are"),
+        ] {
+            assert_eq!(only(&one, name).unwrap_err().to_string(), said);
+        }
     }
 }

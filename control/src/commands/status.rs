@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -19,18 +21,49 @@ use crate::report::status::{StatusReport, WorkerReport};
 
 /// What `ringway status` is asked.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit status 0 when it is ready, 3 when it is not, 1 when nobody answers.")]
 pub struct Arguments {
     #[command(flatten)]
     instance: Instance,
+    /// Wait until it is ready, for so long at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
+    wait: Option<u64>,
     /// How to answer
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: ReportOutput,
 }
 
-/// Asks and prints.
+/// How often is asked while it is waited for.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Asks and prints. Fails when it is not ready, so that a script need not read the answer.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let answer = arguments.instance.get("/status")?;
-    ask::print::<StatusReport, _>(&answer, arguments.output, out, |report| Text(report).to_string())
+    let began = Instant::now();
+    let patience = Duration::from_secs(arguments.wait.unwrap_or(0));
+    let (answer, report) = loop {
+        let asked = arguments.instance.get("/status").and_then(|answer| {
+            let report: StatusReport = ask::read(&answer)?;
+            Ok((answer, report))
+        });
+        match asked {
+            Ok(asked) if asked.1.ready || began.elapsed() >= patience => break asked,
+            // What was asked for wrongly is wrong however long it is waited.
+            Err(failure) if failure.status() == 2 || began.elapsed() >= patience => return Err(failure),
+            _ => thread::sleep(ASK_EVERY),
+        }
+    };
+    ask::print::<StatusReport, _>(&answer, arguments.output, out, |report| Text(report).to_string())?;
+    out.flush()?;
+    if report.ready { Ok(()) } else { Err(Failure::not_ready(readiness(&report))) }
+}
+
+fn readiness(status: &StatusReport) -> String {
+    match &status.reasons[..] {
+        [] if status.ready => "ready".to_owned(),
+        // An instance of another version.
+        [] => "not ready".to_owned(),
+        reasons => format!("not ready: {}", reasons.join("; ")),
+    }
 }
 
 /// The report for a person.
@@ -39,12 +72,7 @@ struct Text<'r>(&'r StatusReport);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
-        let ready = match &status.reasons[..] {
-            [] if status.ready => "ready".to_owned(),
-            // An instance of another version.
-            [] => "not ready".to_owned(),
-            reasons => format!("not ready: {}", reasons.join("; ")),
-        };
+        let ready = readiness(status);
         let up = duration(status.uptime_seconds);
         writeln!(f, "ringway {} on {}: {ready}, up {up}, process {}\n", status.version, status.node, status.pid)?;
         self.overview(f)?;

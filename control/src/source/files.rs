@@ -44,6 +44,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// The most files of a folder.
 const MOST_FILES: usize = 200_000;
 
+/// What is said of an object in two files of `--objects`.
+pub const GIVEN_TWICE: &str = "given twice; the later one counts";
+
 /// Objects from `--objects` arguments: read once, the later one of two counts.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
@@ -105,8 +108,7 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
             loaded.notes.extend(content.notes);
             for (key, content) in content.objects {
                 if !seen.insert(key.clone()) {
-                    let text = "given twice; the later one counts";
-                    loaded.notes.push(Problem::of_object(Severity::Warning, &key, text).in_file(&file));
+                    loaded.notes.push(Problem::of_object(Severity::Warning, &key, GIVEN_TWICE).in_file(&file));
                 }
                 loaded.objects.push(LoadedObject { file: file.clone(), key, content });
             }
