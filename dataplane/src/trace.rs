@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::endpoint::Exclusion;
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
@@ -187,7 +187,7 @@ impl Trace {
         self.masquerade = masquerade.is_due();
         self.steps.push(steps::sentence(masquerade.sentence()));
         if let Some(network) = view.network {
-            self.leave(view, network, chosen);
+            self.leave(view, network, tuple, chosen);
         }
     }
 
@@ -220,8 +220,13 @@ impl Trace {
     }
 
     /// The last steps: the SNAT address and the way out, either of which may be missing.
-    fn leave(&mut self, view: &View<'_>, network: &Network, chosen: &Backend) {
-        let way = network.resolve(chosen.address);
+    fn leave(&mut self, view: &View<'_>, network: &Network, tuple: &FiveTuple, chosen: &Backend) {
+        let client = tuple.source_address();
+        // Nobody said by which interface it arrives: by the one that leads back.
+        let arrived = network.next_hops(client).next().map(|(interface, _)| interface);
+        let hash = tuple.maglev_hash();
+        let heading = Heading { destination: chosen.address, source: Some(client), arrived, hash };
+        let way = network.resolve_for(&heading);
         if let Err(error) = &way
             && !matches!(error, NoAdjacency::Unresolved { .. })
         {
@@ -230,7 +235,7 @@ impl Trace {
             return;
         }
         if self.masquerade {
-            let addresses = snat_addresses(view.snat_addresses, network, chosen.address);
+            let addresses = snat_addresses(view.snat_addresses, network, &heading);
             if addresses.is_empty() {
                 self.die(TraceVerdict::Drop, DropReason::NoSourceAddress);
                 return;
@@ -285,15 +290,15 @@ impl Trace {
 
 /// The source addresses that a masqueraded flow to `endpoint` may get: the configured ones of its family, of which the
 /// flow's hash picks one, else the one that Linux would choose on the way.
-fn snat_addresses(configured: &[IpAddr], network: &Network, endpoint: IpAddr) -> Vec<IpAddr> {
-    let family = Family::of(endpoint);
+fn snat_addresses(configured: &[IpAddr], network: &Network, heading: &Heading) -> Vec<IpAddr> {
+    let family = Family::of(heading.destination);
     let usable: Vec<IpAddr> = configured.iter().copied().filter(|address| Family::of(*address) == family).collect();
-    if usable.is_empty() { network.source_address(endpoint).into_iter().collect() } else { usable }
+    if usable.is_empty() { network.source_address_for(heading).into_iter().collect() } else { usable }
 }
 
 /// The drop that an unreachable endpoint means, for callers that only ask whether there is a way.
 pub fn unreachable(network: &Network, endpoint: IpAddr) -> Option<(NoAdjacency, String)> {
-    let error = network.resolve(endpoint).err()?;
+    let error = network.resolve_any(endpoint).err()?;
     let said = steps::no_way(network, endpoint, &error);
     Some((error, said))
 }

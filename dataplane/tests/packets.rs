@@ -17,6 +17,8 @@ mod held;
 mod hop;
 #[path = "packets/pass.rs"]
 mod pass;
+#[path = "packets/paths.rs"]
+mod paths;
 #[path = "packets/refuse.rs"]
 mod refuse;
 #[path = "packets/reshaped.rs"]

@@ -1,6 +1,5 @@
 //! The network as the packet path sees it: attached interfaces, routes and neighbours at one moment.
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::{HashMap, HashSet};
 pub use host::HostAddresses;
 use ipnet::IpNet;
+pub use path::{Heading, Path};
 pub use reverse_path::ReversePath;
+pub use table::Perspective;
+use table::Tables;
 
 use crate::address::{Family, MacAddress};
 use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::drop_reason::DropReason;
 
 mod host;
+mod path;
 mod reverse_path;
+mod source;
+mod table;
 
 /// An interface that Ringway is attached to (or was: an interface that went away keeps its number and is down).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub enum RouteTarget {
         /// The gateway; `None` when the destination is on link.
         via: Option<IpAddr>,
     },
+    /// Out by attached interfaces, by one of several ways that share the traffic.
+    Paths(Arc<[Path]>),
     /// Out by an interface that Ringway is not attached to.
     Unlisted(Arc<str>),
     /// To the node itself.
@@ -100,13 +107,6 @@ impl NoAdjacency {
     }
 }
 
-/// Routes of one prefix length, by network address.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct PrefixLevel {
-    length: u8,
-    routes: HashMap<IpAddr, Route>,
-}
-
 /// An adjacency, and whether a packet has left by it since control looked last. The mark stands beside what the packet
 /// path reads anyway, and is written once until control takes it.
 #[derive(Debug)]
@@ -127,9 +127,12 @@ pub struct Network {
     /// Counts changes; adjacencies that a flow remembers are valid for one value only.
     pub generation: u32,
     interfaces: Vec<Interface>,
-    // Longest prefix first; few lengths are in use on any node, so a lookup is a few hash probes.
-    v4: Vec<PrefixLevel>,
-    v6: Vec<PrefixLevel>,
+    v4: Tables,
+    v6: Tables,
+    // Whoever made the routes knows all sources: none is guessed.
+    sources_known: bool,
+    // What policy rules ask for that is not looked at.
+    overlooked: Arc<[String]>,
     neighbors: HashMap<(InterfaceId, IpAddr), AdjacencyId>,
     hops: Vec<Hop>,
     host: Arc<HostAddresses>,
@@ -147,23 +150,7 @@ impl Network {
         neighbors: impl IntoIterator<Item = (InterfaceId, IpAddr, MacAddress)>,
     ) -> Self {
         let mut network = Network { generation, ..Network::default() };
-        let mut levels: [HashMap<u8, HashMap<IpAddr, Route>>; 2] = Default::default();
-        let mut add = |route: Route| {
-            let level = levels[usize::from(Family::of(route.to.addr()) == Family::V6)]
-                .entry(route.to.prefix_len())
-                .or_default();
-            let route = Route { to: route.to.trunc(), ..route };
-            match level.entry(route.to.network()) {
-                hashbrown::hash_map::Entry::Vacant(vacant) => {
-                    vacant.insert(route);
-                }
-                hashbrown::hash_map::Entry::Occupied(mut other) => {
-                    if route.metric < other.get().metric {
-                        other.insert(route);
-                    }
-                }
-            }
-        };
+        let mut routes: Vec<Route> = routes.into_iter().collect();
         let mut host = Vec::new();
         for interface in &interfaces {
             for address in &interface.addresses {
@@ -175,26 +162,16 @@ impl Network {
                 }
             }
         }
-        for route in routes {
-            if route.target == RouteTarget::Local {
-                host.push(route.to);
-            }
-            add(route);
-        }
+        host.extend(routes.iter().filter(|route| route.target == RouteTarget::Local).map(|route| route.to));
         network.host = Arc::new(host.into_iter().collect());
         for interface in &interfaces {
             for address in &interface.addresses {
                 let target = RouteTarget::Out { interface: interface.id, via: None };
-                add(Route { to: address.trunc(), target, source: Some(address.addr()), metric: u32::MAX });
+                routes.push(Route { to: address.trunc(), target, source: Some(address.addr()), metric: u32::MAX });
             }
         }
-        let sorted = |map: HashMap<u8, HashMap<IpAddr, Route>>| {
-            let mut levels: Vec<_> = map.into_iter().map(|(length, routes)| PrefixLevel { length, routes }).collect();
-            levels.sort_by_key(|level| Reverse(level.length));
-            levels
-        };
-        let [v4, v6] = levels;
-        (network.v4, network.v6) = (sorted(v4), sorted(v6));
+        let (v4, v6): (Vec<Route>, Vec<Route>) = routes.into_iter().partition(|route| route.to.addr().is_ipv4());
+        (network.v4, network.v6) = (Tables::new(v4), Tables::new(v6));
         for (interface, address, mac) in neighbors {
             let Some(out) = interfaces.get(usize::from(interface.0)) else { continue };
             let id = AdjacencyId(network.hops.len() as u32);
@@ -204,6 +181,44 @@ impl Network {
         }
         network.interfaces = interfaces;
         network
+    }
+
+    /// Adds what packets see that arrived by some interfaces or came from some networks. From now on no source address is
+    /// guessed: whoever asked the kernel for all this asked for those, too.
+    pub fn with_answers(mut self, perspectives: Vec<Perspective>, overlooked: Arc<[String]>) -> Self {
+        let (v4, v6): (Vec<_>, Vec<_>) = perspectives.into_iter().partition(|one| one.family == Family::V4);
+        self.v4.add(v4);
+        self.v6.add(v6);
+        (self.sources_known, self.overlooked) = (true, overlooked);
+        self
+    }
+
+    /// Gives every next hop that `older` has the number that it has there, so that flows find the way that they took.
+    pub fn keep_numbers(&mut self, older: &Network) {
+        let mut hops = older.hops.clone();
+        let mut taken = vec![false; hops.len()];
+        let kept = self.neighbors.keys().filter_map(|key| older.neighbors.get(key));
+        kept.filter_map(|id| usize::try_from(id.0).ok()).for_each(|place| {
+            taken.get_mut(place).into_iter().for_each(|taken| *taken = true);
+        });
+        let mut free = (0..).zip(taken).filter(|(_, taken)| !taken).map(|(place, _)| place);
+        for (key, id) in &mut self.neighbors {
+            let Some(hop) = self.hops.get(id.0 as usize).cloned() else { continue };
+            let number = older.neighbors.get(key).map(|id| id.0).or_else(|| free.next());
+            match number.and_then(|number| hops.get_mut(number as usize).map(|place| (number, place))) {
+                Some((number, place)) => (*id, *place) = (AdjacencyId(number), hop),
+                None => {
+                    *id = AdjacencyId(hops.len() as u32);
+                    hops.push(hop);
+                }
+            }
+        }
+        self.hops = hops;
+    }
+
+    /// What decides about ways and is not looked at, one sentence each.
+    pub fn overlooked(&self) -> &Arc<[String]> {
+        &self.overlooked
     }
 
     /// The attached interfaces, by number.
@@ -219,7 +234,7 @@ impl Network {
 
     /// How many adjacencies there are.
     pub fn adjacencies(&self) -> usize {
-        self.hops.len()
+        self.neighbors.len()
     }
 
     /// The adjacency with this number.
@@ -247,9 +262,9 @@ impl Network {
         })
     }
 
-    /// Every route, longest prefix first.
+    /// Every route.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.v4.iter().chain(&self.v6).flat_map(|level| level.routes.values())
+        self.v4.routes().chain(self.v6.routes())
     }
 
     /// Whether interfaces and routes are the same, so that only neighbours differ: then every destination has the same next
@@ -275,78 +290,107 @@ impl Network {
         self.broadcast.contains(&address)
     }
 
-    /// The longest matching route.
-    pub fn route(&self, destination: IpAddr) -> Option<&Route> {
-        let levels = if destination.is_ipv4() { &self.v4 } else { &self.v6 };
-        levels.iter().find_map(|level| level.routes.get(&masked(destination, level.length)))
+    fn tables(&self, destination: IpAddr) -> &Tables {
+        if destination.is_ipv4() { &self.v4 } else { &self.v6 }
     }
 
-    /// The way to `destination`: route, then neighbour.
-    pub fn resolve(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
-        if self.is_local(destination) {
+    /// Which of several tables counts for such a packet. Equal numbers: what differs is the destination and the hash alone.
+    #[inline]
+    pub fn table(&self, heading: &Heading) -> u16 {
+        self.tables(heading.destination).number(heading)
+    }
+
+    /// The longest matching route, for a packet of which nothing but the destination is known.
+    pub fn route(&self, destination: IpAddr) -> Option<&Route> {
+        self.route_of(&Heading::to(destination))
+    }
+
+    /// The longest matching route.
+    pub fn route_of(&self, heading: &Heading) -> Option<&Route> {
+        self.tables(heading.destination).find(heading)
+    }
+
+    /// The interface and the next hop, and the route's source address.
+    fn path(&self, heading: &Heading) -> Result<(InterfaceId, IpAddr, Option<IpAddr>), NoAdjacency> {
+        if self.is_local(heading.destination) {
             return Err(NoAdjacency::Local);
         }
-        let route = self.route(destination).ok_or(NoAdjacency::NoRoute)?;
-        let (interface, next_hop) = match &route.target {
-            RouteTarget::Out { interface, via } => (*interface, via.unwrap_or(destination)),
+        let route = self.route_of(heading).ok_or(NoAdjacency::NoRoute)?;
+        let (interface, via, source) = match &route.target {
+            RouteTarget::Out { interface, via } => (*interface, *via, route.source),
+            RouteTarget::Paths(paths) => {
+                let path = path::pick(paths, heading.hash).ok_or(NoAdjacency::NoRoute)?;
+                (path.interface, path.via, path.source)
+            }
             RouteTarget::Unlisted(name) => return Err(NoAdjacency::NoInterface(name.clone())),
             RouteTarget::Local => return Err(NoAdjacency::Local),
             RouteTarget::Nowhere => return Err(NoAdjacency::NoRoute),
         };
+        Ok((interface, via.unwrap_or(heading.destination), source))
+    }
+
+    /// The way to `destination`, for a packet of which nothing else is known.
+    pub fn resolve(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
+        self.resolve_for(&Heading::to(destination))
+    }
+
+    /// The way of a packet: route, then neighbour.
+    pub fn resolve_for(&self, heading: &Heading) -> Result<AdjacencyId, NoAdjacency> {
+        let (interface, next_hop, _) = self.path(heading)?;
         if !self.interface(interface).is_some_and(|interface| interface.up) {
             return Err(NoAdjacency::InterfaceDown(interface));
         }
         self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
     }
 
-    /// The address that Linux would use as source towards `destination`: the route's preferred source, else the best
-    /// address of the family on the way out, else the best of any interface: those of pods often have none.
-    pub fn source_address(&self, destination: IpAddr) -> Option<IpAddr> {
-        let route = self.route(destination)?;
-        if route.source.is_some() {
-            return route.source;
+    /// Some way to `destination`: a known one, if there is any for whatever packet.
+    pub fn resolve_any(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
+        let first = self.resolve(destination);
+        let known = || self.next_hops(destination).find_map(|next_hop| self.neighbors.get(&next_hop).copied());
+        let unresolved = || self.next_hops(destination).next();
+        match first {
+            Ok(id) => Ok(id),
+            Err(none) => match (known(), unresolved()) {
+                (Some(id), _) => Ok(id),
+                (None, Some((interface, next_hop))) => Err(NoAdjacency::Unresolved { interface, next_hop }),
+                (None, None) => Err(none),
+            },
         }
-        let RouteTarget::Out { interface, via } = route.target else { return None };
-        let next_hop = via.unwrap_or(destination);
-        let family = Family::of(destination);
-        let usable = |net: &&IpNet| Family::of(net.addr()) == family && !is_link_local(net.addr());
-        let on_way_out = self.interface(interface)?.addresses.iter().filter(usable);
-        // Of equals the first.
-        let best = on_way_out.min_by_key(|net| Reverse(rank(net, destination, next_hop)));
-        let anywhere = || {
-            let all =
-                self.interfaces.iter().flat_map(|other| other.addresses.iter().map(move |net| (other.index, net)));
-            let usable = all.filter(|(_, net)| usable(net));
-            usable.min_by_key(|(index, net)| (Reverse(rank(net, destination, next_hop)), *index)).map(|(_, net)| net)
-        };
-        best.or_else(anywhere).map(|net| net.addr())
     }
-}
 
-/// How well an address of the node suits as a source: for IPv4 whether it is in the next hop's network, for IPv6 rules 6
-/// and 8 of RFC 6724, as far as they tell addresses apart that a node can have.
-fn rank(net: &IpNet, destination: IpAddr, next_hop: IpAddr) -> (bool, u32) {
-    match (net, destination) {
-        (IpNet::V6(net), IpAddr::V6(destination)) => {
-            let same_label = net.addr().is_unique_local() == destination.is_unique_local();
-            let common = (net.addr().to_bits() ^ destination.to_bits()).leading_zeros();
-            (same_label, common.min(u32::from(net.prefix_len())))
-        }
-        _ => (net.contains(&next_hop), 0),
+    /// Whether `taken`, which an older network gave for this heading, is still one of several ways that it can take.
+    pub fn still_leads(&self, heading: &Heading, taken: AdjacencyId) -> bool {
+        let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return false };
+        paths.iter().any(|path| {
+            let key = (path.interface, path.via.unwrap_or(heading.destination));
+            self.neighbors.get(&key) == Some(&taken) && self.interface(path.interface).is_some_and(|out| out.up)
+        })
     }
-}
 
-/// IPv6 link-local addresses reach one link only, so they are no source for a forwarded packet.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-}
-
-fn masked(address: IpAddr, length: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into()),
-        IpAddr::V6(v6) => {
-            IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)).into())
+    /// Whether a packet with this heading can leave by `interface`: for its reverse, whether it came from where the answers
+    /// go.
+    pub fn leads_out_by(&self, heading: &Heading, interface: InterfaceId) -> bool {
+        match self.route_of(heading).map(|route| &route.target) {
+            Some(RouteTarget::Out { interface: out, .. }) => *out == interface,
+            Some(RouteTarget::Paths(paths)) => paths.iter().any(|path| path.interface == interface),
+            _ => false,
         }
+    }
+
+    /// Every next hop that packets to `destination` can go to, whatever else is known of them.
+    pub fn next_hops(&self, destination: IpAddr) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        let is_own = self.is_local(destination);
+        let routes = self.tables(destination).find_all(destination).filter(move |_| !is_own);
+        let hops = routes.flat_map(move |route| {
+            let (single, several): (_, &[Path]) = match &route.target {
+                RouteTarget::Out { interface, via } => (Some((*interface, *via)), &[]),
+                RouteTarget::Paths(paths) => (None, paths),
+                _ => (None, &[]),
+            };
+            let several = several.iter().map(|path| (path.interface, path.via));
+            single.into_iter().chain(several).map(move |(out, via)| (out, via.unwrap_or(destination)))
+        });
+        hops.filter(|(interface, _)| self.interface(*interface).is_some_and(|interface| interface.up))
     }
 }
 

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_shared::Network;
-use ringway_shared::network::{NoAdjacency, RouteTarget};
 use ringway_shared::sharing::ShardedMap;
 
 use super::neighbors::Key;
@@ -37,15 +36,13 @@ impl NextHops {
             for difference in older.differences(&self.endpoints) {
                 let delta = i64::from(difference.new.is_some()) - i64::from(difference.old.is_some());
                 // Most entries are only in the neighbourhood of a change.
-                if delta != 0
-                    && let Some(key) = next_hop(network, *difference.at)
-                {
-                    *deltas.entry(key).or_default() += delta;
+                if delta != 0 {
+                    next_hops(network, *difference.at).for_each(|key| *deltas.entry(key).or_default() += delta);
                 }
             }
         } else {
             deltas.extend(self.counts.iter().map(|(key, count)| (*key, -count)));
-            for key in self.endpoints.keys().filter_map(|endpoint| next_hop(network, *endpoint)) {
+            for key in self.endpoints.keys().flat_map(|endpoint| next_hops(network, *endpoint)) {
                 *deltas.entry(key).or_default() += 1;
             }
         }
@@ -65,17 +62,13 @@ impl NextHops {
     }
 }
 
-/// The neighbour that packets to `endpoint` go to; neighbours themselves make no difference to it.
-fn next_hop(network: &Network, endpoint: IpAddr) -> Option<Key> {
-    let (interface, address) = match network.resolve(endpoint) {
-        Err(NoAdjacency::Unresolved { interface, next_hop }) => (interface, next_hop),
-        Err(_) => return None,
-        Ok(_) => match network.route(endpoint)?.target {
-            RouteTarget::Out { interface, via } => (interface, via.unwrap_or(endpoint)),
-            _ => return None,
-        },
-    };
-    Some((network.interface(interface)?.index, address))
+/// The neighbours that packets to `endpoint` can go to; neighbours themselves make no difference to it.
+fn next_hops(network: &Network, endpoint: IpAddr) -> impl Iterator<Item = Key> {
+    let hops = network.next_hops(endpoint);
+    let mut keys: Vec<Key> = hops.filter_map(|(out, address)| Some((network.interface(out)?.index, address))).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into_iter()
 }
 
 #[cfg(test)]
@@ -84,7 +77,7 @@ mod tests {
     use std::collections::HashSet;
 
     use proptest::prelude::*;
-    use ringway_shared::network::{Interface, Route};
+    use ringway_shared::network::{Interface, Route, RouteTarget};
     use ringway_shared::{InterfaceId, MacAddress};
 
     /// Two interfaces; pods of 10.`n`.0.0/16 are behind 192.168.0.`n`, those of 10.9.0.0/16 on link.
@@ -145,7 +138,7 @@ mod tests {
                 for key in &changes.new {
                     prop_assert!(kept.insert(*key));
                 }
-                let all: HashSet<Key> = endpoints.keys().filter_map(|endpoint| next_hop(&network, *endpoint)).collect();
+                let all: HashSet<Key> = endpoints.keys().flat_map(|endpoint| next_hops(&network, *endpoint)).collect();
                 prop_assert_eq!(&kept, &all);
             }
         }

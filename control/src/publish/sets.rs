@@ -213,7 +213,7 @@ impl SteeringSets {
         if other_ways {
             let before = std::mem::take(&mut self.sources);
             let addresses = self.addresses.keys();
-            addresses.filter_map(|address| network.source_address(*address)).for_each(|source| {
+            addresses.flat_map(|address| network.source_addresses(*address)).for_each(|source| {
                 add(&mut self.sources, source);
             });
             for source in before.keys().chain(self.sources.keys()) {
@@ -222,13 +222,13 @@ impl SteeringSets {
             }
             return;
         }
-        for source in new.into_iter().filter_map(|address| network.source_address(address)) {
+        for source in new.into_iter().flat_map(|address| network.source_addresses(address)) {
             if add(&mut self.sources, source) {
                 changes.added.push(snat(source));
             }
         }
         // The same ways give the same source as when it was counted.
-        for source in gone.into_iter().filter_map(|address| old.source_address(address)) {
+        for source in gone.into_iter().flat_map(|address| old.source_addresses(address)) {
             if subtract(&mut self.sources, source) {
                 changes.removed.push(snat(source));
             }

@@ -232,7 +232,7 @@ fn service_port(
 
 fn endpoint_report(port: &ServicePort, endpoint: &Endpoint, view: &AnswerView<'_>) -> EndpointReport {
     let snapshot = &view.published.snapshot;
-    let unreachable = snapshot.network.resolve(endpoint.backend.address).err();
+    let unreachable = snapshot.network.resolve_any(endpoint.backend.address).err();
     EndpointReport {
         endpoint: endpoint.backend.socket().to_string(),
         node: endpoint.node.as_deref().map(str::to_owned),

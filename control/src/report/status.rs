@@ -100,6 +100,9 @@ pub struct SnapshotReport {
     pub endpoints: usize,
     /// Next hops with a known MAC address.
     pub adjacencies: usize,
+    /// What the kernel's routing looks at and Ringway does not, one sentence each.
+    #[serde(default)]
+    pub not_followed: Vec<String>,
 }
 
 /// What the steering program holds.
@@ -280,6 +283,7 @@ fn snapshot(published: &Published) -> SnapshotReport {
         vips: services.vips.len(),
         endpoints: ports().map(|port| port.endpoints.len()).sum(),
         adjacencies: network.adjacencies(),
+        not_followed: network.overlooked().to_vec(),
     }
 }
 
@@ -322,7 +326,7 @@ fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
 }
 
 fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr) -> Option<UnreachableReport> {
-    let why = snapshot.network.resolve(address).err()?;
+    let why = snapshot.network.resolve_any(address).err()?;
     let text = why_unreachable(snapshot, &why);
     // Neighbours come and go, and are asked for anyway; `services` tells.
     if matches!(why, NoAdjacency::Unresolved { .. }) {

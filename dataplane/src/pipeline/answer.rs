@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
+use ringway_shared::network::Heading;
 use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
 
 use super::{Context, Core, Intent, Outcome, dropped};
@@ -50,7 +51,7 @@ impl Core {
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
         let reason = DropReason::TtlExpired;
-        let Some(source) = own_address(context.snapshot, packet).filter(|_| packet.ttl == 1) else {
+        let Some(source) = own_address(context.snapshot, &received, packet).filter(|_| packet.ttl == 1) else {
             return dropped(received, reason, service_port);
         };
         self.answer_with(context, received, packet, reason, service_port, |frame| {
@@ -70,7 +71,7 @@ impl Core {
     ) -> Option<Outcome> {
         let reason = DropReason::TooBig;
         let told = must_not_fragment(context.umem.packet(&received.frame), packet);
-        let Some(source) = own_address(context.snapshot, packet).filter(|_| told) else {
+        let Some(source) = own_address(context.snapshot, &received, packet).filter(|_| told) else {
             return dropped(received, reason, service_port);
         };
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
@@ -100,9 +101,9 @@ impl Core {
         service_port: Option<ServicePortId>,
         build: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Option<Outcome> {
-        let client = packet.tuple.source_address();
+        let heading = answer_heading(&received, packet);
         // No way back is no reason of its own: the packet dies of what it would have been told.
-        let way = self.ways.find(&context.snapshot.network, client).map(|way| way.adjacency);
+        let way = self.ways.find(&context.snapshot.network, &heading).map(|way| way.adjacency);
         let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));
         if !answerable {
             return dropped(received, reason, service_port);
@@ -118,7 +119,7 @@ impl Core {
             return dropped(received, reason, service_port);
         }
         debug_assert!(!matches!(packet.kind, Kind::LaterFragment { .. }));
-        self.send(context, received, way, client, Intent::Reply(reason), service_port)
+        self.send(context, received, way, heading, Intent::Reply(reason), service_port)
     }
 }
 
@@ -132,6 +133,16 @@ fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
 }
 
 /// The node's address that errors about this packet come from: the one that Linux would choose towards its sender.
-fn own_address(snapshot: &Snapshot, packet: &Packet) -> Option<IpAddr> {
-    snapshot.network.source_address(packet.tuple.source_address())
+fn own_address(snapshot: &Snapshot, received: &Received, packet: &Packet) -> Option<IpAddr> {
+    snapshot.network.source_address_for(&answer_heading(received, packet))
+}
+
+/// What decides about the way of an answer: it goes from the address that was asked to the one that asked.
+fn answer_heading(received: &Received, packet: &Packet) -> Heading {
+    Heading {
+        destination: packet.tuple.source_address(),
+        source: Some(packet.tuple.destination_address()),
+        arrived: Some(received.interface),
+        hash: packet.tuple.maglev_hash(),
+    }
 }

@@ -1,7 +1,7 @@
 //! Packets that pass because they belong to no Service, and the connections that clients have straight to endpoints among
 //! them: see [`crate::direct`].
 
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::{Context, Core, Outcome, exceeded_mtu, pass};
 use crate::batch::Received;
@@ -65,7 +65,9 @@ impl Core {
         let other = self.flows.flow(other);
         let (service_port, backend) = (other.service_port(), other.backend());
         let endpoint = packet.tuple.destination_address();
-        let found = self.ways.find(&snapshot.network, endpoint);
+        let (source, arrived) = (Some(packet.tuple.source_address()), Some(received.interface));
+        let heading = Heading { destination: endpoint, source, arrived, hash: packet.tuple.maglev_hash() };
+        let found = self.ways.find(&snapshot.network, &heading);
         let (way, way_id) = match found {
             Ok(way) => (Ok(way.adjacency), Some(way.id)),
             Err(none @ NoAdjacency::Unresolved { .. }) => (Err(none), None),
@@ -85,7 +87,7 @@ impl Core {
         };
         match self.flows.open(&new, context.now) {
             Ok(opened) => {
-                self.introduce(snapshot, opened.id, way_id);
+                self.introduce(snapshot, opened.id, way_id, &way);
                 self.send_on(context, received, packet, opened.id, Direction::Original, way)
             }
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, way),

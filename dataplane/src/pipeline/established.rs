@@ -1,7 +1,7 @@
 //! Packets of a known flow.
 
-use ringway_shared::network::NoAdjacency;
-use ringway_shared::{Adjacency, DropReason, InterfaceId, ServicePortId, Snapshot};
+use ringway_shared::network::{Heading, NoAdjacency};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
 use super::ways::{Way, Ways};
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu};
@@ -103,7 +103,7 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
-        let way = way(flow, direction, snapshot, &mut self.ways);
+        let way = way(flow, direction, Some(received.interface), snapshot, &mut self.ways);
         if let Some(mtu) = exceeded_mtu(snapshot, &way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
@@ -139,47 +139,75 @@ impl Core {
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
         let rewrite = flow.rewrite(direction);
-        let destination = rewrite.to.destination_address();
+        let heading = match &way {
+            Err(NoAdjacency::Unresolved { .. }) => heading(flow, direction, Some(received.interface)),
+            // Nobody will ask for it.
+            _ => Heading::to(rewrite.to.destination_address()),
+        };
         nat::rewrite(bytes, packet, &rewrite);
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
-        self.send(context, received, way, destination, Intent::Forward, Some(service_port))
+        self.send(context, received, way, heading, Intent::Forward, Some(service_port))
     }
 }
 
-/// The adjacency for a direction: the one the flow remembers, when the network has not changed since.
+/// What decides about a flow's way in one direction.
+pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<InterfaceId>) -> Heading {
+    let original = flow.original();
+    let (client, hash) = (original.source_address(), original.maglev_hash());
+    let (destination, source) = match direction {
+        Direction::Original => (flow.reply().source_address(), client),
+        Direction::Reply => (client, original.destination_address()),
+    };
+    Heading { destination, source: Some(source), arrived, hash }
+}
+
+/// The adjacency for a direction: the one the flow remembers, when the network has not changed since. `arrived` is the
+/// interface that packets of this direction arrive by.
 #[inline]
 pub(super) fn way(
     flow: &mut Flow,
     direction: Direction,
+    arrived: Option<InterfaceId>,
     snapshot: &Snapshot,
     ways: &mut Ways,
 ) -> Result<Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     if flow.network_generation != network.generation {
         flow.network_generation = network.generation;
-        flow.set_adjacency(Direction::Original, None);
-        flow.set_adjacency(Direction::Reply, None);
+        keep_ways(flow, network, direction, arrived);
     }
     match network.leave_by(flow.adjacency(direction)) {
         Some(adjacency) => Ok(*adjacency),
-        None => find_way(flow, direction, snapshot, ways),
+        None => find_way(flow, direction, arrived, snapshot, ways),
+    }
+}
+
+/// Forgets what an older network said, but for a way that is still one of several: a flow does not go to and fro between them
+/// because some of them come and go.
+#[cold]
+fn keep_ways(flow: &mut Flow, network: &Network, direction: Direction, arrived: Option<InterfaceId>) {
+    let out = |id: AdjacencyId| network.adjacency(id).map(|adjacency| adjacency.out);
+    let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| flow.adjacency(direction));
+    for (of, id, back) in [(Direction::Original, original, reply), (Direction::Reply, reply, original)] {
+        // What goes out in one direction comes back by the same interface in the other, as far as anybody knows.
+        let arrived = if of == direction { arrived } else { out(back) };
+        let known = network.adjacency(id).is_some();
+        let keeps = known && network.still_leads(&heading(flow, of, arrived), id);
+        flow.set_adjacency(of, keeps.then_some(id));
     }
 }
 
 fn find_way(
     flow: &mut Flow,
     direction: Direction,
+    arrived: Option<InterfaceId>,
     snapshot: &Snapshot,
     ways: &mut Ways,
 ) -> Result<Adjacency, NoAdjacency> {
-    // Where the other direction's packets come from.
-    let destination = match direction {
-        Direction::Original => flow.reply().source_address(),
-        Direction::Reply => flow.original().source_address(),
-    };
-    let Way { id, adjacency, .. } = ways.find(&snapshot.network, destination)?;
+    let heading = heading(flow, direction, arrived);
+    let Way { id, adjacency, .. } = ways.find(&snapshot.network, &heading)?;
     flow.set_adjacency(direction, Some(id));
     Ok(adjacency)
 }

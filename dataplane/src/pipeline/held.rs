@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
+use ringway_shared::network::Heading;
 use ringway_shared::{DropReason, InterfaceId, ServicePortId};
 
 use crate::af_xdp::Frame;
@@ -30,7 +31,7 @@ pub(super) struct HeldPacket {
     pub(super) service_port: Option<ServicePortId>,
     pub(super) intent: Intent,
     /// Where it goes: resolved again when the network changed.
-    pub(super) destination: IpAddr,
+    pub(super) heading: Heading,
     /// Whom it waits for.
     pub(super) interface: InterfaceId,
     pub(super) next_hop: IpAddr,

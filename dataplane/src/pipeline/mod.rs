@@ -16,13 +16,12 @@ mod open;
 mod portless;
 mod ways;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, without_frontend};
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
 
 use crate::af_xdp::Umem;
@@ -270,13 +269,13 @@ impl Core {
         })
     }
 
-    /// Sends a packet whose addresses are done towards `destination`, or holds it until the neighbour is known.
+    /// Sends a packet whose addresses are done, or holds it until the neighbour is known.
     fn send(
         &mut self,
         context: &mut Context,
         mut received: Received,
         way: Result<Adjacency, NoAdjacency>,
-        destination: IpAddr,
+        heading: Heading,
         intent: Intent,
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
@@ -294,7 +293,7 @@ impl Core {
                 let first = self.held.waiting_for(interface, next_hop) == 0;
                 let Received { frame, tag, .. } = received;
                 let since = context.now;
-                let held = HeldPacket { frame, tag, service_port, intent, destination, interface, next_hop, since };
+                let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
                 match self.held.push(held) {
                     Ok(()) => {
                         if first {
@@ -315,11 +314,11 @@ impl Core {
         let now = context.now;
         let room = batch.output.remaining_capacity().min(BATCH);
         let keep = |held: &HeldPacket| {
-            !held.is_overdue(now) && matches!(network.resolve(held.destination), Err(NoAdjacency::Unresolved { .. }))
+            !held.is_overdue(now) && matches!(network.resolve_for(&held.heading), Err(NoAdjacency::Unresolved { .. }))
         };
         let umem = &mut *context.umem;
         self.held.take(network.generation, room, keep, |mut held| {
-            let verdict = match self.ways.find(network, held.destination) {
+            let verdict = match self.ways.find(network, &held.heading) {
                 Ok(Way { adjacency, .. }) => {
                     let bytes = umem.packet_mut(&mut held.frame);
                     ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
-use ringway_shared::{AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
 
 use super::established::way;
 use super::ways::Way;
@@ -87,10 +87,16 @@ impl Core {
         let Some(backend) = chosen else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
-        let found = self.ways.find(&snapshot.network, backend.address);
+        let spread = match &port.affinity {
+            None => selection,
+            Some(_) => packet.tuple.maglev_hash(),
+        };
+        let arrived = Some(received.interface);
+        let heading = Heading { destination: backend.address, source: Some(client), arrived, hash: spread };
+        let found = self.ways.find(&snapshot.network, &heading);
         let (endpoint_way, way_id, source) = match found {
             Ok(Way { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
-            Err(none) => (Err(none), None, snapshot.network.source_address(backend.address)),
+            Err(none) => (Err(none), None, snapshot.network.source_address_for(&heading)),
         };
         if let Some(mtu) = exceeded_mtu(snapshot, &endpoint_way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
@@ -122,7 +128,7 @@ impl Core {
                 if let Some(affinity) = &port.affinity {
                     self.shared.affinities.note(affinity, client, backend.address, context.now);
                 }
-                self.introduce(snapshot, id, way_id);
+                self.introduce(snapshot, id, way_id, &endpoint_way);
                 self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
             }
             // Cannot be: this packet's flow was looked for. If it is there after all, it is this one.
@@ -147,13 +153,25 @@ impl Core {
                 );
                 nat::rewrite(bytes, packet, &Rewrite::new(&packet.tuple, to));
                 context.umem.resize(&mut received.frame, usize::from(packet.end));
-                self.send(context, received, endpoint_way, backend.address, Intent::Forward, service_port)
+                self.send(context, received, endpoint_way, heading, Intent::Forward, service_port)
             }
         }
     }
 
     /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client.
-    pub(super) fn introduce(&mut self, snapshot: &Snapshot, id: FlowId, endpoint_way: Option<AdjacencyId>) {
+    pub(super) fn introduce(
+        &mut self,
+        snapshot: &Snapshot,
+        id: FlowId,
+        endpoint_way: Option<AdjacencyId>,
+        found: &Result<Adjacency, NoAdjacency>,
+    ) {
+        // Answers come from where the packet goes.
+        let arrived = match found {
+            Ok(adjacency) => Some(adjacency.out),
+            Err(NoAdjacency::Unresolved { interface, .. }) => Some(*interface),
+            Err(_) => None,
+        };
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
@@ -161,7 +179,7 @@ impl Core {
         flow.set_adjacency(Direction::Reply, None);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
-            way(flow, Direction::Reply, snapshot, &mut self.ways)
+            way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
         {
             self.shared.resolver.ask(interface, next_hop);
         }

@@ -1,13 +1,14 @@
 //! Ways found lately: the adjacency and the source address for a destination, so that opening a flow to an endpoint that
 //! has many walks no routes.
 //!
-//! A small direct-mapped cache in the worker's own memory. An entry is good for one generation of the network; only ways
-//! that exist are kept, so a neighbour that is being resolved is looked for anew with every packet.
+//! A small direct-mapped cache in the worker's own memory. An entry is good for one generation of the network and one of its
+//! tables; only ways that exist are kept, so a neighbour that is being resolved is looked for anew with every packet, and
+//! none of a route that has several, since those differ from flow to flow.
 
 use std::net::IpAddr;
 
 use ringway_shared::address::address_words;
-use ringway_shared::network::NoAdjacency;
+use ringway_shared::network::{Heading, NoAdjacency, RouteTarget};
 use ringway_shared::{Adjacency, AdjacencyId, Network};
 
 /// Entries, a power of two. With 48 bytes each they stay in the second cache.
@@ -19,10 +20,12 @@ struct Entry {
     generation: u32,
     adjacency: AdjacencyId,
     source: Option<IpAddr>,
+    table: u16,
 }
 
 /// No network has an adjacency with this number.
-const EMPTY: Entry = Entry { destination: [0; 2], generation: 0, adjacency: AdjacencyId(u32::MAX), source: None };
+const EMPTY: Entry =
+    Entry { destination: [0; 2], generation: 0, adjacency: AdjacencyId(u32::MAX), source: None, table: 0 };
 
 /// A way to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +46,33 @@ impl Ways {
         Ways(vec![EMPTY; ENTRIES].into_boxed_slice())
     }
 
-    /// The way to `destination` in this network, for a packet that leaves by it.
+    /// The way of a packet that leaves by it.
     #[inline]
-    pub(super) fn find(&mut self, network: &Network, destination: IpAddr) -> Result<Way, NoAdjacency> {
-        let words = address_words(destination);
+    pub(super) fn find(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
+        let words = address_words(heading.destination);
+        let table = network.table(heading);
         let place = words[0].rotate_left(32) ^ words[1];
         let place = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % ENTRIES;
         if let Some(entry) = self.0.get(place)
             && entry.destination == words
             && entry.generation == network.generation
+            && entry.table == table
             && let Some(adjacency) = network.leave_by(entry.adjacency)
         {
             return Ok(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source });
         }
-        self.learn(network, destination, place)
+        self.learn(network, heading, table, place)
     }
 
     #[cold]
-    fn learn(&mut self, network: &Network, destination: IpAddr, place: usize) -> Result<Way, NoAdjacency> {
-        let id = network.resolve(destination)?;
+    fn learn(&mut self, network: &Network, heading: &Heading, table: u16, place: usize) -> Result<Way, NoAdjacency> {
+        let id = network.resolve_for(heading)?;
         let adjacency = *network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
-        let source = network.source_address(destination);
-        if let Some(entry) = self.0.get_mut(place) {
-            let generation = network.generation;
-            *entry = Entry { destination: address_words(destination), generation, adjacency: id, source };
+        let source = network.source_address_for(heading);
+        let single = !matches!(network.route_of(heading).map(|route| &route.target), Some(RouteTarget::Paths(_)));
+        if let Some(entry) = self.0.get_mut(place).filter(|_| single) {
+            let (destination, generation) = (address_words(heading.destination), network.generation);
+            *entry = Entry { destination, generation, adjacency: id, source, table };
         }
         Ok(Way { id, adjacency, source })
     }
@@ -115,7 +121,7 @@ mod tests {
             for (which, last) in asked {
                 let network = &networks[which % networks.len()];
                 let destination = address(last);
-                let found = ways.find(network, destination);
+                let found = ways.find(network, &Heading::to(destination));
                 prop_assert_eq!(found.clone().map(|way| way.id), network.resolve(destination));
                 if let Ok(way) = found {
                     prop_assert_eq!(Some(&way.adjacency), network.adjacency(way.id));
@@ -128,6 +134,6 @@ mod tests {
     #[test]
     fn the_blank_entry_is_no_way() {
         let unspecified = IpAddr::from([0u8; 16]);
-        assert!(Ways::new().find(&network(0, &[2]), unspecified).is_err());
+        assert!(Ways::new().find(&network(0, &[2]), &Heading::to(unspecified)).is_err());
     }
 }

@@ -70,9 +70,13 @@ impl Network {
         if !source.is_ipv4() {
             return false;
         }
+        // One of several ways will do, and whatever table it stands in: policy rules can make answers see another one.
+        if self.next_hops(source).any(|(out, _)| out == arrived || asked == ReversePath::Loose) {
+            return false;
+        }
         match self.route(source).map(|route| &route.target) {
             Some(RouteTarget::Out { interface, .. }) => asked == ReversePath::Strict && *interface != arrived,
-            Some(RouteTarget::Unlisted(_)) => asked == ReversePath::Strict,
+            Some(RouteTarget::Paths(_) | RouteTarget::Unlisted(_)) => asked == ReversePath::Strict,
             Some(RouteTarget::Local | RouteTarget::Nowhere) | None => true,
         }
     }

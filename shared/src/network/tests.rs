@@ -124,3 +124,34 @@ fn next_hops_that_packets_left_by_are_told_once() {
     assert_eq!(network.take_used().count(), 0);
     assert_eq!(network.leave_by(AdjacencyId(99)), None);
 }
+
+#[test]
+fn next_hops_keep_their_numbers_and_free_ones_are_used_again() {
+    let key = |last: u8| (InterfaceId(0), IpAddr::from([192, 168, 0, last]));
+    let network = |known: &[u8], older: Option<&Network>| {
+        let interfaces = bed().interfaces().to_vec();
+        let neighbors = known.iter().map(|last| (InterfaceId(0), key(*last).1, MacAddress([*last; 6])));
+        let mut network = Network::new(1, interfaces, [], neighbors);
+        older.into_iter().for_each(|older| network.keep_numbers(older));
+        network
+    };
+    let number = |network: &Network, last: u8| network.resolve(key(last).1).unwrap();
+    let mut network_now = network(&[7, 8, 9], None);
+    for known in [&[9u8, 8][..], &[5, 8, 9, 6], &[6], &[1, 2, 3, 6], &[3, 2, 1, 6, 7, 8, 9]] {
+        let next = network(known, Some(&network_now));
+        let mut numbers: Vec<u32> = known.iter().map(|last| number(&next, *last).0).collect();
+        for last in known {
+            let adjacency = next.adjacency(number(&next, *last)).unwrap();
+            assert_eq!(adjacency.destination_mac, MacAddress([*last; 6]));
+            if network_now.resolve(key(*last).1).is_ok() {
+                assert_eq!(number(&next, *last), number(&network_now, *last), "{last}");
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), known.len());
+        assert_eq!(next.adjacencies(), known.len());
+        network_now = next;
+    }
+    assert!(network_now.hops.len() <= 7, "{}", network_now.hops.len());
+}
