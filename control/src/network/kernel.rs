@@ -10,13 +10,19 @@ use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, N
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
-use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
+use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
 use tokio::task::JoinHandle;
 
 use super::links::{Link, LinkAddress};
 use super::neighbors::{Change, Key, question};
+use super::objects::Changes;
+use super::questions::Asker;
 use super::routes::KernelRoute;
+use super::rules::Rule;
 use super::settings::{Filters, Settings};
+
+/// The kernel was built without policy rules.
+const EOPNOTSUPP: i32 = 95;
 
 /// Room for change messages that wait to be read: a storm of some ten thousand fits.
 const RECEIVE_BUFFER: u32 = 8 << 20;
@@ -28,7 +34,7 @@ pub enum Event {
     Link,
     /// An address, and with it perhaps its routes.
     Address,
-    /// A route.
+    /// A route, a policy rule or a next hop object.
     Route,
     /// A neighbour.
     Neighbor(Change),
@@ -45,7 +51,9 @@ impl Event {
         match message.payload {
             NetlinkPayload::InnerMessage(M::NewLink(_) | M::DelLink(_)) => Some(Event::Link),
             NetlinkPayload::InnerMessage(M::NewAddress(_) | M::DelAddress(_)) => Some(Event::Address),
-            NetlinkPayload::InnerMessage(M::NewRoute(_) | M::DelRoute(_)) => Some(Event::Route),
+            NetlinkPayload::InnerMessage(M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_)) => {
+                Some(Event::Route)
+            }
             NetlinkPayload::InnerMessage(M::NewNeighbour(message)) => {
                 Change::from_message(&message, false).map(Event::Neighbor)
             }
@@ -60,11 +68,14 @@ impl Event {
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Two netlink sockets: one for questions, one that hears of changes. Both are closed on drop.
+/// Netlink sockets: one for questions, two that hear of changes. All are closed on drop.
 pub struct Kernel {
     handle: Handle,
     messages: Messages,
     settings: Settings,
+    objects: Changes,
+    /// Asks where packets go; away while it does.
+    pub(super) asker: Option<Asker>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -83,13 +94,16 @@ impl Kernel {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
             MulticastGroup::Neigh,
         ])?;
         // Smaller than asked for is no failure: an overrun is noticed and repaired.
         let _ = watch.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER);
         let (connection, handle, _) = new_connection()?;
-        let settings = Settings::open()?;
-        Ok(Kernel { handle, messages, settings, tasks: [tokio::spawn(watch), tokio::spawn(connection)] })
+        let (settings, objects, asker) = (Settings::open()?, Changes::listen()?, Some(Asker::open()?));
+        let tasks = [tokio::spawn(watch), tokio::spawn(connection)];
+        Ok(Kernel { handle, messages, settings, objects, asker, tasks })
     }
 
     /// The next change that concerns us; `None` when the socket broke.
@@ -102,6 +116,7 @@ impl Kernel {
                     }
                 }
                 () = self.settings.changed() => return Some(Event::Settings),
+                () = self.objects.next() => return Some(Event::Route),
             }
         }
     }
@@ -141,6 +156,19 @@ impl Kernel {
             routes.extend(collect(dump, |message| KernelRoute::from_message(&message)).await?);
         }
         Ok(routes)
+    }
+
+    /// Every policy rule; none on a kernel that knows none.
+    pub async fn rules(&self) -> io::Result<Vec<Rule>> {
+        let mut rules = Vec::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            match collect(self.handle.rule().get(version).execute(), |message| Rule::from_message(&message)).await {
+                Ok(some) => rules.extend(some),
+                Err(error) if error.raw_os_error() == Some(EOPNOTSUPP) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rules)
     }
 
     /// Every neighbour that packets can be sent to: of others there may be any number.

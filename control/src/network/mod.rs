@@ -6,6 +6,7 @@
 //! makes us read the tables again; neighbours change often and are followed one by one. After a lost message
 //! everything is read again.
 
+mod atoms;
 pub mod counters;
 mod errands;
 pub mod free_ports;
@@ -13,10 +14,16 @@ pub mod kernel;
 pub mod links;
 pub mod neighbors;
 mod next_hops;
+mod objects;
+mod perspectives;
 mod primary;
+mod questions;
 mod requests;
 pub mod routes;
+mod rules;
 mod settings;
+mod sources;
+mod survey;
 mod watch;
 
 use std::io;

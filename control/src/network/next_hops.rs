@@ -1,11 +1,12 @@
 //! The next hops of all endpoints, counted: a change of some endpoints costs what they cost, and a neighbour that comes or
 //! goes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_shared::Network;
+use ringway_shared::network::{Route, RouteTarget};
 use ringway_shared::sharing::ShardedMap;
 
 use super::neighbors::Key;
@@ -71,13 +72,22 @@ fn next_hops(network: &Network, endpoint: IpAddr) -> impl Iterator<Item = Key> {
     keys.into_iter()
 }
 
+/// The neighbours that routes lead by.
+pub(super) fn routers(network: &Network) -> HashSet<Key> {
+    let by = |route: &Route| match &route.target {
+        RouteTarget::Out { interface, via } => vec![(*interface, *via)],
+        RouteTarget::Paths(paths) => paths.iter().map(|path| (path.interface, path.via)).collect(),
+        _ => Vec::new(),
+    };
+    let hops = network.routes().flat_map(by);
+    hops.filter_map(|(interface, via)| Some((network.interface(interface)?.index, via?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
-    use ringway_shared::network::{Interface, Route, RouteTarget};
+    use ringway_shared::network::Interface;
     use ringway_shared::{InterfaceId, MacAddress};
 
     /// Two interfaces; pods of 10.`n`.0.0/16 are behind 192.168.0.`n`, those of 10.9.0.0/16 on link.

@@ -1,9 +1,7 @@
-//! Routes as the kernel reports them, turned into the routes of the packet path.
+//! Routes as the kernel reports them, and what their ways mean for the packet path.
 //!
-//! The tables `local` and `main` count, in that order, as Linux looks them up without policy rules. Of a multipath route
-//! one next hop is used for every packet: the first that is alive and leaves by an attached interface that is up, else
-//! the first that is alive, else the first. When that one dies, the next is taken with the next snapshot. Routes for one
-//! type of service, for one source network (IPv6) or in other tables are left out.
+//! Of a multipath route all ways are used that are alive and leave by an attached interface that is up. Without any, the first
+//! that is alive says where it would have gone, else the first.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,82 +9,121 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ringway_shared::InterfaceId;
-use ringway_shared::network::{Interface, Route, RouteTarget};
+use ringway_shared::network::{Interface, Path, RouteTarget};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
 };
 
 use super::links::Link;
+use super::objects::NextHopObjects;
 
-/// The tables that count.
+/// The tables, of which two have a part of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Table {
+pub enum Table {
+    /// The machine's own addresses.
     Local,
+    /// Everything, where there are no policy rules.
     Main,
+    /// For policy rules.
+    Other(u32),
 }
 
 /// One way of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct NextHop {
-    link: u32,
-    via: Option<IpAddr>,
-    dead: bool,
-    encapsulated: bool,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    pub(super) link: u32,
+    pub(super) via: Option<IpAddr>,
+    pub(super) weight: u16,
+    pub(super) dead: bool,
+    pub(super) encapsulated: bool,
 }
 
 /// Where a kernel route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// By one of these.
     Ways(Vec<NextHop>),
+    /// By what this next hop object says.
+    Object(u32),
+    /// To the machine itself.
     Local,
+    /// Nowhere, or to many.
     Nowhere,
+}
+
+impl Kind {
+    /// The ways, looked up where it is an object that says them.
+    pub(super) fn ways(&self, objects: &NextHopObjects) -> Vec<NextHop> {
+        match self {
+            Kind::Ways(ways) => ways.clone(),
+            Kind::Object(number) => objects.ways(*number),
+            Kind::Local | Kind::Nowhere => Vec::new(),
+        }
+    }
+
+    /// Whether it has ways and none of them is alive.
+    pub(super) fn is_dead(&self, objects: &NextHopObjects) -> bool {
+        match self {
+            Kind::Ways(ways) => ways.iter().all(|way| way.dead),
+            Kind::Object(_) => self.ways(objects).iter().all(|way| way.dead),
+            Kind::Local | Kind::Nowhere => false,
+        }
+    }
 }
 
 /// A route as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRoute {
-    table: Table,
-    to: IpNet,
-    metric: u32,
-    source: Option<IpAddr>,
-    kind: Kind,
+    pub(super) table: Table,
+    pub(super) to: IpNet,
+    /// For packets from there only.
+    pub(super) from: Option<IpNet>,
+    /// For packets of one type of service only.
+    pub(super) for_service: bool,
+    pub(super) metric: u32,
+    pub(super) source: Option<IpAddr>,
+    pub(super) kind: Kind,
 }
 
 impl KernelRoute {
-    /// The route that a message describes; `None` where it is none that the packet path follows.
+    /// The route that a message of a dump describes; `None` where it is none.
     pub fn from_message(message: &RouteMessage) -> Option<Self> {
+        // Cloned entries are path MTU exceptions and redirects, not routes.
+        Self::from_answer(message).filter(|_| !message.header.flags.contains(RouteFlags::Cloned))
+    }
+
+    /// The route that an answer describes.
+    pub(super) fn from_answer(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let unspecified: IpAddr = match header.address_family {
             AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
             AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
             _ => return None,
         };
-        // Cloned entries are path MTU exceptions and redirects, not routes.
-        if header.source_prefix_length != 0 || header.tos != 0 || header.flags.contains(RouteFlags::Cloned) {
-            return None;
-        }
-        let (mut table, mut to, mut metric, mut source) = (u32::from(header.table), unspecified, 0, None);
+        let (mut table, mut to, mut from) = (u32::from(header.table), unspecified, unspecified);
+        let (mut metric, mut source, mut object) = (0, None, None);
         let mut single = NextHop {
-            link: 0,
-            via: None,
+            weight: 1,
             dead: header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown),
-            encapsulated: false,
+            ..NextHop::default()
         };
         let mut ways = Vec::new();
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Table(number) => table = *number,
                 RouteAttribute::Destination(address) => to = ip(address)?,
+                RouteAttribute::Source(address) => from = ip(address)?,
                 RouteAttribute::Priority(value) => metric = *value,
                 RouteAttribute::PrefSource(address) => source = ip(address),
+                RouteAttribute::NhId(number) => object = Some(*number),
                 RouteAttribute::MultiPath(hops) => {
                     ways.extend(hops.iter().map(|hop| {
                         let mut way = NextHop {
                             link: hop.interface_index,
-                            via: None,
+                            weight: u16::from(hop.hops) + 1,
                             dead: hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown),
-                            encapsulated: false,
+                            ..NextHop::default()
                         };
                         hop.attributes.iter().for_each(|attribute| way.read(attribute));
                         way
@@ -98,21 +135,49 @@ impl KernelRoute {
         if ways.is_empty() {
             ways.push(single);
         }
+        let from = IpNet::new(from, header.source_prefix_length).ok()?.trunc();
         Some(KernelRoute {
             table: match table {
                 255 => Table::Local,
                 254 => Table::Main,
-                _ => return None,
+                other => Table::Other(other),
             },
             to: IpNet::new(to, header.destination_prefix_length).ok()?.trunc(),
+            from: Some(from).filter(|from| from.prefix_len() > 0),
+            for_service: header.tos != 0,
             metric,
             source,
-            kind: match header.kind {
-                RouteType::Unicast => Kind::Ways(ways),
-                RouteType::Local | RouteType::Anycast => Kind::Local,
+            kind: match (header.kind, object) {
+                // The kernel may say nothing but the number.
+                (RouteType::Unicast, Some(object)) if ways.iter().all(|way| way.link == 0) => Kind::Object(object),
+                (RouteType::Unicast, _) => Kind::Ways(ways),
+                (RouteType::Local | RouteType::Anycast, _) => Kind::Local,
                 _ => Kind::Nowhere,
             },
         })
+    }
+
+    /// A route that leads nowhere.
+    pub(super) fn nowhere(to: IpNet) -> Self {
+        KernelRoute {
+            table: Table::Main,
+            to,
+            from: None,
+            for_service: false,
+            metric: 0,
+            source: None,
+            kind: Kind::Nowhere,
+        }
+    }
+
+    /// Whether it counts for some packets only, whatever their destination.
+    pub(super) fn is_special(&self) -> bool {
+        self.for_service || self.from.is_some()
+    }
+
+    /// Whether the dump can say for itself what the kernel does with it.
+    pub(super) fn is_mirrored(&self) -> bool {
+        matches!(self.table, Table::Local | Table::Main) && !self.is_special()
     }
 }
 
@@ -130,7 +195,7 @@ impl NextHop {
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some((*v4).into()),
         RouteAddress::Inet6(v6) => Some((*v6).into()),
@@ -138,77 +203,65 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// The links that the default routes leave by, those of IPv4 first; each once.
-pub fn default_links(routes: &[KernelRoute]) -> Vec<u32> {
-    let mut links = Vec::new();
-    for v4 in [true, false] {
-        let defaults = routes.iter().filter(|route| {
-            route.table == Table::Main && route.to.prefix_len() == 0 && route.to.addr().is_ipv4() == v4
-        });
-        if let Some(KernelRoute { kind: Kind::Ways(ways), .. }) = defaults.min_by_key(|route| route.metric) {
-            links.extend(ways.iter().map(|way| way.link).filter(|link| *link != 0));
-        }
-    }
-    let mut seen = Vec::new();
-    links.retain(|link| {
-        !seen.contains(link) && {
-            seen.push(*link);
-            true
-        }
-    });
-    links
+/// What ways mean for the packet path.
+pub(super) struct Targets<'a> {
+    names: HashMap<u32, &'a Arc<str>>,
+    numbers: &'a HashMap<u32, InterfaceId>,
+    interfaces: &'a [Interface],
+    objects: &'a NextHopObjects,
 }
 
-/// The routes of the packet path. `numbers` are the attached interfaces by ifindex.
-pub fn convert(
-    routes: &[KernelRoute],
-    links: &[Link],
-    numbers: &HashMap<u32, InterfaceId>,
-    interfaces: &[Interface],
-) -> Vec<Route> {
-    let names: HashMap<u32, &Arc<str>> = links.iter().map(|link| (link.index, &link.name)).collect();
-    let of = |table| routes.iter().filter(move |route| route.table == table);
-    // Table local is asked first, whatever the prefix lengths: what it covers, table main cannot reach.
-    let wide: Vec<IpNet> =
-        of(Table::Local).map(|route| route.to).filter(|to| to.prefix_len() < to.max_prefix_len()).collect();
-    let covered = |to: &IpNet| wide.iter().any(|local| local.contains(to) && local != to);
-    let mut converted: Vec<Route> = Vec::with_capacity(routes.len());
-    for route in of(Table::Local).chain(of(Table::Main).filter(|route| !covered(&route.to))) {
-        let target = match &route.kind {
+impl<'a> Targets<'a> {
+    /// `numbers` are the attached interfaces by ifindex.
+    pub(super) fn new(
+        links: &'a [Link],
+        numbers: &'a HashMap<u32, InterfaceId>,
+        interfaces: &'a [Interface],
+        objects: &'a NextHopObjects,
+    ) -> Self {
+        let names = links.iter().map(|link| (link.index, &link.name)).collect();
+        Targets { names, numbers, interfaces, objects }
+    }
+
+    /// The ifindex of an attached interface.
+    pub(super) fn link(&self, interface: InterfaceId) -> u32 {
+        self.interfaces.get(usize::from(interface.0)).map_or(0, |interface| interface.index)
+    }
+
+    /// Where packets go.
+    pub(super) fn of(&self, kind: &Kind) -> RouteTarget {
+        match kind {
             Kind::Local => RouteTarget::Local,
             Kind::Nowhere => RouteTarget::Nowhere,
-            Kind::Ways(ways) => target(ways, &names, numbers, interfaces),
-        };
-        // A local route beats an equal one of table main.
-        let metric = if route.table == Table::Local { 0 } else { route.metric };
-        converted.push(Route { to: route.to, target, source: route.source, metric });
+            Kind::Ways(ways) => self.among(ways),
+            Kind::Object(number) => self.among(&self.objects.ways(*number)),
+        }
     }
-    converted
-}
 
-fn target(
-    ways: &[NextHop],
-    names: &HashMap<u32, &Arc<str>>,
-    numbers: &HashMap<u32, InterfaceId>,
-    interfaces: &[Interface],
-) -> RouteTarget {
-    let attached = |way: &NextHop| {
-        let id = numbers.get(&way.link).copied().filter(|_| !way.encapsulated)?;
-        interfaces.get(usize::from(id.0)).map(|interface| (id, interface.up))
-    };
-    let best = ways.iter().max_by_key(|way| {
-        // Of equals the first: max_by_key takes the last, so the place counts downwards.
-        let place = ways.iter().position(|other| std::ptr::eq(other, *way)).unwrap_or(0);
-        let up = attached(way).is_some_and(|(_, up)| up);
-        (!way.dead && up, !way.dead, std::cmp::Reverse(place))
-    });
-    let Some(way) = best else { return RouteTarget::Nowhere };
-    match (attached(way), names.get(&way.link)) {
-        (Some((interface, _)), _) => RouteTarget::Out { interface, via: way.via },
-        (None, Some(name)) if way.encapsulated => RouteTarget::Unlisted(format!("{name} (encapsulated)").into()),
-        (None, Some(name)) => RouteTarget::Unlisted((*name).clone()),
-        // The link is gone, the route follows.
-        (None, None) => RouteTarget::Nowhere,
+    fn attached(&self, way: &NextHop) -> Option<(InterfaceId, bool)> {
+        let id = self.numbers.get(&way.link).copied().filter(|_| !way.encapsulated)?;
+        self.interfaces.get(usize::from(id.0)).map(|interface| (id, interface.up))
+    }
+
+    fn among(&self, ways: &[NextHop]) -> RouteTarget {
+        let usable = ways.iter().filter(|way| !way.dead).filter_map(|way| {
+            let (interface, _) = self.attached(way).filter(|(_, up)| *up)?;
+            Some(Path { interface, via: way.via, source: None, weight: way.weight })
+        });
+        let paths: Arc<[Path]> = usable.collect();
+        match &*paths {
+            [] => {}
+            [only] => return RouteTarget::Out { interface: only.interface, via: only.via },
+            _ => return RouteTarget::Paths(paths),
+        }
+        let Some(way) = ways.iter().find(|way| !way.dead).or(ways.first()) else { return RouteTarget::Nowhere };
+        match (self.attached(way), self.names.get(&way.link)) {
+            (Some((interface, _)), _) => RouteTarget::Out { interface, via: way.via },
+            (None, Some(name)) if way.encapsulated => RouteTarget::Unlisted(format!("{name} (encapsulated)").into()),
+            (None, Some(name)) => RouteTarget::Unlisted((*name).clone()),
+            // The link is gone, the route follows.
+            (None, None) => RouteTarget::Nowhere,
+        }
     }
 }
 
@@ -217,7 +270,6 @@ mod tests {
     use super::*;
     use crate::config::InterfacePattern;
     use ringway_shared::MacAddress;
-    use ringway_shared::network::Network;
     use rtnetlink::packet_route::route::RouteNextHop;
 
     fn message(table: u8, kind: RouteType, to: &str, attributes: Vec<RouteAttribute>) -> RouteMessage {
@@ -250,8 +302,8 @@ mod tests {
         hop
     }
 
-    /// eth0 (2) and eth1 (3, down) are attached, wg0 (4) is not.
-    fn network(messages: &[RouteMessage]) -> Network {
+    /// Where the routes lead: eth0 (2) and eth1 (3, down) are attached, wg0 (4) is not.
+    fn target(message: &RouteMessage) -> RouteTarget {
         let link = |index, name: &str, up| Link {
             index,
             name: name.into(),
@@ -262,9 +314,8 @@ mod tests {
         let links = [link(2, "eth0", true), link(3, "eth1", false), link(4, "wg0", true)];
         let mut attachments = super::super::links::Attachments::new(vec![InterfacePattern::parse("eth*").unwrap()]);
         let (interfaces, numbers) = attachments.interfaces(&links, &[]);
-        let routes: Vec<_> = messages.iter().filter_map(KernelRoute::from_message).collect();
-        let routes = convert(&routes, &links, &numbers, &interfaces);
-        Network::new(1, interfaces, routes, [])
+        let objects = NextHopObjects::default();
+        Targets::new(&links, &numbers, &interfaces, &objects).of(&KernelRoute::from_message(message).unwrap().kind)
     }
 
     fn out(interface: u16, via: Option<&str>) -> RouteTarget {
@@ -274,73 +325,67 @@ mod tests {
     #[test]
     fn gateways_links_sources_and_metrics_are_read() {
         let v6_gateway = RouteAttribute::Via(RouteVia::Inet6("fe80::9".parse().unwrap()));
-        let network = network(&[
-            unicast("0.0.0.0/0", vec![RouteAttribute::Oif(2), gateway("192.0.2.1")]),
-            unicast("10.0.0.0/16", vec![RouteAttribute::Oif(3), RouteAttribute::Priority(100)]),
-            unicast(
-                "10.0.0.0/16",
-                vec![
-                    RouteAttribute::Oif(2),
-                    RouteAttribute::Priority(50),
-                    RouteAttribute::PrefSource("192.0.2.7".parse::<IpAddr>().unwrap().into()),
-                ],
-            ),
-            unicast("10.1.0.0/16", vec![RouteAttribute::Oif(4)]),
-            unicast("10.2.0.0/16", vec![RouteAttribute::Oif(2), v6_gateway]),
-            unicast("10.3.0.0/16", vec![RouteAttribute::Oif(99)]),
-            unicast("::/0", vec![RouteAttribute::Oif(2), gateway("fe80::1"), RouteAttribute::Priority(1024)]),
-        ]);
-        let route = |to: &str| network.route(to.parse().unwrap()).unwrap().clone();
-        assert_eq!(route("8.8.8.8").target, out(0, Some("192.0.2.1")));
-        assert_eq!(route("10.0.0.1").target, out(0, None));
-        assert_eq!(route("10.0.0.1").source, Some("192.0.2.7".parse().unwrap()));
-        assert_eq!(route("10.1.0.1").target, RouteTarget::Unlisted("wg0".into()));
-        assert_eq!(route("10.2.0.1").target, out(0, Some("fe80::9")));
-        assert_eq!(route("10.3.0.1").target, RouteTarget::Nowhere);
-        assert_eq!(route("2001:db8::1").target, out(0, Some("fe80::1")));
+        for (to, attributes, expected) in [
+            ("0.0.0.0/0", vec![RouteAttribute::Oif(2), gateway("192.0.2.1")], out(0, Some("192.0.2.1"))),
+            ("10.0.0.0/16", vec![RouteAttribute::Oif(3)], out(1, None)),
+            ("10.1.0.0/16", vec![RouteAttribute::Oif(4)], RouteTarget::Unlisted("wg0".into())),
+            ("10.2.0.0/16", vec![RouteAttribute::Oif(2), v6_gateway], out(0, Some("fe80::9"))),
+            ("10.3.0.0/16", vec![RouteAttribute::Oif(99)], RouteTarget::Nowhere),
+            ("::/0", vec![RouteAttribute::Oif(2), gateway("fe80::1")], out(0, Some("fe80::1"))),
+        ] {
+            assert_eq!(target(&unicast(to, attributes)), expected, "{to}");
+        }
+        let source = RouteAttribute::PrefSource("192.0.2.7".parse::<IpAddr>().unwrap().into());
+        let message = unicast("10.0.0.0/16", vec![RouteAttribute::Oif(2), RouteAttribute::Priority(50), source]);
+        let route = KernelRoute::from_message(&message).unwrap();
+        assert_eq!((route.metric, route.source), (50, Some("192.0.2.7".parse().unwrap())));
+        assert!(route.is_mirrored());
     }
 
     #[test]
     fn what_leads_nowhere_or_to_the_node_says_so() {
-        let network = network(&[
-            unicast("0.0.0.0/0", vec![RouteAttribute::Oif(2)]),
-            message(254, RouteType::BlackHole, "10.1.0.0/16", vec![]),
-            message(254, RouteType::Unreachable, "10.2.0.0/16", vec![]),
-            message(254, RouteType::Prohibit, "10.3.0.0/16", vec![]),
-            message(255, RouteType::Local, "192.0.2.1/32", vec![RouteAttribute::Oif(4)]),
-            unicast("192.0.2.1/32", vec![RouteAttribute::Oif(2)]),
-            // AnyIP: all of it is the node, whatever table main says about parts of it.
-            message(255, RouteType::Local, "172.16.0.0/12", vec![RouteAttribute::Oif(1)]),
-            unicast("172.16.5.0/24", vec![RouteAttribute::Oif(2)]),
-            message(100, RouteType::Unicast, "10.4.0.0/16", vec![RouteAttribute::Oif(4)]),
-        ]);
-        let target = |to: &str| network.route(to.parse().unwrap()).unwrap().target.clone();
-        for nowhere in ["10.1.0.1", "10.2.0.1", "10.3.0.1"] {
-            assert_eq!(target(nowhere), RouteTarget::Nowhere);
+        for kind in [RouteType::BlackHole, RouteType::Unreachable, RouteType::Prohibit, RouteType::Broadcast] {
+            assert_eq!(target(&message(254, kind, "10.1.0.0/16", vec![])), RouteTarget::Nowhere, "{kind:?}");
         }
-        for local in ["192.0.2.1", "172.16.0.1", "172.16.5.1"] {
-            assert_eq!(target(local), RouteTarget::Local, "{local}");
-        }
-        assert_eq!(target("10.4.0.1"), out(0, None), "table 100 does not count");
+        let local = message(255, RouteType::Local, "192.0.2.1/32", vec![RouteAttribute::Oif(4)]);
+        assert_eq!(target(&local), RouteTarget::Local);
     }
 
     #[test]
     fn a_table_number_in_the_attribute_wins_over_the_header() {
         let mut other = unicast("10.0.0.0/8", vec![RouteAttribute::Oif(2), RouteAttribute::Table(1000)]);
         other.header.table = 254;
-        assert_eq!(KernelRoute::from_message(&other), None);
+        let route = KernelRoute::from_message(&other).unwrap();
+        assert_eq!((route.table, route.is_mirrored()), (Table::Other(1000), false));
     }
 
     #[test]
-    fn of_a_multipath_route_the_first_usable_way_is_taken() {
+    fn routes_for_some_packets_only_are_none_for_all() {
+        let mut from = unicast("fd00:9::/64", vec![RouteAttribute::Oif(2)]);
+        from.header.source_prefix_length = 64;
+        from.attributes.push(RouteAttribute::Source("fd00:1::".parse::<IpAddr>().unwrap().into()));
+        let route = KernelRoute::from_message(&from).unwrap();
+        assert_eq!((route.from, route.is_mirrored()), (Some("fd00:1::/64".parse().unwrap()), false));
+        let mut urgent = unicast("10.0.0.0/8", vec![RouteAttribute::Oif(2)]);
+        urgent.header.tos = 0x10;
+        assert!(!KernelRoute::from_message(&urgent).unwrap().is_mirrored());
+    }
+
+    #[test]
+    fn of_a_multipath_route_all_usable_ways_are_taken() {
         let none = RouteNextHopFlags::empty();
-        let route = |hops: Vec<RouteNextHop>| {
-            let network = network(&[unicast("10.0.0.0/8", vec![RouteAttribute::MultiPath(hops)])]);
-            network.route("10.0.0.1".parse().unwrap()).unwrap().target.clone()
-        };
+        let route = |hops: Vec<RouteNextHop>| target(&unicast("10.0.0.0/8", vec![RouteAttribute::MultiPath(hops)]));
         let first = hop(2, "192.0.2.1", none);
-        let second = hop(2, "192.0.2.2", none);
-        assert_eq!(route(vec![first.clone(), second.clone()]), out(0, Some("192.0.2.1")));
+        let mut second = hop(2, "192.0.2.2", none);
+        second.hops = 2;
+        let path = |via: &str, weight| Path {
+            interface: InterfaceId(0),
+            via: Some(via.parse().unwrap()),
+            source: None,
+            weight,
+        };
+        let both = RouteTarget::Paths([path("192.0.2.1", 1), path("192.0.2.2", 3)].into());
+        assert_eq!(route(vec![first.clone(), second.clone()]), both);
         let dead = hop(2, "192.0.2.1", RouteNextHopFlags::Dead);
         assert_eq!(route(vec![dead.clone(), second.clone()]), out(0, Some("192.0.2.2")));
         assert_eq!(route(vec![hop(3, "192.0.3.1", none), second.clone()]), out(0, Some("192.0.2.2")), "eth1 is down");

@@ -1,11 +1,12 @@
 //! The task that follows the kernel and publishes networks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_shared::network::{Interface, ReversePath, Route, RouteTarget};
+use ringway_shared::network::{Interface, ReversePath};
 use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
@@ -13,12 +14,13 @@ use tokio::sync::{mpsc, watch};
 use super::NetworkError;
 use super::errands::{self, Errands};
 use super::kernel::{Event, Kernel};
-use super::links::{Attachments, Link, LinkAddress, Standing};
-use super::neighbors::{Key, Neighbors};
-use super::next_hops::NextHops;
+use super::links::Attachments;
+use super::neighbors::Neighbors;
+use super::next_hops::{NextHops, routers};
+use super::objects::NextHopObjects;
 use super::primary::PrimaryAddresses;
-use super::routes::{self, KernelRoute};
 use super::settings::Filters;
+use super::survey::{Survey, Tables};
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
 use crate::report::neighbors::NeighborReport;
@@ -55,7 +57,7 @@ impl Stale {
 #[derive(Debug, Default, PartialEq)]
 struct Picture {
     interfaces: Vec<Interface>,
-    routes: Vec<Route>,
+    survey: Survey,
     reverse_paths: Vec<ReversePath>,
     neighbors: Vec<(InterfaceId, IpAddr, MacAddress)>,
 }
@@ -71,16 +73,16 @@ pub(super) struct Watcher {
     next_hops: NextHops,
     node_addresses: watch::Sender<Arc<[IpAddr]>>,
     primary: PrimaryAddresses,
-    links: Vec<Link>,
-    addresses: Vec<LinkAddress>,
-    routes: Vec<KernelRoute>,
+    tables: Tables,
+    interfaces: Vec<Interface>,
+    numbers: HashMap<u32, InterfaceId>,
+    survey: Survey,
     neighbors: Neighbors,
     filters: Filters,
     stale: Stale,
     changed: bool,
     reading: Pace,
     building: Pace,
-    numbers: HashMap<u32, InterfaceId>,
     picture: Picture,
     generation: u32,
     // Networks that workers use or used since the last sweep, the newest last.
@@ -110,16 +112,16 @@ impl Watcher {
             next_hops: NextHops::default(),
             node_addresses,
             primary: PrimaryAddresses::default(),
-            links: Vec::new(),
-            addresses: Vec::new(),
-            routes: Vec::new(),
+            tables: Tables::default(),
+            interfaces: Vec::new(),
+            numbers: HashMap::new(),
+            survey: Survey::default(),
             neighbors: Neighbors::default(),
             filters: Filters::default(),
             stale: Stale::ALL,
             changed: true,
             reading: Pace::new(),
             building: Pace::new(),
-            numbers: HashMap::new(),
             picture: Picture::default(),
             generation: 0,
             recent: Vec::new(),
@@ -246,13 +248,17 @@ impl Watcher {
         // Until everything is read, everything asked for is still to be done.
         let result = async {
             if stale.links {
-                self.links = self.kernel.links().await.map_err(failed("links"))?;
+                self.tables.links = self.kernel.links().await.map_err(failed("links"))?;
             }
             if stale.addresses {
-                self.addresses = self.kernel.addresses().await.map_err(failed("addresses"))?;
+                self.tables.addresses = self.kernel.addresses().await.map_err(failed("addresses"))?;
             }
             if stale.routes {
-                self.routes = self.kernel.routes().await.map_err(failed("routes"))?;
+                self.tables.routes = self.kernel.routes().await.map_err(failed("routes"))?;
+                self.tables.rules = self.kernel.rules().await.map_err(failed("policy rules"))?;
+            }
+            if stale.links || stale.addresses || stale.routes {
+                self.survey().await.map_err(failed("the ways of packets"))?;
             }
             if stale.settings {
                 self.filters = self.kernel.filters().map_err(failed("settings of interfaces"))?;
@@ -272,6 +278,25 @@ impl Watcher {
         result
     }
 
+    /// Asks the kernel where packets go.
+    async fn survey(&mut self) -> io::Result<()> {
+        let (interfaces, numbers) = self.attachments.interfaces(&self.tables.links, &self.tables.addresses);
+        let mut tables = std::mem::take(&mut self.tables);
+        let mut asker = self.kernel.asker.take().ok_or_else(|| io::Error::other("the socket is gone"))?;
+        // Some thousand questions take longer than the runtime may be held up.
+        let asking = tokio::task::spawn_blocking(move || {
+            tables.objects = NextHopObjects::read(&mut asker)?;
+            let survey = Survey::make(&tables, &numbers, &interfaces, &mut asker)?;
+            Ok::<_, io::Error>((tables, interfaces, numbers, asker, survey))
+        });
+        let asker;
+        let before = std::mem::take(&mut self.survey.overlooked);
+        (self.tables, self.interfaces, self.numbers, asker, self.survey) = asking.await.map_err(io::Error::other)??;
+        self.kernel.asker = Some(asker);
+        self.survey.overlooked.iter().filter(|note| !before.contains(note)).for_each(|note| tracing::warn!("{note}"));
+        Ok(())
+    }
+
     async fn reopen(&mut self) {
         tokio::time::sleep(REOPEN).await;
         match Kernel::open() {
@@ -287,38 +312,33 @@ impl Watcher {
     /// The network, if it differs from the last one.
     fn build(&mut self) -> Option<Network> {
         self.tell_node_addresses();
-        let (interfaces, numbers) = self.attachments.interfaces(&self.links, &self.addresses);
-        let mut routes = routes::convert(&self.routes, &self.links, &numbers, &interfaces);
-        // Whatever table has the route to it, an address is the node's own.
-        let usable = self.addresses.iter().filter(|address| address.standing != Standing::Tentative);
-        routes.extend(usable.map(|address| Route {
-            to: address.ip().into(),
-            target: RouteTarget::Local,
-            source: None,
-            metric: 0,
-        }));
         let usable = self.neighbors.usable(Instant::now());
         let mut neighbors: Vec<_> = usable
-            .filter_map(|((link, address), mac)| numbers.get(&link).map(|interface| (*interface, address, mac)))
+            .filter_map(|((link, address), mac)| self.numbers.get(&link).map(|interface| (*interface, address, mac)))
             .collect();
         neighbors.sort_unstable();
-        self.numbers = numbers;
+        let interfaces = self.interfaces.clone();
         let reverse_paths = self.filters.of(&interfaces);
-        let picture = Picture { interfaces, routes, reverse_paths, neighbors };
+        let picture = Picture { interfaces, survey: self.survey.clone(), reverse_paths, neighbors };
         if picture == self.picture {
             return None;
         }
         self.picture = picture;
         self.generation = self.generation.wrapping_add(1);
-        let Picture { interfaces, routes, reverse_paths, neighbors } = &self.picture;
-        let network =
-            Network::new(self.generation, interfaces.clone(), routes.iter().cloned(), neighbors.iter().copied());
-        Some(network.with_reverse_paths(reverse_paths.clone()))
+        let Picture { interfaces, survey, reverse_paths, neighbors } = &self.picture;
+        let routes = survey.routes.iter().cloned();
+        let network = Network::new(self.generation, interfaces.clone(), routes, neighbors.iter().copied());
+        let mut network = network.with_answers(survey.perspectives.clone(), survey.overlooked.clone().into());
+        network = network.with_reverse_paths(reverse_paths.clone());
+        if let Some(last) = self.recent.last() {
+            network.keep_numbers(last);
+        }
+        Some(network)
     }
 
     /// The addresses of the interfaces that the default routes leave by, attached or not.
     fn tell_node_addresses(&mut self) {
-        let addresses = self.primary.choose(&routes::default_links(&self.routes), &self.addresses);
+        let addresses = self.primary.choose(&self.survey.default_links, &self.tables.addresses);
         self.node_addresses.send_if_modified(|known| {
             let changed = **known != *addresses;
             if changed {
@@ -352,7 +372,7 @@ impl Watcher {
         let older = self.recent.len().saturating_sub(1);
         self.recent.drain(..older);
         self.next_sweep = now + SWEEP;
-        let name = |index| self.links.iter().find(|link| link.index == index).map_or("?", |link| &*link.name);
+        let name = |index| self.tables.links.iter().find(|link| link.index == index).map_or("?", |link| &*link.name);
         let report = self.neighbors.overview(now).report(name, now);
         self.notes.send_if_modified(|last| {
             let differs = **last != report;
@@ -377,13 +397,4 @@ impl Watcher {
             self.neighbors.request((interface.index, address), Instant::now());
         }
     }
-}
-
-/// The neighbours that routes lead by.
-fn routers(network: &Network) -> HashSet<Key> {
-    let by = |route: &Route| match route.target {
-        RouteTarget::Out { interface, via: Some(via) } => Some((network.interface(interface)?.index, via)),
-        _ => None,
-    };
-    network.routes().filter_map(by).collect()
 }
