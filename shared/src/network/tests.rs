@@ -127,7 +127,7 @@ fn next_hops_that_packets_left_by_are_told_once() {
 
 #[test]
 fn next_hops_keep_their_numbers_and_free_ones_are_used_again() {
-    let key = |last: u8| (InterfaceId(0), IpAddr::from([192, 168, 0, last]));
+    let key = |last: u8| (InterfaceId(0), IpAddr::from([192, 168, 0, 10 + last]));
     let network = |known: &[u8], older: Option<&Network>| {
         let interfaces = bed().interfaces().to_vec();
         let neighbors = known.iter().map(|last| (InterfaceId(0), key(*last).1, MacAddress([*last; 6])));
