@@ -86,3 +86,56 @@ fn the_configurations_page_names_every_key() {
         assert!(page.contains(&key), "docs/configuration.md does not name {key}");
     }
 }
+
+/// All keys of a JSON value, at any depth.
+fn keys_of(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => members.iter().for_each(|(key, value)| {
+            into.insert(key.clone());
+            keys_of(value, into);
+        }),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys_of(item, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_commands_page_names_every_option_and_every_key() {
+    let (commands, admin) = (read("docs/commands.md"), read("docs/admin-api.md"));
+    let asked = ["check", "run", "reload", "trace", "replay", "status", "services", "flows", "drops", "demo"];
+    let mut options = std::collections::BTreeSet::new();
+    for command in asked {
+        let help = run(&format!("ringway {command} --help"));
+        let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
+        let names =
+            words.map(|word| word.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect::<String>());
+        options.extend(names.filter(|name| !name.is_empty()));
+    }
+    assert!(options.len() > 15, "{options:?}");
+    for option in options {
+        assert!(commands.contains(&format!("--{option}")), "docs/commands.md does not name --{option}");
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    let objects = "deploy/gateway/objects";
+    for line in [
+        format!("ringway check --config deploy/gateway/ringway.yaml --objects {objects} --output json"),
+        format!(
+            "ringway trace --config deploy/gateway/ringway.yaml --objects {objects} --output json tcp:203.0.113.7:50000->198.51.100.10:80"
+        ),
+        "ringway drops --reasons --output json".to_owned(),
+    ] {
+        keys_of(&serde_json::from_str(&run(&line)).unwrap(), &mut keys);
+    }
+    assert!(keys.len() > 25, "{keys:?}");
+    let named = |page: &str, key: &str| {
+        page.contains(&format!("`{key}`"))
+            || page.contains(&format!("`{key}[]`"))
+            || page.contains(&format!("\"{key}\""))
+    };
+    for key in keys {
+        assert!(named(&commands, &key), "docs/commands.md does not name the key {key}");
+    }
+    for counter in ringway_shared::counters::Counter::ALL {
+        assert!(named(&admin, counter.label()), "docs/admin-api.md does not name the counter {}", counter.label());
+    }
+}
