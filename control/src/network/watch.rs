@@ -197,7 +197,8 @@ impl Watcher {
                 }
                 Ok(()) = self.patterns.changed() => {
                     self.attachments.set(self.patterns.borrow_and_update().clone());
-                    self.changed = true;
+                    // Which interfaces there are, and where packets go by them, comes of reading.
+                    self.stale.links = true;
                 }
                 () = sleep_until(deadline) => {}
                 () = heart.rest() => {}
