@@ -106,7 +106,8 @@ pub static KEYS: &[Key] = &[
         true => "the widest free range".to_owned(),
         false => format!("{}-{}", c.snat.ports.start(), c.snat.ports.end()),
     }),
-    taken("forwarding", |c| forwarding(c.forwarding).to_owned(), |to, c| to.forwarding = c.forwarding),
+    // Every Service that the new mode does not suit would be refused at once, and its flows end.
+    restart("forwarding", |c| forwarding(c.forwarding).to_owned()),
     restart("flows.perWorker", |c| c.flows.per_worker.to_string()),
     taken(
         "flows.timeouts.tcpEstablished",
