@@ -5,9 +5,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use tokio::task::JoinSet;
 
-/// What else a careless operator or a script may send. SIGQUIT and SIGABRT end the process with a core, as those who send
-/// them want; what tells of a defect (SIGSEGV and the like) is the kernel's.
-const OTHERS: [(&str, Signal); 8] = [
+/// What else a careless operator, a script or a limit (`ulimit -t`) may send. SIGQUIT and SIGABRT end the process with a core,
+/// as those who send them want; what tells of a defect (SIGSEGV and the like) is the kernel's.
+const OTHERS: [(&str, Signal); 9] = [
     ("SIGUSR1", Signal::USR1),
     ("SIGUSR2", Signal::USR2),
     ("SIGALRM", Signal::ALARM),
@@ -16,6 +16,7 @@ const OTHERS: [(&str, Signal); 8] = [
     ("SIGIO", Signal::IO),
     ("SIGPWR", Signal::POWER),
     ("SIGSTKFLT", Signal::STKFLT),
+    ("SIGXCPU", Signal::XCPU),
 ];
 
 /// The first and the last realtime signal that the C library leaves to programs.
@@ -34,5 +35,8 @@ pub(super) fn survive_others() -> std::io::Result<JoinSet<()>> {
             }
         });
     }
+    // A log that has outgrown `ulimit -f` causes it with every line: another line about it would be the next cause.
+    let mut outgrown = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    tasks.spawn(async move { while outgrown.recv().await.is_some() {} });
     Ok(tasks)
 }
