@@ -2,7 +2,8 @@
 //! be evicted, never takes a search.
 //!
 //! Every flow is in exactly one list. Those that are likely of no use are in queues ordered by their last packet, to a
-//! second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table evicts. All
+//! second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table evicts: by rank
+//! if they are ripe (`state::PATIENCE`), else the one that was silent for longest. All
 //! others are in one of two timer wheels, in the slot of the moment when they would end, and a packet moves nothing: when
 //! the slot's turn comes, flows that were used meanwhile get the slot of their new end. Ends further away than the wheel
 //! goes (4 minutes) are looked at once a turn.
@@ -12,7 +13,7 @@
 //! algorithm for memory pages has it).
 
 use super::record::Flow;
-use super::state::{STATES, State};
+use super::state::{STATES, State, is_ripe};
 use super::{FlowConfig, Timeouts};
 
 /// The bit of a link that ends a list; the rest is the list's number.
@@ -232,22 +233,30 @@ impl Lists {
         evictable.iter().any(|length| *length > 0)
     }
 
-    /// The flow to end first when the table is full: by [`State::eviction_rank`], then the one that has been silent for
-    /// longest.
+    /// The flow to end first when the table is full: by [`State::eviction_rank`] among those that are ripe, then the one that
+    /// has been silent for longest.
     pub(super) fn evictable(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
-        if let Some(closed) = self.head(Class::Closed as u32) {
-            return Some(closed);
+        let mut longest: Option<(u32, u32)> = None;
+        let ranks: [&[Class]; 4] =
+            [&[Class::Closed], &[Class::HalfOpen, Class::Unreplied], &[Class::Doubted], &[Class::Answered]];
+        for (rank, classes) in (0..).zip(ranks) {
+            for class in classes {
+                let Some(head) = self.head(*class as u32) else { continue };
+                let idle = flows.get(head as usize).map_or(0, |flow| flow.idle(now));
+                if longest.is_none_or(|(longest, _)| idle > longest) {
+                    longest = Some((idle, head));
+                }
+            }
+            if let Some((idle, number)) = longest
+                && is_ripe(rank, idle)
+            {
+                return Some(number);
+            }
         }
+        let conversation = self.idle_conversation(flows);
         let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(now));
-        let half_open = match (self.head(Class::HalfOpen as u32), self.head(Class::Unreplied as u32)) {
-            (Some(half_open), Some(unreplied)) if idle(unreplied) > idle(half_open) => Some(unreplied),
-            (None, unreplied) => unreplied,
-            (half_open, _) => half_open,
-        };
-        half_open
-            .or_else(|| self.head(Class::Doubted as u32))
-            .or_else(|| self.head(Class::Answered as u32))
-            .or_else(|| self.idle_conversation(flows))
+        let silent = conversation.filter(|number| longest.is_none_or(|(longest, _)| idle(*number) > longest));
+        silent.or(longest.map(|(_, number)| number))
     }
 
     /// A conversation that has been silent for about as long as any.

@@ -4,11 +4,11 @@
 //! Every flow with a port of a pool has an entry, which names the pool, and is in the list of its pool for its rank
 //! ([`State::eviction_rank`]), in the order of the last packet, to a second, as in the table's own queues. UDP's conversations
 //! go last: nothing in them tells a client from somebody who forges its address. Their packets move nothing, so of a few
-//! flows in turn the one silent for longest goes. TCP and SCTP that both sides take part in are in no list: their ports are
-//! never taken away.
+//! flows in turn the one silent for longest goes. Who was not silent for long goes later than whoever was
+//! (`state::PATIENCE`). TCP and SCTP that both sides take part in are in no list: their ports are never taken away.
 
 use super::expiry::END;
-use super::state::State;
+use super::state::{State, is_ripe};
 use crate::af_xdp::mapping::spread;
 
 /// A flow's port is from no pool.
@@ -116,21 +116,28 @@ impl Holders {
 
     /// The flow of a pool that gives its port up first. `idle` says for how long a flow has been silent.
     pub(super) fn first(&mut self, pool: u32, idle: impl Fn(u32) -> u32) -> Option<u32> {
-        if let Some(first) = (0..USED).find_map(|rank| self.head(pool, rank)) {
-            return Some(first);
+        let mut longest: Option<(u32, u32)> = None;
+        for rank in 0..USED {
+            let Some(head) = self.head(pool, rank) else { continue };
+            let silence = idle(head);
+            if is_ripe(rank as u8, silence) {
+                return Some(head);
+            }
+            if longest.is_none_or(|(longest, _)| silence > longest) {
+                longest = Some((silence, head));
+            }
         }
-        let mut first = self.head(pool, USED)?;
-        let mut next = first;
         for _ in 0..LOOKED_AT {
-            if idle(next) > idle(first) {
-                first = next;
+            let Some(next) = self.head(pool, USED) else { break };
+            let silence = idle(next);
+            if longest.is_none_or(|(longest, _)| silence > longest) {
+                longest = Some((silence, next));
             }
             // Others are looked at the next time.
             self.delist(next, State::UdpReplied);
             self.enlist(next, State::UdpReplied);
-            next = self.head(pool, USED)?;
         }
-        Some(first)
+        longest.map(|(_, number)| number)
     }
 
     fn head(&self, pool: u32, rank: u32) -> Option<u32> {

@@ -12,7 +12,7 @@ use super::holders::NO_POOL;
 use super::index::Index;
 use super::record::Flow;
 use super::segment::Segment;
-use super::state::State;
+use super::state::{State, is_ripe};
 use super::table::{FlowTable, NONE, number_of, value};
 use super::{Direction, FlowId};
 use crate::clock::Time;
@@ -167,7 +167,10 @@ impl FlowTable {
         let owners = replies.filter_map(|reply| {
             let (flow, number, direction) = self.search(self.hash(&reply), &reply)?;
             let rank = flow.state().eviction_rank().filter(|_| direction == Direction::Reply)?;
-            Some((Reverse(rank), flow.idle(now.millis()), number))
+            let idle = flow.idle(now.millis());
+            // The higher ranks of those that are not ripe yet do not count.
+            let order = if is_ripe(rank, idle) { (true, Reverse(rank)) } else { (false, Reverse(0)) };
+            Some((order, idle, number))
         });
         owners.max().map(|(_, _, number)| number)
     }

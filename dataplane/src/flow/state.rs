@@ -15,6 +15,10 @@
 //! | closing: one FIN seen; both seen, the last not acknowledged | `tcp_closing` | stays |
 //! | replied SCTP | `sctp` | stays |
 //!
+//! Whoever has been silent for less than three seconds ([`PATIENCE`]) may be about to be answered, or to answer: such a flow,
+//! unless it is closed, goes only when none of the evictable ones has been silent for longer. Otherwise those that just open
+//! would push each other out as soon as all the rest were answered UDP.
+//!
 //! **Who sends blindly never gets a flow that stays.** Whoever forges a client's address never sees what the endpoint
 //! answers, so numbers that only the endpoint chooses tell clients from forgers: TCP's sequence numbers ([`super::tcp`]),
 //! SCTP's verification tags ([`super::sctp`]). UDP has none; as Linux does, two seconds between a first answer and a
@@ -119,8 +123,8 @@ impl State {
         matches!(self.eviction_rank(), Some(1))
     }
 
-    /// When a flow in this state goes for a new one, if something is full: lower ones first, and of one rank the one that
-    /// has been silent for longest. `None`: never. Nothing that one side alone can send leads to `None`.
+    /// When a flow in this state goes for a new one, if something is full: lower ones first once they are ripe ([`PATIENCE`]),
+    /// and of one rank the one that has been silent for longest. `None`: never. Nothing that one side alone can send leads to `None`.
     #[inline]
     pub const fn eviction_rank(self) -> Option<u8> {
         match self {
@@ -139,6 +143,15 @@ impl State {
             }
         }
     }
+}
+
+/// Milliseconds of silence after which a flow goes by its rank.
+pub(super) const PATIENCE: u32 = 3_000;
+
+/// Whether a flow of this rank, silent for so many milliseconds, goes before all of higher ranks.
+#[inline]
+pub(super) const fn is_ripe(rank: u8, idle: u32) -> bool {
+    rank == 0 || idle >= PATIENCE
 }
 
 /// Milliseconds after the endpoint's first answer from which on a datagram of the client makes a conversation of it.

@@ -224,13 +224,13 @@ fn a_full_table_lets_go_of_conversations_last() {
     }
     let silent = *table.flow(conversations[2]);
     for n in 0..32 {
-        let (id, evicted) = open(&mut table, Protocol::Tcp, 4_000);
+        let (id, evicted) = open(&mut table, Protocol::Tcp, 7_000);
         let expected = [State::Doubted, State::UdpAnswered].get(n).copied().unwrap_or(State::UdpReplied);
         assert_eq!(evicted, Some(expected), "newcomer {n}");
-        assert_eq!(table.lookup(&silent.original(), millis(4_000)).is_some(), n < 2, "newcomer {n}");
-        establish(&mut table, id, millis(4_000));
+        assert_eq!(table.lookup(&silent.original(), millis(7_000)).is_some(), n < 2, "newcomer {n}");
+        establish(&mut table, id, millis(7_000));
     }
-    let full = table.open(&kept(Protocol::Tcp, "10.0.0.9:999"), millis(4_000));
+    let full = table.open(&kept(Protocol::Tcp, "10.0.0.9:999"), millis(7_000));
     assert_eq!(full, Err(OpenError::TableFull));
 }
 

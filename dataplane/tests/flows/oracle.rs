@@ -3,10 +3,13 @@
 use super::*;
 use proptest::prelude::*;
 use ringway_dataplane::flow::OpenError;
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 /// How late in milliseconds the order of a queue may let a flow end or be evicted.
 const SLACK: u64 = 1300;
+/// Milliseconds of silence from which on a flow goes by its rank.
+const PATIENCE: u64 = 3_000;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -95,6 +98,20 @@ impl Oracle {
         shown
     }
 
+    /// Whether `victim` may have gone while `other`, which could have gone too, stayed.
+    fn goes_before(&self, victim: &Known, other: &Known) -> bool {
+        let [rank, others] = [victim, other].map(|known| known.state.eviction_rank());
+        let [silence, silence_of_other] = [victim, other].map(|known| self.now - known.last_seen);
+        // Conversations have no order but a second chance.
+        let in_order = other.state == State::UdpReplied || silence_of_other <= silence + SLACK;
+        let other_is_young = others != Some(0) && silence_of_other < PATIENCE + SLACK;
+        match rank.cmp(&others) {
+            Ordering::Less => rank == Some(0) || silence >= PATIENCE || in_order,
+            Ordering::Equal => in_order,
+            Ordering::Greater => in_order && other_is_young,
+        }
+    }
+
     /// Takes out of the list what the table no longer has, and says what that was.
     fn settle(&mut self) -> Vec<Known> {
         let shown = self.shown();
@@ -123,12 +140,7 @@ impl Oracle {
                     let evicted: Vec<_> = gone.iter().filter(|known| known.state == state).collect();
                     let [victim] = evicted[..] else { panic!("{gone:?} went for {opened:?}") };
                     for other in self.flows.values().filter(|other| evictable(other)) {
-                        let rank = |known: &Known| known.state.eviction_rank();
-                        assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
-                        // Conversations have no order but a second chance.
-                        if rank(victim) == rank(other) && state != State::UdpReplied {
-                            assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
-                        }
+                        assert!(self.goes_before(victim, other), "{victim:?} went before {other:?}");
                     }
                 }
                 if let Some(state) = opened.reclaimed {
@@ -137,12 +149,7 @@ impl Oracle {
                     let had = |known: &&Known| known.reply == flow.reply() && known.state == state;
                     let victim = gone.iter().find(had).unwrap_or_else(|| panic!("{gone:?} went for {opened:?}"));
                     for other in rivals.into_iter().filter(|other| evictable(other)) {
-                        let rank = |known: &Known| known.state.eviction_rank();
-                        assert!(rank(victim) <= rank(other), "{victim:?} went before {other:?}");
-                        // Conversations have no order but a second chance.
-                        if rank(victim) == rank(other) && state != State::UdpReplied {
-                            assert!(victim.last_seen <= other.last_seen + SLACK, "{victim:?} went before {other:?}");
-                        }
+                        assert!(self.goes_before(victim, other), "{victim:?} went before {other:?}");
                     }
                 }
                 let ended = gone.iter().filter(|known| self.is_over(known)).count();

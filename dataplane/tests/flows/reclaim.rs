@@ -128,3 +128,64 @@ fn a_kept_source_finds_a_port_among_half_open_flows() {
     let exhausted = table.open(&kept(Protocol::Tcp, "10.0.0.9:701"), now);
     assert_eq!(exhausted, Err(OpenError::PortsExhausted));
 }
+
+/// A table or a pool full of UDP that was answered, or that is a conversation: those that open go on to be answered, however
+/// many open at once.
+#[test]
+fn flows_that_open_do_not_push_each_other_out() {
+    let filled = |ports, conversations: bool| {
+        let mut table = FlowTable::new(&config(64, ports));
+        for client in 1..=64 {
+            let Ok(opened) = table.open(&masqueraded(Protocol::Udp, &format!("10.0.0.7:{client}")), seconds(1)) else {
+                break;
+            };
+            table.advance(opened.id, Direction::Reply, &Segment::default(), seconds(1));
+            if conversations {
+                let state = table.advance(opened.id, Direction::Original, &Segment::default(), seconds(4));
+                assert_eq!(state, State::UdpReplied);
+            }
+        }
+        table
+    };
+    for (ports, protocol, conversations) in [
+        (1000..=1999, Protocol::Tcp, false),
+        (1000..=1999, Protocol::Tcp, true),
+        (1000..=1999, Protocol::Udp, true),
+        (1000..=1063, Protocol::Udp, false),
+        (1000..=1063, Protocol::Udp, true),
+    ] {
+        let mut table = filled(ports, conversations);
+        let new = |client: u16| masqueraded(protocol, &format!("10.0.0.8:{client}"));
+        for client in 1..=20 {
+            table.open(&new(client), seconds(10)).unwrap();
+        }
+        let alive = (1..=20).filter(|client| table.lookup(&new(*client).original, seconds(10)).is_some()).count();
+        assert_eq!(alive, 20, "{protocol:?}, conversations: {conversations}");
+        // Whoever gets no answer goes before them again.
+        table.advance(
+            table.lookup(&new(1).original, seconds(10)).unwrap().0,
+            Direction::Reply,
+            &Segment::default(),
+            seconds(10),
+        );
+        let opened = table.open(&new(21), seconds(14)).unwrap();
+        let gone = opened.evicted.or(opened.reclaimed).unwrap();
+        assert!(gone.is_half_open(), "{gone:?}");
+    }
+}
+
+/// The same where a flow keeps its source and its port is taken.
+#[test]
+fn flows_that_open_do_not_push_each_other_off_kept_ports() {
+    let mut table = FlowTable::new(&config(4096, 61000..=61000));
+    for port in 600..=1023u16 {
+        let vip = SocketAddr::from(([172, 30, 0, 7], 53));
+        let original = FiveTuple::new(Protocol::Udp, SocketAddr::from(([10, 0, 0, 9], port)), vip);
+        let id = table.open(&NewFlow { original, ..kept(Protocol::Udp, "10.0.0.9:1") }, seconds(1)).unwrap().id;
+        table.advance(id, Direction::Reply, &Segment::default(), seconds(1));
+    }
+    for port in 700..=800 {
+        let opened = table.open(&kept(Protocol::Udp, &format!("10.0.0.9:{port}")), seconds(10)).unwrap();
+        assert_eq!(opened.reclaimed, Some(State::UdpAnswered), "{port}");
+    }
+}
