@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -36,7 +36,7 @@ use crate::publish::Published;
 use crate::report::answers::AnswerView;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
-use crate::report::metrics::{self, Format};
+use crate::report::metrics::{self, Format, ServiceSeries};
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
 use crate::report::readiness::stuck;
@@ -62,6 +62,7 @@ pub struct Admin {
     published: watch::Receiver<Arc<Published>>,
     neighbors: watch::Receiver<Arc<NeighborReport>>,
     source: SourceHealth,
+    series: Mutex<ServiceSeries>,
 }
 
 impl Admin {
@@ -88,6 +89,7 @@ impl Admin {
             published,
             neighbors,
             source,
+            series: Mutex::default(),
         })
     }
 
@@ -127,6 +129,10 @@ impl Admin {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
+        if published.ready {
+            let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            report.metrics_problems = series.problems(&config.measured, &published.snapshot.services);
+        }
         report
     }
 
@@ -154,7 +160,14 @@ impl Admin {
 
     /// `GET /metrics`.
     pub fn metrics(&self) -> Result<String, std::fmt::Error> {
-        metrics::render(metrics::metrics(&self.status(), &self.sum()))
+        let mut all = metrics::metrics(&self.status(), &self.sum());
+        let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
+        let (published, config) = (self.published(), self.loaded.borrow().config.clone());
+        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(series.read(&config.measured, &view));
+        drop(series);
+        metrics::render(all)
     }
 
     /// `GET /flows`; refused when no flow can ever be such a one.

@@ -25,7 +25,7 @@ pub use document::Position;
 pub use field::Problem;
 use field::{Field, Problems};
 pub use network::{NetworkConfig, NetworkInterface, NetworkNeighbor, NetworkRoute};
-pub use value::InterfacePattern;
+pub use value::{InterfacePattern, ServicePattern};
 
 use crate::source::open::{self, Named, Progress};
 
@@ -61,6 +61,8 @@ pub struct Config {
     pub when_down: WhenDown,
     /// `admin`.
     pub admin: AdminConfig,
+    /// `metrics.services`: the Services that have series of their own.
+    pub measured: Vec<ServicePattern>,
     /// `log`: a filter as `RUST_LOG` takes it.
     pub log: String,
 }
@@ -277,6 +279,7 @@ impl Default for Config {
             state: "/run/ringway".into(),
             when_down: WhenDown::Hold,
             admin: AdminConfig::default(),
+            measured: Vec::new(),
             log: "info".into(),
         }
     }

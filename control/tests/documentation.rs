@@ -78,7 +78,7 @@ fn the_configurations_page_names_every_key() {
         listed.flat_map(|(_, keys)| keys.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     let sections = "x0: 1\nsource: {x0: 1}\nnode: {x0: 1}\nservices: {x0: 1}\nsnat: {x0: 1}\nworkers: {x0: 1}\nflows: {x0: 1, \
-                    timeouts: {x0: 1}}\nadmin: {x0: 1}\ninterfaces: [{name: eth0, x0: 1}]\nnetwork: {x0: 1, interfaces: [{x0: 1}], \
+                    timeouts: {x0: 1}}\nadmin: {x0: 1}\nmetrics: {x0: 1}\ninterfaces: [{name: eth0, x0: 1}]\nnetwork: {x0: 1, interfaces: [{x0: 1}], \
                     routes: [{x0: 1}], neighbors: [{x0: 1}]}\n";
     let keys = keys(sections);
     assert!(keys.len() > 40, "{keys:?}");

@@ -1,5 +1,6 @@
 //! Endpoints that do not answer are seen, by name, until they answer again.
 
+use std::process::Command;
 use std::time::Duration;
 
 use ringway_tests::process::{nginx, try_ask};
@@ -14,16 +15,35 @@ fn told(bed: &mut Bed) -> Option<String> {
     text.lines().find(|line| line.contains("does not answer")).map(str::to_owned)
 }
 
+/// A line of the metrics, without its number.
+fn scraped(bed: &Bed, line: &str) -> Option<f64> {
+    let socket = bed.socket();
+    let output = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg("http://ringway/metrics").output();
+    let text = String::from_utf8(output.expect("curl").stdout).expect("text");
+    text.lines().find_map(|told| told.strip_prefix(line)?.trim().parse().ok())
+}
+
 #[test]
 fn a_dead_server_is_told_until_it_lives() {
     if !can_run("a_dead_server_is_told_until_it_lives", &["ip", "nginx", "curl"]) {
         return;
     }
-    let mut bed = Bed::start(Options { backends: 1, ..Options::default() });
+    let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+    bed.write_config("metrics: {services: [default/w*, default/wbe]}\n");
+    bed.serve();
+    bed.start_ringway();
+    let said = bed.ringway().command(&["status"]).stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("metrics.services: default/wbe names no Service"), "{said}");
+    let of_web = "{service=\"default/web\",port=\"80\",protocol=\"tcp\",family=\"IPv4\"";
+    let all_silent = "ringway_endpoints_silent";
+    let silent = format!("ringway_service_endpoints_silent{of_web}}}");
+    let first = |outcome: &str| format!("ringway_service_first_packets_total{of_web},outcome=\"{outcome}\"}}");
     let web = at(LOAD_BALANCER_IPS[0], HTTP.port);
     let endpoint = format!("{}:{}", bed.backend_ip(0, false), HTTP.target);
     assert!(try_ask(&bed.client, web).is_ok());
     assert_eq!(told(&mut bed), None);
+    assert_eq!((scraped(&bed, all_silent), scraped(&bed, &silent)), (Some(0.0), Some(0.0)));
     // Nobody listens: the kernel refuses.
     bed.kill_servers(0);
     let line = eventually(Duration::from_secs(30), "the refusals to be told", || {
@@ -43,6 +63,9 @@ fn a_dead_server_is_told_until_it_lives() {
     let counts = services.pointer("/services/0/ports/1/endpoints/0/answers");
     let count = |name: &str| counts.and_then(|counts| counts.get(name)).and_then(Value::as_u64).unwrap_or(0);
     assert!(count("answered") > 0 && count("refused") > 2 && count("unanswered") > 0, "{services:#}");
+    assert_eq!((scraped(&bed, all_silent), scraped(&bed, &silent)), (Some(1.0), Some(1.0)));
+    let outcomes = ["answered", "refused", "unanswered"].map(|outcome| scraped(&bed, &first(outcome)));
+    assert!(outcomes.iter().all(|count| count.is_some_and(|count| count > 0.0)), "{outcomes:?}");
     bed.backends[0].ip(&["route", "del", "blackhole", gateway]).expect("a way back");
     let folder = bed.folder().to_owned();
     let _server = nginx(&bed.backends[0], "backend0", HTTP.target, &folder);

@@ -134,6 +134,7 @@ impl Text<'_> {
         wrong.extend(status.configuration.failure.as_ref().map(failure));
         let waiting = status.configuration.waiting.iter();
         wrong.extend(first_of(waiting.map(|change| format!("configuration: {change}")), 0));
+        wrong.extend(first_of(status.metrics_problems.iter().cloned(), 0));
         wrong.extend(first_of(status.snapshot.not_followed.iter().cloned(), 0));
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {

@@ -9,8 +9,12 @@ use ringway_shared::service::ForwardingMode;
 use super::field::{Field, Map};
 use super::{
     Config, FlowsConfig, InterfaceConfig, InterfacePattern, NetworkConfig, NodeConfig, NodePortAddresses, Poll,
-    ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode, ZeroCopy, value,
+    ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode, ZeroCopy,
+    value,
 };
+
+/// The most items of `metrics.services`: every Service is compared with each of them.
+const MAX_MEASURED: usize = 256;
 
 /// The largest flow table: 2^27 records of 128 bytes are 16 GiB a worker.
 const MAX_FLOWS: u64 = 1 << 27;
@@ -60,8 +64,20 @@ impl Config {
             self.admin.healthz = map.value("healthz", self.admin.healthz, value::listen);
             map.finish();
         }
+        if let Some(map) = map.map("metrics") {
+            self.measured = map.get("services").map(|field| measured(&field)).unwrap_or_default();
+            map.finish();
+        }
         self.log = map.value("log", self.log.clone(), value::log);
     }
+}
+
+fn measured(field: &Field<'_>) -> Vec<ServicePattern> {
+    let patterns = field.parse_list(ServicePattern::parse);
+    if patterns.len() > MAX_MEASURED {
+        field.problem(format!("{} items, and {MAX_MEASURED} are the most; write globs, as shop/*", patterns.len()));
+    }
+    patterns
 }
 
 const FORWARDING: &[(&str, ForwardingMode)] =

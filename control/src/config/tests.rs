@@ -41,6 +41,8 @@ admin:
   socket: /run/ringway/admin.sock
   metrics: 127.0.0.1:9098
   healthz: 0.0.0.0:10256
+metrics:
+  services: []
 log: info
 "#;
 
@@ -140,6 +142,10 @@ fn every_problem_is_told_with_its_line_and_what_is_allowed() {
         (
             "nodeName: [a]\ninterfaces: [{name: eth0}]",
             "gw.yaml:1:11: nodeName: this is a list, where one value is expected",
+        ),
+        (
+            "nodeName: a\ninterfaces: [{name: eth0}]\nmetrics: {services: [web]}",
+            "gw.yaml:3:22: metrics.services[0]: \"web\" is neither NAMESPACE/NAME nor a glob of it; write shop/web, shop/* or",
         ),
         (
             "nodeName: a\ninterfaces: eth0",

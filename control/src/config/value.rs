@@ -53,17 +53,78 @@ impl fmt::Display for InterfacePattern {
     }
 }
 
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    let Some((first, rest)) = pattern.split_first() else { return name.is_empty() };
-    match (first, name.split_first()) {
-        (b'*', _) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
-        (b'?', Some((_, name))) => glob(rest, name),
-        (b'[', Some((letter, name))) => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            one_of(&rest[..end], *letter) && glob(&rest[end + 1..], name)
+/// A Service's namespace and name, or globs of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePattern(String);
+
+impl ServicePattern {
+    /// Reads `NAMESPACE/NAME`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.*?[]!^".contains(&byte);
+        let is_part = |part: &str| {
+            let closed = part.matches('[').count() == part.matches(']').count();
+            (1..=253).contains(&part.len()) && closed && part.bytes().all(allowed)
+        };
+        match text.split_once('/') {
+            Some((namespace, name)) if is_part(namespace) && is_part(name) => Ok(ServicePattern(text.to_owned())),
+            _ => Err("is neither NAMESPACE/NAME nor a glob of it; write shop/web, shop/* or */web".into()),
         }
-        (first, Some((letter, name))) => first == letter && glob(rest, name),
-        (_, None) => false,
+    }
+
+    /// Whether it may name several Services.
+    pub fn is_glob(&self) -> bool {
+        self.0.contains(['*', '?', '['])
+    }
+
+    /// The text as configured.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names this Service.
+    pub fn matches(&self, namespace: &str, name: &str) -> bool {
+        let parts = self.0.split_once('/');
+        parts.is_some_and(|(in_, named)| {
+            glob(in_.as_bytes(), namespace.as_bytes()) && glob(named.as_bytes(), name.as_bytes())
+        })
+    }
+}
+
+impl fmt::Display for ServicePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// In time that grows with the product of both lengths at most, however many stars there are: a star takes one letter more
+/// when what follows it does not match, and those before it never have to be asked again.
+fn glob(mut pattern: &[u8], mut name: &[u8]) -> bool {
+    let mut star: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let [b'*', rest @ ..] = pattern {
+            (star, pattern) = (Some((rest, name)), rest);
+            continue;
+        }
+        let Some((letter, others)) = name.split_first() else { return pattern.is_empty() };
+        if let Some(rest) = after(pattern, *letter) {
+            (pattern, name) = (rest, others);
+            continue;
+        }
+        let Some((behind, [_, left @ ..])) = star else { return false };
+        (star, pattern, name) = (Some((behind, left)), behind, left);
+    }
+}
+
+/// What is left of a pattern when its first part, which is no star, matches `letter`.
+fn after(pattern: &[u8], letter: u8) -> Option<&[u8]> {
+    match pattern {
+        [b'?', rest @ ..] => Some(rest),
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            one_of(&rest[..end], letter).then_some(&rest[end + 1..])
+        }
+        [first, rest @ ..] if *first == letter => Some(rest),
+        _ => None,
     }
 }
 
@@ -247,12 +308,30 @@ mod tests {
             ("eth[0-2]", "eth3", false),
             ("eth[!0]", "eth1", true),
             ("*", "", true),
+            ("e**h*0", "eth0h10", true),
+            ("e*h?0*", "eth0h", false),
+            ("*a*a*a*a*a*a*a*a*a*a*a*a*b", &"a".repeat(250), false),
         ];
         for (pattern, name, expected) in cases {
             assert_eq!(InterfacePattern::parse(pattern).unwrap().matches(name), expected, "{pattern} {name}");
         }
         for wrong in ["", "a b", "a/b", "eth[0", "averyverylongname"] {
             assert!(InterfacePattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn services_are_named_with_their_namespace() {
+        let named = |pattern: &str, namespace: &str, name: &str| {
+            ServicePattern::parse(pattern).map(|pattern| (pattern.is_glob(), pattern.matches(namespace, name)))
+        };
+        assert_eq!(named("shop/web", "shop", "web"), Ok((false, true)));
+        assert_eq!(named("shop/web", "shop", "web2"), Ok((false, false)));
+        assert_eq!(named("*/web", "shop", "web"), Ok((true, true)));
+        assert_eq!(named("shop/*", "shop", "web.v2"), Ok((true, true)));
+        assert_eq!(named("sh[a-o]p/we?", "shop", "web"), Ok((true, true)));
+        for wrong in ["", "web", "/", "shop/", "/web", "shop/web/http", "shop/Web", "shop/[w", "shop/we b"] {
+            assert!(ServicePattern::parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! again with its first answer, and forgotten when nobody has tried for a while. UDP is told only where some endpoint of the
 //! service port does answer: who sends logs or measurements expects nothing back.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use ringway_shared::answers::{Answers, Silence};
@@ -87,8 +88,14 @@ impl AnswerView<'_> {
         sum
     }
 
-    /// Whether, and how, an endpoint does not answer.
-    pub fn unanswering(&self, port: &ServicePort, endpoint: &Endpoint) -> Option<UnansweringReport> {
+    /// Whether, and how, an endpoint does not answer. `answered` has what all endpoints of its service port answered once
+    /// one of them had to ask: the same for all of them.
+    pub fn unanswering(
+        &self,
+        port: &ServicePort,
+        endpoint: &Endpoint,
+        answered: &OnceCell<u64>,
+    ) -> Option<UnansweringReport> {
         let id = endpoint.backend.id;
         let Silence { failed, refused, failed_at } = WorkerCounters::silence(self.counters, id);
         let age = self.now.wrapping_sub(failed_at);
@@ -98,7 +105,8 @@ impl AnswerView<'_> {
         // The number may have had another owner.
         let own = self.tally(id).answers;
         let (failed, refused) = (failed.min(own.unanswered + own.refused), refused.min(own.refused));
-        if failed < LEAST || (port.protocol == Protocol::Udp && self.answers(port).answered == 0) {
+        let answers_nothing = || *answered.get_or_init(|| self.answers(port).answered) == 0;
+        if failed < LEAST || (port.protocol == Protocol::Udp && answers_nothing()) {
             return None;
         }
         Some(UnansweringReport {
@@ -114,12 +122,14 @@ impl AnswerView<'_> {
     /// The endpoints that do not answer: the first of them, and how many there are.
     pub fn all_unanswering(&self) -> (Vec<UnansweringReport>, usize) {
         let ports = self.published.snapshot.services.service_ports.iter().flatten();
-        let all = ports.flat_map(|port| port.endpoints.iter().filter_map(|endpoint| self.unanswering(port, endpoint)));
         let (mut listed, mut count) = (Vec::new(), 0);
-        for report in all {
-            count += 1;
-            if listed.len() < LISTED {
-                listed.push(report);
+        for port in ports {
+            let answered = OnceCell::new();
+            for report in port.endpoints.iter().filter_map(|endpoint| self.unanswering(port, endpoint, &answered)) {
+                count += 1;
+                if listed.len() < LISTED {
+                    listed.push(report);
+                }
             }
         }
         listed.sort_by(|a, b| (&a.service, &a.endpoint).cmp(&(&b.service, &b.endpoint)));

@@ -1,10 +1,11 @@
 //! What Prometheus is told: the status and the drops as numbers, in the OpenMetrics text format or in its older own.
 //!
-//! Nothing is counted for it: a scrape reads what `status` and `drops` read. There are no series by Service or endpoint,
-//! which a large cluster has 100,000 of; `services` has their counts.
+//! Nothing is counted for it: a scrape reads what `status` and `drops` read. There are no series by endpoint, which a large
+//! cluster has 100,000 of, and by Service only those that are asked for; `services` has the counts of all.
 
 mod format;
 mod network;
+mod services;
 
 use std::fmt;
 
@@ -13,11 +14,13 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use ringway_shared::DropReason;
+use ringway_shared::answers::{Answers, HANDSHAKE_BOUNDS};
 use ringway_shared::counters::{Counter, Tally};
 
 use super::source::ResourceReport;
 use super::status::StatusReport;
 pub use format::Format;
+pub use services::ServiceSeries;
 
 /// One metric with all its series.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +29,10 @@ pub struct Metric {
     pub name: &'static str,
     /// What it says.
     pub help: &'static str,
-    /// The name of the label that tells the series apart; `None` where there is one series.
-    pub label: Option<&'static str>,
-    /// The series: the label's value and the number.
-    pub series: Vec<(String, Number)>,
+    /// The names of the labels that tell the series apart; none where there is one series.
+    pub labels: Vec<&'static str>,
+    /// The series: the labels' values and the number.
+    pub series: Vec<(Vec<String>, Number)>,
 }
 
 /// A number, and how it behaves.
@@ -39,6 +42,8 @@ pub enum Number {
     Count(u64),
     /// Goes up and down.
     Gauge(f64),
+    /// A histogram of the times from SYN to SYN-ACK.
+    Handshakes(Answers),
 }
 
 impl Number {
@@ -46,6 +51,13 @@ impl Number {
         match self {
             Number::Count(count) => encoder.encode_counter::<NoLabelSet, u64, f64>(&count, None),
             Number::Gauge(gauge) => encoder.encode_gauge(&gauge),
+            Number::Handshakes(Answers { handshakes, handshake_millis, .. }) => {
+                let seconds = HANDSHAKE_BOUNDS.map(|millis| f64::from(millis) / 1e3);
+                let bounds = seconds.into_iter().chain([f64::MAX]);
+                let buckets: Vec<(f64, u64)> = bounds.zip(handshakes).collect();
+                let sum = handshake_millis as f64 / 1e3;
+                encoder.encode_histogram::<NoLabelSet>(sum, handshakes.iter().sum(), &buckets, None)
+            }
         }
     }
 }
@@ -59,7 +71,7 @@ impl Metric {
 }
 
 fn one(name: &'static str, help: &'static str, number: Number) -> Metric {
-    Metric { name, help, label: None, series: vec![(String::new(), number)] }
+    Metric { name, help, labels: Vec::new(), series: vec![(Vec::new(), number)] }
 }
 
 fn gauge(name: &'static str, help: &'static str, number: usize) -> Metric {
@@ -72,8 +84,8 @@ fn many<V: Into<String>>(
     label: &'static str,
     series: impl IntoIterator<Item = (V, Number)>,
 ) -> Metric {
-    let series = series.into_iter().map(|(value, number)| (value.into(), number)).collect();
-    Metric { name, help, label: Some(label), series }
+    let series = series.into_iter().map(|(value, number)| (vec![value.into()], number)).collect();
+    Metric { name, help, labels: vec![label], series }
 }
 
 fn flag(is: bool) -> Number {
@@ -179,7 +191,7 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
     let acks = status.workers.iter().filter_map(|worker| Some((worker.id.to_string(), Gauge(worker.ack? as f64))));
     let up = status.interfaces.iter().map(|i| (i.name.clone(), flag(i.up && i.problem.is_none())));
     let entries = status.steering.entries.iter().map(|(map, count)| (map.clone(), Gauge(*count as f64)));
-    let took = snapshot.took_micros.map(|micros| (String::new(), Gauge(micros as f64 / 1e6)));
+    let took = snapshot.took_micros.map(|micros| (Vec::new(), Gauge(micros as f64 / 1e6)));
     vec![
         one(
             "ready",
@@ -191,7 +203,7 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
         Metric {
             name: "snapshot_delay_seconds",
             help: "From the change until all workers used the newest snapshot.",
-            label: None,
+            labels: Vec::new(),
             series: took.into_iter().collect(),
         },
         many("worker_snapshot_generation", "The snapshot that a worker uses.", "worker", acks),
@@ -201,6 +213,7 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
         gauge("vips", "VIPs.", snapshot.vips),
         gauge("endpoints", "Endpoints, eligible or not.", snapshot.endpoints),
         gauge("endpoints_unreachable", "Endpoints that no packet can be sent to.", status.unreachable.len()),
+        gauge("endpoints_silent", "Endpoints that do not answer.", status.unanswering_count),
         many("steering_entries", "What the steering program's maps hold.", "map", entries),
         one("steering_complete", "Whether it holds all that it should.", flag(status.steering.problem.is_none())),
         many("interface_up", "Whether the interface is attached and up.", "interface", up),
@@ -213,11 +226,11 @@ fn source(status: &StatusReport) -> Vec<Metric> {
     let problems = [("warning", counts.warning), ("refused", counts.refused)];
     let problems = problems.map(|(severity, count)| (severity, Gauge(count as f64)));
     let mut all = vec![many("object_problems", "What is wrong with objects and files now.", "severity", problems)];
-    let age = status.source.age_seconds.map(|seconds| (String::new(), Gauge(seconds as f64)));
+    let age = status.source.age_seconds.map(|seconds| (Vec::new(), Gauge(seconds as f64)));
     all.push(Metric {
         name: "source_age_seconds",
         help: "How long ago all files were looked at, or the API server was last heard of, by the kind that has waited longest.",
-        label: None,
+        labels: Vec::new(),
         series: age.into_iter().collect(),
     });
     let Some(kubernetes) = &status.source.kubernetes else { return all };
@@ -252,15 +265,18 @@ impl Collector for Scrape {
         for metric in self.0.iter().filter(|metric| !metric.series.is_empty()) {
             let kind = match metric.series.first() {
                 Some((_, Number::Count(_))) => MetricType::Counter,
+                Some((_, Number::Handshakes(_))) => MetricType::Histogram,
                 _ => MetricType::Gauge,
             };
             let mut encoder = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
-            for (value, number) in &metric.series {
-                let Some(label) = metric.label else {
+            for (values, number) in &metric.series {
+                if values.is_empty() {
                     number.encode(&mut encoder)?;
                     continue;
-                };
-                number.encode(&mut encoder.encode_family(&[(label, value.as_str())])?)?;
+                }
+                let values = values.iter().map(String::as_str);
+                let labels: Vec<(&str, &str)> = metric.labels.iter().copied().zip(values).collect();
+                number.encode(&mut encoder.encode_family(&labels)?)?;
             }
         }
         Ok(())

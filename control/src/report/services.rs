@@ -1,5 +1,6 @@
 //! `services`: for each Service its addresses, its endpoints, and what they get.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -205,7 +206,9 @@ fn service_port(
     view: &AnswerView<'_>,
     addresses: &BTreeMap<ServicePortId, Vec<AddressReport>>,
 ) -> ServicePortReport {
-    let endpoints: Vec<_> = port.endpoints.iter().map(|endpoint| endpoint_report(port, endpoint, view)).collect();
+    let answered = OnceCell::new();
+    let endpoints = port.endpoints.iter().map(|endpoint| endpoint_report(port, endpoint, view, &answered));
+    let endpoints: Vec<_> = endpoints.collect();
     let mut counts = BackendCounts::default();
     endpoints.iter().for_each(|endpoint| counts.add(endpoint.counts));
     let ranges = port.source_ranges.as_ref();
@@ -230,7 +233,12 @@ fn service_port(
     }
 }
 
-fn endpoint_report(port: &ServicePort, endpoint: &Endpoint, view: &AnswerView<'_>) -> EndpointReport {
+fn endpoint_report(
+    port: &ServicePort,
+    endpoint: &Endpoint,
+    view: &AnswerView<'_>,
+    answered: &OnceCell<u64>,
+) -> EndpointReport {
     let snapshot = &view.published.snapshot;
     let unreachable = snapshot.network.resolve_any(endpoint.backend.address).err();
     EndpointReport {
@@ -246,7 +254,7 @@ fn endpoint_report(port: &ServicePort, endpoint: &Endpoint, view: &AnswerView<'_
         eligible_local: endpoint.excluded_from_local.is_none(),
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
         unreachable: unreachable.map(|why| why_unreachable(snapshot, &why)),
-        unanswering: view.unanswering(port, endpoint).map(|report| report.sentence()),
+        unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
         counts: view.tally(endpoint.backend.id).into(),
     }
 }

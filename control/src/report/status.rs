@@ -72,6 +72,9 @@ pub struct StatusReport {
     /// How many of them there are.
     #[serde(default)]
     pub unanswering_count: usize,
+    /// What is wrong with `metrics.services`, one sentence each.
+    #[serde(default)]
+    pub metrics_problems: Vec<String>,
 }
 
 /// What the workers use.
@@ -264,6 +267,7 @@ impl StatusReport {
             unreachable: unreachable(&published.snapshot),
             unanswering: Vec::new(),
             unanswering_count: 0,
+            metrics_problems: Vec::new(),
         }
     }
 }
