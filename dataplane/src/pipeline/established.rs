@@ -4,7 +4,7 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
 use super::ways::{Way, Ways};
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu};
+use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
 use crate::forward::nat;
@@ -80,7 +80,13 @@ impl Core {
             return dropped(received, objection, service_port);
         }
         let segment = Segment::of(context.umem.packet(&received.frame), packet);
+        // Whoever forges a client can forge its endpoint as well, and choose the numbers of both.
+        let shows_nothing =
+            direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, &snapshot.network);
         if direction == Direction::Reply && !flow.is_answer(&segment) {
+            if shows_nothing {
+                return pass(received);
+            }
             return self.answers_another(context, received, packet, hash, id, &segment);
         }
         if direction == Direction::Original {
@@ -106,6 +112,9 @@ impl Core {
         let way = way(flow, direction, Some(received.interface), snapshot, &mut self.ways);
         if let Some(mtu) = exceeded_mtu(snapshot, &way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
+        if shows_nothing {
+            return self.send_on(context, received, packet, id, direction, way);
         }
         self.forward(context, received, packet, id, direction, way)
     }
@@ -150,6 +159,14 @@ impl Core {
         context.umem.resize(&mut received.frame, usize::from(packet.end));
         self.send(context, received, way, heading, Intent::Forward, Some(service_port))
     }
+}
+
+/// Whether packets to the flow's endpoint can leave by this interface, so that its answers come by it.
+#[inline]
+fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &Network) -> bool {
+    let by_known_way = flow.network_generation == network.generation
+        && network.adjacency(flow.adjacency(Direction::Original)).is_some_and(|adjacency| adjacency.out == interface);
+    by_known_way || network.next_hops(flow.reply().source_address()).any(|(out, _)| out == interface)
 }
 
 /// What decides about a flow's way in one direction.

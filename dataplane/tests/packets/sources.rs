@@ -67,5 +67,52 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.255.254:A > 10.0.1.3:5353",
             ledger: "rx=3 forwarded=2 flowsOpened=2 drop:reverse_path=1",
         },
+        Row {
+            name: "answers that come by an interface which does not lead to the endpoint are no evidence of a connection",
+            bed: town().flows(1),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                outside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                outside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp S [fd00:10::9]:40001 > [fd00:172:30::41]:80 seq=1000
+                -> forward inside [fd00:10::9]:40001 > [fd00:10::1]:8080
+                outside tcp SA [fd00:10::1]:8080 > [fd00:10::9]:40001 seq=5000 ack=1001
+                -> forward inside [fd00:172:30::41]:80 > [fd00:10::9]:40001
+                inside tcp A [fd00:10::9]:40001 > [fd00:172:30::41]:80 seq=1001 ack=5001
+                -> forward inside [fd00:10::9]:40001 > [fd00:10::1]:8080
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp 10.0.1.3:5353 > 10.0.1.9:5000
+                -> forward inside 172.30.0.53:53 > 10.0.1.9:5000
+                @61000
+                inside udp 10.0.1.3:5353 > 10.0.1.9:5000
+                -> pass",
+            ledger: "rx=10 forwarded=9 passed=1 flowsOpened=3 flowsClosed=3 flowsEvicted=2",
+        },
+        Row {
+            name: "nor do they end one",
+            bed: town().flows(1),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                outside tcp S 10.0.1.1:8080 > 10.0.1.9:40000 seq=123456789
+                -> pass
+                outside tcp R 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:80 seq=1000
+                -> drop flow_table_full
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001 ack=1001 data=more
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000",
+            ledger: "rx=7 forwarded=5 passed=1 flowsOpened=1 drop:flow_table_full=1",
+        },
     ]
 }
