@@ -137,6 +137,8 @@ pub struct Network {
     hops: Vec<Hop>,
     host: Arc<HostAddresses>,
     broadcast: HashSet<IpAddr>,
+    // Broadcast addresses and the kernel's single ones together, so that judging a source is one look.
+    impossible_sources: HashSet<IpAddr>,
     reverse_paths: Vec<ReversePath>,
 }
 
@@ -163,7 +165,9 @@ impl Network {
             }
         }
         host.extend(routes.iter().filter(|route| route.target == RouteTarget::Local).map(|route| route.to));
-        network.host = Arc::new(host.into_iter().collect());
+        let host: HostAddresses = host.into_iter().collect();
+        network.impossible_sources = network.broadcast.iter().copied().chain(host.single()).collect();
+        network.host = Arc::new(host);
         for interface in &interfaces {
             for address in &interface.addresses {
                 let target = RouteTarget::Out { interface: interface.id, via: None };
@@ -282,12 +286,6 @@ impl Network {
     #[inline]
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.host.contains(address)
-    }
-
-    /// Whether `address` is the directed broadcast address of an attached interface's network.
-    #[inline]
-    pub fn is_broadcast(&self, address: IpAddr) -> bool {
-        self.broadcast.contains(&address)
     }
 
     fn tables(&self, destination: IpAddr) -> &Tables {

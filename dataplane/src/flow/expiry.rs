@@ -153,6 +153,7 @@ impl Lists {
     }
 
     /// Puts the flow into the list that its state and last packet ask for; it is in none.
+    #[inline]
     pub(super) fn link(&mut self, flows: &mut [Flow], number: u32) {
         let Some(flow) = flows.get(number as usize) else { return };
         let class = Class::of(flow.state());

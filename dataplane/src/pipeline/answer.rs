@@ -103,7 +103,7 @@ impl Core {
     ) -> Option<Outcome> {
         let heading = answer_heading(&received, packet);
         // No way back is no reason of its own: the packet dies of what it would have been told.
-        let way = self.ways.find(&context.snapshot.network, &heading).map(|way| way.adjacency);
+        let way = self.ways.back(&context.snapshot.network, &heading).map(|way| way.adjacency);
         let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));
         if !answerable {
             return dropped(received, reason, service_port);

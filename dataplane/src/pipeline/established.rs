@@ -149,7 +149,9 @@ impl Core {
         let (service_port, backend) = (flow.service_port(), flow.backend());
         let rewrite = flow.rewrite(direction);
         let heading = match &way {
-            Err(NoAdjacency::Unresolved { .. }) => heading(flow, direction, Some(received.interface)),
+            Err(NoAdjacency::Unresolved { .. }) => {
+                heading(flow, direction, Some(received.interface), &context.snapshot.network)
+            }
             // Nobody will ask for it.
             _ => Heading::to(rewrite.to.destination_address()),
         };
@@ -170,9 +172,11 @@ fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &Network) -> 
 }
 
 /// What decides about a flow's way in one direction.
-pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<InterfaceId>) -> Heading {
+pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<InterfaceId>, network: &Network) -> Heading {
     let original = flow.original();
-    let (client, hash) = (original.source_address(), original.maglev_hash());
+    let client = original.source_address();
+    // Only a choice between several ways takes it.
+    let hash = if network.has_several_ways() { original.maglev_hash() } else { 0 };
     let (destination, source) = match direction {
         Direction::Original => (flow.reply().source_address(), client),
         Direction::Reply => (client, original.destination_address()),
@@ -211,7 +215,7 @@ fn keep_ways(flow: &mut Flow, network: &Network, direction: Direction, arrived: 
         // What goes out in one direction comes back by the same interface in the other, as far as anybody knows.
         let arrived = if of == direction { arrived } else { out(back) };
         let known = network.adjacency(id).is_some();
-        let keeps = known && network.still_leads(&heading(flow, of, arrived), id);
+        let keeps = known && network.still_leads(&heading(flow, of, arrived, network), id);
         flow.set_adjacency(of, keeps.then_some(id));
     }
 }
@@ -223,8 +227,12 @@ fn find_way(
     snapshot: &Snapshot,
     ways: &mut Ways,
 ) -> Result<Adjacency, NoAdjacency> {
-    let heading = heading(flow, direction, arrived);
-    let Way { id, adjacency, .. } = ways.find(&snapshot.network, &heading)?;
+    let network = &snapshot.network;
+    let heading = heading(flow, direction, arrived, network);
+    let Way { id, adjacency, .. } = match direction {
+        Direction::Original => ways.find(network, &heading)?,
+        Direction::Reply => ways.back(network, &heading)?,
+    };
     flow.set_adjacency(direction, Some(id));
     Ok(adjacency)
 }

@@ -1,9 +1,10 @@
 //! Ways found lately: the adjacency and the source address for a destination, so that opening a flow to an endpoint that
 //! has many walks no routes.
 //!
-//! A small direct-mapped cache in the worker's own memory. An entry is good for one generation of the network and one of its
-//! tables; only ways that exist are kept, so a neighbour that is being resolved is looked for anew with every packet, and
-//! none of a route that has several, since those differ from flow to flow.
+//! Two small direct-mapped caches in the worker's own memory: one for endpoints, and one for clients, so that many clients
+//! push out no endpoint. An entry is good for one generation of the network and one of its tables; only ways that exist are
+//! kept, so a neighbour that is being resolved is looked for anew with every packet, and none of a route that has several,
+//! since those differ from flow to flow.
 
 use std::net::IpAddr;
 
@@ -11,7 +12,7 @@ use ringway_shared::address::address_words;
 use ringway_shared::network::{Heading, NoAdjacency, RouteTarget};
 use ringway_shared::{Adjacency, AdjacencyId, Network};
 
-/// Entries, a power of two. With 48 bytes each they stay in the second cache.
+/// Entries of a cache, a power of two. With 48 bytes each they stay in the second cache.
 const ENTRIES: usize = 1024;
 
 #[derive(Clone, Copy)]
@@ -38,41 +39,76 @@ pub(super) struct Way {
     pub(super) source: Option<IpAddr>,
 }
 
-/// The cache.
-pub(super) struct Ways(Box<[Entry]>);
+/// The caches.
+pub(super) struct Ways {
+    endpoints: Cache,
+    clients: Cache,
+}
 
 impl Ways {
     pub(super) fn new() -> Self {
-        Ways(vec![EMPTY; ENTRIES].into_boxed_slice())
+        Ways { endpoints: Cache::new(), clients: Cache::new() }
     }
 
-    /// The way of a packet that leaves by it.
+    /// The way of a packet to an endpoint, which leaves by it.
     #[inline]
     pub(super) fn find(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
-        let words = address_words(heading.destination);
-        let table = network.table(heading);
-        let place = words[0].rotate_left(32) ^ words[1];
-        let place = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % ENTRIES;
-        if let Some(entry) = self.0.get(place)
-            && entry.destination == words
-            && entry.generation == network.generation
-            && entry.table == table
-            && let Some(adjacency) = network.leave_by(entry.adjacency)
-        {
-            return Ok(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source });
+        match self.endpoints.remembered(network, heading) {
+            Some(way) => Ok(way),
+            None => self.endpoints.learn(network, heading, true),
         }
-        self.learn(network, heading, table, place)
     }
 
+    /// The way of a packet to a client, which leaves by it. Such packets have their source.
+    #[inline]
+    pub(super) fn back(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
+        match self.clients.remembered(network, heading) {
+            Some(way) => Ok(way),
+            None => self.clients.learn(network, heading, false),
+        }
+    }
+}
+
+/// One cache.
+struct Cache(Box<[Entry]>);
+
+/// Where a destination's entry stands.
+#[inline]
+fn place([high, low]: [u64; 2]) -> usize {
+    ((high.rotate_left(32) ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % ENTRIES
+}
+
+impl Cache {
+    fn new() -> Self {
+        Cache(vec![EMPTY; ENTRIES].into_boxed_slice())
+    }
+
+    #[inline]
+    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Way> {
+        let destination = address_words(heading.destination);
+        let entry = self.0.get(place(destination))?;
+        let is_it = entry.destination == destination
+            && entry.generation == network.generation
+            && entry.table == network.table(heading);
+        if !is_it {
+            return None;
+        }
+        let adjacency = network.leave_by(entry.adjacency)?;
+        Some(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source })
+    }
+
+    /// Asks the network, for the source address as well if that is wanted: always by one cache, never by the other.
     #[cold]
-    fn learn(&mut self, network: &Network, heading: &Heading, table: u16, place: usize) -> Result<Way, NoAdjacency> {
+    fn learn(&mut self, network: &Network, heading: &Heading, with_source: bool) -> Result<Way, NoAdjacency> {
         let id = network.resolve_for(heading)?;
         let adjacency = *network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
-        let source = network.source_address_for(heading);
-        let single = !matches!(network.route_of(heading).map(|route| &route.target), Some(RouteTarget::Paths(_)));
-        if let Some(entry) = self.0.get_mut(place).filter(|_| single) {
-            let (destination, generation) = (address_words(heading.destination), network.generation);
-            *entry = Entry { destination, generation, adjacency: id, source, table };
+        let source = if with_source { network.source_address_for(heading) } else { None };
+        let has_several =
+            || matches!(network.route_of(heading).map(|route| &route.target), Some(RouteTarget::Paths(_)));
+        let single = !network.has_several_ways() || !has_several();
+        let (destination, generation) = (address_words(heading.destination), network.generation);
+        if let Some(entry) = self.0.get_mut(place(destination)).filter(|_| single) {
+            *entry = Entry { destination, generation, adjacency: id, source, table: network.table(heading) };
         }
         Ok(Way { id, adjacency, source })
     }
@@ -127,6 +163,8 @@ mod tests {
                     prop_assert_eq!(Some(&way.adjacency), network.adjacency(way.id));
                     prop_assert_eq!(way.source, network.source_address(destination));
                 }
+                let back = ways.back(network, &Heading::to(destination));
+                prop_assert_eq!(back.map(|way| way.id), network.resolve(destination));
             }
         }
     }

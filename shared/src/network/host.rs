@@ -16,7 +16,18 @@ impl HostAddresses {
     /// Whether the kernel takes packets to `address` as its own.
     #[inline]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.single.contains(&address) || self.wide.iter().any(|net| net.contains(&address))
+        self.single.contains(&address) || self.is_in_network(address)
+    }
+
+    /// Whether `address` is in one of the networks that are local as a whole.
+    #[inline]
+    pub(super) fn is_in_network(&self, address: IpAddr) -> bool {
+        self.wide.iter().any(|net| net.contains(&address))
+    }
+
+    /// The addresses that are local by themselves.
+    pub(super) fn single(&self) -> impl Iterator<Item = IpAddr> {
+        self.single.iter().copied()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::InterfaceId;
+use super::{InterfaceId, Network};
 
 /// What the way of a packet depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub struct Path {
     pub source: Option<IpAddr>,
     /// How much of the traffic it takes, compared with the others.
     pub weight: u16,
+}
+
+impl Network {
+    /// Whether any route has several ways, so that the hash of a [`Heading`] makes a difference.
+    #[inline]
+    pub fn has_several_ways(&self) -> bool {
+        self.v4.has_paths() || self.v6.has_paths()
+    }
 }
 
 /// The way of this hash: each gets its share of all hashes.

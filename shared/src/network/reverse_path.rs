@@ -52,11 +52,16 @@ impl Network {
         self.reverse_paths.get(usize::from(interface.0)).copied().unwrap_or_default()
     }
 
+    /// Whether `address` is the directed broadcast address of an attached interface's network.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        self.broadcast.contains(&address)
+    }
+
     /// Why a packet from `source` that arrived by this interface cannot be what it says, as far as addresses and routes
     /// tell.
     #[inline]
     pub fn objection_to(&self, source: IpAddr, arrived: InterfaceId) -> Option<DropReason> {
-        if self.is_broadcast(source) || self.is_local(source) {
+        if self.impossible_sources.contains(&source) || self.host.is_in_network(source) {
             return Some(DropReason::ImpossibleSource);
         }
         match self.reverse_path(arrived) {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use ipnet::IpNet;
 
-use super::{Heading, InterfaceId, Route};
+use super::{Heading, InterfaceId, Route, RouteTarget};
 use crate::address::Family;
 
 /// What packets see that arrived by one interface, or came from one network.
@@ -69,19 +69,34 @@ pub(super) struct Tables {
     tables: Vec<Table>,
     // Networks that packets may come from, the longest prefix first. Few: each stands in a policy rule.
     from: Vec<IpNet>,
+    // Whether a route of any table has several ways.
+    paths: bool,
     // By the interface, and the place in `from`; one past the last for all others.
     seen: HashMap<(Option<InterfaceId>, usize), u16>,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Tables { tables: vec![Table::default()], from: Vec::new(), seen: HashMap::new() }
+        Tables { tables: vec![Table::default()], from: Vec::new(), paths: false, seen: HashMap::new() }
     }
 }
 
 impl Tables {
     pub(super) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
-        Tables { tables: vec![Table::new(routes)], ..Tables::default() }
+        let mut tables = Tables { tables: vec![Table::new(routes)], ..Tables::default() };
+        tables.look_for_paths();
+        tables
+    }
+
+    /// Whether the hash makes a difference anywhere.
+    #[inline]
+    pub(super) fn has_paths(&self) -> bool {
+        self.paths
+    }
+
+    fn look_for_paths(&mut self) {
+        let found = self.routes().any(|route| matches!(route.target, RouteTarget::Paths(_)));
+        self.paths = found;
     }
 
     /// Adds what some packets see; equal tables are kept once.
@@ -100,6 +115,7 @@ impl Tables {
             let number = u16::try_from(number).unwrap_or_default();
             self.seen.insert((perspective.arrived, from.unwrap_or(others)), number);
         }
+        self.look_for_paths();
         if self.seen.values().all(|number| *number == 0) {
             // The rules are there, and make no difference.
             self.seen.clear();
