@@ -7,6 +7,7 @@ use clap::Args;
 use ringway_shared::answers::{Answers, HANDSHAKE_BOUNDS};
 
 use super::ask::{self, Instance};
+use super::status::counted;
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::report::services::{BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
@@ -115,7 +116,12 @@ fn detail(service: &ServiceReport) -> String {
         );
         text.extend(port.source_ranges.as_ref().map(|ranges| format!("  only for clients in {}\n", ranges.join(", "))));
         let BackendCounts { flows, packets, bytes, answers } = port.counts;
-        text.push_str(&format!("  {flows} flows, {packets} packets and {bytes} bytes since the start\n"));
+        text.push_str(&format!(
+            "  {}, {} and {} since the start\n",
+            counted(flows, "flow", "flows"),
+            counted(packets, "packet", "packets"),
+            counted(bytes, "byte", "bytes"),
+        ));
         text.push_str(&answered(&answers));
         text.push_str(&endpoints(port));
     }

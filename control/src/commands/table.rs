@@ -72,6 +72,13 @@ impl Table {
         };
         if room > 0 {
             let last = all.saturating_sub(1);
+            if sum(&shown, &widths) > room {
+                // A column without a word is the first to go, and nobody misses it.
+                let tells = |column: &usize| {
+                    self.rows.iter().skip(1).any(|row| row.get(*column).is_some_and(|c| !c.is_empty()))
+                };
+                shown.retain(|column| tells(column) || self.is_empty());
+            }
             // Sentences that are squeezed are wider again when other columns make room.
             let squeezed = |widths: &[usize]| {
                 let squeeze = |(column, width): (usize, &usize)| match self.prose && column == last {
@@ -85,17 +92,22 @@ impl Table {
                     break;
                 }
                 let column = self.rows.first().and_then(|row| row.iter().position(|cell| cell.trim() == *heading));
-                shown.retain(|shown| Some(*shown) != column);
-                left_out.push(*heading);
+                if column.is_some_and(|column| shown.contains(&column)) {
+                    shown.retain(|shown| Some(*shown) != column);
+                    left_out.push(*heading);
+                }
             }
-            let too_much = sum(&shown, &widths).saturating_sub(room);
-            let narrow = match self.prose && shown.contains(&last) {
-                true => Some(last),
-                // Nothing else is left to do than to cut what is longest.
-                false => shown.iter().copied().max_by_key(|column| widths.get(*column).copied()),
-            };
-            if let Some(width) = narrow.and_then(|column| widths.get_mut(column)) {
-                *width = width.saturating_sub(too_much).max(1);
+            let mut too_much = sum(&shown, &widths).saturating_sub(room);
+            if let Some(width) = widths.last_mut().filter(|_| self.prose && shown.contains(&last)) {
+                let given = too_much.min(width.saturating_sub(PROSE));
+                (*width, too_much) = (*width - given, too_much - given);
+            }
+            // Nothing else is left to do than to cut what is longest.
+            for _ in 0..too_much {
+                let longest = shown.iter().copied().max_by_key(|column| widths.get(*column).copied());
+                if let Some(width) = longest.and_then(|column| widths.get_mut(column)) {
+                    *width = width.saturating_sub(1).max(1);
+                }
             }
         }
         let mut text = String::new();
@@ -209,5 +221,26 @@ mod tests {
         let mut table = Table::new(["CLIENT", "STATE"]);
         table.row(["[2001:db8:1:2:3:4:5:6]:40000".into(), "established".into()]);
         assert_eq!(table.fitted(30), "CLIENT             STATE\n[2001:db8:1:2:3…   established\n");
+    }
+
+    #[test]
+    fn the_list_of_services_fits_the_usual_terminal() {
+        let headings = ["SERVICE", "PORT", "ADDRESSES", "ELIGIBLE", "FLOWS", "PACKETS", "BYTES", "NOTE"];
+        let mut table = Table::new(headings).dispensable(&["BYTES", "PACKETS", "FLOWS"]).prose();
+        let row = |note: &str| {
+            let addresses = "[fd30::41]:80,[2001:db8::10]:80,[fd77::1]:30080";
+            ["shop/web", "http:80/tcp", addresses, "2/2", "0", "0", "0", note].map(str::to_owned)
+        };
+        table.row(row(""));
+        assert_eq!(
+            table.fitted(80),
+            "SERVICE    PORT          ADDRESSES                                      ELIGIBLE\n\
+             shop/web   http:80/tcp   [fd30::41]:80,[2001:db8::10]:80,[fd77::1]:3…   2/2\n\
+             For want of room without BYTES, PACKETS, FLOWS; --output json has all.\n"
+        );
+        table.row(row("no endpoint is ready, and none is serving"));
+        let text = table.fitted(80);
+        assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        assert!(text.starts_with("SERVICE    PORT          ADDRESSES") && text.contains("   NOTE\n"), "{text}");
     }
 }
