@@ -248,7 +248,7 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; remove it"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; set another path"));
         }
         Ok(_) => std::fs::remove_file(path)?,
         Err(_) => {}

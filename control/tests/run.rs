@@ -388,7 +388,7 @@ fn the_admin_socket_takes_nobodys_place() {
     drop(other);
     std::fs::remove_file(bed.socket()).unwrap();
     std::fs::write(bed.socket(), "precious").unwrap();
-    assert_eq!(bed.refuse().1, message("it exists and is no socket; remove it"));
+    assert_eq!(bed.refuse().1, message("it exists and is no socket; set another path"));
     assert_eq!(std::fs::read_to_string(bed.socket()).unwrap(), "precious", "not even on the way out");
     std::fs::remove_file(bed.socket()).unwrap();
     let taken = bed.gateway.enter(|| std::net::TcpListener::bind("0.0.0.0:10256").unwrap()).unwrap();

@@ -147,12 +147,20 @@ fn a_wrong_file_changes_nothing() {
     // An interface that does not exist, and an address that another program has, are as wrong.
     let taken = bed.gateway.enter(|| std::net::TcpListener::bind("127.0.0.1:7777")).expect("in").expect("a listener");
     for (wrong, why) in [
-        (config.replace("interfaces:\n", "interfaces:\n  - name: eth7\n"), "there is no interface eth7"),
+        (
+            config.replace("interfaces:\n", "interfaces:\n  - name: eth7\n"),
+            "interfaces[0].name: there is no interface eth7",
+        ),
         (format!("{config}  healthz: 127.0.0.1:7777\nlog: debug\n"), "admin.healthz: cannot listen on 127.0.0.1:7777"),
+        (
+            format!("{config}  metrics: 127.0.0.1:10256\nlog: debug\n"),
+            "admin.metrics: cannot listen on 127.0.0.1:10256: this process has 0.0.0.0:10256 as admin.healthz",
+        ),
     ] {
         std::fs::write(bed.config(), wrong).expect("a file");
         let (status, _, told) = said(&bed.ringway().command(&["reload"]));
-        assert!(told.contains(why) && status != Some(0), "{status:?} {told}");
+        assert!(told.starts_with(&format!("error: {why}")) && status != Some(0), "{status:?} {told}");
+        assert!(told.ends_with("\nnothing was changed\n"), "{told}");
         assert!(!bed.ringway().output().contains("DEBUG"), "nothing of it is in force");
     }
     drop(taken);

@@ -66,6 +66,7 @@ impl Instance {
         });
         answer.map_err(|why| match why {
             Unanswered::Invalid(why) => Failure::invalid(format!("{why}\nnothing was changed")),
+            Unanswered::NotTaken(why) => Failure::failed(format!("{why}\nnothing was changed")),
             why => failed(&socket, &why),
         })
     }
@@ -84,6 +85,8 @@ enum Unanswered {
     Refused(String),
     /// The configuration is wrong, and why.
     Invalid(String),
+    /// The configuration could not be taken now, and why.
+    NotTaken(String),
 }
 
 impl From<hyper::Error> for Unanswered {
@@ -107,7 +110,7 @@ fn told(why: &Unanswered) -> String {
         },
         Unanswered::Http(error) => format!("the instance did not answer as expected: {error}; is it another program?"),
         Unanswered::Slow => format!("the instance did not answer within {} s; look at its log", PATIENCE.as_secs()),
-        Unanswered::Refused(why) | Unanswered::Invalid(why) => why.clone(),
+        Unanswered::Refused(why) | Unanswered::Invalid(why) | Unanswered::NotTaken(why) => why.clone(),
     }
 }
 
@@ -127,8 +130,10 @@ async fn exchange(stream: UnixStream, method: Method, path: &str, question: Byte
     let text = String::from_utf8_lossy(&body);
     let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let said = json.as_ref().and_then(|json| json["error"].as_str()).unwrap_or(text.trim());
-    if status == StatusCode::UNPROCESSABLE_ENTITY && path == "/reload" {
-        return Err(Unanswered::Invalid(said.to_owned()));
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY if path == "/reload" => return Err(Unanswered::Invalid(said.to_owned())),
+        StatusCode::SERVICE_UNAVAILABLE if path == "/reload" => return Err(Unanswered::NotTaken(said.to_owned())),
+        _ => {}
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         return Err(Unanswered::Refused(said.to_owned()));

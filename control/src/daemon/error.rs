@@ -54,6 +54,11 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether somebody else listens there.
+    pub fn is_address_in_use(&self) -> bool {
+        matches!(self, RunError::Listen { error, .. } if error.kind() == std::io::ErrorKind::AddrInUse)
+    }
+
     /// Whether a value of the configuration is wrong for this machine: exit status 2, else 1.
     pub fn is_configuration(&self) -> bool {
         match self {

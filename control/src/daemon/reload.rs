@@ -5,6 +5,7 @@
 
 mod apply;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -239,11 +240,26 @@ async fn plan(loaded: &Loaded) -> Result<Plan, ReloadError> {
     let log = (running.log != config.log).then(|| logging::parse(&config.log)).transpose();
     let log = log.map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
     let (old, new) = (&running.admin, &config.admin);
-    let healthz = doorway::prepare("admin.healthz", old.healthz, new.healthz)?;
-    let metrics = doorway::prepare("admin.metrics", old.metrics, new.metrics)?;
+    let healthz = prepare(("admin.healthz", old.healthz, new.healthz), ("admin.metrics", old.metrics))?;
+    let metrics = prepare(("admin.metrics", old.metrics, new.metrics), ("admin.healthz", old.healthz))?;
     let socket = (old.socket != new.socket).then(|| admin::listen(&new.socket)).transpose();
     let socket = socket.map_err(|error| RunError::AdminSocket { path: new.socket.clone(), error })?;
     Ok(Plan { changes, config, log, healthz, metrics, socket })
+}
+
+/// A door's new place; what stands in its way may be the other door's old one.
+fn prepare(
+    (key, old, new): (&'static str, Option<SocketAddr>, Option<SocketAddr>),
+    (other, its): (&'static str, Option<SocketAddr>),
+) -> Result<Prepared, ReloadError> {
+    doorway::prepare(key, old, new).map_err(|error| match (new, its) {
+        (Some(new), Some(its)) if error.is_address_in_use() && new.port() == its.port() => {
+            let text =
+                format!("{key}: cannot listen on {new}: this process has {its} as {other} until it is moved away");
+            ReloadError::failed(format!("{text}; do that first, in a reload of its own, or set another address"))
+        }
+        _ => error.into(),
+    })
 }
 
 /// Reads the file, whatever it has become.
