@@ -102,9 +102,9 @@ impl ForwardingMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRanges {
     /// Who is let in.
-    pub ranges: Box<[IpNet]>,
+    pub ranges: Arc<[IpNet]>,
     /// The Service's own VIPs, let in as sources when a range contains the node's primary address; else empty.
-    pub own_vips: Box<[IpAddr]>,
+    pub own_vips: Arc<[IpAddr]>,
 }
 
 impl SourceRanges {

@@ -13,10 +13,12 @@ use ringway_shared::service::{ServiceName, ServicePort};
 use ringway_shared::snapshot::{Services, Target, Vip};
 use ringway_shared::{Family, Frontend, Matched, Protocol};
 
+use super::claims::{Claim, Claimants, note};
 use super::service::Remembered;
 use super::{HealthCheck, NodeFacts};
 use crate::parse::{ObjectKey, Service};
 use crate::problem::{Problem, Severity};
+use crate::watch;
 
 /// The rank of a Service among those that want the same: the oldest gets it; one without a date counts as the youngest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,9 @@ type Place = (usize, Rank, usize, usize, Group);
 /// The kinds of VIPs, in their order.
 const VIPS: [Matched; 3] = [Matched::ClusterIp, Matched::ExternalIp, Matched::LoadBalancerIp];
 
+/// The place of the last one.
+const LOAD_BALANCER: usize = 2;
+
 /// What is put together as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Group {
@@ -52,9 +57,9 @@ type Compiled = HashMap<ServiceName, Remembered>;
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     pub(super) services: Services,
-    claimants: HashMap<Group, Vec<ServiceName>>,
+    claimants: HashMap<Group, Claimants>,
     // Rule 9: the Services that have a healthCheckNodePort.
-    health_ports: HashMap<u16, Vec<ServiceName>>,
+    health_ports: HashMap<u16, Claimants>,
     touched: HashSet<Group>,
     of_services: BTreeMap<ServiceName, Problem>,
     of_groups: HashMap<Group, Vec<Place>>,
@@ -105,16 +110,19 @@ impl Assembly {
     /// Enters, or strikes, what a Service wants.
     fn claim(&mut self, compiled: &Remembered, enter: bool) {
         let service = &compiled.service;
-        let addresses = vips(compiled).map(|(_, _, address)| Group::Address(address));
-        let node_ports = compiled.ports.iter();
-        let node_ports = node_ports.filter_map(|port| Some(Group::NodePort(port.port.protocol, port.node_port?)));
-        for group in addresses.chain(node_ports) {
+        let addresses = vips(compiled).map(|(kind, place, address)| (Group::Address(address), kind, place));
+        let node_ports = compiled.ports.iter().enumerate().filter_map(|(place, port)| {
+            Some((Group::NodePort(port.port.protocol, port.node_port?), VIPS.len(), place))
+        });
+        for (group, kind, place) in addresses.chain(node_ports) {
             self.touched.insert(group);
-            note(&mut self.claimants, group, &service.name, enter);
+            let claim = Claim { service: service.name.clone(), kind, place };
+            note(&mut self.claimants, group, claim, enter);
         }
         if let Some(port) = service.health_check_node_port.filter(|_| service.ignored.is_none()) {
             self.touched.insert(Group::NodePort(Protocol::Tcp, port));
-            note(&mut self.health_ports, port, &service.name, enter);
+            let claim = Claim { service: service.name.clone(), kind: VIPS.len(), place: 0 };
+            note(&mut self.health_ports, port, claim, enter);
         }
     }
 
@@ -130,6 +138,7 @@ impl Assembly {
         let mut node_ports = BTreeSet::new();
         let mut claims = Claims::default();
         for group in touched {
+            watch::beat();
             match group {
                 Group::Address(address) => self.settle_address(address, compiled, facts, &mut claims, &mut node_ports),
                 Group::NodePort(protocol, number) => {
@@ -139,6 +148,7 @@ impl Assembly {
         }
         // VIPs come first.
         for (protocol, number) in node_ports {
+            watch::beat();
             self.settle_node_port(protocol, number, compiled, facts);
         }
     }
@@ -156,10 +166,12 @@ impl Assembly {
         let claimants = self.claimants_of(group, compiled);
         claims.clear();
         let mut vip = Vip::default();
-        for (kind, listed) in VIPS.into_iter().enumerate() {
-            for service in &claimants {
-                claims.add_vip(address, kind, listed, service, &mut vip);
-            }
+        for (claim, service) in &claimants {
+            // The source ranges guard every packet to a load-balancer address, also when the address is listed among the
+            // external IPs.
+            let is_ranged = VIPS.get(claim.kind) == Some(&Matched::ExternalIp)
+                && self.claimants.get(&group).is_some_and(|all| all.has(&claim.service, LOAD_BALANCER));
+            claims.add_vip(address, claim, is_ranged, service, &mut vip);
         }
         // Rule 7: on a ClusterIP every port is ours.
         vip.host_owned = facts.owns(address) && !vip.cluster_ip;
@@ -191,7 +203,7 @@ impl Assembly {
     fn settle_node_port(&mut self, protocol: Protocol, number: u16, compiled: &Compiled, facts: &NodeFacts) {
         let group = Group::NodePort(protocol, number);
         let health_check = match protocol {
-            Protocol::Tcp => self.health_ports.get(&number).and_then(|names| youngest(names, compiled)),
+            Protocol::Tcp => self.health_ports.get(&number).and_then(|claimants| youngest(claimants, compiled)),
             Protocol::Udp | Protocol::Sctp => None,
         };
         let mut problems = Vec::new();
@@ -202,24 +214,21 @@ impl Assembly {
             let of_vip = self.services.frontends.get(&frontend).filter(|target| target.matched != Matched::NodePort);
             taken.push((frontend, of_vip.cloned()));
         }
-        for service in self.claimants_of(group, compiled) {
-            let ports = service.ports.iter().enumerate();
-            let ports = ports.filter(|(_, port)| port.node_port == Some(number) && port.port.protocol == protocol);
-            for (position, port) in ports.map(|(position, port)| (position, &port.port)) {
-                let place = |second| (VIPS.len(), Rank::of(&service.service), position, second, group);
-                if let Some(other) = health_check {
-                    let text = format!("the nodePort {number} is not served: it is the healthCheckNodePort of {other}");
-                    problems.push((place(0), problem(&port.service, text)));
-                    continue;
-                }
-                let own = |(frontend, _): &&mut (Frontend, _)| Family::of(frontend.address) == port.family;
-                for (second, (frontend, target)) in taken.iter_mut().filter(own).enumerate() {
-                    match target {
-                        Some(first) => {
-                            problems.extend(conflict(frontend, first, port).map(|problem| (place(second), problem)));
-                        }
-                        None => *target = Some(Target { matched: Matched::NodePort, service_port: port.clone() }),
+        for (claim, service) in self.claimants_of(group, compiled) {
+            let Some(port) = service.ports.get(claim.place).map(|port| &port.port) else { continue };
+            let place = |second| (VIPS.len(), Rank::of(&service.service), claim.place, second, group);
+            if let Some(other) = health_check {
+                let text = format!("the nodePort {number} is not served: it is the healthCheckNodePort of {other}");
+                problems.push((place(0), problem(&port.service, text)));
+                continue;
+            }
+            let own = |(frontend, _): &&mut (Frontend, _)| Family::of(frontend.address) == port.family;
+            for (second, (frontend, target)) in taken.iter_mut().filter(own).enumerate() {
+                match target {
+                    Some(first) => {
+                        problems.extend(conflict(frontend, first, port).map(|problem| (place(second), problem)));
                     }
+                    None => *target = Some(Target { matched: Matched::NodePort, service_port: port.clone() }),
                 }
             }
         }
@@ -229,14 +238,15 @@ impl Assembly {
         self.set_problems(group, problems);
     }
 
-    /// The Services that want something of `group`, the first to get it first.
-    fn claimants_of<'c>(&self, group: Group, compiled: &'c Compiled) -> Vec<&'c Remembered> {
-        let names = self.claimants.get(&group).into_iter().flatten();
-        let mut services: Vec<&Remembered> = names.filter_map(|name| compiled.get(name)).collect();
-        if services.len() > 1 {
-            services.sort_by_cached_key(|compiled| Rank::of(&compiled.service));
+    /// What Services want of `group`, the first to get it first.
+    fn claimants_of<'c>(&self, group: Group, compiled: &'c Compiled) -> Vec<(Claim, &'c Remembered)> {
+        let all = self.claimants.get(&group).into_iter().flat_map(Claimants::iter);
+        let mut claims: Vec<(Claim, &Remembered)> =
+            all.filter_map(|claim| Some((claim.clone(), compiled.get(&claim.service)?))).collect();
+        if claims.len() > 1 {
+            claims.sort_by_cached_key(|(claim, compiled)| (claim.kind, Rank::of(&compiled.service), claim.place));
         }
-        services
+        claims
     }
 
     fn set_frontend(&mut self, frontend: Frontend, target: Option<Target>) {
@@ -313,29 +323,23 @@ impl Claims {
         self.problems.clear();
     }
 
-    /// Gives a Service the ports of `address` that it wants by its list of `listed`, and that nobody has yet.
-    fn add_vip(&mut self, address: IpAddr, kind: usize, listed: Matched, compiled: &Remembered, vip: &mut Vip) {
-        let service = &compiled.service;
-        let family = Family::of(address);
-        let places = vips(compiled).filter(|(of, _, other)| *of == kind && *other == address);
-        for first in places.map(|(_, first, _)| first) {
-            let ports = || compiled.ports.iter().map(|compiled| &compiled.port).filter(|port| port.family == family);
-            // The source ranges guard every packet to a load-balancer address, also when the address is listed among the
-            // external IPs.
-            let guarded = service.load_balancer_ips.contains(&address) && ports().any(|p| p.source_ranges.is_some());
-            let matched = if guarded && listed == Matched::ExternalIp { Matched::LoadBalancerIp } else { listed };
-            vip.cluster_ip |= matched == Matched::ClusterIp;
-            for (second, port) in ports().enumerate() {
-                let target = Target { matched, service_port: port.clone() };
-                if let Some(taken) = self.taken.get(&(port.protocol, port.port)) {
-                    let frontend = Frontend { address, protocol: port.protocol, port: port.port };
-                    let place = || (kind, Rank::of(service), first, second, Group::Address(address));
-                    self.problems.extend(conflict(&frontend, taken, port).map(|problem| (place(), problem)));
-                    continue;
-                }
-                self.taken.insert((port.protocol, port.port), target.clone());
-                vip.targets.push(target);
+    /// Gives a Service the ports of `address` that it claims, and that nobody has yet.
+    fn add_vip(&mut self, address: IpAddr, claim: &Claim, is_ranged: bool, compiled: &Remembered, vip: &mut Vip) {
+        let (family, Claim { kind, place: first, .. }) = (Family::of(address), claim);
+        let ports = || compiled.ports.iter().map(|compiled| &compiled.port).filter(|port| port.family == family);
+        let guarded = is_ranged && ports().any(|port| port.source_ranges.is_some());
+        let matched = if guarded { Matched::LoadBalancerIp } else { VIPS[*kind] };
+        vip.cluster_ip |= matched == Matched::ClusterIp;
+        for (second, port) in ports().enumerate() {
+            let target = Target { matched, service_port: port.clone() };
+            if let Some(taken) = self.taken.get(&(port.protocol, port.port)) {
+                let frontend = Frontend { address, protocol: port.protocol, port: port.port };
+                let place = || (*kind, Rank::of(&compiled.service), *first, second, Group::Address(address));
+                self.problems.extend(conflict(&frontend, taken, port).map(|problem| (place(), problem)));
+                continue;
             }
+            self.taken.insert((port.protocol, port.port), target.clone());
+            vip.targets.push(target);
         }
     }
 }
@@ -376,22 +380,7 @@ fn health_check(compiled: &Remembered, facts: &NodeFacts) -> Option<(Rank, Healt
 }
 
 /// Of several Services with one healthCheckNodePort the youngest is named.
-fn youngest<'c>(names: &[ServiceName], compiled: &'c Compiled) -> Option<&'c ServiceName> {
-    let services = names.iter().filter_map(|name| compiled.get(name)).map(|compiled| &compiled.service);
+fn youngest<'c>(claimants: &Claimants, compiled: &'c Compiled) -> Option<&'c ServiceName> {
+    let services = claimants.iter().filter_map(|claim| compiled.get(&claim.service)).map(|compiled| &compiled.service);
     services.max_by_key(|service| Rank::of(service)).map(|service| &service.name)
-}
-
-/// Enters `name` in a list, once, or strikes it.
-fn note<K: Eq + std::hash::Hash>(lists: &mut HashMap<K, Vec<ServiceName>>, key: K, name: &ServiceName, enter: bool) {
-    if enter {
-        let list = lists.entry(key).or_insert_with(|| Vec::with_capacity(1));
-        if !list.contains(name) {
-            list.push(name.clone());
-        }
-    } else if let hashbrown::hash_map::Entry::Occupied(mut list) = lists.entry(key) {
-        list.get_mut().retain(|other| other != name);
-        if list.get().is_empty() {
-            list.remove();
-        }
-    }
 }

@@ -36,6 +36,9 @@ pub(super) type BackendKey = (ServicePortId, IpAddr, u16);
 /// The most endpoints of all service ports together: an endpoint counts for each port that leads to it.
 const MOST_ENDPOINTS: usize = 2_000_000;
 
+/// The most frontends of all Services together, those counted that another Service has first.
+const MOST_FRONTENDS: usize = 2_000_000;
+
 /// What compile remembers from one call to the next: which number means what, and its results, so that a Service whose
 /// objects did not change is not compiled again. A result does not depend on it but for the numbers.
 #[derive(Debug)]
@@ -52,12 +55,15 @@ pub struct Ids {
     /// The endpoints of all service ports, and the most there may be.
     pub(super) endpoints: usize,
     pub(super) most_endpoints: usize,
+    /// The frontends that all Services want, and the most there may be.
+    pub(super) frontends: usize,
+    pub(super) most_frontends: usize,
 }
 
 impl Default for Ids {
     fn default() -> Self {
         let (service_ports, backends, compiled, remembered, assembly, facts) = Default::default();
-        let (node_problems, generation, endpoints) = Default::default();
+        let (node_problems, generation, endpoints, frontends) = Default::default();
         Ids {
             service_ports,
             backends,
@@ -69,6 +75,8 @@ impl Default for Ids {
             generation,
             endpoints,
             most_endpoints: MOST_ENDPOINTS,
+            frontends,
+            most_frontends: MOST_FRONTENDS,
         }
     }
 }

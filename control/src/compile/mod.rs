@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::watch;
 
 mod assembly;
+mod claims;
 mod eligible;
 mod ids;
 mod node;
@@ -84,8 +85,10 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         let compiled = cluster
             .service(&name)
             .map(|service| service::compile(service, cluster.slice_list(&name), &facts, before.as_ref(), ids));
-        let count = |remembered: &Option<_>| remembered.as_ref().map_or(0, service::Remembered::endpoints);
-        ids.endpoints = ids.endpoints - count(&before) + count(&compiled);
+        let endpoints = |of: &Option<_>| of.as_ref().map_or(0, service::Remembered::endpoints);
+        ids.endpoints = ids.endpoints - endpoints(&before) + endpoints(&compiled);
+        let frontends = |of: &Option<service::Remembered>| of.as_ref().map_or(0, |of| of.frontends);
+        ids.frontends = ids.frontends - frontends(&before) + frontends(&compiled);
         if let Some(before) = &before {
             before.retire(compiled.as_ref(), generation, ids);
         }

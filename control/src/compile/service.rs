@@ -1,6 +1,6 @@
 //! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::problem::{Problem, Severity};
 pub(super) struct Remembered {
     pub(super) service: Arc<Service>,
     pub(super) ports: Vec<Compiled>,
+    /// How many frontends it wants; an address without ports counts as one.
+    pub(super) frontends: usize,
     pub(super) problem: Option<Problem>,
 }
 
@@ -69,7 +71,7 @@ pub(super) fn compile(
     before: Option<&Remembered>,
     ids: &mut Ids,
 ) -> Remembered {
-    let mut compiled = Remembered { service: service.clone(), ports: Vec::new(), problem: None };
+    let mut compiled = Remembered { service: service.clone(), ports: Vec::new(), frontends: 0, problem: None };
     if service.ignored.is_some() {
         return compiled;
     }
@@ -78,6 +80,16 @@ pub(super) fn compile(
         let refusal = Refusal::Forwarding { mode: forwarding.label(), by: "the key forwarding of the configuration" };
         let key = ObjectKey::of_service(&service.name);
         compiled.problem = Some(Problem::of_object(Severity::Refused, &key, refusal.to_string()));
+        return compiled;
+    }
+    let (wanted, others) = (frontends(service, facts), ids.frontends - before.map_or(0, |before| before.frontends));
+    if wanted.saturating_add(others) > ids.most_frontends {
+        let text = format!(
+            "its addresses and ports make {wanted} frontends, those of all other Services {others}, and {} are the most \
+             together; this Service is left out",
+            ids.most_frontends
+        );
+        compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
         return compiled;
     }
     let with_strays: Vec<_> = slices.iter().map(|slice| (&**slice, strays(slice, service))).collect();
@@ -91,14 +103,16 @@ pub(super) fn compile(
         compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
         return compiled;
     }
+    compiled.frontends = wanted;
+    let known: HashMap<ServicePortId, &ServicePort> =
+        before.iter().flat_map(|before| &before.ports).map(|before| (before.port.id, &*before.port)).collect();
     // Rule 3: a family without a ClusterIP ignores the Service.
     for family in [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some()) {
         let source_ranges = source_ranges(service, family, facts);
         for port in &service.ports {
             let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
-            let before = before.and_then(|before| before.ports.iter().find(|before| before.port.id == id));
             let found = candidates(&with_strays, family, port, facts);
-            let sets = sets(id, service, &found, facts, before.map(|before| &*before.port), ids);
+            let sets = sets(id, service, &found, facts, known.get(&id).copied(), ids);
             compiled.ports.push(Compiled {
                 node_port: port.node_port,
                 port: Arc::new(ServicePort {
@@ -125,6 +139,15 @@ pub(super) fn compile(
     compiled
 }
 
+/// How many frontends a Service wants.
+fn frontends(service: &Service, facts: &NodeFacts) -> usize {
+    let addresses = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips].into_iter().flatten();
+    let addresses = addresses.filter(|address| service.cluster_ip(Family::of(**address)).is_some()).count();
+    let node_ports = service.ports.iter().filter(|port| port.node_port.is_some()).count();
+    let of_vips = addresses.saturating_mul(service.ports.len().max(1));
+    of_vips.saturating_add(node_ports.saturating_mul(facts.node_port_addresses.len()))
+}
+
 /// What slices of the other family name for this port, where the Service has no part in that family (rule 3).
 fn other_family(service: &Service, slices: &[Arc<EndpointSlice>], family: Family, port: &Port) -> Arc<[OtherFamily]> {
     let foreign = slices.iter().filter(|slice| slice.family != family && service.cluster_ip(slice.family).is_none());
@@ -147,7 +170,7 @@ fn key(service: &Service, family: Family, protocol: Protocol, port: u16) -> Serv
 
 /// Rule 18.
 fn source_ranges(service: &Service, family: Family, facts: &NodeFacts) -> Option<SourceRanges> {
-    let ranges: Box<[_]> = service.source_ranges.iter().copied().filter(|r| Family::of(r.addr()) == family).collect();
+    let ranges: Arc<[_]> = service.source_ranges.iter().copied().filter(|r| Family::of(r.addr()) == family).collect();
     if ranges.is_empty() {
         return None;
     }
@@ -257,5 +280,59 @@ mod tests {
         apply(&mut cluster, "a", 1, 1);
         apply(&mut cluster, "b", 2, 9);
         assert_eq!(served(&cluster).0, 3);
+    }
+
+    /// A Service with external IPs, and with NodePorts if wanted.
+    fn external(cluster: &mut ClusterState, name: &str, addresses: u32, ports: u16, node_ports: bool) {
+        let addresses = (0..addresses).map(|n| format!("\"{}\"", std::net::Ipv4Addr::from(0x1400_0000 + n)));
+        let addresses = addresses.collect::<Vec<_>>().join(",");
+        let node_port = |port| if node_ports { format!(r#","nodePort":{}"#, 30_000 + port) } else { String::new() };
+        let ports = (1..=ports).map(|port| format!(r#"{{"name":"p{port}","port":{port}{}}}"#, node_port(port)));
+        let ports = ports.collect::<Vec<_>>().join(",");
+        let text = format!(
+            r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}"}},"spec":{{"type":"NodePort",
+            "clusterIP":"172.30.0.1","externalIPs":[{addresses}],"ports":[{ports}]}}}}"#
+        );
+        for document in manifest::read(&text).documents {
+            let Document::Taken(parsed) = document else { panic!("{document:?}") };
+            cluster.apply(parsed, None);
+        }
+    }
+
+    #[test]
+    fn a_service_whose_addresses_and_ports_multiply_beyond_measure_is_left_out() {
+        let (mut cluster, mut ids) = (ClusterState::default(), Ids { most_frontends: 20, ..Ids::default() });
+        let mut served = |cluster: &ClusterState| {
+            let compiled = compile(cluster, &CompileOptions::default(), &mut ids);
+            let problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
+            (compiled.services.service_ports.iter().flatten().count(), problems)
+        };
+        external(&mut cluster, "a", 4, 2, false);
+        external(&mut cluster, "b", 10, 1, false);
+        let (ports, problems) = served(&cluster);
+        assert_eq!(ports, 2, "{problems:?}");
+        let text = "Service default/b: refused: its addresses and ports make 11 frontends, those of all other Services 10, \
+                    and 20 are the most together; this Service is left out";
+        assert!(problems.iter().any(|problem| problem == text), "{problems:?}");
+        external(&mut cluster, "b", 9, 1, false);
+        assert_eq!(served(&cluster).0, 3);
+        external(&mut cluster, "b", 20, 0, false);
+        assert_eq!(served(&cluster).0, 2, "addresses without ports count, too");
+        external(&mut cluster, "a", 1, 1, false);
+        external(&mut cluster, "b", 8, 2, false);
+        assert_eq!(served(&cluster).0, 3);
+    }
+
+    /// What each has to itself costs no look at all the others: these would not come to their end.
+    #[test]
+    fn very_many_addresses_and_claims_to_one_node_port_are_put_together() {
+        let (mut cluster, mut ids) = (ClusterState::default(), Ids::default());
+        external(&mut cluster, "wide", 100_000, 1, false);
+        for n in 0..10_000 {
+            external(&mut cluster, &format!("s{n}"), 0, 1, true);
+        }
+        let compiled = compile(&cluster, &CompileOptions::default(), &mut ids);
+        assert_eq!(compiled.services.vips.len(), 100_001);
+        assert_eq!(compiled.services.frontends.len(), 100_001);
     }
 }

@@ -103,7 +103,7 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
             "lb" => frontends.push((value.parse().unwrap(), frontend.port(), Matched::LoadBalancerIp)),
             "ranges" => {
                 let ranges = value.split(',').map(|range| range.parse().unwrap()).collect();
-                port.source_ranges = Some(SourceRanges { ranges, own_vips: Box::default() });
+                port.source_ranges = Some(SourceRanges { ranges, own_vips: Arc::default() });
             }
             "etp" => port.external_policy = policy(value),
             "itp" => port.internal_policy = policy(value),
