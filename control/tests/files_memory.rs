@@ -1,6 +1,7 @@
 //! What reading files takes in memory. The only test of its process: it looks at what that took at most.
 
 use std::fs;
+use std::io::Write;
 
 use ringway_control::source::files::FileSource;
 
@@ -12,7 +13,7 @@ fn most_memory() -> usize {
 }
 
 #[test]
-fn a_large_list_takes_little_more_memory_than_its_text() {
+fn large_files_take_little_more_memory_than_their_text() {
     let (folder, before) = (tempfile::tempdir().unwrap(), most_memory());
     // As kubectl prints it: the items come before the kind.
     let item = |number: usize| {
@@ -32,4 +33,32 @@ fn a_large_list_takes_little_more_memory_than_its_text() {
     // A tree of all of it takes more than ten times its text.
     let more = most_memory() - before;
     assert!(more < size * 5 + 30, "{more} MiB for {size} MiB of text");
+
+    // Neither do documents without content, documents that are broken, or objects of other kinds with long names.
+    let (before, name) = (most_memory(), "n".repeat(1_000));
+    let other = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}\n---\n");
+    let path = folder.path().join("b.yaml");
+    let mut file = fs::File::create(&path).unwrap();
+    for piece in [&*"---\n".repeat(10_000), &*other, &*"]\n---\n".repeat(50)] {
+        for _ in 0..1_000 {
+            file.write_all(piece.as_bytes()).unwrap();
+        }
+    }
+    let size = fs::metadata(&path).unwrap().len() as usize >> 20;
+    let source = FileSource::new(vec![path]);
+    let problems: Vec<String> = source.cluster().problems().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 42, "{:?}", problems.get(..50));
+    assert!(problems.iter().all(|problem| problem.len() < 600));
+    assert!(
+        problems[20].ends_with(": refused: and 49980 more documents like these, which are only counted"),
+        "{}",
+        problems[20]
+    );
+    assert!(
+        problems[41].ends_with("and 980 more objects like these are skipped, which are only counted"),
+        "{}",
+        problems[41]
+    );
+    let more = most_memory().saturating_sub(before);
+    assert!(more < size * 2, "{more} MiB for {size} MiB of text");
 }

@@ -244,6 +244,7 @@ fn collect(value: &Value, inherited: Option<(&str, &str)>, depth: usize, into: &
         }
         None => {
             let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
+            let [api_version, kind, name] = [api_version, kind, name].map(cut);
             Document::Skipped(format!("{api_version} {kind} {name} is no kind that Ringway reads; skipped"))
         }
     });
@@ -364,6 +365,11 @@ fn port_number(field: impl FnOnce() -> String, number: i32) -> Result<u16, Refus
         value: number.to_string(),
         allowed: "a port is a number from 1 to 65535",
     })
+}
+
+/// The longest name that an object can have, of one that may be longer.
+fn cut(name: &str) -> &str {
+    name.char_indices().nth(253).and_then(|(end, _)| name.get(..end)).unwrap_or(name)
 }
 
 /// A value in a message: quoted, and cut where it gets long.

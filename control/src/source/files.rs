@@ -44,6 +44,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// The most files of a folder.
 const MOST_FILES: usize = 200_000;
 
+/// So many objects of a file that cannot be told by name are told one by one.
+const TOLD: usize = 20;
+
 /// What is said of an object in two files of `--objects`.
 pub const GIVEN_TWICE: &str = "given twice; the later one counts";
 
@@ -157,6 +160,7 @@ fn read(file: &Path, named: Named, reading: &Reading) -> io::Result<Content> {
     reading.is_read.store(true, Ordering::Relaxed);
     let manifest = manifest::read(&text);
     let mut content = Content { broken: !manifest.broken.is_empty(), ..Content::default() };
+    let (mut skipped, mut nameless) = (0_usize, 0_usize);
     for what in manifest.broken {
         content.notes.push(Problem::of_file(Severity::Refused, file, what));
     }
@@ -165,14 +169,24 @@ fn read(file: &Path, named: Named, reading: &Reading) -> io::Result<Content> {
             Document::Taken(parsed) => content.objects.push((parsed.key.clone(), Ok(parsed))),
             Document::Refused(Some(key), refusal) => content.objects.push((key, Err(refusal))),
             Document::Refused(None, refusal) => {
-                content.broken = true;
-                content.notes.push(Problem::of_file(
-                    Severity::Refused,
-                    file,
-                    format!("an object is refused: {refusal}"),
-                ));
+                (content.broken, nameless) = (true, nameless + 1);
+                if nameless <= TOLD {
+                    let what = format!("an object is refused: {refusal}");
+                    content.notes.push(Problem::of_file(Severity::Refused, file, what));
+                }
             }
-            Document::Skipped(why) => content.notes.push(Problem::of_file(Severity::Note, file, why)),
+            Document::Skipped(why) => {
+                skipped += 1;
+                if skipped <= TOLD {
+                    content.notes.push(Problem::of_file(Severity::Note, file, why));
+                }
+            }
+        }
+    }
+    for (count, severity, what) in [(nameless, Severity::Refused, "refused"), (skipped, Severity::Note, "skipped")] {
+        if count > TOLD {
+            let what = format!("and {} more objects like these are {what}, which are only counted", count - TOLD);
+            content.notes.push(Problem::of_file(severity, file, what));
         }
     }
     Ok(content)

@@ -13,9 +13,15 @@ use crate::parse::{Document, MOST_MEMORY, Streamed, too_much};
 pub struct Manifest {
     /// Its documents in order; the items of a list count as documents of their own.
     pub documents: Vec<Document>,
-    /// Documents that are not YAML or JSON: the line and what is wrong.
+    /// Documents that are not YAML or JSON: the line and what is wrong. Of very many the first ones, and how many more.
     pub broken: Vec<String>,
 }
+
+/// So many broken documents are told one by one.
+const TOLD: usize = 20;
+
+/// The longest that is told of one, in characters.
+const LONGEST: usize = 300;
 
 /// Reads the text of a manifest.
 pub fn read(text: &str) -> Manifest {
@@ -24,15 +30,18 @@ pub fn read(text: &str) -> Manifest {
     if text.trim_start().starts_with('{') && json(text, &mut manifest).is_continue() {
         return manifest;
     }
-    let (mut memory, mut counted) = (0, 0);
+    let (mut memory, mut counted, mut more) = (0, 0, 0);
     for (line, chunk) in chunks(text) {
-        yaml(line, chunk, &mut manifest);
+        more += usize::from(!yaml(line, chunk, &mut manifest));
         memory += manifest.documents[counted..].iter().map(Document::weight).sum::<usize>();
         counted = manifest.documents.len();
         if memory > MOST_MEMORY {
             manifest.broken.push(format!("line {line}: {}", too_much()));
             break;
         }
+    }
+    if more > 0 {
+        manifest.broken.push(format!("and {more} more documents like these, which are only counted"));
     }
     manifest
 }
@@ -50,9 +59,11 @@ fn json(text: &str, manifest: &mut Manifest) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) {
+/// Reads one document. False where it is broken and not told, since many were before it.
+fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) -> bool {
     match serde_saphyr::from_str_with_options::<Streamed>(chunk, options()) {
         Ok(Streamed(documents)) => manifest.documents.extend(documents),
+        Err(_) if manifest.broken.len() >= TOLD => return false,
         Err(error) => {
             let at = error.location().map_or(line, |location| line + (location.line() as usize).saturating_sub(1));
             let text = error.without_snippet().to_string();
@@ -63,9 +74,12 @@ fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) {
                 Some(key) => format!("the key {key} stands here for the second time; remove one"),
                 None => what.to_owned(),
             };
-            manifest.broken.push(format!("line {at}: {what}"));
+            let end = what.char_indices().nth(LONGEST).map_or("", |_| "…");
+            let what: String = what.chars().take(LONGEST).collect();
+            manifest.broken.push(format!("line {at}: {what}{end}"));
         }
     }
+    true
 }
 
 fn options() -> Options {
@@ -85,18 +99,22 @@ fn options() -> Options {
 
 /// The documents of a YAML text with the lines they start on, those without content left out.
 fn chunks(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut starts = vec![(1, 0)];
-    let mut offset = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        if marks(line, "---") {
-            starts.push((index + 1, offset));
-        } else if marks(line, "...") {
-            starts.push((index + 2, offset + line.len()));
+    let (mut line, mut rest) = (1, Some(text));
+    let chunks = std::iter::from_fn(move || {
+        let (first, text) = (line, rest.take()?);
+        let mut end = 0;
+        for (index, of_text) in text.split_inclusive('\n').enumerate() {
+            let ends = marks(of_text, "...");
+            if ends || (index > 0 && marks(of_text, "---")) {
+                end += if ends { of_text.len() } else { 0 };
+                line += index + usize::from(ends);
+                rest = text.get(end..);
+                return Some((first, text.get(..end)?));
+            }
+            end += of_text.len();
         }
-        offset += line.len();
-    }
-    let ends: Vec<usize> = starts.iter().skip(1).map(|(_, start)| *start).chain([text.len()]).collect();
-    let chunks = starts.into_iter().zip(ends).filter_map(|((line, start), end)| Some((line, text.get(start..end)?)));
+        Some((first, text))
+    });
     chunks.filter(|(_, chunk)| !chunk.lines().all(is_blank))
 }
 
@@ -146,6 +164,17 @@ mod tests {
         ] {
             assert_eq!(outline(&text), vec!["Node n"; expected], "{text:?}");
         }
+    }
+
+    #[test]
+    fn of_very_many_broken_documents_a_few_are_told_and_the_rest_is_counted() {
+        let outline = outline(&(format!("{NODE}\n") + &"---\n]\n".repeat(1000) + "---\n" + NODE));
+        assert_eq!((outline.len(), &*outline[0], &*outline[1]), (2 + TOLD + 1, "Node n", "Node n"));
+        assert!(outline[2].starts_with("broken line 3: ") && outline[3].starts_with("broken line 5: "), "{outline:?}");
+        assert_eq!(outline[2 + TOLD], "broken and 980 more documents like these, which are only counted");
+        let key = "k".repeat(10_000);
+        let long = read(&format!("{key}: 1\n{key}: 2\n")).broken;
+        assert!(long.len() == 1 && long[0].len() < 400, "{long:?}");
     }
 
     #[test]
