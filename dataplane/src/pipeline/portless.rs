@@ -33,7 +33,9 @@ impl Core {
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
-            (Decision::Pass, _) | (_, Kind::Icmp { class: Class::Discovery, .. }) => return pass(received),
+            (Decision::Pass, _) => return pass(received),
+            // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
+            (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) => {
                 if objection.is_none() && answers_echo(services, packet) {

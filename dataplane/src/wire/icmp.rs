@@ -20,7 +20,7 @@ pub enum Class {
     EchoRequest,
     /// An error, which quotes the packet it is about.
     Error,
-    /// IPv6 neighbour discovery: the kernel's, whomever it is about.
+    /// IPv6 neighbour discovery: the kernel's, whomever it is about, if it comes from a neighbour.
     Discovery,
     /// Anything else.
     Other,

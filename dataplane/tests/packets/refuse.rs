@@ -295,9 +295,13 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=2 passed=2",
         },
         Row {
-            name: "other messages of ICMP to a VIP end here in silence",
+            name: "other messages of ICMP to a VIP end here in silence, what is no neighbour's discovery among them",
             bed: town(),
             script: "
+                outside icmp 135/0 [2001:db8:c::9] > [fd00:172:30::41] bytes=16
+                -> drop other_protocol
+                outside icmp 137/0 [2001:db8:c::9] > [fd00:172:30::41] ttl=254 bytes=32
+                -> drop other_protocol
                 outside icmp 13/0 203.0.113.9 > 172.30.0.41 bytes=12
                 -> drop other_protocol
                 outside icmp 0/0 203.0.113.9 > 198.51.100.1 bytes=4
@@ -306,7 +310,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop other_protocol
                 outside icmp 13/0 203.0.113.9 > 192.168.0.2 bytes=12
                 -> pass",
-            ledger: "rx=4 passed=1 drop:other_protocol=3",
+            ledger: "rx=6 passed=1 drop:other_protocol=5",
         },
         Row {
             name: "a protocol that Services do not have is unreachable at a VIP",
