@@ -294,13 +294,12 @@ impl Core {
                 let Received { frame, tag, .. } = received;
                 let since = context.now;
                 let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
+                if first {
+                    // Also when too many wait for others: the next packet finds its neighbour then.
+                    self.shared.resolver.ask(interface, next_hop);
+                }
                 match self.held.push(held) {
-                    Ok(()) => {
-                        if first {
-                            self.shared.resolver.ask(interface, next_hop);
-                        }
-                        None
-                    }
+                    Ok(()) => None,
                     Err(held) => Some(held_outcome(held, Verdict::Drop(DropReason::NeighborUnresolved))),
                 }
             }

@@ -115,6 +115,63 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=3 replied=3 reply:no_endpoint=2 reply:echo_request=1",
         },
         Row {
+            name: "a neighbour is asked for also when too many packets wait for others",
+            bed: town().neighbors(Neighbors::None).set(|settings| settings.frames = 512),
+            script: "
+                outside tcp S 192.168.0.100:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.101:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.102:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.103:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.104:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.105:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.106:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.107:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.108:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.109:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.110:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.111:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.112:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.113:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.114:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.115:40000 > 172.30.0.44:80 times=16
+                -> held
+                outside tcp S 192.168.0.99:40000 > 172.30.0.44:80
+                -> drop neighbor_unresolved
+                asked outside 192.168.0.100
+                asked outside 192.168.0.101
+                asked outside 192.168.0.102
+                asked outside 192.168.0.103
+                asked outside 192.168.0.104
+                asked outside 192.168.0.105
+                asked outside 192.168.0.106
+                asked outside 192.168.0.107
+                asked outside 192.168.0.108
+                asked outside 192.168.0.109
+                asked outside 192.168.0.110
+                asked outside 192.168.0.111
+                asked outside 192.168.0.112
+                asked outside 192.168.0.113
+                asked outside 192.168.0.114
+                asked outside 192.168.0.115
+                asked outside 192.168.0.99",
+            ledger: "rx=257 held=256 drop:neighbor_unresolved=1",
+        },
+        Row {
             name: "a flow whose neighbour is forgotten waits and goes on",
             bed: town().then_neighbors("flushed", Neighbors::None).then_neighbors("known", Neighbors::All),
             script: "
