@@ -14,6 +14,7 @@
 
 mod change;
 mod clients;
+mod earlier;
 mod known;
 mod lane;
 mod overview;
@@ -120,7 +121,7 @@ impl Neighbors {
         let (key, wanted) = (change.key, self.wanted.contains_key(&change.key));
         let differs = match (change.usable(), self.known.get(&key)) {
             (Some(mac), _) => {
-                self.clients.answered(&key);
+                self.clients.of(&key).answered(&key);
                 self.silent.remove(&key);
                 let protected = self.is_protected(&key);
                 self.known.insert(key, change.state, mac, protected)
@@ -135,7 +136,7 @@ impl Neighbors {
             (None, None) => false,
         };
         if change.state & FAILED != 0 {
-            self.clients.failed(&key);
+            self.clients.of(&key).failed(&key, now);
             if wanted {
                 self.silent.entry(key).or_insert(now);
             }
@@ -197,7 +198,7 @@ impl Neighbors {
                 return;
             }
             if !self.routers.contains(&key) {
-                return self.clients.request(key, now);
+                return self.clients.of(&key).request(key, now);
             }
         }
         self.touch(key, now);
@@ -240,15 +241,16 @@ impl Neighbors {
             errands.push(Errand::Ask(key));
             self.note_asked(key, now);
         }
-        self.clients.expire(now);
-        // What is wanted meanwhile is asked for elsewhere, and not to be forgotten.
-        let over = self.clients.over().into_iter().filter(|key| !self.wanted.contains_key(key) && !self.is_known(key));
-        errands.extend(over.map(Errand::Forget).collect::<Vec<_>>());
         let (known, wanted) = (&self.known, &self.wanted);
-        while let Some(key) =
-            self.clients.pop(now, |key| wanted.contains_key(key) || known.get(key).is_some_and(|e| e.until.is_none()))
-        {
-            errands.push(Errand::Ask(key));
+        let is_known = |key: &Key| known.get(key).is_some_and(|entry| entry.until.is_none());
+        for questions in self.clients.each() {
+            questions.expire(now);
+            let next = std::iter::from_fn(|| questions.pop(now, |key| wanted.contains_key(key) || is_known(key)));
+            let asked: Vec<Key> = next.collect();
+            // What is wanted meanwhile is asked for elsewhere, and not to be forgotten.
+            let over = questions.over().into_iter().filter(|key| !wanted.contains_key(key) && !is_known(key));
+            errands.extend(over.map(Errand::Forget));
+            errands.extend(asked.into_iter().map(Errand::Ask));
         }
         errands
     }

@@ -87,14 +87,15 @@ impl Neighbors {
             _ => Role::Client,
         };
         let silent = || self.silent.iter().filter(|(_, since)| now.saturating_duration_since(**since) >= FLUSHED);
+        let questions = self.clients.both();
         Overview {
             known: self.known.len(),
             known_gave_way: self.known.gave_way,
-            waiting: self.clients.waiting(),
-            asked: self.clients.asked(),
-            questions_gave_way: self.clients.gave_way,
-            unanswered: self.clients.silent,
-            last_unanswered: self.clients.last_silent,
+            waiting: questions.iter().map(|of| of.waiting()).sum(),
+            asked: questions.iter().map(|of| of.asked()).sum(),
+            questions_gave_way: questions.iter().map(|of| of.gave_way).sum(),
+            unanswered: questions.iter().map(|of| of.silent).sum(),
+            last_unanswered: questions.iter().filter_map(|of| of.last_silent).max().map(|(_, key)| key),
             silent: silent().take(LISTED).map(|(key, since)| (*key, role(key), *since)).collect(),
             silent_count: silent().count(),
         }
