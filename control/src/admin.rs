@@ -36,7 +36,7 @@ use crate::publish::Published;
 use crate::report::answers::AnswerView;
 use crate::report::drops::DropsReport;
 use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
-use crate::report::metrics::{self, Format, ServiceSeries};
+use crate::report::metrics::{self, Format, ServiceSeries, SharedScrape};
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
 use crate::report::readiness::stuck;
@@ -63,6 +63,7 @@ pub struct Admin {
     neighbors: watch::Receiver<Arc<NeighborReport>>,
     source: SourceHealth,
     series: Mutex<ServiceSeries>,
+    scraped: SharedScrape,
 }
 
 impl Admin {
@@ -90,6 +91,7 @@ impl Admin {
             neighbors,
             source,
             series: Mutex::default(),
+            scraped: SharedScrape::default(),
         })
     }
 
@@ -278,14 +280,22 @@ pub(crate) async fn serve(listener: UnixListener, admin: Arc<Admin>, guests: Arc
 
 /// Answers Prometheus, and nothing else, until the task ends.
 pub(crate) async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>, guests: Arc<Guests>) {
-    let router = Router::new().route("/metrics", get(scrape)).with_state(admin);
+    let router = Router::new().route("/metrics", get(shared_scrape)).with_state(admin);
     door::serve("admin.metrics", listener, router, guests).await;
 }
 
 async fn scrape(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    scraped(admin.metrics(), &headers)
+}
+
+async fn shared_scrape(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    scraped(admin.scraped.get(Instant::now(), || admin.metrics()), &headers)
+}
+
+fn scraped(text: Result<String, std::fmt::Error>, headers: &HeaderMap) -> Response {
     let wanted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(&wanted.collect::<Vec<_>>().join(","));
-    match admin.metrics() {
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -6,6 +6,7 @@
 mod format;
 mod network;
 mod services;
+mod shared_scrape;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use super::source::ResourceReport;
 use super::status::StatusReport;
 pub use format::Format;
 pub use services::ServiceSeries;
+pub use shared_scrape::SharedScrape;
 
 /// One metric with all its series.
 #[derive(Clone, Debug, PartialEq)]
