@@ -23,6 +23,7 @@ pub mod routes;
 mod rules;
 mod settings;
 mod sources;
+mod stale;
 mod survey;
 mod watch;
 

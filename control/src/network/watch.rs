@@ -20,6 +20,7 @@ use super::next_hops::{NextHops, routers};
 use super::objects::NextHopObjects;
 use super::primary::PrimaryAddresses;
 use super::settings::Filters;
+use super::stale::Stale;
 use super::survey::{Survey, Tables};
 use crate::config::InterfacePattern;
 use crate::pace::{Pace, sleep_until};
@@ -34,24 +35,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 const RECENT: usize = 8;
 /// The pause before a broken netlink socket is opened again.
 const REOPEN: Duration = Duration::from_millis(200);
-
-/// Tables that must be read again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stale {
-    links: bool,
-    addresses: bool,
-    routes: bool,
-    neighbors: bool,
-    settings: bool,
-}
-
-impl Stale {
-    const ALL: Stale = Stale { links: true, addresses: true, routes: true, neighbors: true, settings: true };
-
-    fn any(self) -> bool {
-        self != Stale::default()
-    }
-}
 
 /// Everything that a network is made of; two equal pictures make equal networks.
 #[derive(Debug, Default, PartialEq)]
