@@ -62,6 +62,12 @@ impl Config {
             self.admin.socket = map.value("socket", self.admin.socket.clone(), path);
             self.admin.metrics = map.value("metrics", self.admin.metrics, value::listen);
             self.admin.healthz = map.value("healthz", self.admin.healthz, value::listen);
+            if let (Some(metrics), Some(healthz)) = (self.admin.metrics, self.admin.healthz)
+                && metrics == healthz
+                && metrics.port() != 0
+            {
+                map.problem(format!("metrics and healthz cannot both be at {metrics}; set another address, or off"));
+            }
             map.finish();
         }
         if let Some(map) = map.map("metrics") {

@@ -159,3 +159,15 @@ fn every_problem_is_told_with_its_line_and_what_is_allowed() {
     let two = parse("nodeName: A\ninterfaces: [{name: e, zerocopy: on}]\nlogs: x").unwrap_err();
     assert_eq!(two.lines().count(), 3, "{two}");
 }
+
+#[test]
+fn two_doors_cannot_have_one_address() {
+    let admin = |metrics: &str| {
+        parse(&format!(
+            "nodeName: a\nsource: {{files: a}}\ninterfaces: [{{name: eth0}}]\nadmin: {{metrics: \"{metrics}\"}}\n"
+        ))
+    };
+    let told = admin("0.0.0.0:10256").unwrap_err();
+    assert!(told.contains("admin: metrics and healthz cannot both be at 0.0.0.0:10256; set another address"), "{told}");
+    assert!(admin("0.0.0.0:9098").is_ok());
+}
