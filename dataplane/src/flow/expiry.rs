@@ -355,8 +355,9 @@ fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
         let timeout = match State::of(number as u8) {
             State::Free => return 0,
             State::SynSent | State::SynReceived | State::PickedUp | State::Answered => timeouts.tcp_half_open,
-            State::Established => timeouts.tcp_established,
-            State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => timeouts.tcp_closing,
+            // Who is doubted may just be silent: it stays as long as any connection, unless another needs its place.
+            State::Established | State::Doubted => timeouts.tcp_established,
+            State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
             State::Closed => timeouts.tcp_closed,
             State::UdpUnreplied | State::SctpUnreplied => timeouts.udp_unreplied,
             State::UdpAnswered | State::UdpReplied => timeouts.udp,

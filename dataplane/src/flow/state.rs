@@ -8,7 +8,7 @@
 //! | closed: FINs acknowledged, or reset | `tcp_closed` | goes before all others |
 //! | SYN sent, SYN received, picked up, answered | `tcp_half_open` | goes next, the oldest of these two rows first |
 //! | unreplied UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
-//! | doubted: a RST was seen that its receiver may have ignored | `tcp_closing` | goes next, oldest first |
+//! | doubted: a RST was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
 //! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, oldest first |
 //! | replied UDP | `udp` | goes last, one that has been silent for long first |
 //! | established | `tcp_established` | stays |

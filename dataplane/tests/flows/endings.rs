@@ -34,7 +34,7 @@ fn each_state_has_its_timeout() {
             establish(table, id, seconds(0));
             table.advance(id, Direction::Reply, &endpoint(FIN, 0, 0), seconds(0));
         }),
-        ("doubted", Protocol::Tcp, 120, |table, id| {
+        ("doubted", Protocol::Tcp, 8000, |table, id| {
             establish(table, id, seconds(0));
             table.advance(id, Direction::Reply, &endpoint(RST, 1, 0), seconds(0));
         }),

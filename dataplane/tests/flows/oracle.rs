@@ -69,8 +69,8 @@ fn timeout(state: State) -> u64 {
     match state {
         State::Free => 0,
         State::SynSent | State::SynReceived | State::PickedUp | State::Answered => 30_000,
-        State::Established => 8_000_000,
-        State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => 120_000,
+        State::Established | State::Doubted => 8_000_000,
+        State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
         State::Closed => 10_000,
         State::UdpUnreplied | State::SctpUnreplied => 60_000,
         State::UdpAnswered | State::UdpReplied => 120_000,
