@@ -24,8 +24,9 @@ fn left_by(pid: u32) -> Vec<String> {
 }
 
 fn demo() -> Process {
-    let mut command = Command::new(binary());
-    command.arg("demo");
+    // Who runs the tests under nohup has SIGHUP ignored, and the demo would inherit that.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(binary()).arg("demo");
     Process::start("ringway demo", command).unwrap_or_else(|error| panic!("{error}"))
 }
 
