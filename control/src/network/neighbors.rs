@@ -8,7 +8,7 @@
 //! - those that carry packets, whoever they are: a stale one is asked for when the next packet leaves by it, as Linux does
 //!   for its own packets; one that is lost is asked for like an endpoint's, for as long as somebody sends to it.
 //!
-//! What workers merely ask for is a question and no more ([`clients`]). Everything here is bounded and gives way in this
+//! What workers merely ask for is a question and no more (`clients`). Everything here is bounded and gives way in this
 //! order: questions, neighbours that nobody uses lately, next hops of clients; never those of endpoints and routers.
 //! Nothing walks all entries for an event.
 

@@ -123,8 +123,9 @@ impl State {
         matches!(self.eviction_rank(), Some(1))
     }
 
-    /// When a flow in this state goes for a new one, if something is full: lower ones first once they are ripe ([`PATIENCE`]),
-    /// and of one rank the one that has been silent for longest. `None`: never. Nothing that one side alone can send leads to `None`.
+    /// When a flow in this state goes for a new one, if something is full: lower ones first once they are ripe (three
+    /// seconds of silence), and of one rank the one that has been silent for longest. `None`: never. Nothing that one side
+    /// alone can send leads to `None`.
     #[inline]
     pub const fn eviction_rank(self) -> Option<u8> {
         match self {
