@@ -9,6 +9,7 @@ pub use host::HostAddresses;
 use ipnet::IpNet;
 pub use path::{Heading, Path};
 pub use reverse_path::ReversePath;
+use reverse_path::Sources;
 pub use table::Perspective;
 use table::Tables;
 
@@ -138,7 +139,7 @@ pub struct Network {
     host: Arc<HostAddresses>,
     broadcast: HashSet<IpAddr>,
     // Broadcast addresses and the kernel's single ones together, so that judging a source is one look.
-    impossible_sources: HashSet<IpAddr>,
+    impossible_sources: Sources,
     reverse_paths: Vec<ReversePath>,
 }
 

@@ -86,6 +86,12 @@ impl FlowTable {
             }
             self.remove(FlowId(number), now);
         }
+        self.open_new(hash, new, now)
+    }
+
+    /// As [`Self::open`], for who has just looked for the tuple with this hash, and found none or removed what was over.
+    pub fn open_new(&mut self, hash: u64, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
+        debug_assert!(self.search(hash, &new.original).is_none(), "{} has a flow", new.original);
         if self.free == NONE && !self.lists.can_evict() {
             return Err(OpenError::TableFull);
         }

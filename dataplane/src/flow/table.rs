@@ -194,9 +194,16 @@ impl FlowTable {
         }
     }
 
-    /// Last stage: the flow that this packet belongs to. A flow whose time is up is none.
+    /// Last stage: the flow that this packet belongs to. A flow whose time is up is none; the error names it, so that it can
+    /// make room for a new one with the same tuple.
     #[inline]
-    pub fn find(&self, hash: u64, candidate: Candidate, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
+    pub fn find(
+        &self,
+        hash: u64,
+        candidate: Candidate,
+        tuple: &FiveTuple,
+        now: Time,
+    ) -> Result<(FlowId, Direction), Option<FlowId>> {
         let (number, direction) = number_of(candidate.0);
         let flow = self.flows.get(number as usize);
         let found = match flow {
@@ -205,9 +212,10 @@ impl FlowTable {
         };
         match found {
             Some((flow, number, direction)) if !self.lists.is_over(flow, now.millis()) => {
-                Some((FlowId(number), direction))
+                Ok((FlowId(number), direction))
             }
-            _ => None,
+            Some((_, number, _)) => Err(Some(FlowId(number))),
+            None => Err(None),
         }
     }
 
@@ -215,7 +223,7 @@ impl FlowTable {
     #[inline]
     pub fn lookup(&self, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
         let hash = self.hash(tuple);
-        self.find(hash, Candidate(NONE), tuple, now)
+        self.find(hash, Candidate(NONE), tuple, now).ok()
     }
 
     pub(super) fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {

@@ -220,7 +220,8 @@ fn keep_ways(flow: &mut Flow, network: &Network, direction: Direction, arrived: 
     }
 }
 
-fn find_way(
+/// The adjacency for a direction, looked up, and remembered by the flow.
+pub(super) fn find_way(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,

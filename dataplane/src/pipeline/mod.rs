@@ -229,14 +229,19 @@ impl Core {
             return self.portless(context, received, packet);
         }
         match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
-            Some((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
+            Ok((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
                 Some((out, service_port)) => {
                     let (frame, tag, verdict) = (received.frame, received.tag, Verdict::Forward { out });
                     Some(Outcome { frame, tag, verdict, service_port: Some(service_port) })
                 }
                 None => self.established(context, received, packet, staged.hash, flow, direction),
             },
-            None => self.open(context, received, packet, staged.hash),
+            Err(over) => {
+                if let Some(flow) = over {
+                    self.flows.remove(flow, context.now);
+                }
+                self.open(context, received, packet, staged.hash)
+            }
         }
     }
 

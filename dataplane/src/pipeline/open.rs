@@ -8,7 +8,7 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
 
-use super::established::way;
+use super::established::find_way;
 use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
@@ -122,7 +122,7 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
-        match self.flows.open(&new, context.now) {
+        match self.flows.open_new(hash, &new, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
                 if let Some(affinity) = &port.affinity {
@@ -131,7 +131,7 @@ impl Core {
                 self.introduce(snapshot, id, way_id, &endpoint_way);
                 self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
             }
-            // Cannot be: this packet's flow was looked for. If it is there after all, it is this one.
+            // Cannot be: this packet's flow was looked for.
             Err(OpenError::Exists(id)) => {
                 self.forward(context, received, packet, id, Direction::Original, endpoint_way)
             }
@@ -179,7 +179,7 @@ impl Core {
         flow.set_adjacency(Direction::Reply, None);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
-            way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
+            find_way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
         {
             self.shared.resolver.ask(interface, next_hop);
         }

@@ -13,7 +13,7 @@ use ringway_shared::network::{Heading, NoAdjacency, RouteTarget};
 use ringway_shared::{Adjacency, AdjacencyId, Network};
 
 /// Entries of a cache, a power of two. With 48 bytes each they stay in the second cache.
-const ENTRIES: usize = 1024;
+const ENTRIES: usize = 2048;
 
 #[derive(Clone, Copy)]
 struct Entry {

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use hashbrown::HashSet;
+
 use super::{Network, RouteTarget};
 use crate::adjacency::InterfaceId;
 use crate::drop_reason::DropReason;
@@ -39,6 +41,44 @@ impl ReversePath {
     }
 }
 
+/// A few addresses, asked about for every new flow: nearly all questions are answered by one bit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources {
+    all: HashSet<IpAddr>,
+    // Bit n: there is an address whose last byte is n.
+    last_bytes: [u64; 4],
+}
+
+/// The word and the bit of an address's last byte.
+#[inline]
+fn place(address: IpAddr) -> (usize, u64) {
+    let last = match address {
+        IpAddr::V4(v4) => v4.to_bits() as u8,
+        IpAddr::V6(v6) => v6.to_bits() as u8,
+    };
+    (usize::from(last >> 6), 1 << (last & 63))
+}
+
+impl Sources {
+    #[inline]
+    fn contains(&self, address: IpAddr) -> bool {
+        let (word, bit) = place(address);
+        self.last_bytes.get(word).is_some_and(|bits| bits & bit != 0) && self.all.contains(&address)
+    }
+}
+
+impl FromIterator<IpAddr> for Sources {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut sources = Sources::default();
+        for address in addresses {
+            let (word, bit) = place(address);
+            sources.last_bytes.get_mut(word).into_iter().for_each(|bits| *bits |= bit);
+            sources.all.insert(address);
+        }
+        sources
+    }
+}
+
 impl Network {
     /// Adds what the interfaces ask of sources, by their numbers. Without, they ask nothing.
     pub fn with_reverse_paths(mut self, reverse_paths: Vec<ReversePath>) -> Self {
@@ -61,7 +101,7 @@ impl Network {
     /// tell.
     #[inline]
     pub fn objection_to(&self, source: IpAddr, arrived: InterfaceId) -> Option<DropReason> {
-        if self.impossible_sources.contains(&source) || self.host.is_in_network(source) {
+        if self.impossible_sources.contains(source) || self.host.is_in_network(source) {
             return Some(DropReason::ImpossibleSource);
         }
         match self.reverse_path(arrived) {
