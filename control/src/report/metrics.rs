@@ -181,7 +181,7 @@ fn flows(status: &StatusReport) -> Vec<Metric> {
         ),
         one(
             "snat_ports_reclaimed",
-            "SNAT ports taken back from half-open and unreplied flows because none was free.",
+            "SNAT ports taken back from half-open, unreplied and silent UDP flows because none was free.",
             Number::Count(snat.reclaimed),
         ),
     ]

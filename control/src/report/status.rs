@@ -164,7 +164,7 @@ pub struct SnatReport {
     pub per_worker: u64,
     /// The most that one worker ever used at once towards one endpoint.
     pub high_water: u64,
-    /// Ports that were taken back from half-open and unreplied flows because none was free.
+    /// Ports that were taken back from half-open, unreplied and silent UDP flows because none was free.
     #[serde(default)]
     pub reclaimed: u64,
 }
