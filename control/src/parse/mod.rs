@@ -49,13 +49,8 @@ pub enum Kind {
 impl Kind {
     /// The kind with these names, when it is one that Ringway reads.
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
-        match (api_version, kind) {
-            ("v1", "Service") => Some(Kind::Service),
-            ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
-            ("v1", "Node") => Some(Kind::Node),
-            ("networking.k8s.io/v1", "ServiceCIDR") => Some(Kind::ServiceCidr),
-            _ => None,
-        }
+        let mut all = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr].into_iter();
+        all.find(|known| known.api_version() == api_version && known.label() == kind)
     }
 
     /// The word in Kubernetes.
@@ -65,6 +60,15 @@ impl Kind {
             Kind::EndpointSlice => "EndpointSlice",
             Kind::Node => "Node",
             Kind::ServiceCidr => "ServiceCIDR",
+        }
+    }
+
+    /// The group and version that it is of.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Kind::Service | Kind::Node => "v1",
+            Kind::EndpointSlice => "discovery.k8s.io/v1",
+            Kind::ServiceCidr => "networking.k8s.io/v1",
         }
     }
 
@@ -373,7 +377,7 @@ fn cut(name: &str) -> &str {
 }
 
 /// A value in a message: quoted, and cut where it gets long.
-fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     const MOST: usize = 80;
     if value.chars().count() <= MOST {
         format!("{value:?}")

@@ -320,3 +320,75 @@ async fn other_nodes_are_left_out_although_the_server_sends_them() {
     let nodes = objects.cluster.borrow().keys().filter(|key| key.kind == ringway_control::parse::Kind::Node).count();
     assert_eq!(nodes, 1);
 }
+
+#[tokio::test]
+async fn objects_of_another_kind_are_not_taken_for_those_that_were_asked_for() {
+    let server = server().await;
+    let mixed = r#"{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"1000"},"items":[
+        {"metadata":{"name":"plain","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.1"}},
+        {"kind":"Service","apiVersion":"v1","metadata":{"name":"named","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.2"}},
+        {"kind":"Service","metadata":{"name":"half","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.3"}},
+        {"kind":"Pod","apiVersion":"v1","metadata":{"name":"pod","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.4"}},
+        {"kind":"Service","apiVersion":"serving.knative.dev/v1","metadata":{"name":"group","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.5"}},
+        {"apiVersion":"apps/v1","metadata":{"name":"version","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.6"}},
+        {"kind":["Service"],"metadata":{"name":"odd","namespace":"ns1"},"spec":{"clusterIP":"172.30.0.7"}}]}"#;
+    server.fail(SERVICES, "list", [Fault::Text(mixed)]);
+    let objects = follow(&server).await;
+    objects.health.complete().await;
+    let cluster = wait(&objects, "the list", |cluster| cluster.services().count() > 0).await;
+    assert_eq!(names(&cluster), ["half", "named", "plain"]);
+    let told = problems(&cluster);
+    for what in
+        ["kind \"Pod\" came in place of a Service", "\"serving.knative.dev/v1\"", "\"apps/v1\"", "no object has"]
+    {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    assert_eq!(objects.health.report().unwrap().resources[0].refused, 4);
+    // As what a watch brings, they neither change nor delete the Services of that name.
+    eventually("watched", || (server.watchers(SERVICES) == 1).then_some(())).await;
+    let event = |type_: &str, kind: &str, ip: u8| {
+        format!(
+            "{{\"type\":\"{type_}\",\"object\":{{\"kind\":\"{kind}\",\"metadata\":{{\"name\":\"plain\",\"namespace\":\"ns1\",\
+             \"resourceVersion\":\"9\"}},\"spec\":{{\"clusterIP\":\"172.30.1.{ip}\"}}}}}}\n"
+        )
+    };
+    server.send(SERVICES, &[event("MODIFIED", "Pod", 1), event("ADDED", "Endpoints", 2)].concat());
+    server.send(SERVICES, &event("ADDED", "Service", 3).replace("plain", "last"));
+    let cluster = wait(&objects, "the change behind them", |cluster| cluster.services().count() == 4).await;
+    let plain = cluster.services().find(|service| &*service.name.name == "plain").unwrap().clone();
+    assert_eq!(plain.cluster_ips[0].to_string(), "172.30.0.1");
+    for (type_, words) in [("DELETED", "a deleted object: an object with kind"), ("BOOKMARK", "a bookmark: an object")]
+    {
+        eventually("watched", || (server.watchers(SERVICES) == 1).then_some(())).await;
+        server.fail(SERVICES, "list", [Fault::Stall, Fault::Text(mixed)]);
+        let watches = server.requests(&format!("watch {SERVICES}")).len();
+        server.send(SERVICES, &event(type_, "Pod", 4));
+        trouble(&objects, words).await;
+        assert!(names(&objects.cluster.borrow()).contains(&"plain".to_owned()));
+        let again = || server.requests(&format!("watch {SERVICES}")).len() > watches;
+        eventually("watched again", || again().then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_another_kind_is_none_of_those_that_were_asked_for() {
+    let server = server().await;
+    let objects = follow(&server).await;
+    objects.health.complete().await;
+    for (list, words) in [
+        (r#"{"kind":"PodList","metadata":{"resourceVersion":"9"},"items":[]}"#, "kind \"PodList\" in place of a list"),
+        (r#"{"metadata":{"resourceVersion":"9"},"items":[],"kind":"Status"}"#, "kind \"Status\" in place of a list"),
+        (
+            r#"{"kind":"ServiceList","apiVersion":"serving.knative.dev/v1","metadata":{"resourceVersion":"9"},"items":null}"#,
+            "apiVersion \"serving.knative.dev/v1\" and kind \"ServiceList\" in place",
+        ),
+        (r#"{"kind":7,"metadata":{"resourceVersion":"9"},"items":[]}"#, "kind is no text"),
+    ] {
+        server.fail(SERVICES, "list", [Fault::Text(list), Fault::Stall]);
+        server.compact();
+        server.cut();
+        trouble(&objects, words).await;
+        assert_eq!(names(&objects.cluster.borrow()), ["s1", "s2", "s3", "s4", "s5"]);
+        server.recover();
+    }
+}

@@ -139,9 +139,12 @@ impl Follower {
                 page.read(piece, |part| self.object(part).map_or(Ok(()), |object| listing.take(object)))
             };
             while body.piece(&mut take).await? {}
-            let metadata = page.finish()?;
+            let head = page.finish()?;
+            if let Some(strange) = object::strange_list(self.kind, &head) {
+                return Err(Fault::garbled(strange));
+            }
             let PageMetadata { resource_version, rest } =
-                serde_json::from_slice(&metadata).map_err(|error| Fault::garbled(error.to_string()))?;
+                PageMetadata::of(&head).map_err(|error| Fault::garbled(error.to_string()))?;
             match rest.filter(|rest| !rest.is_empty()) {
                 Some(rest) if rest.len() > LONGEST_PLACE => {
                     return Err(Fault::garbled(format!("a continue token of {} bytes", rest.len())));
@@ -282,16 +285,21 @@ impl Follower {
         let missing = || Fault::garbled(format!("an event {type_:?} without resourceVersion"));
         let version = object::version(object).filter(|version| version.len() <= LONGEST_VERSION).ok_or_else(missing)?;
         let news = match &*type_ {
-            "BOOKMARK" => None,
+            "BOOKMARK" => match object::stranger(self.kind, object.get()) {
+                Some(strange) => return Err(Fault::garbled(format!("a bookmark: {strange}"))),
+                None => None,
+            },
             "ADDED" | "MODIFIED" => {
                 let document = object::decode(self.kind, object);
                 self.is_asked_for(&document).then_some(News::Changed(self.kind, document))
             }
-            "DELETED" => {
-                let document = object::decode(self.kind, object);
-                let nameless = || Fault::garbled("a deleted object without a name".to_owned());
-                Some(News::Deleted(object::key(&document).cloned().ok_or_else(nameless)?))
-            }
+            "DELETED" => Some(News::Deleted(match object::decode(self.kind, object) {
+                Document::Skipped(why) => return Err(Fault::garbled(format!("a deleted object: {why}"))),
+                document => {
+                    let nameless = || Fault::garbled("a deleted object without a name".to_owned());
+                    object::key(&document).cloned().ok_or_else(nameless)?
+                }
+            })),
             other => return Err(Fault::garbled(format!("an event of the type {other:?}"))),
         };
         if news.is_some() {

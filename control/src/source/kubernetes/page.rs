@@ -53,8 +53,28 @@ pub(super) struct PageReader {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    metadata: Option<Vec<u8>>,
+    head: Head,
     has_items: bool,
+}
+
+/// What a page has beside its objects, as JSON.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) api_version: Option<Vec<u8>>,
+    pub(super) kind: Option<Vec<u8>>,
+    pub(super) metadata: Option<Vec<u8>>,
+}
+
+impl Head {
+    /// The member of this name, of those that somebody asks for.
+    fn member(&mut self, key: &[u8]) -> Option<&mut Option<Vec<u8>>> {
+        match key {
+            b"apiVersion" => Some(&mut self.api_version),
+            b"kind" => Some(&mut self.kind),
+            b"metadata" => Some(&mut self.metadata),
+            _ => None,
+        }
+    }
 }
 
 impl PageReader {
@@ -69,7 +89,7 @@ impl PageReader {
             depth: 0,
             in_string: false,
             escaped: false,
-            metadata: None,
+            head: Head::default(),
             has_items: false,
         }
     }
@@ -125,8 +145,8 @@ impl PageReader {
         Ok(())
     }
 
-    /// The metadata of a page that is over.
-    pub(super) fn finish(self) -> Result<Vec<u8>, Malformed> {
+    /// What a page that is over has beside its objects.
+    pub(super) fn finish(self) -> Result<Head, Malformed> {
         if self.at != At::End {
             return Err(Malformed("it ends in the middle".into()));
         }
@@ -134,7 +154,7 @@ impl PageReader {
         if !self.has_items {
             return Err(Malformed("it has no items".into()));
         }
-        Ok(self.metadata.unwrap_or_else(|| b"{}".to_vec()))
+        Ok(self.head)
     }
 
     fn begin(&mut self, at: At) {
@@ -225,11 +245,12 @@ impl PageReader {
                 self.at = At::Items;
             }
             _ => {
-                if self.key == b"metadata" {
+                if let Some(member) = self.head.member(&self.key) {
                     if self.too_long {
-                        return Err(Malformed(format!("metadata is longer than {LONGEST_MEMBER} bytes")).into());
+                        let key = String::from_utf8_lossy(&self.key);
+                        return Err(Malformed(format!("{key} is longer than {LONGEST_MEMBER} bytes")).into());
                     }
-                    self.metadata = Some(text.to_vec());
+                    *member = Some(text.to_vec());
                 }
                 // Go writes an empty list as `[]` or as `null`.
                 self.has_items |= self.key == b"items" && text.trim_ascii() == b"null";
@@ -266,8 +287,8 @@ mod tests {
             });
             taken.map_err(|malformed| malformed.0)?;
         }
-        let metadata = reader.finish().map_err(|malformed| malformed.0)?;
-        Ok((objects, String::from_utf8(metadata).unwrap()))
+        let head = reader.finish().map_err(|malformed| malformed.0)?;
+        Ok((objects, String::from_utf8(head.metadata.unwrap_or_else(|| b"{}".to_vec())).unwrap()))
     }
 
     #[test]
@@ -318,6 +339,7 @@ mod tests {
         let long = "x".repeat(LONGEST_MEMBER + 1);
         assert!(read(&format!(r#"{{"items":[],"metadata":{{"a":"{long}"}}}}"#), 900, 50).is_err());
         assert!(read(&format!(r#"{{"{long}":1,"items":[]}}"#), 900, 50).is_err());
-        assert!(read(&format!(r#"{{"kind":"{long}","items":[]}}"#), 900, 50).is_ok(), "nobody asks for it");
+        assert!(read(&format!(r#"{{"kind":"{long}","items":[]}}"#), 900, 50).is_err());
+        assert!(read(&format!(r#"{{"more":"{long}","items":[]}}"#), 900, 50).is_ok(), "nobody asks for it");
     }
 }
