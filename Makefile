@@ -13,7 +13,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
 help:
 	@echo 'make build              build target/release/ringway'
-	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (about a minute)'
+	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (40 s after the build)'
 	@echo 'make test               every test, with real traffic in namespaces'
 	@echo 'make test-kernels       the demo and SCTP on older kernels, in virtual machines (some minutes)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'

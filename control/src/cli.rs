@@ -138,6 +138,11 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// All that can be asked.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let out = &mut io::stdout();
@@ -183,7 +188,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

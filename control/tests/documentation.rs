@@ -40,13 +40,16 @@ fn bare(yaml: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_readmes_first_configuration_is_the_one_in_deploy() {
-    let readme = read("README.md");
-    let blocks: Vec<Vec<&str>> =
-        readme.split("```yaml\n").skip(1).map(|b| bare(b.split("```").next().unwrap())).collect();
-    for file in ["deploy/gateway/ringway.yaml", "deploy/gateway/objects/web.yaml"] {
-        let yaml = read(file);
-        assert!(blocks.contains(&bare(&yaml)), "{file} is not what the README shows");
+fn the_configurations_shown_are_those_in_deploy() {
+    let [configuration, objects] = ["deploy/gateway/ringway.yaml", "deploy/gateway/objects/web.yaml"];
+    for (page, file) in [
+        ("README.md", configuration),
+        ("docs/install/bare-metal.md", configuration),
+        ("docs/install/bare-metal.md", objects),
+    ] {
+        let (page_text, yaml) = (read(page), read(file));
+        let shown = page_text.split("```yaml\n").skip(1).map(|block| bare(block.split("```").next().unwrap()));
+        assert!(shown.collect::<Vec<_>>().contains(&bare(&yaml)), "{file} is not what {page} shows");
     }
 }
 

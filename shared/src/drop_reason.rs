@@ -1,4 +1,4 @@
-//! The one list of drop reasons: variant, label (metric, trace, ledger) and the sentence that the README prints.
+//! The one list of drop reasons: variant, label (metric, trace, ledger) and the sentence of docs/drop-reasons.md.
 //!
 //! A reason is a fact about a packet, never about code.
 

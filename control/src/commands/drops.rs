@@ -15,7 +15,7 @@ use crate::report::drops::{DropsReport, ReasonReport};
 /// What `ringway drops` is asked.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// List every drop reason there is with its sentence, as the table of the README; no instance is asked
+    /// List every drop reason there is with its sentence, as the table of docs/drop-reasons.md; no instance is asked
     #[arg(long, conflicts_with_all = ["config", "socket"])]
     reasons: bool,
     #[command(flatten)]
