@@ -224,7 +224,8 @@ fn more_workers_than_queues_are_refused() {
     };
     bed.write_config(&format!("workers: {{cpus: [{first}, {second}]}}"));
     let message = "error: eth0 has 1 queue, 2 workers asked: name at most 1 in workers.cpus, or run ethtool -L eth0 \
-                   combined 2 (veth: rx 2 tx 2)";
+                   combined 2 (veth: rx 2 tx 2); a bridge, and a tunnel's device unless it was made with more, has one queue \
+                   for good";
     assert_eq!(bed.refuse(), (Some(2), message.to_owned()));
 }
 

@@ -19,6 +19,7 @@ use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
+use crate::network::unfit;
 use crate::parse::EndpointSlice;
 use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
@@ -125,6 +126,11 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
             ));
         } else if matches.is_empty() && !listed.name.is_glob() {
             notes.push(format!("{} does not exist here; ringway run needs it", listed.name));
+        } else if network.is_none()
+            && !listed.name.is_glob()
+            && let Some(why) = unfit::why_not(listed.name.as_str())
+        {
+            notes.push(format!("{} {why}; here ringway run refuses it", listed.name));
         }
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });

@@ -27,8 +27,8 @@ pub enum RunError {
     Network(#[from] NetworkError),
     #[error("interfaces[{place}].name: there is no interface {name}; `ip link` lists those there are{}", listed(.there))]
     NoInterface { place: usize, name: String, there: Vec<String> },
-    #[error("interfaces[{place}].name: {name} is not an Ethernet interface, so Ringway cannot be attached to it")]
-    NotEthernet { place: usize, name: String },
+    #[error("interfaces[{place}].name: {name} {why}")]
+    Unfit { place: usize, name: String, why: String },
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(transparent)]
@@ -65,7 +65,7 @@ impl RunError {
             RunError::Source(error) => error.is_configuration(),
             RunError::Log { .. }
             | RunError::NoInterface { .. }
-            | RunError::NotEthernet { .. }
+            | RunError::Unfit { .. }
             | RunError::Placement(_)
             | RunError::TooFewPorts { .. } => true,
             _ => false,

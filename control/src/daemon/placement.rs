@@ -32,7 +32,7 @@ pub enum PlacementError {
     /// More workers than queues.
     #[error(
         "{name} has {queues} {}, {workers} workers asked: name at most {queues} in workers.cpus, or run ethtool -L {name} \
-         combined {workers} (veth: rx {workers} tx {workers})", if *queues == 1 { "queue" } else { "queues" }
+         combined {workers} (veth: rx {workers} tx {workers}){}", if *queues == 1 { "queue" } else { "queues" }, one_for_good(*queues)
     )]
     TooFewQueues {
         /// The device.
@@ -53,6 +53,15 @@ pub enum PlacementError {
     /// Nothing to place workers for.
     #[error("no interface matches interfaces; write the name of an interface that exists (ip link)")]
     NoInterface,
+}
+
+/// What no setting helps against.
+fn one_for_good(queues: u32) -> &'static str {
+    if queues == 1 {
+        "; a bridge, and a tunnel's device unless it was made with more, has one queue for good"
+    } else {
+        ""
+    }
 }
 
 fn list(cpus: &[usize]) -> String {
@@ -160,6 +169,12 @@ mod tests {
             error,
             "eth0 has 4 queues, 6 workers asked: name at most 4 in workers.cpus, or run ethtool -L eth0 combined 6 \
              (veth: rx 6 tx 6)"
+        );
+        let error = place(&[four.clone(), nic("flannel.1", 1, &[])], Some(&[0, 1])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "flannel.1 has 1 queue, 2 workers asked: name at most 1 in workers.cpus, or run ethtool -L flannel.1 combined 2 \
+             (veth: rx 2 tx 2); a bridge, and a tunnel's device unless it was made with more, has one queue for good"
         );
         let error = place(&[four], Some(&[7])).unwrap_err().to_string();
         assert_eq!(error, "workers.cpus: this process cannot run on CPU 7; allowed are 0, 1, 2, 3, 4, 5");

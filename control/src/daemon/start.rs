@@ -28,7 +28,7 @@ use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, InterfacePattern};
 use crate::door::guests::Guests;
-use crate::network::{NetworkWatch, counters};
+use crate::network::{NetworkWatch, counters, unfit};
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::report::neighbors::NeighborReport;
 use crate::source::health::SourceHealth;
@@ -256,7 +256,7 @@ async fn serve_metrics(door: MetricsDoor, admin: Arc<Admin>, guests: Arc<Guests>
     }
 }
 
-/// Interfaces that are named, not meant by a glob, must be there and be Ethernet.
+/// Interfaces that are named, not meant by a glob, must be there and be fit for it.
 fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
     for (place, listed) in config.interfaces.iter().enumerate().filter(|(_, listed)| !listed.name.is_glob()) {
         let name = listed.name.as_str();
@@ -264,15 +264,20 @@ fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
             continue;
         }
         check_name(place, &listed.name)?;
-        return Err(RunError::NotEthernet { place, name: name.to_owned() });
+        let why = "went away while Ringway started; start it again".to_owned();
+        return Err(RunError::Unfit { place, name: name.to_owned(), why });
     }
     Ok(())
 }
 
-/// An interface that is named, not meant by a glob, must be there.
+/// An interface that is named, not meant by a glob, must be there and be one that Ringway can be attached to.
 pub(super) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), RunError> {
-    if name.is_glob() || KernelDevice::by_name(name.as_str()).is_ok() {
+    if name.is_glob() {
         return Ok(());
+    }
+    if KernelDevice::by_name(name.as_str()).is_ok() {
+        let unfit = |why| Err(RunError::Unfit { place, name: name.as_str().to_owned(), why });
+        return unfit::why_not(name.as_str()).map_or(Ok(()), unfit);
     }
     Err(RunError::NoInterface { place, name: name.as_str().to_owned(), there: there() })
 }

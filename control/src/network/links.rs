@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use ringway_shared::network::Interface;
 use ringway_shared::{InterfaceId, MacAddress};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
+use super::unfit;
 use crate::config::InterfacePattern;
 
 /// A network device of this namespace.
@@ -19,7 +20,7 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: Arc<str>,
-    /// Its MAC address; `None` where it is not Ethernet.
+    /// Its MAC address; `None` where Ringway cannot be attached to it ([`super::unfit`]).
     pub mac: Option<MacAddress>,
     /// The largest IP packet it carries.
     pub mtu: u32,
@@ -43,11 +44,10 @@ impl Link {
                 _ => {}
             }
         }
-        let ethernet = header.link_layer_type == LinkLayerType::Ether && !header.flags.contains(LinkFlags::Loopback);
         Some(Link {
             index: header.index,
             name: name?.into(),
-            mac: mac.filter(|_| ethernet),
+            mac: mac.filter(|_| unfit::is_fit(message)),
             mtu,
             // IFF_RUNNING would say the same, up to a second later.
             up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) && !header.flags.contains(LinkFlags::Dormant),
@@ -210,6 +210,7 @@ fn gone(id: InterfaceId, name: Arc<str>) -> Interface {
 mod tests {
     use super::*;
     use rtnetlink::packet_route::AddressFamily;
+    use rtnetlink::packet_route::link::LinkLayerType;
 
     fn attachments(patterns: &[&str]) -> Attachments {
         Attachments::new(patterns.iter().map(|pattern| InterfacePattern::parse(pattern).unwrap()).collect())

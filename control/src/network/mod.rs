@@ -25,6 +25,7 @@ mod settings;
 mod sources;
 mod stale;
 mod survey;
+pub mod unfit;
 mod watch;
 
 use std::io;
