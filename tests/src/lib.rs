@@ -11,6 +11,7 @@ pub mod instance;
 pub mod ledger;
 pub mod netns;
 pub mod objects;
+pub mod overlay;
 pub mod process;
 pub mod topology;
 pub mod world;
