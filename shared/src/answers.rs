@@ -1,8 +1,8 @@
 //! What endpoints make of new flows: answered, left unanswered, refused; written when a flow changes or ends, by its
 //! worker alone, and read by anyone.
 //!
-//! A SYN counts as unanswered when the client repeats it, or when its flow ends, and nothing came back meanwhile; UDP when
-//! its flow ends without a reply. Forged packets that an endpoint answers are no sign of anything wrong, and what gave way
+//! A SYN or an INIT counts as unanswered when the client repeats it, or when its flow ends, and nothing came back meanwhile;
+//! UDP when nothing came back for three seconds, and again for every three seconds in which the client goes on to send. Forged packets that an endpoint answers are no sign of anything wrong, and what gave way
 //! to others while it was young says nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -83,9 +83,9 @@ impl AnswerCell {
 pub struct Answers {
     /// SYNs that got a SYN-ACK, flows of other protocols that got a reply.
     pub answered: u64,
-    /// SYNs, and flows of other protocols, that got nothing.
+    /// SYNs, INITs, and requests over UDP, that got nothing.
     pub unanswered: u64,
-    /// SYNs that got a RST.
+    /// SYNs that got a RST, INITs that got an ABORT.
     pub refused: u64,
     /// SYNs sent once by the time to their SYN-ACK, in the classes of [`HANDSHAKE_BOUNDS`].
     pub handshakes: [u64; CLASSES],

@@ -1,10 +1,11 @@
 //! Endpoints that do not answer are seen, by name, until they answer again.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ringway_tests::echo::EchoClient;
 use ringway_tests::process::{nginx, try_ask};
-use ringway_tests::topology::{Bed, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::topology::{Bed, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
 use ringway_tests::{can_run, eventually};
 use serde_json::Value;
 
@@ -21,6 +22,30 @@ fn scraped(bed: &Bed, line: &str) -> Option<f64> {
     let output = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg("http://ringway/metrics").output();
     let text = String::from_utf8(output.expect("curl").stdout).expect("text");
     text.lines().find_map(|told| told.strip_prefix(line)?.trim().parse().ok())
+}
+
+/// Over UDP nobody repeats what he asked, and a flow lasts for a minute: the endpoint is told long before.
+#[test]
+fn a_silent_server_of_udp_is_told_within_seconds() {
+    if !can_run("a_silent_server_of_udp_is_told_within_seconds", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options { backends: 1, ..Options::default() });
+    let server = at(LOAD_BALANCER_IPS[0], ECHO.port);
+    let ask = |bed: &Bed| EchoClient::new(&bed.client, server).ask(b"?");
+    assert!(ask(&bed).is_ok());
+    bed.backends[0].ip(&["route", "add", "blackhole", "10.180.0.1/32"]).expect("no way back");
+    let begun = Instant::now();
+    let endpoint = format!("{}:{}", bed.backend_ip(0, false), ECHO.target);
+    let line = eventually(Duration::from_secs(60), "the silence to be told", || {
+        assert!(ask(&bed).is_err(), "nothing comes back");
+        told(&mut bed).ok_or_else(|| "nothing is told".to_owned())
+    });
+    assert!(line.contains(&endpoint) && line.contains("requests unanswered"), "{line}");
+    // The first flow is still open: it is not its end that tells.
+    let flows = bed.ringway().ask("/flows");
+    let silence = format!("{:?}", begun.elapsed());
+    assert!(flows.to_string().matches("\"unreplied\"").count() >= 3, "{silence}: {flows:#}");
 }
 
 #[test]

@@ -45,9 +45,9 @@ pub struct UnansweringReport {
     pub endpoint: String,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// First packets that failed in a row, SYNs for TCP.
+    /// First packets that failed in a row: SYNs, INITs, requests over UDP.
     pub failed: u64,
-    /// Of these, refused by a RST.
+    /// Of these, refused by a RST or an ABORT.
     pub refused: u64,
     /// Seconds since the last of them.
     pub seconds: u64,
@@ -57,7 +57,7 @@ impl UnansweringReport {
     /// What failed.
     pub fn sentence(&self) -> String {
         let UnansweringReport { failed, refused, seconds, .. } = self;
-        let what = if self.protocol == Protocol::Tcp.to_string() { "SYNs" } else { "flows" };
+        let what = if self.protocol == Protocol::Tcp.to_string() { "SYNs" } else { "requests" };
         let how = match (failed - refused, *refused) {
             (_, 0) => "unanswered".to_owned(),
             (0, _) => "refused".to_owned(),

@@ -13,7 +13,7 @@
 //! algorithm for memory pages has it).
 
 use super::record::Flow;
-use super::state::{STATES, State, is_ripe};
+use super::state::{PATIENCE, STATES, State, is_ripe};
 use super::{FlowConfig, Timeouts};
 
 /// The bit of a link that ends a list; the rest is the list's number.
@@ -26,10 +26,12 @@ pub(super) enum Class {
     Closed = 0,
     HalfOpen = 1,
     Unreplied = 2,
-    Doubted = 3,
-    Answered = 4,
-    Conversation = 5,
-    Certain = 6,
+    Unanswered = 3,
+    Associating = 4,
+    Doubted = 5,
+    Answered = 6,
+    Conversation = 7,
+    Certain = 8,
 }
 
 impl Class {
@@ -38,7 +40,9 @@ impl Class {
         match state {
             State::Closed | State::Free => Class::Closed,
             State::SynSent | State::SynReceived | State::PickedUp | State::Answered => Class::HalfOpen,
-            State::UdpUnreplied | State::SctpUnreplied => Class::Unreplied,
+            State::UdpUnreplied => Class::Unreplied,
+            State::UdpUnanswered => Class::Unanswered,
+            State::SctpUnreplied => Class::Associating,
             State::Doubted => Class::Doubted,
             State::UdpAnswered => Class::Answered,
             State::UdpReplied => Class::Conversation,
@@ -59,8 +63,18 @@ impl Class {
     }
 }
 
-const CLASSES: usize = 7;
-const QUEUES: [Class; 5] = [Class::Closed, Class::HalfOpen, Class::Unreplied, Class::Doubted, Class::Answered];
+const CLASSES: usize = 9;
+const QUEUES: [Class; 7] = [
+    Class::Closed,
+    Class::HalfOpen,
+    Class::Unreplied,
+    Class::Unanswered,
+    Class::Associating,
+    Class::Doubted,
+    Class::Answered,
+];
+/// The queues of half-open and unreplied flows.
+pub(super) const HALF_OPEN: [Class; 4] = [Class::HalfOpen, Class::Unreplied, Class::Unanswered, Class::Associating];
 const WHEELS: [u32; 2] = [CONVERSATIONS, CONVERSATIONS + SLOTS];
 /// The first list of the wheel of conversations. The other wheel comes behind it.
 const CONVERSATIONS: u32 = QUEUES.len() as u32;
@@ -238,8 +252,7 @@ impl Lists {
     /// has been silent for longest.
     pub(super) fn evictable(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
         let mut longest: Option<(u32, u32)> = None;
-        let ranks: [&[Class]; 4] =
-            [&[Class::Closed], &[Class::HalfOpen, Class::Unreplied], &[Class::Doubted], &[Class::Answered]];
+        let ranks: [&[Class]; 4] = [&[Class::Closed], &HALF_OPEN, &[Class::Doubted], &[Class::Answered]];
         for (rank, classes) in (0..).zip(ranks) {
             for class in classes {
                 let Some(head) = self.head(*class as u32) else { continue };
@@ -290,6 +303,21 @@ impl Lists {
             self.soonest = self.soonest.wrapping_add(1) & TICK_MASK;
         }
         None
+    }
+
+    /// Ends the wait of an unreplied flow whose endpoint has had time enough to answer; says which one. The order of its
+    /// queues stays as it was.
+    pub(super) fn give_up(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
+        let number = self.head(Class::Unreplied as u32)?;
+        let flow = flows.get_mut(number as usize)?;
+        if flow.idle(now) < PATIENCE || self.is_over(flow, now) {
+            return None;
+        }
+        let before = flow.state();
+        flow.state = State::UdpUnanswered as u8;
+        self.unlink(flows, number, before);
+        self.link(flows, number);
+        Some(number)
     }
 
     /// A flow whose time is up, taken out of its list, or nothing if there is none or `budget` is used up. Costs one of the budget for every
@@ -359,7 +387,7 @@ fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
             State::Established | State::Doubted => timeouts.tcp_established,
             State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
             State::Closed => timeouts.tcp_closed,
-            State::UdpUnreplied | State::SctpUnreplied => timeouts.udp_unreplied,
+            State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => timeouts.udp_unreplied,
             State::UdpAnswered | State::UdpReplied => timeouts.udp,
             State::SctpReplied => timeouts.sctp,
         };

@@ -7,13 +7,11 @@ use ringway_shared::counters::WorkerCounters;
 use super::Direction;
 use super::record::Flow;
 use super::segment::Segment;
-use super::state::State;
+use super::state::{PATIENCE, State};
+use crate::wire::sctp::chunk;
 
 /// A client repeats its SYN after a second; a copy that comes sooner is no sign that an answer is missing.
 const REPEATED: u32 = 500;
-
-/// A flow that ends sooner after its last packet, because another needs its place, was not left unanswered.
-const GIVEN_UP: u32 = 3_000;
 
 /// Who is told; nobody at first.
 #[derive(Default)]
@@ -26,7 +24,7 @@ impl Observer {
     /// other. The flow has its new state.
     pub(super) fn changed(
         &self,
-        flow: &Flow,
+        flow: &mut Flow,
         before: State,
         direction: Direction,
         segment: &Segment,
@@ -39,27 +37,44 @@ impl Observer {
             (State::SynSent, State::SynSent, Direction::Original) if segment.flags.syn() && idle >= REPEATED => {
                 counters.unanswered(backend, now);
             }
+            (State::UdpUnreplied, State::UdpUnreplied, Direction::Original) if flow.is_left_unanswered(now) => {
+                counters.unanswered(backend, now);
+            }
+            (State::SctpUnreplied, State::SctpUnreplied, Direction::Original)
+                if segment.chunk == chunk::INIT && idle >= REPEATED && !flow.seen(Direction::Reply) =>
+            {
+                counters.unanswered(backend, now);
+            }
             (State::SynSent, State::SynReceived, Direction::Reply) => {
                 // Which of several SYNs is answered, nobody knows.
                 let once = flow.packets(Direction::Original) == 1;
                 counters.answered(backend, once.then_some(idle), now);
             }
             (State::SynSent, State::Closed, Direction::Reply) => counters.refused(backend, now),
-            (State::UdpUnreplied, State::UdpAnswered, _) | (State::SctpUnreplied, State::SctpReplied, _) => {
+            (State::SctpUnreplied, State::Closed, Direction::Reply) if flow.asks_for_association() => {
+                counters.refused(backend, now);
+            }
+            (State::UdpUnreplied | State::UdpUnanswered, State::UdpAnswered, _)
+            | (State::SctpUnreplied, State::SctpReplied, _) => {
                 counters.answered(backend, None, now);
             }
             _ => {}
         }
     }
 
-    /// A flow ends.
-    pub(super) fn ended(&self, flow: &Flow, now: u32) {
-        let waited = matches!(flow.state(), State::SynSent | State::UdpUnreplied | State::SctpUnreplied);
-        if !waited || flow.seen(Direction::Reply) || flow.idle(now) < GIVEN_UP {
-            return;
-        }
+    /// The endpoint has left what the client sent last unanswered.
+    pub(super) fn gave_up(&self, flow: &Flow, now: u32) {
         if let Some(counters) = &self.counters {
             counters.unanswered(flow.backend(), now);
         }
+    }
+
+    /// A flow ends.
+    pub(super) fn ended(&self, flow: &Flow, now: u32) {
+        let waited = matches!(flow.state(), State::SynSent | State::UdpUnreplied | State::SctpUnreplied);
+        if !waited || flow.seen(Direction::Reply) || flow.idle(now) < PATIENCE {
+            return;
+        }
+        self.gave_up(flow, now);
     }
 }

@@ -110,7 +110,7 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
         self.free = flow.next;
         *flow = record;
-        flow.begin(&new.original, &new.segment);
+        flow.begin(&new.original, &new.segment, now.millis());
         if new.source == Source::Moved {
             flow.mark_direct();
         }

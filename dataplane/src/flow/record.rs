@@ -24,7 +24,8 @@ pub struct Flow {
     pub(super) state: u8,
     pub(super) flags: u8,
     pub(super) last_seen: u32,
-    // By the direction whose bytes they number: see `tcp`. SCTP: tags, see `sctp`. UDP: when the first answer came.
+    // By the direction whose bytes they number: see `tcp`. SCTP: tags, see `sctp`. UDP: since when an answer is waited
+    // for, then when the first one came.
     pub(super) expected: [u32; 2],
     original_adjacency: i16,
     reply_adjacency: i16,

@@ -20,6 +20,12 @@ impl Flow {
         State::SctpUnreplied
     }
 
+    /// Whether the client sent an INIT that the endpoint has not acknowledged.
+    pub(super) fn asks_for_association(&self) -> bool {
+        let [clients, endpoints] = self.expected;
+        clients != 0 && endpoints == 0
+    }
+
     pub(super) fn step_sctp(&mut self, state: State, direction: Direction, segment: &Segment) -> State {
         let [clients, endpoints] = self.expected;
         let tag = segment.sequence;

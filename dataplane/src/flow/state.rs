@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | closed: FINs acknowledged, or reset | `tcp_closed` | goes before all others |
 //! | SYN sent, SYN received, picked up, answered | `tcp_half_open` | goes next, the oldest of these two rows first |
-//! | unreplied UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
+//! | unreplied or unanswered UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
 //! | doubted: a RST was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
 //! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, oldest first |
 //! | replied UDP | `udp` | goes last, one that has been silent for long first |
@@ -15,7 +15,10 @@
 //! | closing: one FIN seen; both seen, the last not acknowledged | `tcp_closing` | stays |
 //! | replied SCTP | `sctp` | stays |
 //!
-//! Whoever has been silent for less than three seconds ([`PATIENCE`]) may be about to be answered, or to answer: such a flow,
+//! UDP is unreplied while its endpoint may still answer, and unanswered after three seconds ([`PATIENCE`]) without an answer,
+//! until the client sends again. Nothing but what is counted of the endpoint depends on it.
+//!
+//! Whoever has been silent for less than three seconds may be about to be answered, or to answer: such a flow,
 //! unless it is closed, goes only when none of the evictable ones has been silent for longer. Otherwise those that just open
 //! would push each other out as soon as all the rest were answered UDP.
 //!
@@ -69,10 +72,12 @@ pub enum State {
     Doubted = 14,
     /// UDP: the endpoint answered; the client has not gone on later.
     UdpAnswered = 15,
+    /// UDP: no reply, and none is expected any more to what the client has sent so far.
+    UdpUnanswered = 16,
 }
 
 /// How many numbers states have, rounded up to a power of two.
-pub(super) const STATES: usize = 16;
+pub(super) const STATES: usize = 32;
 
 impl State {
     /// The state with this number.
@@ -94,6 +99,7 @@ impl State {
             13 => State::Answered,
             14 => State::Doubted,
             15 => State::UdpAnswered,
+            16 => State::UdpUnanswered,
             _ => State::Free,
         }
     }
@@ -108,7 +114,7 @@ impl State {
             State::Established => "established",
             State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => "closing",
             State::Closed => "closed",
-            State::UdpUnreplied | State::SctpUnreplied => "unreplied",
+            State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => "unreplied",
             State::UdpAnswered | State::UdpReplied | State::SctpReplied => "replied",
         }
     }
@@ -135,6 +141,7 @@ impl State {
             | State::PickedUp
             | State::Answered
             | State::UdpUnreplied
+            | State::UdpUnanswered
             | State::SctpUnreplied => Some(1),
             State::Doubted => Some(2),
             State::UdpAnswered => Some(3),
@@ -170,9 +177,9 @@ impl Flow {
     }
 
     /// Sets the state that the first packet of a flow opens it in.
-    pub(super) fn begin(&mut self, tuple: &FiveTuple, segment: &Segment) {
+    pub(super) fn begin(&mut self, tuple: &FiveTuple, segment: &Segment, now: u32) {
         let state = match tuple.protocol() {
-            Protocol::Udp => State::UdpUnreplied,
+            Protocol::Udp => self.ask_by_datagram(now),
             Protocol::Sctp => self.begin_sctp(segment),
             Protocol::Tcp => self.begin_tcp(segment),
         };
@@ -211,16 +218,40 @@ impl Flow {
             self.flags |= SEEN_REPLY;
         }
         match state {
-            State::UdpUnreplied if direction == Direction::Reply => {
+            State::UdpUnanswered if direction == Direction::Original => self.ask_by_datagram(now),
+            State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply => {
                 let [first_answer, _] = &mut self.expected;
                 *first_answer = now;
                 State::UdpAnswered
             }
             State::UdpAnswered if self.converses(direction, now) => State::UdpReplied,
-            State::Free | State::UdpUnreplied | State::UdpAnswered | State::UdpReplied | State::SctpReplied => state,
+            State::Free
+            | State::UdpUnreplied
+            | State::UdpUnanswered
+            | State::UdpAnswered
+            | State::UdpReplied
+            | State::SctpReplied => state,
             _ if self.original().protocol() == Protocol::Sctp => self.step_sctp(state, direction, segment),
             _ => self.step_tcp(state, direction, segment),
         }
+    }
+
+    /// The client sends a datagram, and what it sent before was answered, or judged.
+    fn ask_by_datagram(&mut self, now: u32) -> State {
+        let [asked, _] = &mut self.expected;
+        *asked = now;
+        State::UdpUnreplied
+    }
+
+    /// Whether the endpoint has left the client's datagrams unanswered for so long that it will not answer any more; then
+    /// what comes from now on is another question.
+    pub(super) fn is_left_unanswered(&mut self, now: u32) -> bool {
+        let [asked, _] = &mut self.expected;
+        let left = now.wrapping_sub(*asked) >= PATIENCE;
+        if left {
+            *asked = now;
+        }
+        left
     }
 
     /// Whether this packet of an answered UDP flow makes a conversation of it.
@@ -235,9 +266,13 @@ impl Flow {
 mod tests {
     use super::*;
 
+    fn numbers() -> std::ops::RangeInclusive<u8> {
+        0..=State::UdpUnanswered as u8
+    }
+
     #[test]
     fn the_list_of_labels_has_those_of_all_states_and_no_others() {
-        let states = (0..STATES as u8).map(State::of).filter(|state| *state != State::Free);
+        let states = numbers().map(State::of).filter(|state| *state != State::Free);
         let labels: Vec<&str> = states.map(State::label).collect();
         assert!(labels.iter().all(|label| State::LABELS.contains(label)), "{labels:?}");
         assert!(State::LABELS.iter().all(|label| labels.contains(label)), "{labels:?}");
@@ -245,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_state_has_its_number() {
-        for number in 0..STATES as u8 {
+        for number in numbers() {
             assert_eq!(State::of(number) as u8, number);
         }
     }

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
 use ringway_shared::counters::WorkerCounters;
 
-use super::expiry::{Class, Lists};
+use super::expiry::{HALF_OPEN, Lists};
 use super::hasher::Hasher;
 use super::index::Index;
 use super::observer::Observer;
@@ -138,7 +138,7 @@ impl FlowTable {
 
     /// How many of them are half-open or unreplied.
     pub fn half_open_len(&self) -> u32 {
-        self.lists.len(Class::HalfOpen) + self.lists.len(Class::Unreplied)
+        HALF_OPEN.iter().map(|class| self.lists.len(*class)).sum()
     }
 
     /// What was done so far.
@@ -333,8 +333,10 @@ impl FlowTable {
         }
     }
 
-    /// Ends flows whose time is up, with at most `budget` steps; says how many ended.
+    /// Ends flows whose time is up, with at most `budget` steps; says how many ended. Besides, for as many at most it is
+    /// noted that their endpoints have left them unanswered.
     pub fn expire(&mut self, now: Time, mut budget: u32) -> u32 {
+        let most = budget;
         let mut ended = 0;
         loop {
             // Several at once, in stages as short as those of a lookup, so that their cache misses overlap.
@@ -352,9 +354,14 @@ impl FlowTable {
             }
             ended += due.len() as u32;
             if !due.is_full() {
-                return ended;
+                break;
             }
         }
+        for _ in 0..most {
+            let Some(number) = self.lists.give_up(&mut self.flows, now.millis()) else { break };
+            self.observer.gave_up(self.flow(FlowId(number)), now.millis());
+        }
+        ended
     }
 
     /// Shows up to `most` flows from number `cursor` on; says where to go on, or nothing at the end. Costs what it shows, and

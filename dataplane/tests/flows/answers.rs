@@ -70,6 +70,75 @@ fn datagrams_are_answered_or_not() {
     assert_eq!(answers(&counters), (1, 1, 0));
 }
 
+/// A dead endpoint is seen long before the first of its flows times out, however clients go about it: each request from a
+/// port of its own, or all from one.
+#[test]
+fn datagrams_are_unanswered_after_three_seconds() {
+    let (mut table, counters) = watched(8);
+    let (once, _) = open(&mut table, Protocol::Udp, 1, seconds(0));
+    let (again, _) = open(&mut table, Protocol::Udp, 2, seconds(0));
+    let mut counted = Vec::new();
+    for at in (0..=10_000).step_by(100) {
+        if at % 500 == 0 {
+            table.advance(again, Direction::Original, &Segment::default(), millis(at));
+        }
+        table.expire(millis(at), 64);
+        counted.push(answers(&counters).1);
+    }
+    let seen = |at: usize| counted[at / 100];
+    assert_eq!([seen(2_900), seen(3_000), seen(4_000), seen(7_500), seen(10_000)], [0, 1, 2, 3, 4], "{counted:?}");
+    // What comes later than that is an answer, and there is another question after it.
+    table.advance(once, Direction::Reply, &Segment::default(), millis(10_001));
+    assert_eq!(table.flow(once).state(), State::UdpAnswered);
+    assert_eq!(WorkerCounters::silence(std::slice::from_ref(&counters), BACKEND), Silence::default());
+    assert_eq!(answers(&counters), (1, 4, 0));
+    // The end of a flow that is judged already is nothing new; that of another is.
+    run(&mut table, 400);
+    assert!(table.is_empty());
+    assert_eq!(answers(&counters), (1, 5, 0));
+}
+
+#[test]
+fn a_question_after_an_unanswered_one_is_another() {
+    let (mut table, counters) = watched(8);
+    let (id, _) = open(&mut table, Protocol::Udp, 1, seconds(0));
+    for (at, unanswered) in [(2, 0), (3, 1), (20, 1)] {
+        table.expire(seconds(at), 64);
+        assert_eq!(answers(&counters), (0, unanswered, 0), "{at} s");
+    }
+    assert_eq!(table.flow(id).state(), State::UdpUnanswered);
+    assert_eq!(table.advance(id, Direction::Original, &Segment::default(), seconds(20)), State::UdpUnreplied);
+    for (at, unanswered) in [(22, 1), (23, 2), (79, 2)] {
+        table.expire(seconds(at), 64);
+        assert_eq!(answers(&counters), (0, unanswered, 0), "{at} s");
+    }
+    assert_eq!(table.len(), 1, "its time is the client's last datagram's");
+    run(&mut table, 90);
+    assert_eq!((table.len(), answers(&counters)), (0, (0, 2, 0)));
+}
+
+#[test]
+fn an_association_is_refused_by_abort_and_unanswered_when_its_init_comes_again() {
+    let (mut table, counters) = watched(8);
+    let init = Segment { chunk: 1, acknowledgment: 7, ..Segment::default() };
+    let abort = Segment { chunk: 6, sequence: 7, ..Segment::default() };
+    let mut asked = |client: u16| {
+        let new = NewFlow { segment: init, ..masqueraded(Protocol::Sctp, &format!("10.0.0.9:{client}")) };
+        table.open(&new, seconds(0)).unwrap().id
+    };
+    let [refused, silent] = [asked(1), asked(2)];
+    table.advance(refused, Direction::Reply, &abort, seconds(0));
+    assert_eq!(answers(&counters), (0, 0, 1));
+    for at in [3, 9] {
+        table.advance(silent, Direction::Original, &init, seconds(at));
+    }
+    assert_eq!(answers(&counters), (0, 2, 1));
+    // What did not begin with an INIT may be anybody's.
+    let (unasked, _) = open(&mut table, Protocol::Sctp, 3, seconds(9));
+    table.advance(unasked, Direction::Reply, &abort, seconds(9));
+    assert_eq!(answers(&counters), (0, 2, 1));
+}
+
 /// Forged SYNs push each other out before anybody could have answered: the endpoint is not to blame.
 #[test]
 fn what_gives_way_young_is_not_counted() {
