@@ -43,7 +43,7 @@ impl Class {
             State::UdpUnreplied => Class::Unreplied,
             State::UdpUnanswered => Class::Unanswered,
             State::SctpUnreplied => Class::Associating,
-            State::Doubted => Class::Doubted,
+            State::Doubted | State::EndingOriginal | State::EndingReply => Class::Doubted,
             State::UdpAnswered => Class::Answered,
             State::UdpReplied => Class::Conversation,
             State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => {
@@ -384,7 +384,9 @@ fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
             State::Free => return 0,
             State::SynSent | State::SynReceived | State::PickedUp | State::Answered => timeouts.tcp_half_open,
             // Who is doubted may just be silent: it stays as long as any connection, unless another needs its place.
-            State::Established | State::Doubted => timeouts.tcp_established,
+            State::Established | State::Doubted | State::EndingOriginal | State::EndingReply => {
+                timeouts.tcp_established
+            }
             State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
             State::Closed => timeouts.tcp_closed,
             State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => timeouts.udp_unreplied,

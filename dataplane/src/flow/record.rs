@@ -53,6 +53,7 @@ const KIND: u16 = 0x01ff;
 const OPTION_MASQUERADE: u16 = 0x8000;
 const OPTION_POOLED: u16 = 0x4000;
 const OPTION_DIRECT: u16 = 0x2000;
+const OPTION_WENT_ON: u16 = 0x1000;
 
 /// Something was seen of the reply direction. The other bits of `flags` are `tcp`'s.
 pub(super) const SEEN_REPLY: u8 = 0x01;
@@ -195,6 +196,16 @@ impl Flow {
     /// Notes that it is one.
     pub(super) fn mark_direct(&mut self) {
         self.kind |= OPTION_DIRECT;
+    }
+
+    /// Whether the side whose FIN is doubted has gone on since, as if it had sent none.
+    pub(super) fn went_on(&self) -> bool {
+        self.kind & OPTION_WENT_ON != 0
+    }
+
+    /// Notes that it has, or that no FIN is doubted.
+    pub(super) fn set_went_on(&mut self, went_on: bool) {
+        self.kind = self.kind & !OPTION_WENT_ON | if went_on { OPTION_WENT_ON } else { 0 };
     }
 
     /// Whether a packet of this direction was ever seen.

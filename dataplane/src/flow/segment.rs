@@ -16,6 +16,8 @@ pub struct Segment {
     pub acknowledgment: u32,
     /// TCP: whether it carries data.
     pub payload: bool,
+    /// TCP: how many bytes of data. Only of a FIN, and only where it is believed.
+    pub length: u16,
     /// SCTP: the type of the first chunk.
     pub chunk: u8,
 }
@@ -36,6 +38,7 @@ impl Segment {
             sequence: u32::from_be_bytes([*a, *b, *c, *d]),
             acknowledgment: u32::from_be_bytes([*e, *f, *g, *h]),
             payload,
+            length: 0,
             chunk: 0,
         }
     }
@@ -43,10 +46,14 @@ impl Segment {
     /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum: its receiver
     /// throws it away otherwise. Reads the whole packet then.
     pub fn believed(frame: &[u8], packet: &Packet) -> Self {
-        let segment = Self::of(frame, packet);
+        let mut segment = Self::of(frame, packet);
         let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || packet.kind == Kind::Sctp;
         if turns && checksum_state(frame, packet) == ChecksumState::Wrong {
             return Segment::default();
+        }
+        if segment.flags.fin() {
+            // A FIN takes one more.
+            segment.length = tcp::numbers(frame, packet).map_or(0, |numbers| numbers.length.saturating_sub(1) as u16);
         }
         segment
     }

@@ -8,7 +8,7 @@
 //! | closed: FINs acknowledged, or reset | `tcp_closed` | goes before all others |
 //! | SYN sent, SYN received, picked up, answered | `tcp_half_open` | goes next, the oldest of these two rows first |
 //! | unreplied or unanswered UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
-//! | doubted: a RST was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
+//! | doubted: a RST or FIN was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
 //! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, oldest first |
 //! | replied UDP | `udp` | goes last, one that has been silent for long first |
 //! | established | `tcp_established` | stays |
@@ -74,6 +74,10 @@ pub enum State {
     UdpAnswered = 15,
     /// UDP: no reply, and none is expected any more to what the client has sent so far.
     UdpUnanswered = 16,
+    /// TCP: the client sent a FIN ahead of what the endpoint has acknowledged; the endpoint shows whether it counts.
+    EndingOriginal = 17,
+    /// TCP: the endpoint sent a FIN ahead of what the client has acknowledged; the client shows whether it counts.
+    EndingReply = 18,
 }
 
 /// How many numbers states have, rounded up to a power of two.
@@ -100,6 +104,8 @@ impl State {
             14 => State::Doubted,
             15 => State::UdpAnswered,
             16 => State::UdpUnanswered,
+            17 => State::EndingOriginal,
+            18 => State::EndingReply,
             _ => State::Free,
         }
     }
@@ -112,7 +118,12 @@ impl State {
             State::SynReceived => "synReceived",
             State::PickedUp | State::Answered => "pickedUp",
             State::Established => "established",
-            State::Closing | State::LastAckOriginal | State::LastAckReply | State::Doubted => "closing",
+            State::Closing
+            | State::LastAckOriginal
+            | State::LastAckReply
+            | State::Doubted
+            | State::EndingOriginal
+            | State::EndingReply => "closing",
             State::Closed => "closed",
             State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => "unreplied",
             State::UdpAnswered | State::UdpReplied | State::SctpReplied => "replied",
@@ -143,7 +154,7 @@ impl State {
             | State::UdpUnreplied
             | State::UdpUnanswered
             | State::SctpUnreplied => Some(1),
-            State::Doubted => Some(2),
+            State::Doubted | State::EndingOriginal | State::EndingReply => Some(2),
             State::UdpAnswered => Some(3),
             State::UdpReplied => Some(4),
             State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => {
@@ -267,7 +278,7 @@ mod tests {
     use super::*;
 
     fn numbers() -> std::ops::RangeInclusive<u8> {
-        0..=State::UdpUnanswered as u8
+        0..=State::EndingReply as u8
     }
 
     #[test]

@@ -16,8 +16,12 @@
 //! in the [`WINDOW`], the receiver asks back, unless data is under way that makes the number right: the flow is *doubted*
 //! until the next packet of either side, and after one that followed, no such RST counts any more. Another RST is nothing.
 //!
-//! **A FIN counts** when its number lies in the window and it acknowledges something near the mark. An acknowledgment moves
-//! the mark when it is near it; one that a forger dragged away comes back with the side's next.
+//! **A FIN counts** when it acknowledges something near the mark and has exactly the number that its receiver expects. Ahead
+//! of that, in the window, as it is with data under way, it is doubted until the other side acknowledges exactly that much;
+//! the flow lasts as before. Who sends anything but an acknowledgment from behind its FIN has sent none, and the next
+//! acknowledgment of the other side says where it stands. So a forged one changes nothing for longer than that.
+//!
+//! An acknowledgment moves the mark when it is near it; one that a forger dragged away comes back with the side's next.
 
 use super::Direction;
 use super::record::Flow;
@@ -67,6 +71,12 @@ pub(super) fn is_near(mark: u32, number: u32) -> bool {
 #[inline]
 fn is_ahead(mark: u32, number: u32, by: u32) -> bool {
     number.wrapping_sub(mark) <= by
+}
+
+/// Where a FIN ends in the sequence space.
+#[inline]
+fn end(segment: &Segment) -> u32 {
+    segment.sequence.wrapping_add(segment.length.into()).wrapping_add(1)
 }
 
 impl Flow {
@@ -211,8 +221,17 @@ impl Flow {
 
     /// A segment of a connection that both sides know.
     fn step_established(&mut self, state: State, direction: Direction, segment: &Segment) -> State {
+        match state {
+            State::EndingOriginal => return self.step_ending(state, Direction::Original, direction, segment),
+            State::EndingReply => return self.step_ending(state, Direction::Reply, direction, segment),
+            _ => {}
+        }
         let heard = self.hear(direction, segment);
         if segment.flags.fin() && heard && is_ahead(self.mark(direction), segment.sequence, WINDOW) {
+            // While nobody else has ended the connection, one ahead of what was acknowledged is no evidence yet.
+            if segment.sequence != self.mark(direction) && self.flags & (FIN_ORIGINAL | FIN_REPLY) == 0 {
+                return self.doubt_end(state, direction, segment);
+            }
             self.flags |= bits(direction).fin;
         }
         match (state, direction) {
@@ -228,6 +247,42 @@ impl Flow {
             }
             _ => self.go_on(direction),
         }
+    }
+
+    /// A FIN ahead of what its receiver has acknowledged.
+    fn doubt_end(&mut self, state: State, direction: Direction, segment: &Segment) -> State {
+        if state == State::Doubted {
+            self.flags |= OUTLIVED_RESET;
+        }
+        self.set_mark(direction, end(segment));
+        self.set_went_on(false);
+        match direction {
+            Direction::Original => State::EndingOriginal,
+            Direction::Reply => State::EndingReply,
+        }
+    }
+
+    /// A segment after the doubted FIN of `ending`, whose mark is where that FIN ends.
+    fn step_ending(&mut self, state: State, ending: Direction, direction: Direction, segment: &Segment) -> State {
+        let (fin_end, flags) = (self.mark(ending), segment.flags);
+        if direction == ending {
+            let repeated = if flags.fin() { end(segment) } else { segment.sequence };
+            if repeated != fin_end || (segment.payload && !flags.fin()) {
+                self.set_went_on(true);
+            }
+            return state;
+        }
+        if !flags.ack() || !is_near(fin_end, segment.acknowledgment) {
+            return state;
+        }
+        if segment.acknowledgment == fin_end && !self.went_on() {
+            self.flags |= bits(ending).fin;
+        } else if !self.went_on() && !is_ahead(fin_end, segment.acknowledgment, WINDOW) && !flags.fin() {
+            // Of data that is still under way.
+            return state;
+        }
+        self.set_went_on(false);
+        self.step_established(State::Established, direction, segment)
     }
 
     /// The state of a connection that both sides know, by the FINs seen.
@@ -299,9 +354,17 @@ impl Flow {
         }
     }
 
+    fn doubts_end_of(&self, state: State, direction: Direction) -> bool {
+        match direction {
+            Direction::Original => state == State::EndingOriginal,
+            Direction::Reply => state == State::EndingReply,
+        }
+    }
+
     fn step_reset(&mut self, state: State, direction: Direction, segment: &Segment) -> State {
         let mark = self.mark(direction);
-        let exact = segment.sequence == mark;
+        // The mark of a side whose FIN is doubted is its own word.
+        let exact = segment.sequence == mark && !self.doubts_end_of(state, direction);
         let ends = match (state, direction) {
             // The refusal of a SYN acknowledges it (RFC 9293 3.10.7.3); its own sequence number means nothing.
             (State::SynSent, Direction::Reply) => {

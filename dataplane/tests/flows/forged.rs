@@ -5,6 +5,15 @@ use super::*;
 use Direction::{Original as C, Reply as E};
 use State::*;
 
+fn data(segment: Segment) -> Segment {
+    Segment { payload: true, ..segment }
+}
+
+/// A FIN with so many bytes of data.
+fn last(segment: Segment, length: u16) -> Segment {
+    Segment { payload: true, length, ..segment }
+}
+
 /// Name, first segment, then who sends what and the state after it.
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -69,7 +78,87 @@ pub(super) fn rows() -> Vec<Row> {
                 (C, || client(Flags::FIN, 0, 0), Established),
                 (C, || client(FIN, 0, 0x0200_0000), Established),
                 (E, || endpoint(FIN, 0x4000_0000, 0), Established),
-                (C, || client(FIN, 0x00ff_ffff, 0), Closing),
+                (C, || client(FIN, 0x0100_0001, 0), Established),
+            ],
+        ),
+        (
+            "a forged FIN in the window: the sender goes on, and the receiver says where it stands",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(FIN, 1, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 0), EndingOriginal),
+                (C, || client(ACK, 0, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 0), Established),
+                (E, || endpoint(FIN, 0x00ff_ffff, 0), EndingReply),
+                (E, || data(endpoint(ACK, 0, 0)), EndingReply),
+                (C, || client(ACK, 0, 10), Established),
+                (E, || endpoint(RST, 0x0100_0000, 0), Doubted),
+                (C, || client(ACK, 0, 10), Established),
+                (E, || endpoint(RST, 10, 0), Closed),
+            ],
+        ),
+        (
+            "a forged FIN in the window does not make room for a forged reset, or for another FIN",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (C, || client(RST, 100, 0), EndingOriginal),
+                (C, || client(RST, 0, 0), EndingOriginal),
+                (C, || client(FIN, 100, 0), EndingOriginal),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 100), Established),
+                (C, || client(FIN, 100, 0), Closing),
+            ],
+        ),
+        (
+            "a forged FIN in the window, and the connection gets further than it says",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 101), Established),
+                (C, || client(RST, 101, 0), Closed),
+            ],
+        ),
+        (
+            "a FIN with data under way counts when it is acknowledged",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (E, || last(endpoint(FIN, 1000, 0), 500), EndingReply),
+                (C, || client(ACK, 0, 1000), EndingReply),
+                (E, || last(endpoint(FIN, 1000, 0), 500), EndingReply),
+                (C, || client(ACK, 0, 1501), Closing),
+                (C, || client(FIN, 0, 1501), LastAckReply),
+                (E, || endpoint(ACK, 1501, 1), Closed),
+            ],
+        ),
+        (
+            "two FINs with data under way, the second of which acknowledges the first",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (E, || endpoint(FIN, 1000, 0), EndingReply),
+                (C, || client(FIN, 7, 1001), LastAckReply),
+                (E, || endpoint(ACK, 1001, 8), Closed),
+            ],
+        ),
+        (
+            "two FINs that cross",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (E, || endpoint(FIN, 1000, 0), EndingReply),
+                (C, || client(FIN, 0, 0), Closing),
+                (E, || endpoint(ACK, 1001, 1), Closing),
             ],
         ),
         (

@@ -69,7 +69,7 @@ fn timeout(state: State) -> u64 {
     match state {
         State::Free => 0,
         State::SynSent | State::SynReceived | State::PickedUp | State::Answered => 30_000,
-        State::Established | State::Doubted => 8_000_000,
+        State::Established | State::Doubted | State::EndingOriginal | State::EndingReply => 8_000_000,
         State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
         State::Closed => 10_000,
         State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => 60_000,
