@@ -15,7 +15,7 @@ help:
 	@echo 'make build              build target/release/ringway'
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (40 s after the build)'
 	@echo 'make test               every test, with real traffic in namespaces'
-	@echo 'make test-kernels       the demo and SCTP on older kernels, in virtual machines (some minutes)'
+	@echo 'make test-kernels       the demo and what takes modules on other kernels, in virtual machines (some minutes each)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
 	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
 	@echo 'make clean-namespaces   remove what a crashed run left behind'
@@ -41,10 +41,11 @@ test:
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} RINGWAY_BIN=$(target)/debug/ringway cargo test --workspace --no-fail-fast $(if $(TEST),-- $(TEST))
 	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
 
+# KERNELS narrows: make test-kernels KERNELS='6.12 vrf'
 test-kernels:
 	@$(scripts)/prerequisites.sh build kernels
 	cargo build --release --bin ringway
-	@$(scripts)/kernels.sh
+	@$(scripts)/kernels.sh $(KERNELS)
 
 bench:
 	@$(scripts)/prerequisites.sh build bench

@@ -65,6 +65,9 @@ for group in "$@"; do
         need cpio cpio
         need xz xz-utils
         need strip binutils
+        need depmod kmod
+        need dash dash
+        need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
         ;;
     ci) # only to prove that the committed BPF object comes from its source
         need clang-14 clang-14
