@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod config_file;
 pub mod drops;
 pub mod flows;
 mod objects;

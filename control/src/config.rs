@@ -220,6 +220,8 @@ pub struct AdminConfig {
     pub healthz: Option<SocketAddr>,
 }
 
+/// The configuration file when none is named.
+pub const DEFAULT_FILE: &str = "/etc/ringway/ringway.yaml";
 /// The admin socket when nothing else is said.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/ringway/admin.sock";
 

@@ -209,7 +209,6 @@ fn one_malformed_packet_ends_trace_before_any_output() {
 #[test]
 fn wrong_usage_is_told_by_what_is_missing() {
     let bed = Bed::new(&[]);
-    assert_snapshot!(bed.run(&["check"]));
     assert_snapshot!(bed.run(&["trace"]));
     assert_snapshot!(bed.run(&["chekc"]));
     assert_snapshot!(bed.run(&["flows", "--client", "10.0.0"]));
@@ -274,4 +273,55 @@ fn the_version_is_known_everywhere() {
     let version = format!("exit status 0\n--- stdout\nringway {}\n--- stderr\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(bed.run(&["--version"]), version);
     assert!(bed.run(&["check", "--version"]).starts_with("exit status 0\n--- stdout\nringway-check "));
+}
+
+/// Runs `ringway` where /etc has `ringway/ringway.yaml` with this text, or no such file.
+fn with_default(config: Option<&str>, arguments: &[&str]) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "this test mounts an /etc of its own, and needs root for that");
+        eprintln!("SKIPPED: this test mounts an /etc of its own, and needs root for that");
+        return None;
+    }
+    let write = config.map_or("", |_| "mkdir /etc/ringway && cp gw.yaml /etc/ringway/ringway.yaml &&");
+    let bed = Bed::new(&[("gw.yaml", config.unwrap_or("")), ("objects/svc1.yaml", SERVICE)]);
+    let script = format!("mount -t tmpfs none /etc && {write} exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_ringway")]);
+    command.args(arguments).current_dir(bed.path());
+    Some(told(command.output().unwrap()))
+}
+
+#[test]
+fn without_a_name_the_configuration_is_the_one_in_etc() {
+    // An interface that no machine has: `run` must not run.
+    let here =
+        config("state: state\nadmin: {socket: here.sock, metrics: off, healthz: off}\n").replace("eth0", "nosuch0");
+    let packet = "tcp:10.0.0.2->172.30.0.41:80";
+    for (arguments, said) in [
+        (&["check"][..], "/etc/ringway/ringway.yaml is valid"),
+        (&["run"], "nosuch0"),
+        (&["replay", "--in", "i.pcap", "--out", "o.pcap"], "i.pcap: "),
+        (&["status"], "error: here.sock: no instance"),
+        (&["reload"], "error: here.sock: no instance"),
+        (&["trace", packet], "error: here.sock: no instance"),
+    ] {
+        let Some(told) = with_default(Some(&here), arguments) else { return };
+        assert!(told.contains(said), "{arguments:?}: {told}");
+    }
+    // Somebody may be at work on it, and wants to know how the instance is all the same.
+    let told = with_default(Some("nodeName: [\n"), &["status"]).unwrap();
+    assert!(told.contains("note: /etc/ringway/ringway.yaml:"), "{told}");
+    assert!(told.contains("error: /run/ringway/admin.sock: "), "{told}");
+}
+
+#[test]
+fn a_configuration_that_is_nowhere_is_told() {
+    for arguments in [&["check"][..], &["run"], &["replay", "--in", "i.pcap", "--out", "o.pcap"]] {
+        let Some(told) = with_default(None, arguments) else { return };
+        let (head, what) =
+            ("exit status 2\n--- stdout\n--- stderr\n", "no --config, and no /etc/ringway/ringway.yaml: ");
+        assert!(told.starts_with(&format!("{head}error: {what}")), "{arguments:?}: {told}");
+    }
+    let traced = with_default(None, &["trace", "--objects", "objects", "tcp:10.0.0.2->172.30.0.41:80"]).unwrap();
+    assert!(traced.starts_with("exit status 0\n"), "{traced}");
 }

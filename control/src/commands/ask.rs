@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::cli::{Failure, ReportOutput};
-use crate::config::{Config, DEFAULT_ADMIN_SOCKET, SourceKey};
+use super::config_file::ConfigFile;
+use crate::cli::{Failure, ReportOutput, note};
+use crate::config::{DEFAULT_ADMIN_SOCKET, SourceKey};
 
 /// How long an instance may take for an answer. It answers between two batches, so this is far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,9 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Which instance is asked.
 #[derive(Clone, Debug, Args)]
 pub struct Instance {
-    /// The configuration file of the instance, which names its admin socket
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
     /// The admin socket of the instance [default: that of the configuration, else /run/ringway/admin.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Instance {
 
 impl Instance {
     /// The instance with this configuration file, or with this socket.
-    pub fn new(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+    pub fn new(config: ConfigFile, socket: Option<PathBuf>) -> Self {
         Instance { config, socket }
     }
 
@@ -48,11 +48,18 @@ impl Instance {
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {
-        Ok(match (&self.socket, &self.config) {
-            (Some(socket), _) => socket.clone(),
-            (None, Some(file)) => Config::load(file, SourceKey::Read)?.admin.socket,
-            (None, None) => DEFAULT_ADMIN_SOCKET.into(),
-        })
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let config = match self.config.load_if_there(SourceKey::Read) {
+            // Nobody named it, and somebody may be at work on it: the instance is asked all the same.
+            Err(failure) if !self.config.is_named() => {
+                note(format!("{failure}\nnote: so {DEFAULT_ADMIN_SOCKET} is asked; name another with --socket"));
+                None
+            }
+            config => config?,
+        };
+        Ok(config.map_or_else(|| DEFAULT_ADMIN_SOCKET.into(), |config| config.admin.socket))
     }
 
     fn ask(&self, method: Method, path: &str, question: Bytes) -> Result<Bytes, Failure> {
@@ -105,7 +112,9 @@ fn told(why: &Unanswered) -> String {
             io::ErrorKind::ConnectionRefused => {
                 format!("no instance is running here: nobody listens on the admin socket any more; {START}")
             }
-            io::ErrorKind::PermissionDenied => "permission denied; ask as root, or as the user that runs it".into(),
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; ask as root, as the user that runs it, or as a member of its group (ringway)".into()
+            }
             _ => format!("cannot reach the admin socket: {error}"),
         },
         Unanswered::Http(error) => format!("the instance did not answer as expected: {error}; is it another program?"),

@@ -14,6 +14,7 @@ use ringway_shared::snapshot::Services;
 use ringway_shared::{Network, ServicePortId};
 use serde::Serialize;
 
+use super::config_file::ConfigFile;
 use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
@@ -37,9 +38,8 @@ const INTERFACES: &str = "/sys/class/net";
     after_help = "Exit status 2 when something would not take effect as written. Interfaces need not exist here."
 )]
 pub struct Arguments {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// A file or a folder of Kubernetes manifests, in place of the configured source; may be repeated
     #[arg(long, value_name = "PATH")]
     objects: Vec<PathBuf>,
@@ -95,7 +95,7 @@ struct ServedPort {
 /// Checks, reports, and fails when there is a problem.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let source = if arguments.objects.is_empty() { SourceKey::Read } else { SourceKey::Replaced };
-    let config = Config::load(&arguments.config, source)?;
+    let config = arguments.config.load(source)?;
     let report = report(arguments, &config)?;
     match arguments.output {
         Output::Text => write!(out, "{report}")?,
@@ -110,7 +110,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
-    let file = &*arguments.config;
+    let file = arguments.config.path();
     let mut problems = Vec::new();
     let mut notes = Vec::new();
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));

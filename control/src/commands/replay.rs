@@ -15,6 +15,7 @@ use clap::Args;
 use ringway_dataplane::io::pcap::{CaptureError, CaptureReader, CaptureWriter, Captured, Format};
 use ringway_shared::snapshot::{Generation, Snapshot};
 
+use super::config_file::ConfigFile;
 use super::objects::Offline;
 use crate::cli::{Failure, note};
 use crate::config::{Config, Source, SourceKey};
@@ -28,9 +29,8 @@ use verdicts::Verdicts;
 #[command(after_help = "Routes and neighbours come from the configuration's network section. Packets of a plain pcap \
                         arrive on the first configured interface, those of a pcapng on the one that it names.")]
 pub struct Arguments {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// A file or a folder of Kubernetes manifests, in place of the configured source; may be repeated
     #[arg(long, value_name = "PATH")]
     objects: Vec<PathBuf>,
@@ -110,8 +110,8 @@ fn through(
 /// Everything that decides about packets.
 fn prepare(arguments: &Arguments) -> Result<(Config, Snapshot), Failure> {
     let source = if arguments.objects.is_empty() { SourceKey::Read } else { SourceKey::Replaced };
-    let config = Config::load(&arguments.config, source)?;
-    let invalid = |what: String| Failure::invalid(format!("{}: {what}", arguments.config.display()));
+    let config = arguments.config.load(source)?;
+    let invalid = |what: String| Failure::invalid(format!("{}: {what}", arguments.config.path().display()));
     let Some(network) = &config.network else {
         let what = "network: missing; replay does not ask the kernel, so write interfaces, routes and neighbors";
         return Err(invalid(what.into()));

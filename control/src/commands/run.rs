@@ -1,12 +1,11 @@
 //! `ringway run`: the load balancer.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
+use super::config_file::ConfigFile;
 use crate::cli::Failure;
-use crate::config::{Config, SourceKey};
+use crate::config::SourceKey;
 use crate::daemon::{self, RunError};
 
 /// What `ringway run` is told.
@@ -16,9 +15,8 @@ use crate::daemon::{self, RunError};
                         CAP_PERFMON and CAP_IPC_LOCK."
 )]
 pub struct Arguments {
-    /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// End when this process, which started us, ends
     #[arg(long, value_name = "PID", hide = true)]
     end_with: Option<i32>,
@@ -34,8 +32,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::failed(format!("--end-with: process {parent}, which started this one, has ended")));
         }
     }
-    let config = Config::load(&arguments.config, SourceKey::Read)?;
-    daemon::run(config, &arguments.config).map_err(Failure::from)
+    let config = arguments.config.load(SourceKey::Read)?;
+    daemon::run(config, arguments.config.path()).map_err(Failure::from)
 }
 
 impl From<RunError> for Failure {

@@ -8,9 +8,10 @@ use ringway_dataplane::trace::{Question, Trace, View, explain};
 use serde_json::{Value, json};
 
 use super::ask::{Instance, read};
+use super::config_file::ConfigFile;
 use super::objects::Offline;
 use crate::cli::{Failure, Output, note};
-use crate::config::{Config, SourceKey};
+use crate::config::SourceKey;
 use crate::report::overlooked;
 
 /// Packets in one question to an instance.
@@ -23,9 +24,8 @@ const PACKETS: usize = 1_000;
                         changes nothing.\nExit status is 0 whatever the verdicts."
 )]
 pub struct Arguments {
-    /// The configuration file: of the instance that is asked, or, with --objects, in place of the defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
     /// A file or a folder of Kubernetes manifests, in place of the running instance; may be repeated
     #[arg(long, value_name = "PATH")]
     objects: Vec<PathBuf>,
@@ -87,10 +87,7 @@ fn questions(packets: &[String]) -> Result<Vec<Question>, Failure> {
 }
 
 fn offline(arguments: &Arguments, questions: &[Question]) -> Result<Vec<Trace>, Failure> {
-    let config = match &arguments.config {
-        Some(file) => Config::load(file, SourceKey::Replaced)?,
-        None => Config::default(),
-    };
+    let config = arguments.config.load_if_there(SourceKey::Replaced)?.unwrap_or_default();
     let offline = Offline::read(&arguments.objects, &config)?;
     offline.problems().for_each(note);
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
