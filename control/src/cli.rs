@@ -10,14 +10,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::table::fit_to_terminal;
-use crate::commands::{check, drops, flows, reload, replay, run, services, status, trace};
+use crate::commands::{check, completion, drops, flows, man, reload, replay, run, services, status, trace};
 use crate::config::ConfigError;
 use crate::daemon::logging;
 use crate::demo;
 
 /// A kernel-bypass load balancer for Kubernetes Services.
 #[derive(Debug, Parser)]
-#[command(name = "ringway", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "ringway", version = crate::VERSION, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Exit status: 0 done, 1 the operation failed, 2 wrong usage or invalid configuration.")]
 struct Cli {
     #[command(subcommand)]
@@ -28,11 +28,16 @@ struct Cli {
 enum Command {
     /// Validate a configuration and its objects with no NIC, and say what would be done
     Check(check::Arguments),
+    /// Print what a shell needs to complete ringway's lines
+    Completion(completion::Arguments),
     /// Run a client, a gateway and backends in network namespaces of their own, and tell what happens
     ///
     /// Real HTTP and UDP through VIPs, a live table, a backend that dies and one that is added. It takes about 40 s,
     /// checks itself, cleans up, and exits 0 only if all of it held. It needs root.
     Demo(Demo),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
     /// Let the running instance read its configuration anew, and say what changed and what takes a restart
     Reload(reload::Arguments),
     /// Run a capture through the real packet path, offline and deterministic
@@ -150,6 +155,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Completion(arguments) => completion::run(&arguments, command(), out),
+        Command::Man(arguments) => man::run(&arguments, command()),
         Command::Reload(arguments) => reload::run(&arguments, out),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

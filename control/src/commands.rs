@@ -2,9 +2,11 @@
 
 pub mod ask;
 pub mod check;
+pub mod completion;
 pub mod config_file;
 pub mod drops;
 pub mod flows;
+pub mod man;
 mod objects;
 pub mod reload;
 pub mod replay;

@@ -18,3 +18,6 @@ pub mod publish;
 pub mod report;
 pub mod source;
 mod watch;
+
+/// Which Ringway this is: its version, and of a release the commit, as `0.1.0 (3061490f07)`.
+pub const VERSION: &str = env!("RINGWAY_VERSION");

@@ -49,6 +49,9 @@ for group in "$@"; do
         need tcpdump tcpdump
         need nft nftables
         need openssl openssl
+        need zsh zsh # the three judge what is made for shells and for man
+        need fish fish
+        need mandoc mandoc
         # And Go, which distributions have too old: tests/control-plane/build.sh says so if it is missing.
         ;;
     bench)

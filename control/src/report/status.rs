@@ -227,7 +227,7 @@ impl StatusReport {
         let problems = published.cluster.problems().chain(published.problems.iter());
         let reasons = reasons(published, interfaces, facts.stuck.iter().cloned());
         StatusReport {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             node: facts.node.to_owned(),
             pid: std::process::id(),
             uptime_seconds: facts.uptime_seconds,
