@@ -21,6 +21,7 @@ use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::trace::{Question, TraceVerdict, View, explain};
 use ringway_shared::counters::Tally;
+use rustix::process::{Gid, getegid};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
@@ -258,8 +259,13 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(path)?;
     let made = std::fs::symlink_metadata(path)?;
     let file = SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) };
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode(getegid())))?;
     Ok((listener, file))
+}
+
+/// Who may ask: who owns the process, and a group of its own. Root's group is nobody's of its own.
+fn mode(group: Gid) -> u32 {
+    if group.is_root() { 0o600 } else { 0o660 }
 }
 
 /// Answers until the task ends.

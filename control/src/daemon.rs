@@ -18,6 +18,7 @@ pub mod reload;
 mod signals;
 mod start;
 mod steering;
+mod supervisor;
 mod workers;
 
 use std::path::Path;
@@ -40,6 +41,7 @@ pub use workers::{WorkerView, Workers};
 use interfaces::lock;
 use reload::Reloader;
 use start::{Doors, Running};
+use supervisor::Supervisor;
 
 /// How often interfaces that could not be attached are tried again, and workers are looked after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -85,7 +87,9 @@ impl End {
 async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), RunError> {
     // A signal during the start must end it as well, and cleanly.
     let mut end = End::listen().map_err(RunError::start("listening for signals"))?;
-    let reloader = Reloader::listen(file, &config).map_err(RunError::start("listening for SIGHUP"))?;
+    let (supervisor, news) = Supervisor::of_environment();
+    let reloader =
+        Reloader::listen(file, &config, supervisor.clone()).map_err(RunError::start("listening for SIGHUP"))?;
     let _others = signals::survive_others().map_err(RunError::start("listening for signals"))?;
     // What no machine can do comes first.
     let Some(source) = open(&config, &mut end).await? else { return Ok(()) };
@@ -106,12 +110,13 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     // Half a cluster must not be served as if it were all of it.
     let complete = async move { health.complete().await };
     let publishing = publication.start(complete, stopped).map_err(RunError::start("the thread that publishes"))?;
-    let tasks = running.serve(doors, &config, watch)?;
+    let tasks = running.serve(doors, &config, watch, news)?;
     let result = tokio::select! {
         () = end.wait() => Ok(()),
         died = running.follow() => Err(died),
     };
     watch.end();
+    supervisor.stopping();
     // Nothing is answered and nothing published any more, then nothing is steered, then the workers end.
     drop(tasks);
     let _ = stop.send(());

@@ -1,9 +1,106 @@
-//! What an installed Ringway gives to shells and to `man`.
+//! What an installed Ringway gives to the supervisor that runs it, to shells, and to `man`.
 
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use ringway_control::demo::netns::{End, Namespace, veth};
+use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ringway");
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn hear(listener: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let length = loop {
+        match listener.recv(&mut message) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            heard => break heard.expect("a message within 20 s"),
+        }
+    };
+    String::from_utf8(message[..length].to_vec()).unwrap()
+}
+
+/// What is heard up to a message with this word.
+fn hear_until(listener: &UnixDatagram, word: &str) -> Vec<String> {
+    let mut heard = vec![hear(listener)];
+    while !heard.last().unwrap().contains(word) {
+        heard.push(hear(listener));
+    }
+    heard
+}
+
+#[test]
+fn the_supervisor_is_told_of_start_health_reload_and_end() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "this test needs root");
+        eprintln!("SKIPPED: needs root to make network namespaces");
+        return;
+    }
+    let (gateway, host) =
+        (Namespace::create("notify", "gateway").unwrap(), Namespace::create("notify", "host").unwrap());
+    let end = |namespace, mac| End { namespace, link: "eth0", mac: Some(mac) };
+    veth(end(&gateway, "02:00:00:00:00:01"), end(&host, "02:00:00:00:00:02"), 1).unwrap();
+    gateway.address("eth0", "10.0.0.1/24").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    // An API server that is not there keeps nobody from being started.
+    let kubeconfig = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], \
+                      clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}]}";
+    std::fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
+    let config = format!(
+        "nodeName: gw-1\nnode: {{addresses: [10.0.0.1]}}\nflows: {{perWorker: 4096}}\nsource: {{kubernetes: {{kubeconfig: \
+         {path}/kubeconfig}}}}\ninterfaces: [{{name: eth0}}]\nstate: {path}/state\nadmin: {{socket: {path}/admin.sock}}\n"
+    );
+    let file = folder.path().join("ringway.yaml");
+    std::fs::write(&file, config).unwrap();
+    // systemd's is one or the other.
+    let name = format!("ringway-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let abstract_one = gateway.enter(|| UnixDatagram::bind_addr(&address).unwrap()).unwrap();
+    let notify = folder.path().join("notify");
+    let with_path = UnixDatagram::bind(&notify).unwrap();
+    let names = [notify.to_str().unwrap().to_owned(), format!("@{name}")];
+    for (listener, name) in [with_path, abstract_one].iter().zip(names) {
+        listener.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = gateway.command(BINARY);
+        command.args(["run", "--config"]).arg(&file).env("NOTIFY_SOCKET", &name).env("WATCHDOG_USEC", "1000000");
+        let mut running = Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let heard = hear_until(listener, "READY=1");
+        let status = "STATUS=not ready: the first full list is not in force yet";
+        assert!(heard.iter().any(|message| message.starts_with(status)), "{heard:?}");
+        hear_until(listener, "WATCHDOG=1");
+        hear_until(listener, "WATCHDOG=1");
+        for _ in 0..2 {
+            running.signal(Signal::HUP);
+            let heard = hear_until(listener, "RELOADING=1").pop().unwrap();
+            let moment = heard.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+            assert!(moment.parse::<u64>().unwrap() > 0);
+            hear_until(listener, "READY=1");
+        }
+        running.signal(Signal::TERM);
+        hear_until(listener, "STOPPING=1");
+        assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    }
+}
 
 fn ringway(arguments: &[&str]) -> Output {
     let output = Command::new(BINARY).args(arguments).output().unwrap();

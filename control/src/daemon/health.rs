@@ -176,8 +176,24 @@ impl Health {
         reasons
     }
 
+    /// How it is, in a line.
+    pub(super) fn summary(&self) -> String {
+        let reasons = self.reasons();
+        if reasons.is_empty() {
+            let published = self.known.published.borrow();
+            let services = &published.snapshot.services;
+            return format!(
+                "ready: {} frontends and {} VIPs are in force",
+                services.frontends.len(),
+                services.vips.len()
+            );
+        }
+        let trouble = self.source.trouble().map_or_else(String::new, |(text, _)| format!("; {text}"));
+        format!("not ready: {}{trouble}", reasons.join("; "))
+    }
+
     /// Why this process should be started anew: a change waits for too long, or something makes no progress.
-    fn reasons_to_restart(&self) -> Vec<String> {
+    pub(super) fn reasons_to_restart(&self) -> Vec<String> {
         let mut reasons: Vec<String> = stuck(&self.known.hearts.silent()).collect();
         reasons.extend(self.record().stale(Instant::now()));
         reasons

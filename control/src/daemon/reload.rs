@@ -19,6 +19,7 @@ use super::doorway::{self, Doorway, Prepared};
 use super::error::RunError;
 use super::logging;
 use super::start::{MetricsDoor, Running, check_name};
+use super::supervisor::Supervisor;
 use crate::admin::{self, SocketFile};
 use crate::config::keys::{Change, Fate};
 use crate::config::{Config, ConfigError, SourceKey};
@@ -116,6 +117,7 @@ pub(super) struct Reloader {
     loaded: watch::Sender<Arc<Loaded>>,
     pub(super) resettings: watch::Sender<Option<Resetting>>,
     pub(super) doors: Option<Doors>,
+    pub(super) supervisor: Supervisor,
 }
 
 /// Who waits for the answer: nobody after a SIGHUP.
@@ -123,7 +125,7 @@ type Asker = Option<oneshot::Sender<Answer>>;
 
 impl Reloader {
     /// Listens for SIGHUP from now on. `config` was read from `file`.
-    pub(super) fn listen(file: &Path, config: &Config) -> std::io::Result<Self> {
+    pub(super) fn listen(file: &Path, config: &Config, supervisor: Supervisor) -> std::io::Result<Self> {
         let (asking, asked) = mpsc::channel(WAITING);
         let loaded = Loaded {
             file: std::path::absolute(file)?,
@@ -140,6 +142,7 @@ impl Reloader {
             loaded: watch::channel(Arc::new(loaded)).0,
             resettings: watch::channel(None).0,
             doors: None,
+            supervisor,
         })
     }
 
@@ -190,10 +193,13 @@ impl Running {
         let loaded = self.reloader.loaded.borrow().clone();
         let why = if asker.is_some() { "ringway reload" } else { "SIGHUP" };
         tracing::info!("{why}: reading {} anew", loaded.file.display());
+        self.reloader.supervisor.reloading();
         let answer = match plan(&loaded).await {
             Ok(plan) => Ok(self.take(&loaded, plan).await),
             Err(error) => Err(error),
         };
+        // Also after a failure: what was in force is so still.
+        self.reloader.supervisor.ready();
         match &answer {
             Ok(report) => self.took(report),
             Err(error) => {

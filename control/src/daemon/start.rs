@@ -23,6 +23,7 @@ use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
 use super::reload::{self, Reloader};
 use super::steering::SharedSteering;
+use super::supervisor::News;
 use super::workers::{Workers, packet_memory, ports_per_worker, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
@@ -164,7 +165,13 @@ impl Running {
     }
 
     /// Answers at the doors from now on, about health from the thread that watches.
-    pub(super) fn serve(&mut self, doors: Doors, config: &Config, watch: &Watch) -> Result<Tasks, RunError> {
+    pub(super) fn serve(
+        &mut self,
+        doors: Doors,
+        config: &Config,
+        watch: &Watch,
+        news: News,
+    ) -> Result<Tasks, RunError> {
         let mut tasks = Tasks::default();
         let (here, apart) = (Handle::current(), &watch.tasks);
         let Shares { strangers, admin: room, node_ports } = self.shares;
@@ -203,6 +210,9 @@ impl Running {
         let answer = move |socket| admin::serve(socket, admin.clone(), room.clone());
         tasks.spawn(&here, "the admin socket", doorway::serve(sockets, FAREWELL, answer));
         tasks.spawn(&here, "the control thread", async { watch::heart("the control thread").waiting(pending()).await });
+        let supervisor = self.reloader.supervisor.clone();
+        supervisor.ready();
+        tasks.spawn(apart, "the word to the supervisor", supervisor.follow(news, self.health.clone()));
         Ok(tasks)
     }
 
