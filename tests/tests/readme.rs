@@ -184,7 +184,9 @@ fn words(line: &str) -> Vec<String> {
 fn command_line(line: &str) -> Option<String> {
     let line = line.strip_prefix("sudo ").unwrap_or(line);
     let line = line.split_once(" -- ").filter(|_| line.starts_with("kubectl ")).map_or(line, |(_, rest)| rest);
-    line.starts_with("ringway ").then(|| line.to_owned())
+    // What `--version` says is none.
+    let is_one = line.strip_prefix("ringway ").is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+    is_one.then(|| line.to_owned())
 }
 
 /// The command lines of a page that are to be typed: those of its code blocks.
