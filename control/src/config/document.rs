@@ -6,8 +6,11 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-/// Documents that people write are far below this; it bounds what aliases can multiply.
+/// Documents that people write are far below this; it bounds what anchors and aliases can multiply.
 const MAX_NODES: usize = 100_000;
+
+/// So many bytes of text that an alias repeats weigh as much as a node.
+const BYTES_A_NODE: usize = 32;
 
 /// Where something stands in the file; both count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,9 +100,10 @@ impl<'t, I: serde_saphyr::granit_parser::input::BorrowedInput<'t>> Loader<'t, I>
     fn node(&mut self, event: Event<'t>, span: &Span) -> Result<Node, Malformed> {
         let position = Position::of(span);
         let malformed = |message: &str| Malformed { position: Some(position), message: message.to_owned() };
+        let too_large = || malformed("the document is too large for a configuration");
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(malformed("the document is too large for a configuration"));
+            return Err(too_large());
         }
         let (content, anchor) = match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -111,12 +115,16 @@ impl<'t, I: serde_saphyr::granit_parser::input::BorrowedInput<'t>> Loader<'t, I>
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).ok_or_else(|| malformed("this alias names no earlier value"))?;
                 self.nodes += size(node);
+                if self.nodes > MAX_NODES {
+                    return Err(too_large());
+                }
                 (node.content.clone(), 0)
             }
             _ => return Err(malformed("a value was expected here")),
         };
         let node = Node { position, content };
         if anchor != 0 {
+            self.nodes += size(&node);
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -143,8 +151,11 @@ impl<'t, I: serde_saphyr::granit_parser::input::BorrowedInput<'t>> Loader<'t, I>
                 _ => return Err(Malformed { position: Some(position), message: "a key must be a plain word".into() }),
             };
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let message =
-                    format!("the key {key} stands here for the second time; first on line {}", first.position.line);
+                let message = format!(
+                    "the key {} stands here for the second time; first on line {}",
+                    crate::plain::line(&key),
+                    first.position.line
+                );
                 return Err(Malformed { position: Some(position), message });
             }
             let Some((event, span)) = self.next()? else { break };
@@ -157,8 +168,9 @@ impl<'t, I: serde_saphyr::granit_parser::input::BorrowedInput<'t>> Loader<'t, I>
 
 fn size(node: &Node) -> usize {
     1 + match &node.content {
-        Content::Null | Content::Scalar(_) => 0,
+        Content::Null => 0,
+        Content::Scalar(text) => text.len() / BYTES_A_NODE,
         Content::List(items) => items.iter().map(size).sum(),
-        Content::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+        Content::Map(entries) => entries.iter().map(|entry| entry.key.len() / BYTES_A_NODE + size(&entry.value)).sum(),
     }
 }

@@ -171,3 +171,11 @@ fn two_doors_cannot_have_one_address() {
     assert!(told.contains("admin: metrics and healthz cannot both be at 0.0.0.0:10256; set another address"), "{told}");
     assert!(admin("0.0.0.0:9098").is_ok());
 }
+
+#[test]
+fn what_aliases_repeat_is_bounded() {
+    let long = "x".repeat(10_000);
+    let texts = format!("nodeName: &a {long}\nsource: [{}]\n", vec!["*a"; 1_000].join(", "));
+    let told = parse(&texts).unwrap_err();
+    assert!(told.contains("the document is too large for a configuration"), "{told:.300}");
+}

@@ -61,7 +61,7 @@ fn json(text: &str, manifest: &mut Manifest) -> ControlFlow<()> {
 
 /// Reads one document. False where it is broken and not told, since many were before it.
 fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) -> bool {
-    match serde_saphyr::from_str_with_options::<Streamed>(chunk, options()) {
+    match serde_saphyr::from_str_with_options::<Streamed>(chunk, options(chunk)) {
         Ok(Streamed(documents)) => manifest.documents.extend(documents),
         Err(_) if manifest.broken.len() >= TOLD => return false,
         Err(error) => {
@@ -72,6 +72,9 @@ fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) -> bool {
             // This message ends in advice for programmers.
             let what = match what.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(", set ").next()) {
                 Some(key) => format!("the key {key} stands here for the second time; remove one"),
+                None if MULTIPLIES.iter().any(|word| what.contains(word)) => {
+                    "its anchors and aliases multiply it beyond measure; write out what they stand for".to_owned()
+                }
                 None => what.to_owned(),
             };
             let end = what.char_indices().nth(LONGEST).map_or("", |_| "…");
@@ -82,18 +85,32 @@ fn yaml(line: usize, chunk: &str, manifest: &mut Manifest) -> bool {
     true
 }
 
-fn options() -> Options {
+/// Of the messages about that.
+const MULTIPLIES: [&str; 5] =
+    ["alias replay limit", "breached: Recorded", "breached: ScalarBytes", "breached: Alias", "breached: Events"];
+
+/// What aliases may add to a document: events, and bytes of text.
+const MULTIPLIED: [usize; 2] = [200_000, 16 << 20];
+
+/// A document without aliases has no more events and text than it has bytes, so that aliases cannot multiply what one file
+/// of a whole cluster may hold.
+fn options(chunk: &str) -> Options {
+    let [events, bytes] = MULTIPLIED;
+    // `{a}` has four events.
+    let own_events = chunk.len().saturating_mul(2);
     serde_saphyr::options! {
         // `on` and `yes` stay texts here; where a boolean is wanted they are understood later.
         strict_booleans: true,
         emit_comments: false,
         with_snippet: false,
-        // One file may hold a whole cluster. What aliases may multiply stays limited.
         budget: serde_saphyr::budget! {
-            max_events: 50_000_000,
-            max_nodes: 25_000_000,
-            max_total_scalar_bytes: 1 << 30,
+            max_events: own_events.saturating_add(events).min(50_000_000),
+            max_nodes: own_events.saturating_add(events).min(25_000_000),
+            max_total_scalar_bytes: chunk.len().saturating_add(bytes).min(1 << 30),
+            max_recorded_anchor_events: events,
+            max_recorded_anchor_bytes: bytes,
         },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: events },
     }
 }
 
@@ -246,11 +263,20 @@ mod tests {
             let all = vec![format!("*a{}", n - 1); 10].join(", ");
             aliases += &format!("a{n}: &a{n} [{all}]\n");
         }
-        for text in
-            [aliases, "[".repeat(200_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "{\"a\":".repeat(100_000)]
-        {
+        let long = "x".repeat(1 << 20);
+        let texts = format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 90].join(", "));
+        for text in [
+            aliases,
+            texts,
+            "[".repeat(200_000),
+            "{a: ".repeat(100_000),
+            "- ".repeat(100_000),
+            "{\"a\":".repeat(100_000),
+        ] {
             let manifest = read(&text);
             assert_eq!((manifest.documents.len(), manifest.broken.len()), (0, 1));
+            let has_aliases = text.contains("&a");
+            assert_eq!(manifest.broken[0].contains("multiply it beyond measure"), has_aliases, "{:?}", manifest.broken);
         }
     }
 
