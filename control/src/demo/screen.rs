@@ -197,8 +197,9 @@ impl Screen {
 
     fn draw(&mut self) {
         let (Some((columns, lines)), Some(latest)) = (self.drawn_for, &self.latest) else { return };
-        // One less each, so that nothing wraps and nothing scrolls away.
-        let place = Place { columns: columns.saturating_sub(1), lines: lines.saturating_sub(1) };
+        // One column less, so that nothing wraps; one line less, so that nothing scrolls away, and another one, so that
+        // taking the table away never clears the screen from its first line: some terminals keep a copy of that.
+        let place = Place { columns: columns.saturating_sub(1), lines: lines.saturating_sub(2) };
         let table = latest.table(place);
         let text: String = table.iter().map(|line| format!("{line}\n")).collect();
         self.drawn = table.len();
