@@ -132,6 +132,11 @@ impl ClusterState {
             .map(|(service, slices)| (service, &**slices))
     }
 
+    /// The slices that belong to no Service, or do not count.
+    pub fn unused_slices(&self) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices.values().filter(|slice| slice.service.is_none())
+    }
+
     /// The same as a list, whose pointer stays as long as the list is the same.
     pub(crate) fn slice_list(&self, service: &ServiceName) -> Arc<[Arc<EndpointSlice>]> {
         self.slices_of.get(service).cloned().unwrap_or_default()

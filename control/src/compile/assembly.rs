@@ -61,7 +61,7 @@ pub(super) struct Assembly {
     // Rule 9: the Services that have a healthCheckNodePort.
     health_ports: HashMap<u16, Claimants>,
     touched: HashSet<Group>,
-    of_services: BTreeMap<ServiceName, Problem>,
+    of_services: BTreeMap<ServiceName, Vec<Problem>>,
     of_groups: HashMap<Group, Vec<Place>>,
     of_claims: BTreeMap<Place, Problem>,
     checks: BTreeMap<Rank, HealthCheck>,
@@ -91,12 +91,13 @@ impl Assembly {
             }
         }
         let Some(service) = now.or(before).map(|compiled| &compiled.service) else { return };
-        let problem = now.and_then(|now| now.problem.clone());
-        if self.of_services.get(&service.name) != problem.as_ref() {
+        let problems = now.into_iter().flat_map(|now| now.problem.iter().chain(&now.overlooked));
+        let problems: Vec<Problem> = problems.cloned().collect();
+        if self.of_services.get(&service.name).map_or(&[][..], |told| told) != problems {
             self.problems_changed = true;
-            match problem {
-                Some(problem) => self.of_services.insert(service.name.clone(), problem),
-                None => self.of_services.remove(&service.name),
+            match problems.is_empty() {
+                false => self.of_services.insert(service.name.clone(), problems),
+                true => self.of_services.remove(&service.name),
             };
         }
         let [before, now] = [before, now].map(|compiled| compiled.and_then(|compiled| health_check(compiled, facts)));
@@ -294,7 +295,7 @@ impl Assembly {
     /// What did not count, Service by Service, after what is wrong with the node.
     pub(super) fn problems(&mut self, node: &[Problem], node_changed: bool) -> Arc<[Problem]> {
         if self.problems_changed || node_changed {
-            let services = self.of_services.values().chain(self.of_claims.values());
+            let services = self.of_services.values().flatten().chain(self.of_claims.values());
             self.problems = node.iter().chain(services).cloned().collect();
             self.problems_changed = false;
         }

@@ -20,6 +20,7 @@ mod claims;
 mod eligible;
 mod ids;
 mod node;
+mod overlooked;
 mod service;
 
 use assembly::Assembly;

@@ -103,6 +103,12 @@ impl NodeFacts {
             };
             let text = format!("the addresses of this node are unknown, so no NodePort is served; {remedy}");
             problems.push(Problem { severity: Severity::Warning, object: None, file: None, text });
+        } else if facts.node_port_addresses.is_empty() {
+            let addresses = facts.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "services.nodePortAddresses names none of the addresses of this node ({addresses}), so no NodePort is served"
+            );
+            problems.push(Problem { severity: Severity::Warning, object: None, file: None, text });
         }
         facts
     }

@@ -11,6 +11,7 @@ use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
 use super::NodeFacts;
 use super::eligible::{Candidate, candidates, crowd, eligibility, strays};
 use super::ids::{Ids, ServicePortKey};
+use super::overlooked;
 use crate::parse::service::Port;
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
 use crate::problem::{Problem, Severity};
@@ -22,7 +23,10 @@ pub(super) struct Remembered {
     pub(super) ports: Vec<Compiled>,
     /// How many frontends it wants; an address without ports counts as one.
     pub(super) frontends: usize,
+    /// Why it is refused.
     pub(super) problem: Option<Problem>,
+    /// What of it gets no packets.
+    pub(super) overlooked: Vec<Problem>,
 }
 
 /// A compiled service port and what its frontends need to know beyond it.
@@ -71,7 +75,9 @@ pub(super) fn compile(
     before: Option<&Remembered>,
     ids: &mut Ids,
 ) -> Remembered {
-    let mut compiled = Remembered { service: service.clone(), ports: Vec::new(), frontends: 0, problem: None };
+    let (service, ports) = (service.clone(), Vec::new());
+    let mut compiled = Remembered { service, ports, frontends: 0, problem: None, overlooked: Vec::new() };
+    let service = &compiled.service.clone();
     if service.ignored.is_some() {
         return compiled;
     }
@@ -136,6 +142,7 @@ pub(super) fn compile(
             });
         }
     }
+    compiled.overlooked = overlooked::overlooked(service, &with_strays, &compiled.ports, facts);
     compiled
 }
 

@@ -29,7 +29,7 @@ impl Plain {
         let mut services: Vec<&service::Remembered> = ids.remembered.values().collect();
         services.sort_by_key(|compiled| compiled.service.name.clone());
         let mut plain = Plain { problems: ids.node_problems.clone(), ..Plain::default() };
-        plain.problems.extend(services.iter().filter_map(|compiled| compiled.problem.clone()));
+        plain.problems.extend(services.iter().flat_map(|of| of.problem.iter().chain(&of.overlooked)).cloned());
         services.sort_by_key(|compiled| (compiled.service.created.is_none(), compiled.service.created));
         for matched in [Matched::ClusterIp, Matched::ExternalIp, Matched::LoadBalancerIp] {
             services.iter().for_each(|compiled| plain.add_vips(matched, compiled, facts));

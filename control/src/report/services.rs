@@ -313,6 +313,8 @@ mod tests {
             texts(web),
             [
                 "warning: Service shop/web: spec.externalIPs: \"x\" is not an IP address; skipped",
+                "warning: Service shop/web: port http (tcp) of EndpointSlice shop/web-2 gets no packets: name and protocol must be \
+                 those of a port of the Service, which has \"\" (tcp)",
                 "warning: EndpointSlice shop/web-1: endpoints[1] is skipped: \"nowhere\" is not an IP address",
             ]
         );
