@@ -238,6 +238,17 @@ impl Drop for SocketFile {
     }
 }
 
+/// The longest path of a Unix socket, in bytes.
+const LONGEST_PATH: usize = 107;
+
+/// What is wrong with the path of a socket that could never be.
+pub(crate) fn unfit(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    (length > LONGEST_PATH).then(|| {
+        format!("has {length} bytes, and the path of a Unix socket at most {LONGEST_PATH}; write a shorter one, as /run/NAME.sock")
+    })
+}
+
 /// Makes the socket, for root alone. One that a killed process left is replaced; one that somebody answers on is not.
 pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     if let Some(folder) = path.parent() {

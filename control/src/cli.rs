@@ -1,7 +1,8 @@
 //! The command line: what can be asked, and how it ends.
 //!
 //! Exit status: 0 done, 1 the operation failed, 2 wrong usage or invalid configuration. Errors go to stderr; their first
-//! line says what is wrong, with the value, and what to do.
+//! line says what is wrong, with the value, and what to do. Who reads the output of a command and leaves ends it without a
+//! word, as SIGPIPE ends ip and kubectl: a shell sees the same exit status, 141.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use crate::commands::{check, completion, drops, flows, man, reload, replay, run,
 use crate::config::ConfigError;
 use crate::daemon::logging;
 use crate::demo;
+use crate::plain;
 
 /// A kernel-bypass load balancer for Kubernetes Services.
 #[derive(Debug, Parser)]
@@ -85,6 +87,9 @@ pub enum ReportOutput {
     Yaml,
 }
 
+/// What a shell says of a process that SIGPIPE ended.
+const READER_LEFT: u8 = 128 + 13;
+
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 pub struct Failure {
@@ -134,12 +139,11 @@ impl From<ConfigError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        // Who closed the pipe has seen enough.
-        let message = match error.kind() {
-            io::ErrorKind::BrokenPipe => String::new(),
-            _ => format!("cannot write the output: {error}"),
-        };
-        Failure { status: 1, message }
+        match error.kind() {
+            // Who closed the pipe has seen enough.
+            io::ErrorKind::BrokenPipe => Failure::quiet(READER_LEFT),
+            _ => Failure::failed(format!("cannot write the output: {error}")),
+        }
     }
 }
 
@@ -174,7 +178,7 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                logging::say(&format!("error: {failure}"));
+                logging::say(&plain::lines(&format!("error: {failure}")));
             }
             ExitCode::from(failure.status)
         }
@@ -186,7 +190,7 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
 /// Says something on stderr that is no failure.
 pub fn note(text: impl fmt::Display) {
     // If stderr is closed, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "note: {text}");
+    let _ = writeln!(io::stderr(), "note: {}", plain::line(&text.to_string()));
 }
 
 #[cfg(test)]

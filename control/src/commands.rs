@@ -6,6 +6,7 @@ pub mod completion;
 pub mod config_file;
 pub mod drops;
 pub mod flows;
+mod idle;
 pub mod man;
 mod objects;
 pub mod reload;

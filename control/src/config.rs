@@ -27,6 +27,7 @@ use field::{Field, Problems};
 pub use network::{NetworkConfig, NetworkInterface, NetworkNeighbor, NetworkRoute};
 pub use value::{InterfacePattern, ServicePattern};
 
+use crate::plain;
 use crate::source::open::{self, Named, Progress};
 
 /// The largest configuration that is read.
@@ -314,7 +315,7 @@ impl fmt::Display for ConfigError {
             if at > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}", self.file.display())?;
+            write!(f, "{}", plain::path(&self.file))?;
             if let Some(Position { line, column }) = problem.position {
                 write!(f, ":{line}:{column}")?;
             }

@@ -11,6 +11,7 @@ mod error;
 mod health;
 mod instance;
 mod interfaces;
+mod limits;
 pub(crate) mod logging;
 mod placement;
 mod privileges;
@@ -41,6 +42,7 @@ pub use workers::{WorkerView, Workers};
 use interfaces::lock;
 use reload::Reloader;
 use start::{Doors, Running};
+pub(crate) use start::{can_be_meant, check_name};
 use supervisor::Supervisor;
 
 /// How often interfaces that could not be attached are tried again, and workers are looked after.
@@ -48,6 +50,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the load balancer until SIGTERM or SIGINT. `config` was read from `file`, which a reload reads anew.
 pub fn run(config: Config, file: &Path) -> Result<(), RunError> {
+    limits::check_first(&config)?;
     logging::start(&config.log)
         .map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
     last::panics_end_the_process();

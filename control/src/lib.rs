@@ -13,6 +13,7 @@ mod door;
 pub mod network;
 mod pace;
 pub mod parse;
+mod plain;
 pub mod problem;
 pub mod publish;
 pub mod report;

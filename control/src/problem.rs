@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::parse::ObjectKey;
+use crate::plain;
 
 /// How much of the object is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -69,14 +70,15 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", plain::path(file))?;
         }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }
+        let text = plain::line(&self.text);
         match self.severity {
-            Severity::Refused => write!(f, "refused: {}", self.text),
-            Severity::Warning | Severity::Note => f.write_str(&self.text),
+            Severity::Refused => write!(f, "refused: {text}"),
+            Severity::Warning | Severity::Note => f.write_str(&text),
         }
     }
 }

@@ -140,15 +140,21 @@ fn what_would_not_take_effect_as_written_fails_check() {
     let slice = |name: &str, address: &str| {
         format!(
             "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{namespace: ns1, name: {name}-1, labels: \
-             {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [{address}]}}]\n"
+             {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{name: p80, port: 8080}}]\nendpoints: \
+             [{{addresses: [{address}]}}]\n"
         )
     };
+    let unnamed = slice("svc1", "10.0.0.1").replace("ports: [{name: p80, port: 8080}]\n", "");
+    let stray = slice("svc1", "10.0.0.1").replace("8080}", "8080}, {name: p81, port: 8081}");
     let headless = slice("db", "10.0.0.1").replace("labels: {", "labels: {service.kubernetes.io/headless: \"\", ");
     let foreign = slice("db", "10.0.0.1").replace("kubernetes.io/service-name: db", "a: b");
     for (objects, said) in [
         (slice("svc1", "10.0.0.1"), None),
         (headless, None),
         (foreign, None),
+        (unnamed, Some("Service ns1/svc1: port p80 (80/tcp) has no endpoint")),
+        (stray, Some("Service ns1/svc1: port p81 (tcp) of EndpointSlice ns1/svc1-1 gets no packets")),
+        (slice("svc1", "192.168.0.2"), Some("Service ns1/svc1: endpoint 192.168.0.2 gets no packets")),
         (
             slice("svc1", "nowhere"),
             Some("EndpointSlice ns1/svc1-1: endpoints[0] is skipped: \"nowhere\" is not an IP address"),

@@ -319,3 +319,43 @@ fn fill(writer: &OwnedFd) {
     while file.write(&[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(writer, false).unwrap();
 }
+
+#[test]
+fn limits_that_are_too_low_are_told_with_what_is_needed_and_that_is_enough() {
+    let Some(bed) = Bed::new("limits") else { return };
+    let start = |limit: &str, stderr: Stdio| {
+        let mut command = bed.gateway.command("sh");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh", BINARY, "run", "--config"]);
+        command.arg(bed.path("ringway.yaml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        Running(command.spawn().unwrap())
+    };
+    let refused = |limit: &str| {
+        let mut running = start(limit, Stdio::piped());
+        let mut said = String::new();
+        running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(running.0.wait().unwrap().code(), Some(1), "{said}");
+        said.lines().find_map(|line| line.strip_prefix("error: ")).expect(&said).to_owned()
+    };
+    let told = refused("-n 100");
+    assert!(told.starts_with("the limit of open files (RLIMIT_NOFILE) is 100, and this takes "), "{told}");
+    // Twice at most: more is known of the machine later.
+    let mut limit = 300_000;
+    let mut ran = false;
+    for _ in 0..3 {
+        let log = File::create(bed.path("log")).unwrap();
+        let mut running = start(&format!("-v {limit}"), log.into());
+        eventually("it serves or has ended", || {
+            ran = bed.services().contains("172.30.0.41");
+            ran || running.0.try_wait().unwrap().is_some()
+        });
+        if ran {
+            break;
+        }
+        let told = refused(&format!("-v {limit}"));
+        let begin = format!("the limit of address space (RLIMIT_AS) is {limit} KiB, and this takes ");
+        let needed = told.strip_prefix(&begin).expect(&told).split(' ').next().unwrap();
+        assert!(told.ends_with("or lower flows.perWorker"), "{told}");
+        limit = needed.parse().unwrap();
+    }
+    assert!(ran, "{}", std::fs::read_to_string(bed.path("log")).unwrap());
+}

@@ -35,6 +35,16 @@ impl Connection {
     }
 }
 
+/// What is answered there, from its head on.
+fn http(bed: &Bed, address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = bed.gateway.enter(|| TcpStream::connect(address)).expect("a namespace")?;
+    stream.set_read_timeout(Some(SOON))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 fn signal(bed: &mut Bed, signal: Signal) {
     let pid = Pid::from_raw(bed.ringway().id().cast_signed()).expect("a process");
     kill_process(pid, signal).expect("it runs");
@@ -151,6 +161,10 @@ fn a_wrong_file_changes_nothing() {
             config.replace("interfaces:\n", "interfaces:\n  - name: eth7\n"),
             "interfaces[0].name: there is no interface eth7",
         ),
+        (
+            config.replace("interfaces:\n", "interfaces:\n  - name: lo\n"),
+            "interfaces[0].name: lo is not an Ethernet interface",
+        ),
         (format!("{config}  healthz: 127.0.0.1:7777\nlog: debug\n"), "admin.healthz: cannot listen on 127.0.0.1:7777"),
         (
             format!("{config}  metrics: 127.0.0.1:10256\nlog: debug\n"),
@@ -212,6 +226,32 @@ fn interfaces_and_listeners_come_and_go() {
             if answers(&bed, address) { Err(address.to_owned()) } else { Ok(()) }
         });
     }
+    connection.ask();
+
+    // Both change places, and whoever is asked there answers what is asked for there.
+    std::fs::write(bed.config(), format!("{moved}  healthz: 127.0.0.1:9099\n  metrics: 127.0.0.1:10256\n"))
+        .expect("a file");
+    let (status, out, told) = said(&bed.ringway().command(&["reload", "--socket", &socket.display().to_string()]));
+    assert_eq!(status, Some(0), "{out}{told}");
+    for (address, path) in [("127.0.0.1:9099", "/livez"), ("127.0.0.1:10256", "/metrics")] {
+        let address = address.parse().expect("an address");
+        let answer = http(&bed, address, path).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
+    }
+    // Where one of them cannot go where it should, both stay.
+    let taken = bed.gateway.enter(|| std::net::TcpListener::bind("127.0.0.2:9099")).expect("in").expect("a listener");
+    std::fs::write(bed.config(), format!("{moved}  healthz: 127.0.0.1:10256\n  metrics: 127.0.0.2:9099\n"))
+        .expect("a file");
+    let (status, out, told) = said(&bed.ringway().command(&["reload", "--socket", &socket.display().to_string()]));
+    assert_eq!(status, Some(1), "{out}{told}");
+    assert!(out.contains("not done: admin.metrics: cannot listen on 127.0.0.2:9099"), "{out}");
+    assert!(out.contains("not done: admin.healthz: it stays where it was"), "{out}");
+    for (address, path) in [("127.0.0.1:9099", "/livez"), ("127.0.0.1:10256", "/metrics")] {
+        let address = address.parse().expect("an address");
+        let answer = http(&bed, address, path).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
+    }
+    drop(taken);
     connection.ask();
 
     // And back is let go of again.

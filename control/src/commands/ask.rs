@@ -15,8 +15,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::config_file::ConfigFile;
+use crate::admin;
 use crate::cli::{Failure, ReportOutput, note};
 use crate::config::{DEFAULT_ADMIN_SOCKET, SourceKey};
+use crate::plain;
 
 /// How long an instance may take for an answer. It answers between two batches, so this is far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -64,6 +66,9 @@ impl Instance {
 
     fn ask(&self, method: Method, path: &str, question: Bytes) -> Result<Bytes, Failure> {
         let socket = self.socket()?;
+        if let Some(why) = admin::unfit(&socket) {
+            return Err(Failure::invalid(format!("--socket {} {why}", plain::path(&socket))));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start asking: {error}")))?;
         let answer = runtime.block_on(async {
@@ -80,7 +85,7 @@ impl Instance {
 }
 
 fn failed(socket: &Path, why: &Unanswered) -> Failure {
-    Failure::failed(format!("{}: {}", socket.display(), told(why)))
+    Failure::failed(format!("{}: {}", plain::path(socket), told(why)))
 }
 
 /// Why there is no answer.
@@ -165,7 +170,7 @@ pub(super) fn print<T: DeserializeOwned, W: Write>(
     text: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
     match output {
-        ReportOutput::Text => out.write_all(text(&read::<T>(answer)?).as_bytes())?,
+        ReportOutput::Text => out.write_all(plain::lines(&text(&read::<T>(answer)?)).as_bytes())?,
         ReportOutput::Json => {
             out.write_all(answer.trim_ascii())?;
             out.write_all(b"\n")?;

@@ -15,13 +15,15 @@ use ringway_shared::{Network, ServicePortId};
 use serde::Serialize;
 
 use super::config_file::ConfigFile;
+use super::idle::idle;
 use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
-use crate::network::unfit;
+use crate::daemon::{can_be_meant, check_name};
 use crate::parse::EndpointSlice;
+use crate::plain;
 use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
@@ -98,7 +100,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let config = arguments.config.load(source)?;
     let report = report(arguments, &config)?;
     match arguments.output {
-        Output::Text => write!(out, "{report}")?,
+        Output::Text => write!(out, "{}", plain::lines(&report.to_string()))?,
         Output::Json => {
             let json = serde_json::to_string(&report);
             writeln!(out, "{}", json.map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?)?;
@@ -116,21 +118,22 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
     let here = network.as_ref().map_or_else(kernel_interfaces, names);
     let mut interfaces = Vec::new();
-    for listed in &config.interfaces {
-        let matches: Vec<String> = here.iter().filter(|name| listed.name.matches(name)).cloned().collect();
+    for (place, listed) in config.interfaces.iter().enumerate() {
+        let is_glob = listed.name.is_glob();
+        let meant = |name: &&String| listed.name.matches(name) && (network.is_some() || !is_glob || can_be_meant(name));
+        let matches: Vec<String> = here.iter().filter(meant).cloned().collect();
         if matches.is_empty() && network.is_some() && !listed.name.is_glob() {
             problems.push(format!(
                 "{}: interfaces: {} is not among network.interfaces; describe it there",
-                file.display(),
+                plain::path(file),
                 listed.name
             ));
         } else if matches.is_empty() && !listed.name.is_glob() {
             notes.push(format!("{} does not exist here; ringway run needs it", listed.name));
         } else if network.is_none()
-            && !listed.name.is_glob()
-            && let Some(why) = unfit::why_not(listed.name.as_str())
+            && let Err(error) = check_name(place, &listed.name)
         {
-            notes.push(format!("{} {why}; here ringway run refuses it", listed.name));
+            problems.push(format!("{}: {error}", plain::path(file)));
         }
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
@@ -146,7 +149,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         }
         Source::Kubernetes { kubeconfig, context } => {
             let source = api_server(kubeconfig.as_deref(), context.as_deref()).unwrap_or_else(|error| {
-                problems.push(format!("{}: {error}", file.display()));
+                problems.push(format!("{}: {error}", plain::path(file)));
                 "the Kubernetes API".to_owned()
             });
             (source, Offline::compile(ClusterState::default(), config))
@@ -166,6 +169,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         list.push(problem.to_string());
     }
     problems.extend(offline.cluster.orphans().map(|(service, slices)| orphan(service, slices)));
+    notes.extend(idle(&offline.cluster).into_iter().filter(|_| reads_objects));
     let services = &offline.compiled.services;
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
@@ -205,7 +209,7 @@ fn orphan(service: &ServiceName, slices: &[Arc<EndpointSlice>]) -> String {
 }
 
 fn listed(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths.iter().map(|path| plain::path(path)).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the API server is and as whom it would be asked. It is not asked now: a check must not depend on whether it
@@ -332,7 +336,7 @@ fn unreachable_endpoints(services: &Services, network: &Network) -> Vec<String> 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.problems.is_empty() { "valid" } else { "not valid" };
-        writeln!(f, "{} is {verdict}\n", self.config.display())?;
+        writeln!(f, "{} is {verdict}\n", plain::path(&self.config))?;
         let told = |list: &[String], configured: bool| match list {
             // Without asking the API server nobody knows what it has of the node.
             [] if !self.reads_objects && !configured => format!("those of Node {}", self.node),

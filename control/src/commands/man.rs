@@ -38,7 +38,7 @@ fn name(command: &Command) -> String {
 }
 
 fn failed(path: &std::path::Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot write {}: {error}; name a folder that can be written to", path.display()))
+    Failure::failed(format!("cannot write {}: {error}; name a folder that can be written to", crate::plain::path(path)))
 }
 
 fn write(arguments: &Arguments, command: Command, others: &[String]) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use crate::cli::Failure;
 use crate::cluster::ClusterState;
 use crate::compile::{CompileOptions, Compiled, Ids, compile};
 use crate::config::Config;
+use crate::plain;
 use crate::problem::Problem;
 use crate::source::files;
 
@@ -21,7 +22,10 @@ impl Offline {
         for path in paths {
             // What is wrong inside is a note; a path that leads nowhere is a mistake on the command line.
             std::fs::metadata(path).map_err(|error| {
-                Failure::invalid(format!("--objects {}: {error}; name a file or a folder of manifests", path.display()))
+                Failure::invalid(format!(
+                    "--objects {}: {error}; name a file or a folder of manifests",
+                    plain::path(path)
+                ))
             })?;
         }
         Ok(Self::compile(files::load(paths).into_cluster(), config))

@@ -7,6 +7,7 @@ use clap::Args;
 use super::ask::{self, Instance};
 use super::status::{counted, duration};
 use crate::cli::{Failure, ReportOutput};
+use crate::plain;
 use crate::report::configuration::{ConfigurationReport, ReloadFailure, ReloadReport};
 
 /// Exit status when all that could be done is done, and some keys take a restart.
@@ -43,8 +44,12 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
 pub(super) fn configuration(report: &ConfigurationReport) -> String {
     let age = duration(report.age_seconds);
     match report.reloads {
-        0 => format!("{}, read {age} ago at the start", report.file),
-        count => format!("{}, read {age} ago; {} since the start", report.file, counted(count, "reload", "reloads")),
+        0 => format!("{}, read {age} ago at the start", plain::line(&report.file)),
+        count => format!(
+            "{}, read {age} ago; {} since the start",
+            plain::line(&report.file),
+            counted(count, "reload", "reloads")
+        ),
     }
 }
 

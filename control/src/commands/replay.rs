@@ -19,6 +19,7 @@ use super::config_file::ConfigFile;
 use super::objects::Offline;
 use crate::cli::{Failure, note};
 use crate::config::{Config, Source, SourceKey};
+use crate::plain;
 use crate::source::files::FileSource;
 use ledger::Ledger;
 use run::{Replay, Unwritten};
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (config, snapshot) = prepare(arguments)?;
     let mut reader = open(&arguments.input)?;
     if same_file(&arguments.input, &arguments.output) {
-        let name = arguments.output.display();
+        let name = plain::path(&arguments.output);
         return Err(Failure::invalid(format!("--out {name} is the capture itself; name another file")));
     }
     // The first packet of a pcapng tells how fine its timestamps are.
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         written.map_err(|error| file.failed(error))?;
     }
     read.map_err(|failure| match failure {
-        Broken::Capture(error) => Failure::failed(format!("{}: {error}", arguments.input.display())),
+        Broken::Capture(error) => Failure::failed(format!("{}: {error}", plain::path(&arguments.input))),
         Broken::Output(error) => unwritten(error),
     })
 }
@@ -111,7 +112,7 @@ fn through(
 fn prepare(arguments: &Arguments) -> Result<(Config, Snapshot), Failure> {
     let source = if arguments.objects.is_empty() { SourceKey::Read } else { SourceKey::Replaced };
     let config = arguments.config.load(source)?;
-    let invalid = |what: String| Failure::invalid(format!("{}: {what}", arguments.config.path().display()));
+    let invalid = |what: String| Failure::invalid(format!("{}: {what}", plain::path(arguments.config.path())));
     let Some(network) = &config.network else {
         let what = "network: missing; replay does not ask the kernel, so write interfaces, routes and neighbors";
         return Err(invalid(what.into()));
@@ -139,9 +140,9 @@ fn prepare(arguments: &Arguments) -> Result<(Config, Snapshot), Failure> {
 }
 
 fn open(path: &Path) -> Result<CaptureReader<BufReader<File>>, Failure> {
-    let file = File::open(path).map_err(|error| Failure::failed(format!("--in {}: {error}", path.display())))?;
+    let file = File::open(path).map_err(|error| Failure::failed(format!("--in {}: {error}", plain::path(path))))?;
     let reader = CaptureReader::new(BufReader::new(file));
-    reader.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    reader.map_err(|error| Failure::failed(format!("{}: {error}", plain::path(path))))
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -159,6 +160,6 @@ impl Output {
     }
 
     fn failed(&self, error: std::io::Error) -> Failure {
-        Failure::failed(format!("cannot write {}: {error}", self.path.display()))
+        Failure::failed(format!("cannot write {}: {error}", plain::path(&self.path)))
     }
 }

@@ -7,11 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ringway_shared::DropReason;
 
 use super::ask::{self, Instance};
 use super::reload::{configuration, failure};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
+use crate::plain;
 use crate::report::LedgerReport;
 use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
 use crate::report::interfaces::InterfaceReport;
@@ -149,7 +151,10 @@ impl Text<'_> {
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         let problems = status.source.problems.iter().map(ToString::to_string);
         wrong.extend(first_of(problems, status.source.problems_beyond()));
-        let unreachable = status.unreachable.iter();
+        // Of the node's own addresses the warnings of the objects tell.
+        let refused = DropReason::EndpointRefused.label();
+        let unreachable: Vec<_> = status.unreachable.iter().filter(|u| u.reason != refused).collect();
+        let unreachable = unreachable.into_iter();
         let unreachable = unreachable.map(|u| format!("endpoint {} ({}): {}", u.endpoint, u.reason, u.text));
         wrong.extend(first_of(unreachable, 0));
         let unanswering = status.unanswering.iter();
@@ -180,6 +185,7 @@ fn objects(source: &SourceReport) -> String {
     let services = counted(source.services as u64, "Service", "Services");
     let Some(KubernetesReport { server, complete, age_seconds, resources }) = &source.kubernetes else {
         let files = if source.files.is_empty() { "nowhere".into() } else { source.files.join(", ") };
+        let files = plain::line(&files);
         let looked =
             source.age_seconds.map_or("not looked at yet".into(), |age| format!("looked at {} ago", duration(age)));
         return format!("{services} from {files}, {looked}");

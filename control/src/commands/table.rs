@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::plain;
+
 /// Between two columns.
 const GAP: usize = 3;
 /// What the last column may be squeezed to when it holds prose, which then goes on below.
@@ -51,7 +53,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| plain::line(cell).into_owned()).collect());
     }
 
     /// Whether it has headings only.

@@ -12,6 +12,7 @@ use super::config_file::ConfigFile;
 use super::objects::Offline;
 use crate::cli::{Failure, Output, note};
 use crate::config::SourceKey;
+use crate::plain;
 use crate::report::overlooked;
 
 /// Packets in one question to an instance.
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn write_text(out: &mut impl Write, at: usize, trace: &Trace) -> io::Result<()> {
-    writeln!(out, "{}{trace}", if at > 0 { "\n" } else { "" })
+    writeln!(out, "{}{}", if at > 0 { "\n" } else { "" }, plain::lines(&trace.to_string()))
 }
 
 /// Asks the running instance.

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::plain;
+
 use super::document::{Content, Entry, Node, Position};
 
 /// Something wrong at one place of the configuration.
@@ -130,7 +132,8 @@ pub(super) struct Map<'d> {
 
 impl<'d> Map<'d> {
     fn path(&self, key: &str) -> String {
-        if self.field.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.field.path) }
+        let key = plain::line(key);
+        if self.field.path.is_empty() { key.into_owned() } else { format!("{}.{key}", self.field.path) }
     }
 
     /// The value of `key`, unless it is missing or null, which is the same.

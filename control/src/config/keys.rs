@@ -10,6 +10,8 @@ use std::time::Duration;
 use ringway_shared::service::ForwardingMode;
 use serde::{Deserialize, Serialize};
 
+use crate::plain;
+
 use super::{Config, InterfaceConfig, NodePortAddresses, Poll, Source, WhenDown, XdpMode, ZeroCopy};
 
 /// What becomes of a key's new value in a running instance.
@@ -42,7 +44,7 @@ impl Display for Change {
             Fate::InForce => "in force",
             Fate::Restart => "takes a restart",
         };
-        write!(f, "{}: {} -> {}: {fate}", self.key, self.from, self.to)
+        write!(f, "{}: {} -> {}: {fate}", plain::line(&self.key), plain::line(&self.from), plain::line(&self.to))
     }
 }
 
@@ -129,9 +131,9 @@ pub static KEYS: &[Key] = &[
         |c| duration(c.flows.timeouts.udp_unreplied),
         |to, c| to.flows.timeouts.udp_unreplied = c.flows.timeouts.udp_unreplied,
     ),
-    restart("state", |c| c.state.display().to_string()),
+    restart("state", |c| plain::path(&c.state)),
     restart("whenDown", |c| when_down(c.when_down).to_owned()),
-    taken("admin.socket", |c| c.admin.socket.display().to_string(), |to, c| to.admin.socket = c.admin.socket.clone()),
+    taken("admin.socket", |c| plain::path(&c.admin.socket), |to, c| to.admin.socket = c.admin.socket.clone()),
     taken("admin.metrics", |c| listen(c.admin.metrics), |to, c| to.admin.metrics = c.admin.metrics),
     taken("admin.healthz", |c| listen(c.admin.healthz), |to, c| to.admin.healthz = c.admin.healthz),
     taken("metrics.services", |c| list(&c.measured), |to, c| to.measured.clone_from(&c.measured)),
@@ -220,11 +222,11 @@ fn brief(network: &super::NetworkConfig) -> String {
 
 fn source(source: &Source) -> String {
     match source {
-        Source::Files(paths) => format!("files {}", list(paths.iter().map(|path| path.display()))),
+        Source::Files(paths) => format!("files {}", list(paths.iter().map(|path| plain::path(path)))),
         Source::Kubernetes { kubeconfig: None, .. } => "kubernetes".to_owned(),
         Source::Kubernetes { kubeconfig: Some(file), context } => {
             let context = context.as_ref().map_or_else(String::new, |context| format!(", context {context}"));
-            format!("kubernetes, kubeconfig {}{context}", file.display())
+            format!("kubernetes, kubeconfig {}{context}", plain::path(file))
         }
     }
 }

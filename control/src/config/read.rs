@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ringway_shared::service::ForwardingMode;
 
+use crate::admin;
+
 use super::field::{Field, Map};
 use super::{
     Config, FlowsConfig, InterfaceConfig, InterfacePattern, NetworkConfig, NodeConfig, NodePortAddresses, Poll,
@@ -59,7 +61,7 @@ impl Config {
         self.when_down =
             map.value("whenDown", WhenDown::Hold, value::word(&[("hold", WhenDown::Hold), ("pass", WhenDown::Pass)]));
         if let Some(map) = map.map("admin") {
-            self.admin.socket = map.value("socket", self.admin.socket.clone(), path);
+            self.admin.socket = map.value("socket", self.admin.socket.clone(), socket);
             self.admin.metrics = map.value("metrics", self.admin.metrics, value::listen);
             self.admin.healthz = map.value("healthz", self.admin.healthz, value::listen);
             if let (Some(metrics), Some(healthz)) = (self.admin.metrics, self.admin.healthz)
@@ -100,6 +102,10 @@ fn node_name(text: &str) -> Result<Arc<str>, String> {
 
 fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("is no path".into()) } else { Ok(text.into()) }
+}
+
+fn socket(text: &str) -> Result<PathBuf, String> {
+    path(text).and_then(|path| admin::unfit(&path).map_or(Ok(path), Err))
 }
 
 fn read_source(field: &Field<'_>) -> Option<Source> {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::error::RunError;
@@ -64,11 +65,13 @@ pub(super) enum Prepared {
     After(SocketAddr),
 }
 
-/// Listens at the new address if it can while the old one is still open.
+/// Listens at the new address if it can while the old one is still open. `leaving`: the addresses of this process that it
+/// is about to leave, by this key or another.
 pub(super) fn prepare(
     key: &'static str,
     old: Option<SocketAddr>,
     new: Option<SocketAddr>,
+    leaving: &[SocketAddr],
 ) -> Result<Prepared, RunError> {
     let Some(address) = new else { return Ok(if old.is_some() { Prepared::Nowhere } else { Prepared::Same }) };
     if old == new {
@@ -76,43 +79,79 @@ pub(super) fn prepare(
     }
     match listen(key, address) {
         Ok(listener) => Ok(Prepared::Open(listener)),
-        Err(RunError::Listen { error, .. })
-            if error.kind() == ErrorKind::AddrInUse && old.is_some_and(|old| old.port() == address.port()) =>
-        {
+        Err(error) if error.is_address_in_use() && leaving.iter().any(|left| left.port() == address.port()) => {
             Ok(Prepared::After(address))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Takes a prepared place, or goes back to the old one.
-pub(super) async fn take<L>(
-    key: &'static str,
-    old: Option<SocketAddr>,
-    prepared: Prepared,
-    door: &Doorway<L>,
-    wrap: impl Fn(Listener) -> L,
-) -> Result<(), RunError> {
-    // It fails only when the process ends.
-    let send = async |listener: Option<L>| drop(door.send(listener).await);
-    match prepared {
-        Prepared::Same => {}
-        Prepared::Nowhere => send(None).await,
-        Prepared::Open(listener) => send(Some(wrap(listener))).await,
-        Prepared::After(address) => {
-            send(None).await;
-            match listen_soon(key, address).await {
-                Ok(listener) => send(Some(wrap(listener))).await,
-                Err(error) => {
-                    if let Some(old) = old {
-                        send(Some(wrap(listen_soon(key, old).await?))).await;
-                    }
-                    return Err(error);
-                }
-            }
+/// A place that may change.
+pub(super) struct Move<'d> {
+    pub(super) key: &'static str,
+    pub(super) old: Option<SocketAddr>,
+    pub(super) prepared: Prepared,
+    pub(super) door: &'d dyn Opens,
+}
+
+/// A doorway, whatever it takes listeners as.
+pub(super) trait Opens: Sync {
+    /// Answers here from now on.
+    fn open(&self, listener: Option<Listener>) -> BoxFuture<'_, ()>;
+}
+
+impl<L: From<Listener> + Send> Opens for Doorway<L> {
+    fn open(&self, listener: Option<Listener>) -> BoxFuture<'_, ()> {
+        // It fails only when the process ends.
+        Box::pin(async move { drop(self.send(listener.map(L::from)).await) })
+    }
+}
+
+/// Takes the prepared places. Those that wait for an address which this process leaves are taken when all of them are
+/// closed, so that they may change places; if one cannot be had, all of these go back to where they were. Says which keys
+/// stay as they were, and why.
+pub(super) async fn take(moves: Vec<Move<'_>>) -> Vec<(&'static str, RunError)> {
+    let mut waiting = Vec::new();
+    for Move { key, old, prepared, door } in moves {
+        match prepared {
+            Prepared::Same => {}
+            Prepared::Nowhere => door.open(None).await,
+            Prepared::Open(listener) => door.open(Some(listener)).await,
+            Prepared::After(address) => waiting.push((key, old, address, door)),
         }
     }
-    Ok(())
+    for (_, _, _, door) in &waiting {
+        door.open(None).await;
+    }
+    let (mut taken, mut problems) = (Vec::new(), Vec::new());
+    for (key, _, address, door) in &waiting {
+        match listen_soon(key, *address).await {
+            Ok(listener) => taken.push((*door, listener)),
+            Err(error) => problems.push((*key, error)),
+        }
+    }
+    if problems.is_empty() {
+        for (door, listener) in taken {
+            door.open(Some(listener)).await;
+        }
+        return problems;
+    }
+    drop(taken);
+    let first = problems.first().map(|(key, _)| *key).unwrap_or_default();
+    for (key, old, address, door) in waiting {
+        let again = match old {
+            Some(old) => listen_soon(key, old).await.map(Some),
+            None => Ok(None),
+        };
+        match again {
+            Ok(listener) => door.open(listener).await,
+            Err(error) => problems.push((key, error)),
+        }
+        if problems.iter().all(|(told, _)| *told != key) {
+            problems.push((key, RunError::StaysTogether { key, address: address.to_string(), other: first }));
+        }
+    }
+    problems
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<Listener, RunError> {

@@ -6,6 +6,7 @@ use ringway_dataplane::af_xdp::program::SteeringError;
 use ringway_dataplane::af_xdp::{DeviceError, UmemError};
 
 use super::instance::InstanceError;
+use super::limits::LimitTooLow;
 use super::placement::PlacementError;
 use super::privileges::MissingPrivileges;
 use crate::network::NetworkError;
@@ -23,6 +24,8 @@ pub enum RunError {
     Instance(#[from] InstanceError),
     #[error(transparent)]
     Privileges(#[from] MissingPrivileges),
+    #[error(transparent)]
+    Limit(#[from] LimitTooLow),
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error("interfaces[{place}].name: there is no interface {name}; `ip link` lists those there are{}", listed(.there))]
@@ -45,7 +48,9 @@ pub enum RunError {
     Umem(#[from] UmemError),
     #[error("{key}: cannot listen on {address}: {error}; {remedy}", remedy = listen_remedy(.error))]
     Listen { key: &'static str, address: String, error: std::io::Error },
-    #[error("admin.socket: cannot make {}: {error}", path.display())]
+    #[error("{key}: it stays where it was, and does not move to {address}, since {other} does not move either")]
+    StaysTogether { key: &'static str, address: String, other: &'static str },
+    #[error("admin.socket: cannot make {}: {error}", crate::plain::path(path))]
     AdminSocket { path: PathBuf, error: std::io::Error },
     #[error("worker {0} ended by itself; this is a defect, see the log")]
     WorkerDied(u16),

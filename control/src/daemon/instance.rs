@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
     /// The folder or the file in it cannot be made.
-    #[error("state: cannot {what} {}: {error}; make it writable, or set state to another folder", path.display())]
+    #[error(
+        "state: cannot {what} {}: {error}; make it writable, or set state to another folder",
+        crate::plain::path(path)
+    )]
     Unusable {
         /// What was tried.
         what: &'static str,
@@ -21,7 +24,7 @@ pub enum InstanceError {
     /// Another process has it.
     #[error(
         "state: {} is in use by another ringway ({}); stop it first, or give this one a state folder and an admin \
-         socket of its own", path.display(), owner(path, *pid)
+         socket of its own", crate::plain::path(path), owner(path, *pid)
     )]
     Taken {
         /// The folder.
@@ -32,7 +35,7 @@ pub enum InstanceError {
 }
 
 fn owner(folder: &Path, pid: Option<u32>) -> String {
-    let unknown = || format!("which process holds the lock tells: fuser {}/lock", folder.display());
+    let unknown = || format!("which process holds the lock tells: fuser {}/lock", crate::plain::path(folder));
     pid.map_or_else(unknown, |pid| format!("process {pid}"))
 }
 

@@ -31,7 +31,7 @@ pub fn check(locked: u64) -> Result<(), MissingPrivileges> {
         return Ok(());
     }
     let binary = std::env::current_exe().unwrap_or_else(|_| Path::new("ringway").into());
-    Err(MissingPrivileges { missing, binary: binary.display().to_string() })
+    Err(MissingPrivileges { missing, binary: crate::plain::path(&binary) })
 }
 
 fn effective(status: &str) -> Option<u64> {

@@ -23,6 +23,7 @@ use super::supervisor::Supervisor;
 use crate::admin::{self, SocketFile};
 use crate::config::keys::{Change, Fate};
 use crate::config::{Config, ConfigError, SourceKey};
+use crate::plain;
 use crate::publish::Resetting;
 use crate::report::configuration::{ConfigurationReport, ReloadFailure, ReloadReport};
 
@@ -192,7 +193,7 @@ impl Running {
     pub(super) async fn reload(&mut self, asker: Asker) {
         let loaded = self.reloader.loaded.borrow().clone();
         let why = if asker.is_some() { "ringway reload" } else { "SIGHUP" };
-        tracing::info!("{why}: reading {} anew", loaded.file.display());
+        tracing::info!("{why}: reading {} anew", plain::path(&loaded.file));
         self.reloader.supervisor.reloading();
         let answer = match plan(&loaded).await {
             Ok(plan) => Ok(self.take(&loaded, plan).await),
@@ -246,26 +247,30 @@ async fn plan(loaded: &Loaded) -> Result<Plan, ReloadError> {
     let log = (running.log != config.log).then(|| logging::parse(&config.log)).transpose();
     let log = log.map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() })?;
     let (old, new) = (&running.admin, &config.admin);
-    let healthz = prepare(("admin.healthz", old.healthz, new.healthz), ("admin.metrics", old.metrics))?;
-    let metrics = prepare(("admin.metrics", old.metrics, new.metrics), ("admin.healthz", old.healthz))?;
+    let left = |old: Option<SocketAddr>, new| old.filter(|_| old != new);
+    let moved = [left(old.healthz, new.healthz), left(old.metrics, new.metrics)];
+    let leaving: Vec<SocketAddr> = moved.into_iter().flatten().collect();
+    let prepare = |key, old, new, (other, its)| {
+        doorway::prepare(key, old, new, &leaving).map_err(|error| in_the_way(error, new, other, its))
+    };
+    let healthz = prepare("admin.healthz", old.healthz, new.healthz, ("admin.metrics", old.metrics))?;
+    let metrics = prepare("admin.metrics", old.metrics, new.metrics, ("admin.healthz", old.healthz))?;
     let socket = (old.socket != new.socket).then(|| admin::listen(&new.socket)).transpose();
     let socket = socket.map_err(|error| RunError::AdminSocket { path: new.socket.clone(), error })?;
     Ok(Plan { changes, config, log, healthz, metrics, socket })
 }
 
-/// A door's new place; what stands in its way may be the other door's old one.
-fn prepare(
-    (key, old, new): (&'static str, Option<SocketAddr>, Option<SocketAddr>),
-    (other, its): (&'static str, Option<SocketAddr>),
-) -> Result<Prepared, ReloadError> {
-    doorway::prepare(key, old, new).map_err(|error| match (new, its) {
-        (Some(new), Some(its)) if error.is_address_in_use() && new.port() == its.port() => {
-            let text =
-                format!("{key}: cannot listen on {new}: this process has {its} as {other} until it is moved away");
-            ReloadError::failed(format!("{text}; do that first, in a reload of its own, or set another address"))
+/// What stands in the way of a door's new place may be the other door, which stays.
+fn in_the_way(error: RunError, new: Option<SocketAddr>, other: &str, its: Option<SocketAddr>) -> ReloadError {
+    match (&error, new, its) {
+        (RunError::Listen { key, .. }, Some(new), Some(its))
+            if error.is_address_in_use() && new.port() == its.port() =>
+        {
+            let text = format!("{key}: cannot listen on {new}: this process has {its} as {other}");
+            ReloadError::failed(format!("{text}; set another address, or move that one as well"))
         }
         _ => error.into(),
-    })
+    }
 }
 
 /// Reads the file, whatever it has become.
@@ -274,9 +279,9 @@ async fn read(file: &Path) -> Result<Config, ReloadError> {
     let reading = tokio::task::spawn_blocking(move || Config::load(&path, SourceKey::Read));
     match tokio::time::timeout(READ, reading).await {
         Ok(Ok(config)) => Ok(config?),
-        Ok(Err(error)) => Err(ReloadError::failed(format!("cannot read {}: {error}", file.display()))),
+        Ok(Err(error)) => Err(ReloadError::failed(format!("cannot read {}: {error}", plain::path(file)))),
         Err(_) => {
-            let text = format!("{} cannot be read within {} s; is it a file?", file.display(), READ.as_secs());
+            let text = format!("{} cannot be read within {} s; is it a file?", plain::path(file), READ.as_secs());
             Err(ReloadError::failed(text))
         }
     }

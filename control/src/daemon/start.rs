@@ -19,6 +19,7 @@ use super::doorway;
 use super::error::RunError;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
+use super::limits;
 use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
 use super::reload::{self, Reloader};
@@ -85,6 +86,12 @@ pub(super) enum MetricsDoor {
     Wanted(SocketAddr),
 }
 
+impl From<std::net::TcpListener> for MetricsDoor {
+    fn from(listener: std::net::TcpListener) -> Self {
+        MetricsDoor::Open(listener)
+    }
+}
+
 impl Running {
     /// Starts workers, attaches to interfaces. Nothing is steered until what comes second runs.
     pub(super) async fn start(
@@ -114,7 +121,9 @@ impl Running {
         let mtu = first.interfaces().iter().map(|interface| interface.mtu).max().unwrap_or(0);
         let memory = packet_memory(ports, mtu);
         let bytes = u64::from(memory.frames) * u64::from(memory.chunk_size);
-        privileges::check(bytes * placement.workers() as u64)?;
+        let workers = placement.workers() as u64;
+        privileges::check(bytes * workers)?;
+        limits::check(config, limits::Size { workers, packets: bytes * workers, ports: workers * u64::from(ports) })?;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
         let steering = SteeringProgram::load()?;
@@ -281,7 +290,7 @@ fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
 }
 
 /// An interface that is named, not meant by a glob, must be there and be one that Ringway can be attached to.
-pub(super) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), RunError> {
+pub(crate) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), RunError> {
     if name.is_glob() {
         return Ok(());
     }
@@ -296,9 +305,14 @@ pub(super) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), Ru
 fn there() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| can_be_listed(name) && KernelDevice::by_name(name).is_ok());
+    names.retain(|name| can_be_meant(name) && KernelDevice::by_name(name).is_ok());
     names.sort();
     names
+}
+
+/// Whether a glob attaches Ringway to an interface of this name.
+pub(crate) fn can_be_meant(name: &str) -> bool {
+    can_be_listed(name) && unfit::why_not(name).is_none()
 }
 
 /// Whether an interface of this name could be one of `interfaces`: neither loopback nor a TAP device of an instance

@@ -26,7 +26,7 @@ pub(super) fn is_fit(message: &LinkMessage) -> bool {
 fn why(message: &LinkMessage) -> Option<String> {
     let header = &message.header;
     if header.flags.contains(LinkFlags::Loopback) {
-        return Some("is not an Ethernet interface, so Ringway cannot be attached to it".to_owned());
+        return Some("is not an Ethernet interface, so Ringway cannot be attached to it; name another one".to_owned());
     }
     let info = message.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(info) => Some(info),

@@ -10,6 +10,7 @@ use ringway_shared::{Family, Protocol};
 
 use super::service::HEADLESS_LABEL;
 use super::{MOST_PORTS, Notes, ObjectKey, Refusal, address, check_count, port_name, port_number, protocol, shown};
+use crate::plain;
 
 /// The label that names the Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -114,7 +115,9 @@ fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Notes)
         return skip(format!("{address} is {why}"));
     }
     let conditions = api.conditions.as_ref();
-    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(printable);
+    // No node or zone has such a name that is not plain.
+    let plain = |text: &str| Arc::from(plain::line(text));
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(plain);
     let hints = api.hints.as_ref();
     Some(SliceEndpoint {
         address,
@@ -128,9 +131,4 @@ fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Notes)
         node_hints: hints.iter().flat_map(|h| h.for_nodes.iter().flatten()).map(|h| h.name.as_str().into()).collect(),
         zone_hints: hints.iter().flat_map(|h| h.for_zones.iter().flatten()).map(|h| h.name.as_str().into()).collect(),
     })
-}
-
-/// A name that is shown to people, without what would steer their terminal. No node or zone of that name exists.
-fn printable(name: &str) -> Arc<str> {
-    if name.contains(char::is_control) { name.escape_debug().to_string().into() } else { name.into() }
 }

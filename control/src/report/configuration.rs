@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::keys::{Change, Fate};
+use crate::plain;
 
 /// The part `configuration` of `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +56,9 @@ impl ReloadReport {
 impl fmt::Display for ReloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.changes.is_empty() {
-            writeln!(f, "{}: nothing changed", self.file)?;
+            writeln!(f, "{}: nothing changed", plain::line(&self.file))?;
         }
         self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "not done: {problem}"))
+        self.problems.iter().try_for_each(|problem| writeln!(f, "not done: {}", plain::line(problem)))
     }
 }

@@ -17,6 +17,7 @@ use super::open::{self, Named};
 use super::readers::{Readers, Reading, Ticket};
 use crate::cluster::ClusterState;
 use crate::parse::{Document, ObjectKey, Parsed, Refusal};
+use crate::plain;
 use crate::problem::{Problem, Severity};
 
 mod known;
@@ -324,7 +325,7 @@ impl FileSource {
             for (key, parsed) in &known.objects {
                 let (first, _) = wanted.entry(key).or_insert((file, parsed));
                 if *first != file {
-                    let text = format!("is in {} already, which counts; remove one of the two", first.display());
+                    let text = format!("is in {} already, which counts; remove one of the two", plain::path(first));
                     problems.push(Problem::of_object(Severity::Warning, key, text).in_file(file));
                 }
             }

@@ -76,7 +76,7 @@ fn watch_folders(paths: &[PathBuf], wake: mpsc::SyncSender<()>) -> Option<notify
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("/")) };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            tracing::warn!("{} is not watched by the kernel: {error}", folder.display());
+            tracing::warn!("{} is not watched by the kernel: {error}", crate::plain::path(folder));
         }
     }
     Some(watcher)

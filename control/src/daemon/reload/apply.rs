@@ -10,10 +10,9 @@ use super::{Loaded, Plan, Running};
 use crate::compile::CompileOptions;
 use crate::config::keys::Fate;
 use crate::config::{AdminConfig, Config};
-use crate::daemon::doorway;
+use crate::daemon::doorway::{self, Move};
 use crate::daemon::interfaces::lock;
 use crate::daemon::logging;
-use crate::daemon::start::MetricsDoor;
 use crate::publish::{PublishOptions, Resetting};
 use crate::report::configuration::ReloadReport;
 
@@ -133,14 +132,16 @@ impl Running {
         problems: &mut Vec<String>,
     ) {
         let Some(doors) = &self.reloader.doors else { return };
-        if let Err(error) = doorway::take("admin.healthz", old.healthz, healthz, &doors.healthz, |l| l).await {
+        let moves = vec![
+            Move { key: "admin.healthz", old: old.healthz, prepared: healthz, door: &doors.healthz },
+            Move { key: "admin.metrics", old: old.metrics, prepared: metrics, door: &doors.metrics },
+        ];
+        for (key, error) in doorway::take(moves).await {
             problems.push(error.to_string());
-            new.healthz = old.healthz;
-        }
-        let metrics = doorway::take("admin.metrics", old.metrics, metrics, &doors.metrics, MetricsDoor::Open).await;
-        if let Err(error) = metrics {
-            problems.push(error.to_string());
-            new.metrics = old.metrics;
+            match key {
+                "admin.healthz" => new.healthz = old.healthz,
+                _ => new.metrics = old.metrics,
+            }
         }
     }
 }

@@ -37,27 +37,30 @@ pub enum ConnectError {
         "source.kubernetes: this is no pod of a cluster ({reason}); name a kubeconfig: source: {{kubernetes: {{kubeconfig: PATH}}}}"
     )]
     NotInCluster { reason: String },
-    #[error("source.kubernetes.kubeconfig: cannot read {}: {error}; name a file that this user can read", path.display())]
+    #[error(
+        "source.kubernetes.kubeconfig: cannot read {}: {error}; name a file that this user can read",
+        crate::plain::path(path)
+    )]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("source.kubernetes.kubeconfig: {} is no kubeconfig: {reason}", path.display())]
+    #[error("source.kubernetes.kubeconfig: {} is no kubeconfig: {reason}", crate::plain::path(path))]
     NoKubeconfig { path: PathBuf, reason: String },
-    #[error("source.kubernetes.context: {} has no context {name:?}; it has {}", path.display(), listed(.there))]
+    #[error("source.kubernetes.context: {} has no context {name:?}; it has {}", crate::plain::path(path), listed(.there))]
     NoContext { path: PathBuf, name: String, there: Vec<String> },
     #[error(
         "source.kubernetes.context: {} has no current-context; name one of its contexts here: {}",
-        path.display(),
+        crate::plain::path(path),
         listed(.there)
     )]
     NoCurrentContext { path: PathBuf, there: Vec<String> },
     #[error(
         "source.kubernetes.kubeconfig: the context {context:?} of {} names the {what} {name:?}, which is not there; it has {}",
-        path.display(),
+        crate::plain::path(path),
         listed(.there)
     )]
     Dangling { path: PathBuf, context: String, what: &'static str, name: String, there: Vec<String> },
     #[error(
         "source.kubernetes.kubeconfig: the server of the cluster {cluster:?} in {} is {server:?}; write https://HOST:PORT",
-        path.display()
+        crate::plain::path(path)
     )]
     Server { path: PathBuf, cluster: String, server: String },
     #[error("source.kubernetes: {what} cannot be used: {reason}; correct it in {from}")]
@@ -113,7 +116,7 @@ fn token_file(config: &mut Config) -> Option<PathBuf> {
 }
 
 fn unreadable_token(error: &io::Error, path: &Path, from: &str) -> ConnectError {
-    let reason = format!("cannot read {}: {error}", path.display());
+    let reason = format!("cannot read {}: {error}", crate::plain::path(path));
     ConnectError::Credentials { what: "the tokenFile of the user", reason, from: from.to_owned() }
 }
 
@@ -187,7 +190,7 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
     for (what, named) in named {
         let Some(named) = named.and_then(Option::as_ref) else { continue };
         if let Some(error) = unfit(named.as_ref()) {
-            let (reason, from) = (format!("cannot read {named}: {error}"), path.display().to_string());
+            let (reason, from) = (format!("cannot read {named}: {error}"), crate::plain::path(path));
             return Err(ConnectError::Credentials { what, reason, from });
         }
     }
@@ -203,14 +206,14 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
             _ => "the context",
         };
         let reason = error.to_string();
-        ConnectError::Credentials { what, reason, from: path.display().to_string() }
+        ConnectError::Credentials { what, reason, from: crate::plain::path(path) }
     })?;
     if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
         let (what, reason) = ("the certificate-authority of the cluster", "there is no certificate in it".to_owned());
-        return Err(ConnectError::Credentials { what, reason, from: path.display().to_string() });
+        return Err(ConnectError::Credentials { what, reason, from: crate::plain::path(path) });
     }
     let identity = if user.is_empty() { "nobody".to_owned() } else { format!("user {user} of context {name}") };
-    Ok((config, identity, path.display().to_string()))
+    Ok((config, identity, crate::plain::path(path)))
 }
 
 /// Why a file is none that can be read now and again. What is wrong with it otherwise is told by who reads it.

@@ -193,7 +193,9 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
 /// Why credentials cannot be had.
 pub(super) fn credentials(error: &AuthError) -> String {
     match error {
-        AuthError::ReadTokenFile(error, path) => format!("cannot read the tokenFile {}: {error}", path.display()),
+        AuthError::ReadTokenFile(error, path) => {
+            format!("cannot read the tokenFile {}: {error}", crate::plain::path(path))
+        }
         AuthError::AuthExecStart(error) => format!("the exec plugin cannot be started: {error}"),
         AuthError::AuthExecRun { out, .. } => {
             let said = brief(&String::from_utf8_lossy(&out.stderr));
@@ -244,8 +246,8 @@ fn brief(text: &str) -> String {
     const MOST: usize = 300;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+        Some((end, _)) => format!("{}…", crate::plain::line(&line[..end])),
+        None => crate::plain::line(&line).into_owned(),
     }
 }
 

@@ -1,0 +1,111 @@
+//! What commands print, and how they end, where names hold anything, readers leave, and values can never be.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Files in a folder of their own, and the command that is run in it.
+struct Bed(tempfile::TempDir);
+
+impl Bed {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Bed(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        told(command.args(arguments).current_dir(self.path()).output().unwrap())
+    }
+}
+
+fn told(output: Output) -> String {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let status = output.status.code().unwrap();
+    format!("exit status {status}\n--- stdout\n{}--- stderr\n{}", text(output.stdout), text(output.stderr))
+}
+
+/// A configuration with `more` lines at its end.
+fn config(more: &str) -> String {
+    format!(
+        "nodeName: gw-1\nsource: {{files: objects}}\nnode: {{addresses: [192.168.0.2]}}\ninterfaces: [{{name: eth0}}]\n\
+         network:\n  interfaces: [{{name: eth0, mac: \"02:00:00:00:00:01\", addresses: [192.168.0.2/24]}}]\n{more}"
+    )
+}
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {namespace: ns1, name: svc1}\nspec:\n  clusterIP: \
+                       172.30.0.41\n  clusterIPs: [172.30.0.41]\n  ports: [{name: p80, port: 80}]\n";
+
+fn check(config: &str) -> String {
+    Bed::new(&[("gw.yaml", config), ("objects/svc1.yaml", SERVICE)]).run(&["check", "--config", "gw.yaml"])
+}
+
+#[test]
+fn names_that_would_steer_a_terminal_or_make_lines_of_their_own_are_written_out() {
+    let odd = "ob\u{1b}[2Jjects\nerror: all is lost";
+    let bed = Bed::new(&[("gw.yaml", &config("").replace("objects", "nowhere")), (&format!("{odd}/a.yaml"), "a: [\n")]);
+    let answers = [
+        bed.run(&["check", "--config", "gw.yaml", "--objects", odd]),
+        bed.run(&["trace", "--objects", odd, "tcp:10.0.0.2->172.30.0.41:80"]),
+        bed.run(&["check", "--config", odd]),
+        bed.run(&["status", "--socket", odd]),
+        bed.run(&["replay", "--config", "gw.yaml", "--in", odd, "--out", "x"]),
+    ];
+    for answer in answers {
+        assert!(answer.contains(r"ob\u{1b}[2Jjects\nerror: all is lost"), "{answer:?}");
+        assert!(!answer.contains('\u{1b}') && !answer.contains("\nerror: all"), "{answer:?}");
+    }
+    let key = bed.run(&["check", "--config", &{
+        std::fs::write(bed.path().join("odd.yaml"), config("\"x\\e[31m\\ny\": 1\n")).unwrap();
+        "odd.yaml".to_owned()
+    }]);
+    assert!(key.contains(r"x\u{1b}[31m\ny: unknown key") && !key.contains('\u{1b}'), "{key:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_without_a_word() {
+    let bed = Bed::new(&[("gw.yaml", &config("")), ("objects/svc1.yaml", SERVICE)]);
+    for arguments in [
+        &["drops", "--reasons"][..],
+        &["drops", "--reasons", "--output", "yaml"],
+        &["check", "--config", "gw.yaml"],
+        &["trace", "--objects", "objects", "tcp:10.0.0.2->172.30.0.41:80"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        let output = command.args(arguments).current_dir(bed.path()).stdout(writer).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        // As a shell tells that SIGPIPE ended it.
+        assert_eq!((output.status.code(), said.contains("error")), (Some(141), false), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_socket_whose_path_is_too_long_is_told_with_its_length() {
+    let path = "s".repeat(108);
+    let told = check(&config(&format!("admin: {{socket: {path}}}\n")));
+    assert!(told.starts_with("exit status 2\n") && told.contains("admin.socket: \"sss"), "{told}");
+    assert!(told.contains("has 108 bytes, and the path of a Unix socket at most 107"), "{told}");
+    assert!(check(&config(&format!("admin: {{socket: {}}}\n", &path[1..]))).starts_with("exit status 0\n"));
+    let told = Bed::new(&[]).run(&["status", "--socket", &path]);
+    assert!(told.contains("has 108 bytes, and the path of a Unix socket at most 107"), "{told}");
+}
+
+#[test]
+fn an_interface_that_can_never_be_attached_to_is_told_by_check() {
+    let config = config("").replace("eth0", "lo");
+    let (config, _) = config.split_once("network:").unwrap();
+    let told = check(config);
+    let expected = "gw.yaml: interfaces[0].name: lo is not an Ethernet interface, so Ringway cannot be attached to it";
+    assert!(told.starts_with("exit status 2\n") && told.contains(expected), "{told}");
+    assert!(check(&config.replace("lo}", "\"l*\"}")).contains("l*: not here now"));
+}
