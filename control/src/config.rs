@@ -223,6 +223,10 @@ pub struct AdminConfig {
 
 /// The configuration file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/ringway/ringway.yaml";
+
+/// The environment variable with the name of the node that a pod is on. One file serves many nodes by it.
+const NODE_NAME: &str = "NODE_NAME";
+
 /// The admin socket when nothing else is said.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/ringway/admin.sock";
 
@@ -335,11 +339,16 @@ impl Config {
             };
             ConfigError { file: file.into(), problems: vec![Problem { path: String::new(), position: None, message }] }
         })?;
-        Self::parse(&text, file, source)
+        Self::parse_on(std::env::var(NODE_NAME).ok().as_deref(), &text, file, source)
     }
 
     /// Reads a configuration from `text`; `file` is what messages call it.
     pub fn parse(text: &str, file: &Path, source: SourceKey) -> Result<Self, ConfigError> {
+        Self::parse_on(None, text, file, source)
+    }
+
+    /// The same on a node of this name, which counts where the text has no `nodeName`.
+    fn parse_on(name: Option<&str>, text: &str, file: &Path, source: SourceKey) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let mut config = Config::default();
         match document::load(text) {
@@ -347,7 +356,7 @@ impl Config {
             Ok(None) => problems.add("", None, "the file is empty; at least nodeName and interfaces must be written"),
             Ok(Some(node)) => {
                 if let Some(map) = Field::root(&node, &problems).map() {
-                    config.read(&map, source);
+                    config.read(&map, source, name);
                     map.finish();
                 }
             }

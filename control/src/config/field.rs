@@ -152,10 +152,15 @@ impl<'d> Map<'d> {
     pub(super) fn require(&self, key: &'static str, hint: &str) -> Option<Field<'d>> {
         let field = self.get(key);
         if field.is_none() {
-            let position = (!self.field.path.is_empty()).then_some(self.field.node.position);
-            self.field.problems.add(&self.path(key), position, format!("missing; {hint}"));
+            self.missing(key, format!("missing; {hint}"));
         }
         field
+    }
+
+    /// Says what is wrong with a key that is not there.
+    pub(super) fn missing(&self, key: &'static str, message: String) {
+        let position = (!self.field.path.is_empty()).then_some(self.field.node.position);
+        self.field.problems.add(&self.path(key), position, message);
     }
 
     /// The value of `key` as `parse` reads it, else the default.

@@ -10,9 +10,9 @@ use crate::admin;
 
 use super::field::{Field, Map};
 use super::{
-    Config, FlowsConfig, InterfaceConfig, InterfacePattern, NetworkConfig, NodeConfig, NodePortAddresses, Poll,
-    ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode, ZeroCopy,
-    value,
+    Config, FlowsConfig, InterfaceConfig, InterfacePattern, NODE_NAME, NetworkConfig, NodeConfig, NodePortAddresses,
+    Poll, ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode,
+    ZeroCopy, value,
 };
 
 /// The most items of `metrics.services`: every Service is compared with each of them.
@@ -25,10 +25,22 @@ const MAX_FLOWS: u64 = 1 << 27;
 const MAX_TIMEOUT: Duration = Duration::from_secs(12 * 24 * 3600);
 
 impl Config {
-    pub(super) fn read(&mut self, map: &Map<'_>, source: SourceKey) {
-        if let Some(name) = map.require("nodeName", "write this node's name, as in kubectl get nodes") {
-            self.node_name = name.parse(node_name).unwrap_or_default();
-        }
+    pub(super) fn read(&mut self, map: &Map<'_>, source: SourceKey, node: Option<&str>) {
+        self.node_name = match (map.get("nodeName"), node) {
+            (Some(name), _) => name.parse(node_name).unwrap_or_default(),
+            (None, Some(name)) => node_name(name).unwrap_or_else(|error| {
+                map.missing(
+                    "nodeName",
+                    format!("not given, and the environment variable {NODE_NAME} is {name:?}, which {error}"),
+                );
+                Arc::default()
+            }),
+            (None, None) => {
+                let hint = "write this node's name, as in kubectl get nodes, or set the environment variable";
+                map.missing("nodeName", format!("missing; {hint} {NODE_NAME}"));
+                Arc::default()
+            }
+        };
         let source_field = map.get_even_null("source");
         if let (Some(field), SourceKey::Read) = (source_field, source) {
             self.source = read_source(&field).unwrap_or_default();

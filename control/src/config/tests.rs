@@ -179,3 +179,18 @@ fn what_aliases_repeat_is_bounded() {
     let told = parse(&texts).unwrap_err();
     assert!(told.contains("the document is too large for a configuration"), "{told:.300}");
 }
+
+#[test]
+fn the_environments_node_counts_where_the_file_names_none() {
+    let on = |node: Option<&str>, first: &str| {
+        let text = format!("{first}interfaces: [{{name: eth0}}]\n");
+        Config::parse_on(node, &text, Path::new("c.yaml"), SourceKey::Replaced)
+            .map(|config| config.node_name.to_string())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(on(Some("gw-1"), ""), Ok("gw-1".into()));
+    assert_eq!(on(Some("gw-1"), "nodeName: gw-2\n"), Ok("gw-2".into()));
+    let told = on(Some("GW 1"), "").unwrap_err();
+    assert!(told.contains("nodeName: not given, and the environment variable NODE_NAME is \"GW 1\", which"), "{told}");
+    assert!(on(None, "").unwrap_err().contains("or set the environment variable NODE_NAME"));
+}
