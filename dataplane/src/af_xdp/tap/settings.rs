@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use crate::af_xdp::device::Device;
 
@@ -32,12 +33,19 @@ impl Setting {
 }
 
 fn path(family: &str, device: &Device, key: &str) -> String {
-    format!("/proc/sys/net/{family}/conf/{device}/{key}")
+    format!("{}/{family}/conf/{device}/{key}", root())
+}
+
+/// Where the settings are. A container has its own `/proc/sys` for reading only; there the host's may be mounted beside it,
+/// which shows the settings of whoever looks.
+fn root() -> &'static str {
+    const BESIDE: &str = "/host/proc/sys/net";
+    if Path::new(BESIDE).is_dir() { BESIDE } else { "/proc/sys/net" }
 }
 
 /// Whether the kernel filters by the reverse path on all interfaces.
 fn is_filtering() -> bool {
-    fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").is_ok_and(|value| value.trim() != "0")
+    fs::read_to_string(format!("{}/ipv4/conf/all/rp_filter", root())).is_ok_and(|value| value.trim() != "0")
 }
 
 fn wanted(nic: &Device) -> Vec<Setting> {
