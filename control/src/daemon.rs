@@ -14,6 +14,7 @@ mod interfaces;
 mod limits;
 pub(crate) mod logging;
 mod placement;
+mod pod;
 mod privileges;
 pub mod reload;
 mod signals;
@@ -36,7 +37,7 @@ use crate::watch::{self, last};
 pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
-pub use privileges::{MissingPrivileges, check as check_privileges};
+pub use privileges::{MissingPrivileges, check as check_privileges, take as take_privileges};
 pub use workers::{WorkerView, Workers};
 
 use interfaces::lock;
@@ -94,6 +95,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     let reloader =
         Reloader::listen(file, &config, supervisor.clone()).map_err(RunError::start("listening for SIGHUP"))?;
     let _others = signals::survive_others().map_err(RunError::start("listening for signals"))?;
+    pod::check()?;
     // What no machine can do comes first.
     let Some(source) = open(&config, &mut end).await? else { return Ok(()) };
     // Before anything that fails for want of privileges with a message of its own. How much memory is to be locked is

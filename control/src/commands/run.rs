@@ -32,6 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::failed(format!("--end-with: process {parent}, which started this one, has ended")));
         }
     }
+    daemon::take_privileges();
     let config = arguments.config.load(SourceKey::Read)?;
     daemon::run(config, arguments.config.path()).map_err(Failure::from)
 }

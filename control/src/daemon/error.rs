@@ -8,6 +8,7 @@ use ringway_dataplane::af_xdp::{DeviceError, UmemError};
 use super::instance::InstanceError;
 use super::limits::LimitTooLow;
 use super::placement::PlacementError;
+use super::pod;
 use super::privileges::MissingPrivileges;
 use crate::network::NetworkError;
 use crate::source::kubernetes::ConnectError;
@@ -28,13 +29,22 @@ pub enum RunError {
     Limit(#[from] LimitTooLow),
     #[error(transparent)]
     Network(#[from] NetworkError),
-    #[error("interfaces[{place}].name: there is no interface {name}; `ip link` lists those there are{}", listed(.there))]
+    #[error("interfaces[{place}].name: there is no interface {name}; `ip link` lists those there are{}{}", listed(.there), hint())]
     NoInterface { place: usize, name: String, there: Vec<String> },
     #[error("interfaces[{place}].name: {name} {why}")]
     Unfit { place: usize, name: String, why: String },
+    #[error(
+        "this pod is not in its node's network: the node's address {address} (HOST_IP) is on none of its interfaces{}; set \
+         hostNetwork: true in the pod", listed(.there)
+    )]
+    OwnNetwork { address: String, there: Vec<String> },
+    #[error(
+        "the environment variable HOST_IP is {said:?}, which is no address; set it from status.hostIP, or leave it out"
+    )]
+    NoHostAddress { said: String },
     #[error(transparent)]
     Device(#[from] DeviceError),
-    #[error(transparent)]
+    #[error("{}{}", .0, hint_about(.0))]
     Placement(#[from] PlacementError),
     #[error(
         "snat.ports: {workers} workers need at least one port each, and {first}-{last} are too few; widen the range"
@@ -81,6 +91,15 @@ impl RunError {
     pub(super) fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |error| RunError::Start { what, error }
     }
+}
+
+/// What may explain that an interface is not there.
+fn hint() -> &'static str {
+    if pod::is_pod() { "; a pod sees those of its node with hostNetwork: true only" } else { "" }
+}
+
+fn hint_about(error: &PlacementError) -> &'static str {
+    if matches!(error, PlacementError::NoInterface) { hint() } else { "" }
 }
 
 fn listed(there: &[String]) -> String {

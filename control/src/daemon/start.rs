@@ -302,7 +302,7 @@ pub(crate) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), Ru
 }
 
 /// The interfaces there are that could be named, for a message.
-fn there() -> Vec<String> {
+pub(super) fn there() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.retain(|name| can_be_meant(name) && KernelDevice::by_name(name).is_ok());

@@ -8,6 +8,7 @@ mod frame;
 pub(crate) mod mapping;
 pub mod program;
 mod program_error;
+mod refusal;
 pub mod rings;
 pub mod socket;
 mod socket_error;

@@ -4,11 +4,13 @@ use std::error::Error;
 
 use rustix::io::Errno;
 
+use super::refusal::Circumstances;
+
 /// Why steering failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SteeringError {
     /// The kernel does not take the program.
-    #[error("cannot load the steering program: {}; it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and Linux 5.18 or later", reasons(&**.0))]
+    #[error("cannot load the steering program: {}; {}", reasons(&**.0), Circumstances::here().bpf(errno(&**.0)))]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The interface does not take the program.
     #[error("cannot attach the steering program to {interface} in {mode} mode: {}; {hint}", reasons(&**.source))]

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::refusal::Circumstances;
 use super::{Device, DeviceError};
 
 /// Why a socket could not be opened.
@@ -43,14 +44,14 @@ pub enum SocketError {
         queue: u32,
     },
     /// A capability is missing.
-    #[error(
-        "may not {what} on {interface}: AF_XDP needs the capabilities NET_RAW, NET_ADMIN and BPF; run as root or grant them"
-    )]
+    #[error("may not {what} on {interface}: {remedy}")]
     Permission {
         /// The interface.
         interface: String,
         /// What was tried.
         what: &'static str,
+        /// What the user can do.
+        remedy: String,
     },
     /// The UMEM is more than the process may lock.
     #[error(
@@ -103,7 +104,10 @@ impl SocketError {
         let interface = device.name.clone();
         match errno {
             Errno::BUSY => SocketError::Busy { interface, queue },
-            Errno::PERM | Errno::ACCESS => SocketError::Permission { interface, what },
+            Errno::PERM | Errno::ACCESS => {
+                let remedy = Circumstances::here().socket();
+                SocketError::Permission { interface, what, remedy }
+            }
             Errno::NODEV | Errno::NXIO => SocketError::Device(DeviceError::Missing { name: interface }),
             Errno::AFNOSUPPORT => SocketError::Unsupported,
             errno => SocketError::Refused { interface, queue, what, errno },
