@@ -7,6 +7,7 @@
 
 pub mod control_plane;
 pub mod echo;
+pub mod helm;
 pub mod instance;
 pub mod ledger;
 pub mod netns;

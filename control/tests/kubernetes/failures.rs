@@ -181,7 +181,7 @@ async fn what_the_role_does_not_allow_is_told_until_it_does() {
     let objects = follow(&server).await;
     let (text, _) = eventually("a word about it", || objects.health.trouble()).await;
     for words in
-        ["may not list endpointslices.discovery.k8s.io", "serviceaccount:kube-system:ringway", "deploy/rbac.yaml"]
+        ["may not list endpointslices.discovery.k8s.io", "serviceaccount:kube-system:ringway", "deploy/kubernetes.yaml"]
     {
         assert!(text.contains(words), "{text}");
     }

@@ -239,6 +239,16 @@ impl ControlPlane {
 
     /// Writes a kubeconfig for `admin` or `ringway`. `server` is the API server's own address if `None`.
     pub fn kubeconfig(&self, user: &str, server: Option<&str>) -> PathBuf {
+        let name = if server.is_some() { format!("{user}-proxied") } else { user.to_owned() };
+        self.write_kubeconfig(&name, &format!("{user}-token"), server)
+    }
+
+    /// Writes a kubeconfig for whoever has this token.
+    pub fn kubeconfig_of(&self, name: &str, token: &str) -> PathBuf {
+        self.write_kubeconfig(name, token, None)
+    }
+
+    fn write_kubeconfig(&self, name: &str, token: &str, server: Option<&str>) -> PathBuf {
         let direct = format!("https://{ADDRESS}:{PORT}");
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -248,11 +258,10 @@ impl ControlPlane {
                 // A proxy in between has another address than the certificate names.
                 "tls-server-name": ADDRESS,
             }}],
-            "users": [{"name": user, "user": {"token": format!("{user}-token")}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
         });
-        let name = if server.is_some() { format!("{user}-proxied.kubeconfig") } else { format!("{user}.kubeconfig") };
-        let path = self.path(&name);
+        let path = self.path(&format!("{name}.kubeconfig"));
         std::fs::write(&path, config.to_string()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
@@ -274,9 +283,9 @@ impl ControlPlane {
         self.path(name).display().to_string()
     }
 
-    /// Gives the user `ringway` the role of deploy/rbac.yaml.
+    /// Gives the user `ringway` the role of deploy/kubernetes.yaml.
     fn create_role(&self) {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes.yaml");
         let text = std::fs::read_to_string(manifest).unwrap_or_else(|error| panic!("{manifest}: {error}"));
         let role = text.split("\n---\n").find(|document| document.contains("\nkind: ClusterRole\n"));
         std::fs::write(self.path("role.yaml"), role.expect("it has a ClusterRole")).expect("the role");

@@ -12,7 +12,7 @@ use super::page::Malformed;
 use crate::parse::Kind;
 
 /// The role that a refused request is missing.
-const ROLE: &str = "deploy/rbac.yaml";
+const ROLE: &str = "deploy/kubernetes.yaml";
 
 /// How long an API server is left alone that sent too much.
 const EXCESS: Duration = Duration::from_secs(30);
@@ -269,7 +269,7 @@ mod tests {
             "{}",
             fault.text
         );
-        assert!(fault.text.ends_with("apply deploy/rbac.yaml and bind its role to this user"), "{}", fault.text);
+        assert!(fault.text.ends_with("apply deploy/kubernetes.yaml and bind its role to this user"), "{}", fault.text);
     }
 
     #[test]
