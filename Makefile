@@ -9,10 +9,11 @@ target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
-.PHONY: help build demo test test-kernels bench lint clean-namespaces
+.PHONY: help build image demo test test-kernels bench lint clean-namespaces
 
 help:
 	@echo 'make build              build target/release/ringway'
+	@echo 'make image              build the container image, target/image/ringway.tar and localhost/ringway:VERSION'
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (40 s after the build)'
 	@echo 'make test               every test, with real traffic in namespaces'
 	@echo 'make test-kernels       the demo and what takes modules on other kernels, in virtual machines (some minutes each)'
@@ -24,6 +25,11 @@ build:
 	@$(scripts)/prerequisites.sh build
 	cargo build --release --bin ringway
 
+image:
+	@$(scripts)/prerequisites.sh build image
+	cargo build --release --bin ringway
+	@$(scripts)/as-root.sh $(CURDIR)/deploy/image.sh $(target)/release/ringway $(target)/image
+
 demo:
 	@$(scripts)/prerequisites.sh build demo
 	@echo 'Building Ringway (the first time takes some minutes) ...'
@@ -34,8 +40,9 @@ demo:
 # All crates in one cargo call and one profile, so that nothing is built twice. Two tests at a time: each starts workers
 # that are pinned to CPUs. TEST narrows: make test TEST=node_port
 test:
-	@$(scripts)/prerequisites.sh build test
+	@$(scripts)/prerequisites.sh build test image
 	@$(CURDIR)/tests/control-plane/build.sh
+	@$(CURDIR)/tests/helm/build.sh
 	@$(scripts)/as-root.sh $(scripts)/clean-namespaces.sh
 	cargo test --workspace --no-run
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} RINGWAY_BIN=$(target)/debug/ringway cargo test --workspace --no-fail-fast $(if $(TEST),-- $(TEST))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|bench|kernels|ci ...
+# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|image|bench|kernels|ci ...
 #
 # A thing is looked for by its command, so on a machine that has everything this asks no package manager and no network.
 set -euo pipefail
@@ -54,6 +54,13 @@ for group in "$@"; do
         need mandoc mandoc
         # And Go, which distributions have too old: tests/control-plane/build.sh says so if it is missing.
         ;;
+    image)
+        need buildah buildah
+        need crun crun # tests run the image with it
+        need_file /usr/share/containers/seccomp.json golang-github-containers-common
+        need setcap libcap2-bin
+        need strip binutils
+        ;;
     bench)
         need ip iproute2
         need ethtool ethtool
@@ -77,7 +84,7 @@ for group in "$@"; do
         need llvm-strip-14 llvm-14
         need_file /usr/include/bpf/bpf_helpers.h libbpf-dev
         ;;
-    *) die "unknown group '$group': use build, demo, test, bench, kernels or ci" ;;
+    *) die "unknown group '$group': use build, demo, test, image, bench, kernels or ci" ;;
     esac
 done
 

@@ -5,6 +5,7 @@
 //! ([`can_run`]), and fails where `CI=true`.
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod control_plane;
 pub mod echo;
 pub mod helm;
