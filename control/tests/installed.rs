@@ -158,7 +158,7 @@ fn every_command_has_a_manual_page_without_a_fault() {
     let commands =
         ["check", "completion", "demo", "drops", "flows", "reload", "replay", "run", "services", "status", "trace"];
     let mut wanted: Vec<String> = commands.iter().map(|command| format!("ringway-{command}.8")).collect();
-    wanted.insert(0, "ringway.8".into());
+    wanted.extend(["ringway.8".into(), "ringway.yaml.5".into()]);
     wanted.sort();
     assert_eq!(names, wanted);
     let run = page(&folder.path().join("ringway-run.8"));
@@ -168,6 +168,11 @@ fn every_command_has_a_manual_page_without_a_fault() {
         assert!(run.contains(word), "{word} is missing in:\n{run}");
     }
     assert!(page(&folder.path().join("ringway.8")).contains("ringway-status(8)"));
+    let configuration = page(&folder.path().join("ringway.yaml.5"));
+    for word in ["flows.timeouts.tcpHalfOpen", "default: 30s)", "WHERE OBJECTS COME FROM"] {
+        assert!(configuration.contains(word), "{word} is missing in:\n{configuration}");
+    }
+    assert!(!configuration.contains(['`', '|']), "Markdown is left:\n{configuration}");
     if can_judge("mandoc") {
         for name in names {
             let mut judge = Command::new("mandoc");

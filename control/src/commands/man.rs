@@ -1,5 +1,7 @@
 //! `ringway man`, for packagers: the manual pages, from what `--help` says.
 
+mod markdown;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -12,6 +14,9 @@ use crate::config::{DEFAULT_ADMIN_SOCKET, DEFAULT_FILE};
 
 /// The section of commands for administrators.
 const SECTION: &str = "8";
+
+/// The documentation of the configuration file.
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
 /// What `ringway man` is told.
 #[derive(Debug, Args)]
@@ -29,6 +34,10 @@ pub fn run(arguments: &Arguments, mut command: Command) -> Result<(), Failure> {
     let names: Vec<String> = pages.iter().map(name).collect();
     std::fs::create_dir_all(&arguments.folder).map_err(|error| failed(&arguments.folder, &error))?;
     write(arguments, command, &names)?;
+    let page =
+        head("ringway.yaml", "5", "configuration of the load balancer ringway") + &markdown::to_roff(CONFIGURATION);
+    let path = arguments.folder.join("ringway.yaml.5");
+    std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
     pages.into_iter().try_for_each(|page| write(arguments, page, &["ringway".to_owned()]))
 }
 
@@ -47,13 +56,21 @@ fn write(arguments: &Arguments, command: Command, others: &[String]) -> Result<(
     std::fs::write(&path, page).map_err(|error| failed(&path, &error))
 }
 
+/// Without a date, so that the same source makes the same page.
+fn title(name: &str, section: &str) -> String {
+    format!(".TH {name} {section} \"\" \"Ringway {}\" \"Ringway\"\n", crate::VERSION)
+}
+
+fn head(name: &str, section: &str, what: &str) -> String {
+    format!("{}.SH NAME\n{name} \\- {what}\n.SH DESCRIPTION\n", title(name, section))
+}
+
 fn page(command: Command, others: &[String]) -> io::Result<Vec<u8>> {
     let more = command.get_after_help().map(|help| help.to_string().replace('\n', " "));
     let has_commands = command.has_subcommands();
     let name = name(&command);
     let man = Man::new(command.after_help("")).section(SECTION);
-    // Without a date, so that the same source makes the same page.
-    let mut page = format!(".TH {name} {SECTION} \"\" \"Ringway {}\" \"Ringway\"\n", crate::VERSION).into_bytes();
+    let mut page = title(&name, SECTION).into_bytes();
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -76,6 +93,7 @@ fn page(command: Command, others: &[String]) -> io::Result<Vec<u8>> {
     for (place, other) in others.iter().enumerate() {
         also.extend([roman(if place == 0 { "" } else { ", " }), bold(other), roman(format!("({SECTION})"))]);
     }
+    also.extend([roman(", "), bold("ringway.yaml"), roman("(5)")]);
     rest.text(also);
     rest.to_writer(&mut page)?;
     Ok(page)
