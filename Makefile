@@ -9,11 +9,12 @@ target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
-.PHONY: help build image demo test test-kernels bench lint clean-namespaces
+.PHONY: help build image deb demo test test-kernels bench lint clean-namespaces
 
 help:
 	@echo 'make build              build target/release/ringway'
 	@echo 'make image              build the container image, target/image/ringway.tar and localhost/ringway:VERSION'
+	@echo 'make deb                build the Debian package in target/debian'
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (40 s after the build)'
 	@echo 'make test               every test, with real traffic in namespaces'
 	@echo 'make test-kernels       the demo and what takes modules on other kernels, in virtual machines (some minutes each)'
@@ -29,6 +30,10 @@ image:
 	@$(scripts)/prerequisites.sh build image
 	cargo build --release --bin ringway
 	@$(scripts)/as-root.sh $(CURDIR)/deploy/image.sh $(target)/release/ringway $(target)/image
+
+deb: build
+	@$(scripts)/prerequisites.sh deb
+	@$(CURDIR)/deploy/debian/build.sh
 
 demo:
 	@$(scripts)/prerequisites.sh build demo

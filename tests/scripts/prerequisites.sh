@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|demo|test|image|bench|kernels|ci ...
+# Installs what a task needs and the machine lacks, on Debian and Ubuntu. Usage: prerequisites.sh build|deb|demo|test|image|bench|kernels|ci ...
 #
 # A thing is looked for by its command, so on a machine that has everything this asks no package manager and no network.
 set -euo pipefail
@@ -10,6 +10,7 @@ die() { say "$*"; exit 1; }
 
 missing_packages=()
 missing_commands=()
+tools=() # of cargo, as NAME@VERSION
 
 # need COMMAND PACKAGE [WHY]
 need() {
@@ -35,6 +36,11 @@ for group in "$@"; do
             need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
         fi
         ;;
+    deb)
+        need dpkg-shlibdeps dpkg-dev
+        need git git
+        tools+=(cargo-deb@3.8.0)
+        ;;
     demo)
         need ip iproute2
         ;;
@@ -52,6 +58,11 @@ for group in "$@"; do
         need zsh zsh # the three judge what is made for shells and for man
         need fish fish
         need mandoc mandoc
+        need dpkg-shlibdeps dpkg-dev # the package is made, and installed in a machine of its own
+        need systemd-nspawn systemd-container
+        need systemd-analyze systemd
+        need dbus-daemon dbus
+        tools+=(cargo-deb@3.8.0)
         # And Go, which distributions have too old: tests/control-plane/build.sh says so if it is missing.
         ;;
     image)
@@ -84,7 +95,7 @@ for group in "$@"; do
         need llvm-strip-14 llvm-14
         need_file /usr/include/bpf/bpf_helpers.h libbpf-dev
         ;;
-    *) die "unknown group '$group': use build, demo, test, image, bench, kernels or ci" ;;
+    *) die "unknown group '$group': use build, deb, demo, test, image, bench, kernels or ci" ;;
     esac
 done
 
@@ -128,3 +139,10 @@ version=$(cargo --version | cut -d' ' -f2)
 if [[ $(printf '%s\n' 1.95.0 "${version%%-*}" | sort -V | head -1) != 1.95.0 ]]; then
     die "cargo is $version, Ringway needs 1.95 or newer: run 'rustup update stable', then again"
 fi
+
+for tool in "${tools[@]+"${tools[@]}"}"; do
+    if ! command -v "${tool%@*}" >/dev/null; then
+        say "installing ${tool%@*} with cargo (the first time takes some minutes)"
+        cargo install --locked "$tool" || die "cargo could not install $tool: is the network reachable? Install it by hand, then run again"
+    fi
+done
