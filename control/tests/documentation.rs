@@ -66,6 +66,40 @@ fn the_example_in_deploy_is_valid() {
     }
 }
 
+/// Every page below `folder`, as a path from the root.
+fn pages_below(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap());
+    let below = entries.flat_map(|entry| {
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() { pages_below(&name) } else { vec![name] }
+    });
+    below.filter(|name| name.ends_with(".md")).collect()
+}
+
+#[test]
+fn every_configuration_that_a_page_shows_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ringway.yaml");
+    let mut seen = 0;
+    for page in pages_below("docs").into_iter().chain(["README.md".to_owned()]) {
+        let text = read(&page);
+        let blocks = text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap());
+        // What is not Ringway's is an object of Kubernetes or its like.
+        for shown in blocks.filter(|block| !block.contains("apiVersion:")) {
+            let lacks = |key: &str| !shown.lines().any(|line| line.starts_with(key));
+            let name = if lacks("nodeName:") { "nodeName: gw-1\n" } else { "" };
+            let interfaces = if lacks("interfaces:") { "interfaces: [{name: eth0}]\n" } else { "" };
+            std::fs::write(&file, format!("{name}{interfaces}{shown}")).unwrap();
+            let mut check = Command::new(env!("CARGO_BIN_EXE_ringway"));
+            check.arg("check").arg("--config").arg(&file).arg("--objects").arg(root().join("deploy/gateway/objects"));
+            let output = check.output().unwrap();
+            assert!(output.status.success(), "{page}: {}\n{shown}", String::from_utf8_lossy(&output.stderr));
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen} configurations");
+}
+
 #[test]
 fn the_configurations_page_names_every_key() {
     let page = read("docs/configuration.md");
