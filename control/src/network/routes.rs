@@ -205,7 +205,7 @@ pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// What ways mean for the packet path.
 pub(super) struct Targets<'a> {
-    names: HashMap<u32, &'a Arc<str>>,
+    links: HashMap<u32, &'a Link>,
     numbers: &'a HashMap<u32, InterfaceId>,
     interfaces: &'a [Interface],
     objects: &'a NextHopObjects,
@@ -219,8 +219,8 @@ impl<'a> Targets<'a> {
         interfaces: &'a [Interface],
         objects: &'a NextHopObjects,
     ) -> Self {
-        let names = links.iter().map(|link| (link.index, &link.name)).collect();
-        Targets { names, numbers, interfaces, objects }
+        let links = links.iter().map(|link| (link.index, link)).collect();
+        Targets { links, numbers, interfaces, objects }
     }
 
     /// The ifindex of an attached interface.
@@ -255,10 +255,13 @@ impl<'a> Targets<'a> {
             _ => return RouteTarget::Paths(paths),
         }
         let Some(way) = ways.iter().find(|way| !way.dead).or(ways.first()) else { return RouteTarget::Nowhere };
-        match (self.attached(way), self.names.get(&way.link)) {
+        match (self.attached(way), self.links.get(&way.link)) {
             (Some((interface, _)), _) => RouteTarget::Out { interface, via: way.via },
-            (None, Some(name)) if way.encapsulated => RouteTarget::Unlisted(format!("{name} (encapsulated)").into()),
-            (None, Some(name)) => RouteTarget::Unlisted((*name).clone()),
+            (None, Some(link)) => RouteTarget::Unlisted(match link.mac {
+                _ if way.encapsulated => format!("{} (encapsulated)", link.name).into(),
+                None => format!("{} (cannot be listed)", link.name).into(),
+                Some(_) => link.name.clone(),
+            }),
             // The link is gone, the route follows.
             (None, None) => RouteTarget::Nowhere,
         }
@@ -302,16 +305,16 @@ mod tests {
         hop
     }
 
-    /// Where the routes lead: eth0 (2) and eth1 (3, down) are attached, wg0 (4) is not.
+    /// Where the routes lead: eth0 (2) and eth1 (3, down) are attached, lan0 (4) is not, wg0 (5) cannot be.
     fn target(message: &RouteMessage) -> RouteTarget {
         let link = |index, name: &str, up| Link {
             index,
             name: name.into(),
-            mac: Some(MacAddress([2, 0, 0, 0, 0, index as u8])),
+            mac: Some(MacAddress([2, 0, 0, 0, 0, index as u8])).filter(|_| name != "wg0"),
             mtu: 1500,
             up,
         };
-        let links = [link(2, "eth0", true), link(3, "eth1", false), link(4, "wg0", true)];
+        let links = [link(2, "eth0", true), link(3, "eth1", false), link(4, "lan0", true), link(5, "wg0", true)];
         let mut attachments = super::super::links::Attachments::new(vec![InterfacePattern::parse("eth*").unwrap()]);
         let (interfaces, numbers) = attachments.interfaces(&links, &[]);
         let objects = NextHopObjects::default();
@@ -328,7 +331,8 @@ mod tests {
         for (to, attributes, expected) in [
             ("0.0.0.0/0", vec![RouteAttribute::Oif(2), gateway("192.0.2.1")], out(0, Some("192.0.2.1"))),
             ("10.0.0.0/16", vec![RouteAttribute::Oif(3)], out(1, None)),
-            ("10.1.0.0/16", vec![RouteAttribute::Oif(4)], RouteTarget::Unlisted("wg0".into())),
+            ("10.1.0.0/16", vec![RouteAttribute::Oif(4)], RouteTarget::Unlisted("lan0".into())),
+            ("10.1.0.0/16", vec![RouteAttribute::Oif(5)], RouteTarget::Unlisted("wg0 (cannot be listed)".into())),
             ("10.2.0.0/16", vec![RouteAttribute::Oif(2), v6_gateway], out(0, Some("fe80::9"))),
             ("10.3.0.0/16", vec![RouteAttribute::Oif(99)], RouteTarget::Nowhere),
             ("::/0", vec![RouteAttribute::Oif(2), gateway("fe80::1")], out(0, Some("fe80::1"))),
@@ -389,8 +393,8 @@ mod tests {
         let dead = hop(2, "192.0.2.1", RouteNextHopFlags::Dead);
         assert_eq!(route(vec![dead.clone(), second.clone()]), out(0, Some("192.0.2.2")));
         assert_eq!(route(vec![hop(3, "192.0.3.1", none), second.clone()]), out(0, Some("192.0.2.2")), "eth1 is down");
-        assert_eq!(route(vec![hop(4, "192.0.4.1", none), second]), out(0, Some("192.0.2.2")), "wg0 is not attached");
-        assert_eq!(route(vec![hop(4, "192.0.4.1", none)]), RouteTarget::Unlisted("wg0".into()));
+        assert_eq!(route(vec![hop(4, "192.0.4.1", none), second]), out(0, Some("192.0.2.2")), "lan0 is not attached");
+        assert_eq!(route(vec![hop(4, "192.0.4.1", none)]), RouteTarget::Unlisted("lan0".into()));
         assert_eq!(route(vec![dead]), out(0, Some("192.0.2.1")));
     }
 }
