@@ -81,6 +81,7 @@ for group in "$@"; do
     kernels)
         need ip iproute2
         need iperf3 iperf3
+        need ethtool ethtool
         need qemu-system-x86_64 qemu-system-x86
         need busybox busybox-static
         need cpio cpio
