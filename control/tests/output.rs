@@ -109,3 +109,22 @@ fn an_interface_that_can_never_be_attached_to_is_told_by_check() {
     assert!(told.starts_with("exit status 2\n") && told.contains(expected), "{told}");
     assert!(check(&config.replace("lo}", "\"l*\"}")).contains("l*: not here now"));
 }
+
+#[test]
+fn names_in_a_kubeconfig_are_written_out_too() {
+    let odd = "c\\e[31m\\nerror: all is lost";
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: \"{odd}\"\ncontexts: [{{name: \"{odd}\", context: {{cluster: c, user: \
+         \"{odd}\"}}}}]\nclusters: [{{name: c, cluster: {{server: \"http://127.0.0.1:1\"}}}}]\nusers: [{{name: \"{odd}\", user: \
+         {{token: t}}}}]\n"
+    );
+    let plain = config("").replace("source: {files: objects}", "source: {kubernetes: {kubeconfig: kubeconfig}}");
+    let other = plain.replace("kubeconfig: kubeconfig", "kubeconfig: kubeconfig, context: other");
+    for (config, status) in [(plain, 0), (other, 2)] {
+        let bed = Bed::new(&[("gw.yaml", &config), ("kubeconfig", &kubeconfig)]);
+        let answer = bed.run(&["check", "--config", "gw.yaml"]);
+        assert!(answer.starts_with(&format!("exit status {status}\n")), "{answer}");
+        assert!(answer.contains(r"c\u{1b}[31m\nerror: all is lost"), "{answer:?}");
+        assert!(!answer.contains('\u{1b}') && !answer.contains("\nerror: all"), "{answer:?}");
+    }
+}

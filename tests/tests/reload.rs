@@ -179,8 +179,25 @@ fn a_wrong_file_changes_nothing() {
     }
     drop(taken);
     connection.ask();
-    // And right again.
+    // What never ends is read once: a FIFO that nobody writes to.
+    std::fs::remove_file(bed.config()).expect("a file");
+    let made = std::process::Command::new("mkfifo").arg(bed.config()).status().expect("mkfifo");
+    assert!(made.success());
+    let socket = bed.socket();
+    for why in ["cannot be read within 5 s; is it a file?", "is still being read for an earlier reload; is it a file?"]
+    {
+        let (status, _, told) = said(&bed.ringway().command(&["reload", "--socket", &socket.display().to_string()]));
+        assert!(status == Some(1) && told.contains(why), "{told}");
+    }
+    connection.ask();
+    // And right again, once that has ended.
+    std::fs::write(bed.config(), &config).expect("what is read at the other end");
+    std::fs::remove_file(bed.config()).expect("a FIFO");
     std::fs::write(bed.config(), config).expect("a file");
+    eventually(SOON, "the reader has ended", || {
+        let (status, _, told) = said(&bed.ringway().command(&["reload"]));
+        if status == Some(0) { Ok(()) } else { Err(told) }
+    });
     assert_eq!(said(&bed.ringway().command(&["reload"])).0, Some(0));
     assert!(bed.ringway().ask("/status")["configuration"]["failure"].is_null());
 }

@@ -5,24 +5,21 @@ use std::fmt;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use ringway_dataplane::trace::unreachable;
-use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::Services;
 use ringway_shared::{Network, ServicePortId};
 use serde::Serialize;
 
 use super::config_file::ConfigFile;
-use super::idle::idle;
+use super::idle::{idle, orphan};
 use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
 use crate::daemon::{can_be_meant, check_name};
-use crate::parse::EndpointSlice;
 use crate::plain;
 use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
@@ -108,7 +105,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     }
     out.flush()?;
     report.notes.iter().for_each(note);
-    if report.problems.is_empty() { Ok(()) } else { Err(Failure::invalid(report.problems.join("\n"))) }
+    if report.problems.is_empty() { Ok(()) } else { Err(Failure::invalid(lines_of(&report.problems))) }
 }
 
 fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
@@ -196,16 +193,8 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     })
 }
 
-/// Slices that name a Service which is not there.
-fn orphan(service: &ServiceName, slices: &[Arc<EndpointSlice>]) -> String {
-    let names: Vec<String> = slices.iter().take(3).map(|slice| slice.label.to_string()).collect();
-    let more =
-        if slices.len() > names.len() { format!(" and {} more", slices.len() - names.len()) } else { String::new() };
-    format!(
-        "EndpointSlice {}{more}: the label kubernetes.io/service-name names the Service {service}, which is not there: correct \
-         it, or add the Service",
-        names.join(", ")
-    )
+fn lines_of(problems: &[String]) -> String {
+    problems.iter().map(|problem| plain::line(problem)).collect::<Vec<_>>().join("\n")
 }
 
 fn listed(paths: &[PathBuf]) -> String {
@@ -346,7 +335,7 @@ impl fmt::Display for Report {
         };
         writeln!(f, "node         {}", self.node)?;
         if !self.reads_objects {
-            writeln!(f, "objects      from {}", self.source)?;
+            writeln!(f, "objects      from {}", plain::line(&self.source))?;
         }
         writeln!(f, "addresses    {}", told(&self.node_addresses, self.configured.addresses.is_some()))?;
         writeln!(f, "pod CIDRs    {}", told(&self.pod_cidrs, self.configured.pod_cidrs.is_some()))?;

@@ -1,6 +1,11 @@
 //! Objects that are good and serve nobody: what `check` notes about them, since somebody may have meant otherwise.
 
+use std::sync::Arc;
+
+use ringway_shared::service::ServiceName;
+
 use crate::cluster::ClusterState;
+use crate::parse::EndpointSlice;
 
 /// One sentence for each kind of them.
 pub(super) fn idle(cluster: &ClusterState) -> Vec<String> {
@@ -25,6 +30,18 @@ pub(super) fn idle(cluster: &ClusterState) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Slices that name a Service which is not there.
+pub(super) fn orphan(service: &ServiceName, slices: &[Arc<EndpointSlice>]) -> String {
+    let names: Vec<String> = slices.iter().take(3).map(|slice| slice.label.to_string()).collect();
+    let more =
+        if slices.len() > names.len() { format!(" and {} more", slices.len() - names.len()) } else { String::new() };
+    format!(
+        "EndpointSlice {}{more}: the label kubernetes.io/service-name names the Service {service}, which is not there: correct \
+         it, or add the Service",
+        names.join(", ")
+    )
 }
 
 fn listed(what: &str, all: impl Iterator<Item = String>, why: &str) -> Option<String> {

@@ -7,6 +7,7 @@ use super::config_file::ConfigFile;
 use crate::cli::Failure;
 use crate::config::SourceKey;
 use crate::daemon::{self, RunError};
+use crate::plain;
 
 /// What `ringway run` is told.
 #[derive(Debug, Args)]
@@ -39,6 +40,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        if error.is_configuration() { Failure::invalid(error.to_string()) } else { Failure::failed(error.to_string()) }
+        let text = match &error {
+            // A kubeconfig is made by many hands.
+            RunError::Source(error) => plain::line(&error.to_string()).into_owned(),
+            error => error.to_string(),
+        };
+        if error.is_configuration() { Failure::invalid(text) } else { Failure::failed(text) }
     }
 }

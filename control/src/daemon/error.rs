@@ -60,7 +60,7 @@ pub enum RunError {
     Listen { key: &'static str, address: String, error: std::io::Error },
     #[error("{key}: it stays where it was, and does not move to {address}, since {other} does not move either")]
     StaysTogether { key: &'static str, address: String, other: &'static str },
-    #[error("admin.socket: cannot make {}: {error}", crate::plain::path(path))]
+    #[error("admin.socket: cannot make {}: {error}{}", crate::plain::path(path), socket_remedy(.error))]
     AdminSocket { path: PathBuf, error: std::io::Error },
     #[error("worker {0} ended by itself; this is a defect, see the log")]
     WorkerDied(u16),
@@ -104,6 +104,11 @@ fn hint_about(error: &PlacementError) -> &'static str {
 
 fn listed(there: &[String]) -> String {
     if there.is_empty() { String::new() } else { format!(" ({})", there.join(", ")) }
+}
+
+/// Messages of our own say what to do already.
+fn socket_remedy(error: &std::io::Error) -> &'static str {
+    if error.raw_os_error().is_some() { "; set a path in a folder that can be written to" } else { "" }
 }
 
 fn listen_remedy(error: &std::io::Error) -> &'static str {

@@ -119,7 +119,12 @@ pub(super) struct Reloader {
     pub(super) resettings: watch::Sender<Option<Resetting>>,
     pub(super) doors: Option<Doors>,
     pub(super) supervisor: Supervisor,
+    /// What an earlier reload still waits for.
+    reading: Option<Reading>,
 }
+
+/// A thread that reads the file.
+type Reading = tokio::task::JoinHandle<Result<Config, ConfigError>>;
 
 /// Who waits for the answer: nobody after a SIGHUP.
 type Asker = Option<oneshot::Sender<Answer>>;
@@ -144,6 +149,7 @@ impl Reloader {
             resettings: watch::channel(None).0,
             doors: None,
             supervisor,
+            reading: None,
         })
     }
 
@@ -195,7 +201,7 @@ impl Running {
         let why = if asker.is_some() { "ringway reload" } else { "SIGHUP" };
         tracing::info!("{why}: reading {} anew", plain::path(&loaded.file));
         self.reloader.supervisor.reloading();
-        let answer = match plan(&loaded).await {
+        let answer = match plan(&loaded, &mut self.reloader.reading).await {
             Ok(plan) => Ok(self.take(&loaded, plan).await),
             Err(error) => Err(error),
         };
@@ -235,8 +241,8 @@ impl Running {
     }
 }
 
-async fn plan(loaded: &Loaded) -> Result<Plan, ReloadError> {
-    let wanted = read(&loaded.file).await?;
+async fn plan(loaded: &Loaded, reading: &mut Option<Reading>) -> Result<Plan, ReloadError> {
+    let wanted = read(&loaded.file, reading).await?;
     let running = &loaded.config;
     let (changes, config) = (running.changes(&wanted), running.with(&wanted));
     for (place, listed) in config.interfaces.iter().enumerate() {
@@ -274,13 +280,19 @@ fn in_the_way(error: RunError, new: Option<SocketAddr>, other: &str, its: Option
 }
 
 /// Reads the file, whatever it has become.
-async fn read(file: &Path) -> Result<Config, ReloadError> {
+async fn read(file: &Path, waiting: &mut Option<Reading>) -> Result<Config, ReloadError> {
+    // A thread that reads for ever is one too many already.
+    if waiting.as_ref().is_some_and(|reading| !reading.is_finished()) {
+        let text = format!("{} is still being read for an earlier reload; is it a file?", plain::path(file));
+        return Err(ReloadError::failed(text));
+    }
     let path = file.to_owned();
-    let reading = tokio::task::spawn_blocking(move || Config::load(&path, SourceKey::Read));
-    match tokio::time::timeout(READ, reading).await {
+    let mut reading = tokio::task::spawn_blocking(move || Config::load(&path, SourceKey::Read));
+    match tokio::time::timeout(READ, &mut reading).await {
         Ok(Ok(config)) => Ok(config?),
         Ok(Err(error)) => Err(ReloadError::failed(format!("cannot read {}: {error}", plain::path(file)))),
         Err(_) => {
+            *waiting = Some(reading);
             let text = format!("{} cannot be read within {} s; is it a file?", plain::path(file), READ.as_secs());
             Err(ReloadError::failed(text))
         }

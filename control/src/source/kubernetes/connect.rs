@@ -77,7 +77,7 @@ impl ConnectError {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none".to_owned() } else { crate::plain::line(&names.join(", ")).into_owned() }
 }
 
 impl Connection {
@@ -213,7 +213,7 @@ async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(Config, 
         return Err(ConnectError::Credentials { what, reason, from: crate::plain::path(path) });
     }
     let identity = if user.is_empty() { "nobody".to_owned() } else { format!("user {user} of context {name}") };
-    Ok((config, identity, crate::plain::path(path)))
+    Ok((config, crate::plain::line(&identity).into_owned(), crate::plain::path(path)))
 }
 
 /// Why a file is none that can be read now and again. What is wrong with it otherwise is told by who reads it.
