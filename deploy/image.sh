@@ -41,7 +41,7 @@ setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock=p "$root/usr/b
 
 image=localhost/ringway:$version
 # Where overlays cannot be mounted, as in most containers, plain copies do.
-export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
+buildah images >/dev/null 2>&1 || export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
 # chroot: nothing is run on the way.
 buildah bud --quiet --isolation chroot --timestamp "$epoch" --tag "$image" --file "$here/Containerfile" \
     --build-arg VERSION="$version" --build-arg REVISION="$revision" \

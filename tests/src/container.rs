@@ -41,7 +41,14 @@ impl Image {
         let folder = tempfile::Builder::new().prefix("ringway-image-").tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name).to_str().expect("a path in UTF-8").to_owned();
         let binary = binary().to_str().expect("a path in UTF-8");
-        run(in_repository("deploy/image.sh"), &[binary, &path("made")]);
+        // Images of the machine's own are left alone.
+        let storage = ["graph", "run"].map(|part| format!("{part}root = \"{}\"\n", path(part)));
+        std::fs::write(path("storage.conf"), format!("[storage]\ndriver = \"vfs\"\n{}", storage.concat()))
+            .expect("a file");
+        let script = in_repository("deploy/image.sh");
+        let script = script.to_str().expect("a path in UTF-8");
+        let variable = format!("CONTAINERS_STORAGE_CONF={}", path("storage.conf"));
+        run("env", &["-u", "STORAGE_DRIVER", &variable, script, binary, &path("made")]);
         std::fs::create_dir(path("archive")).and_then(|()| std::fs::create_dir(path("root"))).expect("folders");
         run("tar", &["-xf", &path("made/ringway.tar"), "-C", &path("archive")]);
         let read = |name: &str| -> Value {
