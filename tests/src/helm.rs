@@ -32,9 +32,14 @@ pub fn service_monitor_crd() -> PathBuf {
     folder().join("servicemonitors.yaml")
 }
 
+/// Where helm is.
+pub fn program() -> PathBuf {
+    folder().join("helm")
+}
+
 /// Runs helm.
 pub fn helm(arguments: &[&str]) -> Output {
-    let mut command = Command::new(folder().join("helm"));
+    let mut command = Command::new(program());
     // Not what the user who runs the tests has configured.
     command.env_clear().env("HOME", "/nonexistent").args(arguments);
     command.output().unwrap_or_else(|error| panic!("helm: {error}"))

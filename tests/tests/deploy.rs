@@ -2,10 +2,14 @@
 
 use ringway_tests::control_plane::{self, ControlPlane, node};
 use ringway_tests::helm::{self, in_repository, service_monitor_crd, template};
+use ringway_tests::process::run;
 use ringway_tests::world::ringway::Ringway;
 use ringway_tests::world::{NODE_ADDRESSES, POD_CIDRS, World};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// Strictly, at the server: an unknown field, a double one and a value that is none are errors.
 fn apply(plane: &ControlPlane, file: &Path, more: &[&str]) -> Result<String, String> {
@@ -101,4 +105,55 @@ fn a_real_api_server_takes_what_the_chart_makes_with_every_option() {
     std::fs::write(&file, made.replace("jobLabel:", "jobLabels:")).expect("a file");
     let told = apply(&plane, &file, &["--dry-run=server", "--force-conflicts"]).expect_err("a wrong field is refused");
     assert!(told.contains("jobLabels"), "{told}");
+}
+
+#[test]
+fn helm_installs_upgrades_and_leaves_nothing() {
+    let test = "helm_installs_upgrades_and_leaves_nothing";
+    if !control_plane::can_run(test) || !helm::can_run(test) {
+        return;
+    }
+    let plane = ControlPlane::start_with(std::iter::empty());
+    // The harness made the role itself; what is not Helm's own it leaves alone.
+    plane.kubectl(&["delete", "clusterrole", "ringway"]).unwrap_or_else(|error| panic!("{error}"));
+    let kubeconfig = plane.kubeconfig("admin", None);
+    let helm = |words: &[&str]| {
+        let place = ["--namespace", "kube-system", "--kubeconfig", kubeconfig.to_str().expect("a path in UTF-8")];
+        let program = helm::program().to_str().expect("a path in UTF-8").to_owned();
+        run(&plane.namespace, &program, &[words, &place].concat(), SOON).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let chart = in_repository("deploy/chart");
+    let chart = chart.to_str().expect("a path in UTF-8");
+    let annotation = || {
+        let path = "jsonpath={.spec.template.metadata.annotations.checksum/config}";
+        plane
+            .kubectl(&["-n", "kube-system", "get", "ds", "ringway", "-o", path])
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+
+    let told = helm(&["install", "ringway", chart]);
+    for line in ["kubectl label node NODE ringway.io/gateway=true", "It attaches to eth*, en[ops]*;"] {
+        assert!(told.contains(line), "{told}");
+    }
+    let first = annotation();
+    assert_eq!(first.len(), 64, "{first}");
+    // Pods start anew when their configuration changes, and only then.
+    helm(&["upgrade", "ringway", chart, "--set", "resources.requests.cpu=1"]);
+    assert_eq!(annotation(), first);
+    helm(&["upgrade", "ringway", chart, "--set", "config.log=debug"]);
+    assert_ne!(annotation(), first);
+    // A second release, for nodes whose interfaces have other names.
+    let other = ["--set-json", r#"config.interfaces=[{"name":"wan0"}],nodeSelector={"ringway.io/gateway":"wan"}"#];
+    helm(&[&["install", "wan", chart], &other[..]].concat());
+
+    helm(&["uninstall", "ringway"]);
+    let kinds =
+        "daemonsets,configmaps,serviceaccounts,clusterroles,clusterrolebindings,services,networkpolicies,secrets";
+    let left = |selector: &str| {
+        plane.kubectl(&["get", kinds, "-A", "-o", "name", "-l", selector]).map(|told| told.lines().count())
+    };
+    assert_eq!(left("app.kubernetes.io/instance=ringway"), Ok(0));
+    assert_eq!(left("app.kubernetes.io/instance=wan"), Ok(5), "the other goes on");
+    helm(&["uninstall", "wan"]);
+    assert_eq!(left("app.kubernetes.io/name=ringway"), Ok(0));
 }
