@@ -7,13 +7,13 @@
 //! ```
 
 use ringway_control::demo::process::Process;
-use ringway_tests::can_run;
 use ringway_tests::echo::{EchoClient, EchoServer};
 use ringway_tests::instance::Instance;
 use ringway_tests::netns::{self, End, Namespace};
 use ringway_tests::objects::{self, Addresses};
 use ringway_tests::process::{ask, nginx, ping, run};
 use ringway_tests::topology::{CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, at};
+use ringway_tests::{can_run, eventually};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -65,31 +65,35 @@ fn wire(plugin: Plugin, client: &Namespace, gateway: &Namespace, pods: &[Namespa
         gateway.address("cni0", &format!("{}/24", BRIDGE[0]))?;
         gateway.address("cni0", &format!("{}/64", BRIDGE[1]))?;
     }
-    for (number, pod) in pods.iter().enumerate() {
-        let link = format!("{}{number}", if plugin == Plugin::Bridge { "veth" } else { "cali" });
-        let mac = (plugin == Plugin::Calico).then_some(CALICO_MAC);
-        netns::veth(End { namespace: gateway, link: &link, mac }, end(pod, "eth0"), 1)?;
-        for (v6, router) in [false, true].into_iter().zip(CALICO_ROUTERS) {
-            let (family, own) = (if v6 { "-6" } else { "-4" }, pod_ip(number, v6));
-            if plugin == Plugin::Bridge {
-                pod.address("eth0", &format!("{own}/{}", if v6 { 64 } else { 24 }))?;
-                pod.route("default", BRIDGE[usize::from(v6)])?;
-                continue;
-            }
-            let host = format!("{own}/{}", if v6 { 128 } else { 32 });
-            pod.address("eth0", &host)?;
-            pod.ip(&[family, "route", "add", router, "dev", "eth0", "scope", "link"])?;
-            pod.ip(&[family, "route", "add", "default", "via", router, "dev", "eth0"])?;
-            gateway.ip(&[family, "route", "add", &host, "dev", &link, "scope", "link"])?;
+    pods.iter().enumerate().try_for_each(|(number, pod)| wire_pod(plugin, gateway, number, pod))
+}
+
+/// A pod's link, as its plugin makes it.
+fn wire_pod(plugin: Plugin, gateway: &Namespace, number: usize, pod: &Namespace) -> std::io::Result<()> {
+    let link = format!("{}{number}", if plugin == Plugin::Bridge { "veth" } else { "cali" });
+    let mac = (plugin == Plugin::Calico).then_some(CALICO_MAC);
+    let eth0 = End { namespace: pod, link: "eth0", mac: None };
+    netns::veth(End { namespace: gateway, link: &link, mac }, eth0, 1)?;
+    for (v6, router) in [false, true].into_iter().zip(CALICO_ROUTERS) {
+        let (family, own) = (if v6 { "-6" } else { "-4" }, pod_ip(number, v6));
+        if plugin == Plugin::Bridge {
+            pod.address("eth0", &format!("{own}/{}", if v6 { 64 } else { 24 }))?;
+            pod.route("default", BRIDGE[usize::from(v6)])?;
+            continue;
         }
-        match plugin {
-            Plugin::Bridge => gateway.join(&link, "cni0")?,
-            // As Calico's agent sets them.
-            Plugin::Calico => {
-                gateway.sysctl(&format!("net/ipv4/conf/{link}/proxy_arp"), "1")?;
-                gateway.sysctl(&format!("net/ipv4/neigh/{link}/proxy_delay"), "0")?;
-                gateway.sysctl(&format!("net/ipv4/conf/{link}/rp_filter"), "1")?;
-            }
+        let host = format!("{own}/{}", if v6 { 128 } else { 32 });
+        pod.address("eth0", &host)?;
+        pod.ip(&[family, "route", "add", router, "dev", "eth0", "scope", "link"])?;
+        pod.ip(&[family, "route", "add", "default", "via", router, "dev", "eth0"])?;
+        gateway.ip(&[family, "route", "add", &host, "dev", &link, "scope", "link"])?;
+    }
+    match plugin {
+        Plugin::Bridge => gateway.join(&link, "cni0")?,
+        // As Calico's agent sets them.
+        Plugin::Calico => {
+            gateway.sysctl(&format!("net/ipv4/conf/{link}/proxy_arp"), "1")?;
+            gateway.sysctl(&format!("net/ipv4/neigh/{link}/proxy_delay"), "0")?;
+            gateway.sysctl(&format!("net/ipv4/conf/{link}/rp_filter"), "1")?;
         }
     }
     Ok(())
@@ -216,4 +220,39 @@ fn pods_on_the_gateway_behind_calicos_links() {
     // Their links have no address of the node's: Linux takes the first that it has elsewhere.
     bed.serves(FRONT);
     bed.transfers();
+}
+
+/// Packet memory is set aside at the start, with room for two links more: the third stays unattached, and that is told.
+#[test]
+fn links_of_later_pods_are_attached_as_far_as_memory_goes() {
+    if !can_run("links_of_later_pods_are_attached_as_far_as_memory_goes", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Plugin::Calico);
+    let number = netns::next_bed();
+    for later in [3, 4, 5] {
+        let pod = netns::namespace(number, &format!("pod{later}"));
+        wire_pod(Plugin::Calico, &bed.gateway, later, &pod).unwrap_or_else(|error| panic!("{error}"));
+        bed.pods.push(pod);
+        let name = format!("cali{later}");
+        let told = eventually(Duration::from_secs(10), "the link is noticed", || {
+            let status = bed.ringway.ask("/status");
+            let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
+            let found = interfaces.into_iter().find(|interface| interface["name"] == *name);
+            let known = |found: &serde_json::Value| found["mode"].is_string() || found["problem"].is_string();
+            found.filter(known).ok_or_else(|| status["interfaces"].to_string())
+        });
+        match later {
+            3 | 4 => assert_eq!(told["mode"], "native", "{told}"),
+            _ => assert!(told["problem"].as_str().is_some_and(|text| text.contains("restart Ringway")), "{told}"),
+        }
+    }
+    // One that goes makes room.
+    bed.gateway.ip(&["link", "delete", "cali3"]).unwrap_or_else(|error| panic!("{error}"));
+    eventually(Duration::from_secs(10), "the last link is attached", || {
+        let status = bed.ringway.ask("/status");
+        let attached = |interface: &serde_json::Value| interface["name"] == "cali5" && interface["mode"].is_string();
+        let is = status["interfaces"].as_array().is_some_and(|all| all.iter().any(attached));
+        if is { Ok(()) } else { Err(status["interfaces"].to_string()) }
+    });
 }
