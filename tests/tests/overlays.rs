@@ -82,6 +82,21 @@ fn pods_behind_calicos_vxlan() {
     transfers(&mut bed);
 }
 
+/// NICs merge what is wrapped, as veths do when they are told to: the packets that come out of the overlay are larger than
+/// any link's, and are cut again.
+#[test]
+fn what_the_nic_merged_below_the_overlay_is_cut() {
+    if !can_run("what_the_nic_merged_below_the_overlay_is_cut", &["ip", "bridge", "nginx", "curl", "ethtool"]) {
+        return;
+    }
+    let mut bed = Overlay::prepare(Agent::Flannel, 1, Queues::default());
+    run(&bed.gateway, "ethtool", &["-K", "under", "gro", "on"], SOON).unwrap_or_else(|error| panic!("{error}"));
+    bed.start_ringway();
+    transfers(&mut bed);
+    let ports = bed.ringway().ask("/status")["ports"].clone();
+    assert!(ports["largeCut"].as_u64() > Some(0) && ports["largeLost"] == 0, "{ports}");
+}
+
 /// The agent is started anew and makes its device again, with another MAC address, or another node's agent does.
 #[test]
 fn devices_that_are_made_anew_are_attached_to_again() {
