@@ -21,6 +21,11 @@ mount -t tmpfs -o size=1g none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" none "$1/root"
 rm -f "$1/root/usr/sbin/policy-rc.d"
+# /sys lists the interfaces of the namespace that mounted it: the gateway's, not ours.
+mkdir "$1/cgroup"
+mount --rbind /sys/fs/cgroup "$1/cgroup"
+mount -t sysfs none /sys
+mount --rbind "$1/cgroup" /sys/fs/cgroup
 exec setpriv --pdeathsig KILL systemd-nspawn --quiet --directory "$1/root" --register=no --keep-unit --link-journal=no \
     --machine "$2" --network-namespace-path "/run/netns/$2" --console=pipe --system-call-filter=bpf \
     --capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF,CAP_PERFMON,CAP_IPC_LOCK \
@@ -29,7 +34,7 @@ exec setpriv --pdeathsig KILL systemd-nspawn --quiet --directory "$1/root" --reg
 
 /// A booted machine; killed when dropped.
 pub(crate) struct Machine {
-    _process: Process,
+    process: Process,
     _folder: tempfile::TempDir,
     /// Its first process, by our number.
     first: u32,
@@ -39,7 +44,8 @@ impl Machine {
     /// Boots one whose network is this namespace.
     pub(crate) fn boot(namespace: &Namespace) -> Machine {
         let folder = tempfile::Builder::new().prefix("ringway-test-").tempdir().expect("a temporary folder");
-        let mut command = Command::new("unshare");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", namespace.name())).arg("unshare");
         command.args(["--mount", "--propagation", "slave", "bash", "-c", SCRIPT, "machine"]);
         command.arg(folder.path()).arg(namespace.name()).stdin(Stdio::null());
         let process = Process::start("the machine", command).unwrap_or_else(|error| panic!("{error}"));
@@ -47,13 +53,15 @@ impl Machine {
             let children = format!("/proc/{0}/task/{0}/children", process.id());
             let children =
                 std::fs::read_to_string(children).map_err(|error| format!("{error}: {}", process.output()))?;
-            let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
-            child.ok_or_else(|| process.output())
+            let mut children = children.split_whitespace().filter_map(|child| child.parse().ok());
+            // Before it there is another for a moment, which sets up what it lives in.
+            children.find(|child| is_first(*child)).ok_or_else(|| process.output())
         });
-        let machine = Machine { _process: process, _folder: folder, first };
+        let machine = Machine { process, _folder: folder, first };
         eventually(BOOT, "the machine has booted", || {
             let said = machine.said("systemctl is-system-running");
-            if said == "running" || said == "degraded" { Ok(()) } else { Err(said) }
+            let is_up = said == "running" || said == "degraded";
+            if is_up { Ok(()) } else { Err(format!("{said}; {}", machine.process.output())) }
         });
         // As udev does, which containers do without.
         machine.run("chmod 0666 /dev/net/tun");
@@ -106,6 +114,14 @@ impl Machine {
     pub(crate) fn property(&self, name: &str) -> String {
         self.said(&format!("systemctl show ringway --value --property {name}"))
     }
+}
+
+/// Whether this process is the first one of a machine.
+fn is_first(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = numbers.map(|numbers| numbers.split_whitespace().collect::<Vec<_>>()).unwrap_or_default();
+    numbers.len() > 1 && numbers.last() == Some(&"1")
 }
 
 fn parent(path: &str) -> String {
