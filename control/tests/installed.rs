@@ -200,3 +200,48 @@ fn page(file: &Path) -> String {
     }
     shown
 }
+
+/// What the build script makes of this checkout: the words of `--version`.
+fn version(script: &Path, root: &Path, profile: &str, commit: &str) -> String {
+    let mut command = Command::new(script);
+    command.env("CARGO_MANIFEST_DIR", root.join("control")).env("CARGO_PKG_VERSION", "1.2.3").env("PROFILE", profile);
+    let output = command.env("RINGWAY_COMMIT", commit).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let version = said.lines().find_map(|line| line.strip_prefix("cargo:rustc-env=RINGWAY_VERSION="));
+    version.unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+#[test]
+fn a_release_names_its_commit_where_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, root) = (folder.path().join("script"), folder.path().join("checkout"));
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "-o"]).arg(&script).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/build.rs"));
+    assert!(rustc.status().unwrap().success());
+    std::fs::create_dir_all(root.join("control")).unwrap();
+    std::fs::write(root.join("control/main.rs"), "one").unwrap();
+    let release = |commit| version(&script, &root, "release", commit);
+    assert_eq!(release(""), "1.2.3", "a tarball");
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"];
+        let output = Command::new("git").arg("-C").arg(&root).args(who).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    let commit = git(&["rev-parse", "--short=10", "HEAD"]);
+    assert_eq!(release(""), format!("1.2.3 ({commit})"));
+    std::fs::write(root.join("notes"), "not built").unwrap();
+    assert_eq!(release(""), format!("1.2.3 ({commit})"));
+    std::fs::write(root.join("control/main.rs"), "two").unwrap();
+    assert_eq!(release(""), format!("1.2.3 ({commit}-dirty)"));
+    assert_eq!(release("abc"), "1.2.3 (abc)", "the packager knows better");
+    assert_eq!(version(&script, &root, "debug", ""), "1.2.3 (debug build)");
+    // A tarball that was unpacked inside somebody's repository.
+    let inside = root.join("unpacked");
+    std::fs::create_dir_all(inside.join("control")).unwrap();
+    assert_eq!(version(&script, &inside, "release", ""), "1.2.3");
+}
