@@ -5,6 +5,7 @@ use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::{Context, Core, Outcome, exceeded_mtu, pass};
 use crate::batch::Received;
+use crate::direct::{Noted, Passed};
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet, sctp};
@@ -47,8 +48,20 @@ impl Core {
                 return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
             }
         }
-        self.shared.direct.note([hash, answer_hash], packet.kind, context.now);
+        self.note_direct(context, &received, packet, [hash, answer_hash]);
         pass(received)
+    }
+
+    /// Notes the connection of a packet that passes. `hashes` are those of its tuple and of the reversed one.
+    fn note_direct(&mut self, context: &Context, received: &Received, packet: &Packet, hashes: [u64; 2]) {
+        let passed = Passed::of(context.umem.packet(&received.frame), packet);
+        let network = &context.snapshot.network;
+        let by_own_way = || network.next_hops(packet.tuple.source_address()).any(|(out, _)| out == received.interface);
+        match self.shared.direct.note(hashes, &passed, context.now, by_own_way) {
+            Noted::Known => {}
+            Noted::Unproven => self.watches.begin(packet.tuple.reversed(), context.now),
+            Noted::Proven => [packet.tuple, packet.tuple.reversed()].iter().for_each(|tuple| self.watches.end(tuple)),
+        }
     }
 
     /// Opens a flow for a direct connection whose tuple at the endpoint is `other`'s, so that it gets another port there.
@@ -93,7 +106,7 @@ impl Core {
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, way),
             Err(OpenError::TableFull | OpenError::PortsExhausted) => {
                 let answer_hash = self.flows.hash(&packet.tuple.reversed());
-                self.shared.direct.note([hash, answer_hash], packet.kind, context.now);
+                self.note_direct(context, &received, packet, [hash, answer_hash]);
                 pass(received)
             }
         }
@@ -115,7 +128,7 @@ impl Core {
             self.flows.displace(id, context.now);
         }
         let asked = self.flows.hash(&packet.tuple.reversed());
-        self.shared.direct.note([hash, asked], packet.kind, context.now);
+        self.note_direct(context, &received, packet, [hash, asked]);
         pass(received)
     }
 }

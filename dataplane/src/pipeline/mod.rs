@@ -30,6 +30,7 @@ use crate::batch::{BATCH, Batch, Received};
 use crate::clock::Time;
 use crate::config::{PipelineConfig, Settings};
 use crate::direct::DirectConnections;
+use crate::direct::watches::Watches;
 use crate::directory::FlowDirectory;
 use crate::flow::{Candidate, FlowTable};
 use crate::forward::nat;
@@ -76,6 +77,7 @@ struct Core {
     held: Held,
     limiter: Limiter,
     ways: Ways,
+    watches: Watches,
     shared: Shared,
     tally: Tally,
 }
@@ -97,7 +99,8 @@ impl Pipeline {
         flows.watch(shared.counters.clone());
         let limiter = Limiter::new(config.replies_per_second);
         let (held, ways, tally) = (Held::default(), Ways::new(), Tally::default());
-        let core = Core { config, flows, held, limiter, ways, shared, tally };
+        let watches = Watches::new(shared.direct.clone());
+        let core = Core { config, flows, held, limiter, ways, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 
@@ -153,6 +156,7 @@ impl Pipeline {
     /// A bounded step of expiry.
     pub fn expire(&mut self, now: Time, budget: u32) {
         self.core.flows.expire(now, budget);
+        self.core.watches.expire(now);
     }
 
     /// The worker's counts; the dispatcher adds fates here.

@@ -144,22 +144,28 @@ fn earlier() -> Vec<Row> {
             ledger: "rx=8 forwarded=4 passed=4 flowsOpened=3",
         },
         Row {
-            name: "it is remembered while it goes on, and not for long when it is over",
+            name: "it is remembered while it goes on, once both sides have shown it, and not for long when it is over",
             bed: town(),
             script: "
                 inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=90000 ack=70001
                 -> pass
-                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=90001 ack=70001
+                inside tcp A 10.0.1.9:40000 > 10.0.1.1:8080 seq=70001 ack=90001 data=ask
+                -> pass
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=90001 ack=70004
                 -> pass
                 inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40001 seq=90000 ack=70001
                 -> pass
-                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40001 seq=90001 ack=70001
+                inside tcp A 10.0.1.9:40001 > 10.0.1.1:8080 seq=70001 ack=90001 data=ask
                 -> pass
-                inside tcp FA 10.0.1.1:8080 > 10.0.1.9:40001 seq=90001 ack=70001
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40001 seq=90001 ack=70004
                 -> pass
-                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40001 seq=90002 ack=70002
+                inside tcp FA 10.0.1.1:8080 > 10.0.1.9:40001 seq=90001 ack=70004
+                -> pass
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40001 seq=90002 ack=70005
                 -> pass
                 inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40002 seq=90000 ack=70001
+                -> pass
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40003 seq=90001 ack=70001
                 -> pass
                 @7900000
                 inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=1000
@@ -167,8 +173,10 @@ fn earlier() -> Vec<Row> {
                 inside tcp S 10.0.1.9:40001 > 172.30.0.41:80 seq=1000
                 -> forward inside 10.0.1.9:40001 > 10.0.1.1:8080
                 inside tcp S 10.0.1.9:40002 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.1.9:40002 > 10.0.1.1:8080",
-            ledger: "rx=10 forwarded=3 passed=7 flowsOpened=3",
+                -> forward inside 10.0.1.9:40002 > 10.0.1.1:8080
+                inside tcp S 10.0.1.9:40003 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:40003 > 10.0.1.1:8080",
+            ledger: "rx=14 forwarded=4 passed=10 flowsOpened=4",
         },
         Row {
             name: "a connection that is picked up keeps the port that the endpoint knows",
