@@ -4,7 +4,8 @@
 //
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
-// whose source is kept); packets to an endpoint under a tuple that such a flow has there. Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
+// whose source is kept); packets to an endpoint under a tuple that such a flow has there; and
+// ICMP errors that say that a packet of a flow did not reach its endpoint. Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
 // discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's
 // goes back to the kernel.
 //
@@ -27,10 +28,15 @@
 #define ND_FIRST 133
 #define ND_LAST 137
 #define EXTENSIONS 8
+// Errors that say that a packet does not arrive, and where the packet stands that they quote.
+#define IPV4_UNREACHABLE 3
+#define IPV6_UNREACHABLE 1
+#define ICMP_HEADER 8
 // Counters of `claims` are two a value.
 #define CLAIMS_BITS 20
 // More fragments, or an offset.
 #define IPV4_FRAGMENT 0x3fff
+#define IPV4_OFFSET 0x1fff
 #define IPV6_FRAGMENT 0xfff9
 
 struct address {
@@ -182,6 +188,25 @@ static __always_inline int is_claimed(const struct packet *packet)
 	return pair && pair->count[claim & 1];
 }
 
+// Whether a packet comes from an address and port that flows get when their source is rewritten.
+static __always_inline int is_from_snat(const struct packet *packet)
+{
+	struct port_range *range = bpf_map_lookup_elem(&snat, &packet->source);
+	__u16 port = bpf_ntohs(packet->source_port);
+	return range && port >= range->first && port <= range->last;
+}
+
+// Whether a packet may be one that a flow sent to its endpoint.
+static __always_inline int is_of_flow(const struct packet *packet)
+{
+	struct socket_key key = {
+		.address = packet->destination,
+		.port = packet->destination_port,
+		.protocol = packet->protocol,
+	};
+	return (is_from_snat(packet) || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
+}
+
 static __always_inline int is_ours(const struct packet *packet)
 {
 	if (bpf_map_lookup_elem(&vips, &packet->destination))
@@ -223,7 +248,36 @@ static __always_inline void read_ports(struct packet *packet, void *l4, void *en
 	packet->has_ports = 1;
 }
 
-static __always_inline int read_ipv4(struct packet *packet, void *l3, void *end)
+// The packet that an IPv4 error quotes; without ports when it is none of use. One without options is what we send.
+static __always_inline void quote_ipv4(struct packet *quoted, void *l4, void *end)
+{
+	__u8 *type = l4;
+	struct iphdr *ip = l4 + ICMP_HEADER;
+	if ((void *)(ip + 1) > end || *type != IPV4_UNREACHABLE)
+		return;
+	if (ip->version != 4 || ip->ihl != 5 || (ip->frag_off & bpf_htons(IPV4_OFFSET)))
+		return;
+	quoted->source.word[2] = quoted->destination.word[2] = bpf_htonl(0xffff);
+	quoted->source.word[3] = ip->saddr;
+	quoted->destination.word[3] = ip->daddr;
+	quoted->protocol = ip->protocol;
+	read_ports(quoted, ip + 1, end);
+}
+
+// The same of IPv6, without extension headers.
+static __always_inline void quote_ipv6(struct packet *quoted, void *l4, void *end)
+{
+	__u8 *type = l4;
+	struct ipv6hdr *ip = l4 + ICMP_HEADER;
+	if ((void *)(ip + 1) > end || *type != IPV6_UNREACHABLE)
+		return;
+	__builtin_memcpy(&quoted->source, &ip->saddr, sizeof(quoted->source));
+	__builtin_memcpy(&quoted->destination, &ip->daddr, sizeof(quoted->destination));
+	quoted->protocol = ip->nexthdr;
+	read_ports(quoted, ip + 1, end);
+}
+
+static __always_inline int read_ipv4(struct packet *packet, struct packet *quoted, void *l3, void *end)
 {
 	struct iphdr *ip = l3;
 	if ((void *)(ip + 1) > end)
@@ -234,7 +288,11 @@ static __always_inline int read_ipv4(struct packet *packet, void *l3, void *end)
 	packet->protocol = ip->protocol;
 	__u32 length = ip->ihl * 4;
 	// A broken header has no ports to trust; by its VIP the packet may still be ours to drop.
-	if (length >= sizeof(*ip) && !(ip->frag_off & bpf_htons(IPV4_FRAGMENT)))
+	if (length < sizeof(*ip) || (ip->frag_off & bpf_htons(IPV4_FRAGMENT)))
+		return 1;
+	if (ip->protocol == IPPROTO_ICMP)
+		quote_ipv4(quoted, l3 + length, end);
+	else
 		read_ports(packet, l3 + length, end);
 	return 1;
 }
@@ -244,7 +302,7 @@ static __always_inline int is_mapped(const struct address *address)
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
 }
 
-static __always_inline int read_ipv6(struct packet *packet, void *l3, void *end)
+static __always_inline int read_ipv6(struct packet *packet, struct packet *quoted, void *l3, void *end)
 {
 	struct ipv6hdr *ip = l3;
 	if ((void *)(ip + 1) > end)
@@ -276,10 +334,13 @@ static __always_inline int read_ipv6(struct packet *packet, void *l3, void *end)
 			if (next == IPPROTO_ICMPV6 && (void *)(header + 1) <= end &&
 			    header[0] >= ND_FIRST && header[0] <= ND_LAST)
 				return 0;
-			read_ports(packet, at, end);
-			return 1;
+			break;
 		}
 	}
+	if (packet->protocol == IPPROTO_ICMPV6)
+		quote_ipv6(quoted, at, end);
+	else
+		read_ports(packet, at, end);
 	return 1;
 }
 
@@ -299,13 +360,13 @@ int steer(struct xdp_md *context)
 	for (int i = 0; i < 6; i++)
 		if (ethernet->h_dest[i] != mac->byte[i])
 			return XDP_PASS;
-	struct packet packet = {};
+	struct packet packet = {}, quoted = {};
 	int is_ip = 0;
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
-		is_ip = read_ipv4(&packet, ethernet + 1, end);
+		is_ip = read_ipv4(&packet, &quoted, ethernet + 1, end);
 	else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
-		is_ip = read_ipv6(&packet, ethernet + 1, end);
-	if (!is_ip || !is_ours(&packet))
+		is_ip = read_ipv6(&packet, &quoted, ethernet + 1, end);
+	if (!is_ip || !(is_ours(&packet) || (quoted.has_ports && is_of_flow(&quoted))))
 		return XDP_PASS;
 	__u32 zero = 0;
 	__u32 *fallback = bpf_map_lookup_elem(&without_socket, &zero);

@@ -85,7 +85,7 @@ pub struct Answers {
     pub answered: u64,
     /// SYNs, INITs, and requests over UDP, that got nothing.
     pub unanswered: u64,
-    /// SYNs that got a RST, INITs that got an ABORT.
+    /// SYNs that got a RST, INITs that got an ABORT, and what an ICMP error was sent about.
     pub refused: u64,
     /// SYNs sent once by the time to their SYN-ACK, in the classes of [`HANDSHAKE_BOUNDS`].
     pub handshakes: [u64; CLASSES],

@@ -1,11 +1,12 @@
 //! Endpoints that do not answer are seen, by name, until they answer again.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringway_tests::echo::EchoClient;
 use ringway_tests::process::{nginx, try_ask};
-use ringway_tests::topology::{Bed, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::topology::{Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
 use ringway_tests::{can_run, eventually};
 use serde_json::Value;
 
@@ -46,6 +47,41 @@ fn a_silent_server_of_udp_is_told_within_seconds() {
     let flows = bed.ringway().ask("/flows");
     let silence = format!("{:?}", begun.elapsed());
     assert!(flows.to_string().matches("\"unreplied\"").count() >= 3, "{silence}: {flows:#}");
+}
+
+/// Nobody listens, and the endpoint's kernel says so: with its source rewritten or kept, whichever worker hears it, over IPv4 and
+/// IPv6, though no endpoint of the service port ever answered.
+#[test]
+fn a_refusal_of_udp_is_told() {
+    if !can_run("a_refusal_of_udp_is_told", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { backends: 1, queues: 2, ..Options::default() });
+    bed.start_ringway();
+    for (v6, vip) in
+        [(false, CLUSTER_IPS[0]), (true, CLUSTER_IPS[1]), (false, LOAD_BALANCER_IPS[0]), (true, LOAD_BALANCER_IPS[1])]
+    {
+        let refused = |bed: &mut Bed| {
+            let services = bed.ringway().ask("/services");
+            let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+            let ports = list(&services, "services").into_iter().flat_map(|service| list(&service, "ports"));
+            let endpoints = ports.flat_map(|port| list(&port, "endpoints"));
+            endpoints.filter_map(|endpoint| endpoint.pointer("/answers/refused")?.as_u64()).sum::<u64>()
+        };
+        let before = refused(&mut bed);
+        let endpoint = SocketAddr::new(bed.backend_ip(0, v6), ECHO.target).to_string();
+        eventually(Duration::from_secs(60), "the refusals to be counted", || {
+            let _ = EchoClient::new(&bed.client, at(vip, ECHO.port)).ask(b"?");
+            let more = refused(&mut bed) - before;
+            if more >= 3 { Ok(()) } else { Err(format!("{vip}: {more} refusals")) }
+        });
+        let output = bed.ringway().command(&["status"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains(&endpoint));
+        assert!(line.is_some_and(|line| line.contains("requests refused")), "{endpoint}: {text}");
+    }
+    let ledger = bed.ledger();
+    assert!(ledger.passed >= 12, "the kernel gets its errors: {ledger:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Which endpoints do not answer, as the workers saw it. Nobody is asked for it.
 //!
 //! An endpoint is told when so many first packets in a row failed and none was answered since, by any worker; it is well
-//! again with its first answer, and forgotten when nobody has tried for a while. UDP is told only where some endpoint of the
-//! service port does answer: who sends logs or measurements expects nothing back.
+//! again with its first answer, and forgotten when nobody has tried for a while. Silence of UDP is told only where some
+//! endpoint of the service port does answer: who sends logs or measurements expects nothing back. A refusal is one anyway.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct UnansweringReport {
     pub protocol: String,
     /// First packets that failed in a row: SYNs, INITs, requests over UDP.
     pub failed: u64,
-    /// Of these, refused by a RST or an ABORT.
+    /// Of these, refused by a RST, an ABORT, or an ICMP error.
     pub refused: u64,
     /// Seconds since the last of them.
     pub seconds: u64,
@@ -106,7 +106,7 @@ impl AnswerView<'_> {
         let own = self.tally(id).answers;
         let (failed, refused) = (failed.min(own.unanswered + own.refused), refused.min(own.refused));
         let answers_nothing = || *answered.get_or_init(|| self.answers(port).answered) == 0;
-        if failed < LEAST || (port.protocol == Protocol::Udp && answers_nothing()) {
+        if failed < LEAST || (port.protocol == Protocol::Udp && refused == 0 && answers_nothing()) {
             return None;
         }
         Some(UnansweringReport {

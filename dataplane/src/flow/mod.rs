@@ -21,6 +21,7 @@ mod observer;
 mod opening;
 mod ports;
 mod record;
+mod refusal;
 mod sctp;
 mod segment;
 mod state;

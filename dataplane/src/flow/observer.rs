@@ -34,14 +34,19 @@ impl Observer {
         let Some(counters) = &self.counters else { return };
         let (after, backend) = (flow.state(), flow.backend());
         match (before, after, direction) {
-            (State::SynSent, State::SynSent, Direction::Original) if segment.flags.syn() && idle >= REPEATED => {
+            (State::SynSent, State::SynSent, Direction::Original)
+                if segment.flags.syn() && idle >= REPEATED && !flow.take_refusal() =>
+            {
                 counters.unanswered(backend, now);
             }
             (State::UdpUnreplied, State::UdpUnreplied, Direction::Original) if flow.is_left_unanswered(now) => {
                 counters.unanswered(backend, now);
             }
             (State::SctpUnreplied, State::SctpUnreplied, Direction::Original)
-                if segment.chunk == chunk::INIT && idle >= REPEATED && !flow.seen(Direction::Reply) =>
+                if segment.chunk == chunk::INIT
+                    && idle >= REPEATED
+                    && !flow.seen(Direction::Reply)
+                    && !flow.take_refusal() =>
             {
                 counters.unanswered(backend, now);
             }
@@ -62,15 +67,24 @@ impl Observer {
         }
     }
 
-    /// The endpoint has left what the client sent last unanswered.
-    pub(super) fn gave_up(&self, flow: &Flow, now: u32) {
+    /// Something on the endpoint's side refused what the client sent last.
+    pub(super) fn refused(&self, flow: &Flow, now: u32) {
         if let Some(counters) = &self.counters {
+            counters.refused(flow.backend(), now);
+        }
+    }
+
+    /// The endpoint has left what the client sent last unanswered.
+    pub(super) fn gave_up(&self, flow: &mut Flow, now: u32) {
+        if !flow.take_refusal()
+            && let Some(counters) = &self.counters
+        {
             counters.unanswered(flow.backend(), now);
         }
     }
 
     /// A flow ends.
-    pub(super) fn ended(&self, flow: &Flow, now: u32) {
+    pub(super) fn ended(&self, flow: &mut Flow, now: u32) {
         let waited = matches!(flow.state(), State::SynSent | State::UdpUnreplied | State::SctpUnreplied);
         if !waited || flow.seen(Direction::Reply) || flow.idle(now) < PATIENCE {
             return;

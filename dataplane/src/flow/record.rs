@@ -57,6 +57,8 @@ const OPTION_WENT_ON: u16 = 0x1000;
 
 /// Something was seen of the reply direction. The other bits of `flags` are `tcp`'s.
 pub(super) const SEEN_REPLY: u8 = 0x01;
+/// Before the endpoint has answered: what the client sent last was refused by an ICMP error, and is counted.
+pub(super) const REFUSED: u8 = 0x80;
 
 impl Flow {
     /// The record of no flow.
@@ -191,6 +193,13 @@ impl Flow {
     #[inline]
     pub fn is_direct(&self) -> bool {
         self.kind & OPTION_DIRECT != 0
+    }
+
+    /// Whether an ICMP error refused what the client sent last; it did not from now on.
+    pub(super) fn take_refusal(&mut self) -> bool {
+        let refused = self.flags & REFUSED != 0;
+        self.flags &= !REFUSED;
+        refused
     }
 
     /// Notes that it is one.

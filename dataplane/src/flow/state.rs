@@ -30,7 +30,7 @@
 
 use super::Direction;
 use super::expiry::Lists;
-use super::record::{Flow, SEEN_REPLY};
+use super::record::{Flow, REFUSED, SEEN_REPLY};
 use super::segment::Segment;
 use crate::wire::tcp::Flags;
 use ringway_shared::{FiveTuple, Protocol};
@@ -233,6 +233,7 @@ impl Flow {
             State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply => {
                 let [first_answer, _] = &mut self.expected;
                 *first_answer = now;
+                self.flags &= !REFUSED;
                 State::UdpAnswered
             }
             State::UdpAnswered if self.converses(direction, now) => State::UdpReplied,
@@ -248,21 +249,21 @@ impl Flow {
     }
 
     /// The client sends a datagram, and what it sent before was answered, or judged.
-    fn ask_by_datagram(&mut self, now: u32) -> State {
+    pub(super) fn ask_by_datagram(&mut self, now: u32) -> State {
         let [asked, _] = &mut self.expected;
         *asked = now;
         State::UdpUnreplied
     }
 
-    /// Whether the endpoint has left the client's datagrams unanswered for so long that it will not answer any more; then
-    /// what comes from now on is another question.
+    /// Whether the endpoint has left the client's datagrams unanswered, and not refused, for so long that it will not answer
+    /// any more; then what comes from now on is another question.
     pub(super) fn is_left_unanswered(&mut self, now: u32) -> bool {
         let [asked, _] = &mut self.expected;
         let left = now.wrapping_sub(*asked) >= PATIENCE;
         if left {
             *asked = now;
         }
-        left
+        left && !self.take_refusal()
     }
 
     /// Whether this packet of an answered UDP flow makes a conversation of it.

@@ -40,7 +40,7 @@ pub struct FlowTable {
     pub(super) lists: Lists,
     pub(super) ports: Ports,
     pub(super) hasher: Hasher,
-    observer: Observer,
+    pub(super) observer: Observer,
     // Free records, through `Flow::next`.
     pub(super) free: u32,
     pub(super) len: u32,
@@ -359,7 +359,9 @@ impl FlowTable {
         }
         for _ in 0..most {
             let Some(number) = self.lists.give_up(&mut self.flows, now.millis()) else { break };
-            self.observer.gave_up(self.flow(FlowId(number)), now.millis());
+            if let Some(flow) = self.flows.get_mut(number as usize) {
+                self.observer.gave_up(flow, now.millis());
+            }
         }
         ended
     }

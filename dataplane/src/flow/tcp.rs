@@ -24,7 +24,7 @@
 //! An acknowledgment moves the mark when it is near it; one that a forger dragged away comes back with the side's next.
 
 use super::Direction;
-use super::record::Flow;
+use super::record::{Flow, REFUSED};
 use super::segment::Segment;
 use super::state::State;
 
@@ -44,8 +44,8 @@ const RESET_BY_ORIGINAL: u8 = 0x10;
 const RESET_BY_REPLY: u8 = 0x20;
 /// The connection went on after a RST that was not at the exact number: no such RST counts any more.
 const OUTLIVED_RESET: u8 = 0x40;
-/// The client sent a SYN while established.
-const SYN_AGAIN: u8 = 0x80;
+/// The client sent a SYN while established. Before that the bit is `REFUSED`.
+const SYN_AGAIN: u8 = REFUSED;
 
 /// The flag bits of one direction.
 struct Bits {
@@ -126,7 +126,7 @@ impl Flow {
     /// The client speaks as if there were a connection. What it said last counts.
     fn claim(&mut self, segment: &Segment) -> State {
         let Segment { flags, sequence, acknowledgment, .. } = *segment;
-        self.flags &= !(FIN_ORIGINAL | FIN_REPLY);
+        self.flags &= !(FIN_ORIGINAL | FIN_REPLY | REFUSED);
         if flags.fin() && flags.ack() {
             self.flags |= FIN_ORIGINAL;
         }

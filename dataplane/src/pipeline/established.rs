@@ -165,7 +165,7 @@ impl Core {
 
 /// Whether packets to the flow's endpoint can leave by this interface, so that its answers come by it.
 #[inline]
-fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &Network) -> bool {
+pub(super) fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &Network) -> bool {
     let by_known_way = flow.network_generation == network.generation
         && network.adjacency(flow.adjacency(Direction::Original)).is_some_and(|adjacency| adjacency.out == interface);
     by_known_way || network.next_hops(flow.reply().source_address()).any(|(out, _)| out == interface)

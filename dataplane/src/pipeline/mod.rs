@@ -14,6 +14,7 @@ mod held;
 mod limiter;
 mod open;
 mod portless;
+mod unreachable;
 mod ways;
 
 use std::sync::Arc;

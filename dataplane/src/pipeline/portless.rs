@@ -33,6 +33,9 @@ impl Core {
             };
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
+            (Decision::Pass, Kind::Icmp { class: Class::Error, .. }) => {
+                return self.hear_error(context, received, packet);
+            }
             (Decision::Pass, _) => return pass(received),
             // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
             (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),

@@ -12,6 +12,7 @@ pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 #[cfg(test)]
 mod noise;
+pub(crate) mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod sctp;

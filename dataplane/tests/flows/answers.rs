@@ -139,6 +139,57 @@ fn an_association_is_refused_by_abort_and_unanswered_when_its_init_comes_again()
     assert_eq!(answers(&counters), (0, 2, 1));
 }
 
+/// ICMP errors about what the client sent: each counts once, and not as silence, too.
+#[test]
+fn what_an_error_refuses_is_refused_and_not_unanswered() {
+    let (mut table, counters) = watched(8);
+    let (udp, _) = open(&mut table, Protocol::Udp, 1, seconds(0));
+    let (tcp, _) = open(&mut table, Protocol::Tcp, 2, seconds(0));
+    for _ in 0..3 {
+        table.refuse(udp, seconds(0));
+        table.refuse(tcp, seconds(0));
+    }
+    assert_eq!(answers(&counters), (0, 0, 2));
+    table.advance(tcp, Direction::Original, &syn(), seconds(1));
+    table.expire(seconds(3), 64);
+    assert_eq!(answers(&counters), (0, 0, 2));
+    // The next question of both is another.
+    table.advance(tcp, Direction::Original, &syn(), seconds(3));
+    table.advance(udp, Direction::Original, &Segment::default(), seconds(4));
+    table.expire(seconds(7), 64);
+    assert_eq!(answers(&counters), (0, 2, 2));
+    establish(&mut table, tcp, seconds(7));
+    table.refuse(tcp, seconds(8));
+    assert_eq!(table.flow(tcp).state(), State::Established);
+    assert_eq!(answers(&counters), (1, 2, 2));
+}
+
+/// A server ends in the middle of a conversation, and another one takes its place.
+#[test]
+fn a_conversation_that_is_refused_waits_for_an_answer_again() {
+    let (mut table, counters) = watched(8);
+    let (id, _) = open(&mut table, Protocol::Udp, 1, seconds(0));
+    let original = table.flow(id).original();
+    table.advance(id, Direction::Reply, &Segment::default(), seconds(0));
+    for at in 1..4 {
+        table.advance(id, Direction::Original, &Segment::default(), seconds(at));
+    }
+    assert_eq!((table.flow(id).state(), answers(&counters)), (State::UdpReplied, (1, 0, 0)));
+    for at in (4..14).step_by(4) {
+        table.refuse(id, seconds(at));
+        table.refuse(id, seconds(at));
+        assert_eq!(table.flow(id).state(), State::UdpUnreplied);
+        table.expire(seconds(at + 3), 64);
+        table.advance(id, Direction::Original, &Segment::default(), seconds(at + 3));
+    }
+    assert_eq!(answers(&counters), (1, 0, 3));
+    table.advance(id, Direction::Reply, &Segment::default(), seconds(15));
+    assert_eq!((table.flow(id).state(), answers(&counters)), (State::UdpAnswered, (2, 0, 3)));
+    assert_eq!(WorkerCounters::silence(std::slice::from_ref(&counters), BACKEND), Silence::default());
+    run(&mut table, 15 + 119);
+    assert!(table.lookup(&original, seconds(15 + 119)).is_some(), "it lasts as long as any answered one");
+}
+
 /// Forged SYNs push each other out before anybody could have answered: the endpoint is not to blame.
 #[test]
 fn what_gives_way_young_is_not_counted() {

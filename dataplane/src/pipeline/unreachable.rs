@@ -1,0 +1,59 @@
+//! ICMP errors from an endpoint's side that say that a flow's packet does not arrive: a refusal, as a RST is.
+//!
+//! They pass, as everything that is the kernel's own or only crosses the node.
+
+use super::established::leads_to_endpoint;
+use super::{Context, Core, Outcome, pass};
+use crate::batch::Received;
+use crate::flow::Direction;
+use crate::verdict::Verdict;
+use crate::wire::checksum::{fold, pseudo_header, sum};
+use crate::wire::quote::{is_unreachable, quoted_tuple};
+use crate::wire::{Kind, Packet, icmp};
+use ringway_shared::Family;
+
+impl Core {
+    /// Counts the refusal, if it is one and about a flow of ours; then the packet passes.
+    #[cold]
+    pub(super) fn hear_error(&mut self, context: &mut Context, received: Received, packet: &Packet) -> Option<Outcome> {
+        let Some(message) = packet.transport(context.umem.packet(&received.frame)) else { return pass(received) };
+        let Kind::Icmp { icmp_type, code, .. } = packet.kind else { return pass(received) };
+        let family = packet.family();
+        if !is_unreachable(icmp_type, code, family) || !has_right_checksum(message, packet) {
+            return pass(received);
+        }
+        let Some(quoted) = quoted_tuple(message, family) else { return pass(received) };
+        let reply = quoted.reversed();
+        match self.flows.lookup(&reply, context.now) {
+            Some((id, Direction::Reply)) => {
+                let network = &context.snapshot.network;
+                if leads_to_endpoint(self.flows.flow(id), received.interface, network) {
+                    self.flows.refuse(id, context.now);
+                }
+            }
+            Some((_, Direction::Original)) => {}
+            None if !received.handed_over && self.config.workers > 1 => {
+                let hinted = self.shared.directory.as_ref();
+                let hinted = hinted.and_then(|directory| directory.owner(self.flows.hash(&reply)));
+                // The port of a masqueraded flow's reply names its owner.
+                let owner = hinted.or_else(|| self.config.port_owner(quoted.source_port()));
+                if let Some(worker) = owner.filter(|w| *w != self.config.worker && *w < self.config.workers) {
+                    let verdict = Verdict::HandOver { worker, arrived: received.interface };
+                    return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+                }
+            }
+            None => {}
+        }
+        pass(received)
+    }
+}
+
+fn has_right_checksum(message: &[u8], packet: &Packet) -> bool {
+    match packet.family() {
+        Family::V4 => sum(message) == 0xffff,
+        Family::V6 => {
+            let pseudo = pseudo_header(&packet.tuple, icmp::V6, message.len() as u16);
+            fold(u64::from(sum(message)) + u64::from(pseudo)) == 0xffff
+        }
+    }
+}
