@@ -342,6 +342,18 @@ impl Network {
         self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
     }
 
+    /// Another of several ways, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
+    /// interface that is down. Each gets its share of all hashes.
+    pub fn resolve_beside(&self, heading: &Heading) -> Option<AdjacencyId> {
+        let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return None };
+        let known = |path: &Path| {
+            let up = self.interface(path.interface).is_some_and(|interface| interface.up);
+            let key = (path.interface, path.via.unwrap_or(heading.destination));
+            self.neighbors.get(&key).copied().filter(|_| up)
+        };
+        path::pick_of(paths.iter().filter(|path| known(path).is_some()), heading.hash).and_then(known)
+    }
+
     /// Some way to `destination`: a known one, if there is any for whatever packet.
     pub fn resolve_any(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
         let first = self.resolve(destination);

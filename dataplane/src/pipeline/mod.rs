@@ -99,7 +99,7 @@ impl Pipeline {
         flows.mind(shared.direct.clone());
         flows.watch(shared.counters.clone());
         let limiter = Limiter::new(config.replies_per_second);
-        let (held, ways, tally) = (Held::default(), Ways::new(), Tally::default());
+        let (held, ways, tally) = (Held::default(), Ways::new(shared.resolver.clone()), Tally::default());
         let watches = Watches::new(shared.direct.clone());
         let core = Core { config, flows, held, limiter, ways, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }

@@ -4,13 +4,16 @@
 //! Two small direct-mapped caches in the worker's own memory: one for endpoints, and one for clients, so that many clients
 //! push out no endpoint. An entry is good for one generation of the network and one of its tables; only ways that exist are
 //! kept, so a neighbour that is being resolved is looked for anew with every packet, and none of a route that has several,
-//! since those differ from flow to flow.
+//! since those differ from flow to flow. Where one of several does not answer, another that does takes its flows.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ringway_shared::address::address_words;
 use ringway_shared::network::{Heading, NoAdjacency, RouteTarget};
 use ringway_shared::{Adjacency, AdjacencyId, Network};
+
+use crate::resolver::Resolver;
 
 /// Entries of a cache, a power of two. With 48 bytes each they stay in the second cache.
 const ENTRIES: usize = 2048;
@@ -43,11 +46,12 @@ pub(super) struct Way {
 pub(super) struct Ways {
     endpoints: Cache,
     clients: Cache,
+    resolver: Arc<Resolver>,
 }
 
 impl Ways {
-    pub(super) fn new() -> Self {
-        Ways { endpoints: Cache::new(), clients: Cache::new() }
+    pub(super) fn new(resolver: Arc<Resolver>) -> Self {
+        Ways { endpoints: Cache::new(), clients: Cache::new(), resolver }
     }
 
     /// The way of a packet to an endpoint, which leaves by it.
@@ -55,7 +59,7 @@ impl Ways {
     pub(super) fn find(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
         match self.endpoints.remembered(network, heading) {
             Some(way) => Ok(way),
-            None => self.endpoints.learn(network, heading, true),
+            None => self.endpoints.learn(network, heading, true, &self.resolver),
         }
     }
 
@@ -64,7 +68,7 @@ impl Ways {
     pub(super) fn back(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
         match self.clients.remembered(network, heading) {
             Some(way) => Ok(way),
-            None => self.clients.learn(network, heading, false),
+            None => self.clients.learn(network, heading, false, &self.resolver),
         }
     }
 }
@@ -99,8 +103,21 @@ impl Cache {
 
     /// Asks the network, for the source address as well if that is wanted: always by one cache, never by the other.
     #[cold]
-    fn learn(&mut self, network: &Network, heading: &Heading, with_source: bool) -> Result<Way, NoAdjacency> {
-        let id = network.resolve_for(heading)?;
+    fn learn(
+        &mut self,
+        network: &Network,
+        heading: &Heading,
+        with_source: bool,
+        resolver: &Resolver,
+    ) -> Result<Way, NoAdjacency> {
+        let id = network.resolve_for(heading).or_else(|none| {
+            let other = network.resolve_beside(heading);
+            // Nobody would ask for it again if no packet waited for it.
+            if let (NoAdjacency::Unresolved { interface, next_hop }, Some(_)) = (&none, other) {
+                resolver.ask(*interface, *next_hop);
+            }
+            other.ok_or(none)
+        })?;
         let adjacency = *network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
         let source = if with_source { network.source_address_for(heading) } else { None };
         let has_several =
@@ -118,11 +135,52 @@ impl Cache {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ringway_shared::network::Interface;
+    use ringway_shared::network::{Interface, Path, Route};
     use ringway_shared::{InterfaceId, MacAddress};
 
+    fn ways() -> Ways {
+        Ways::new(Resolver::new().unwrap())
+    }
+
+    /// A router that dies silently: its flows go by the other one, until it answers again.
+    #[test]
+    fn one_of_several_ways_takes_the_flows_of_another_that_does_not_answer() {
+        let via = |last: u8| Some(address(last));
+        let path = |last| Path { interface: InterfaceId(0), via: via(last), source: None, weight: 1 };
+        let network = |generation, known: &[u8]| {
+            let target = RouteTarget::Paths([path(2), path(4)].into());
+            let to = "10.9.0.0/16".parse().unwrap();
+            let routes = [Route { to, target, source: None, metric: 0 }];
+            let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
+            Network::new(generation, vec![interface()], routes, neighbors)
+        };
+        let mut ways = ways();
+        let mut taken = |network: &Network| {
+            let mut macs: Vec<u8> = (0..64u64)
+                .filter_map(|hash| {
+                    let heading = Heading { hash: hash << 58 | hash, ..Heading::to("10.9.0.1".parse().unwrap()) };
+                    Some(ways.find(network, &heading).ok()?.adjacency.destination_mac.0[0])
+                })
+                .collect();
+            macs.sort_unstable();
+            (macs.iter().filter(|mac| **mac == 2).count(), macs.iter().filter(|mac| **mac == 4).count())
+        };
+        let (first, second) = taken(&network(1, &[2, 4]));
+        assert!(first > 16 && second > 16 && first + second == 64, "{first} and {second}");
+        assert_eq!(taken(&network(2, &[4])), (0, 64));
+        assert_eq!(taken(&network(3, &[])), (0, 0), "nobody answers");
+        assert_eq!(taken(&network(4, &[2, 4])), (first, second));
+        let mut asked = std::iter::from_fn(|| ways.resolver.next_question());
+        assert!(asked.all(|question| question == (InterfaceId(0), address(2))), "who does not answer is asked again");
+    }
+
     fn network(generation: u32, known: &[u8]) -> Network {
-        let interface = Interface {
+        let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
+        Network::new(generation, vec![interface()], [], neighbors)
+    }
+
+    fn interface() -> Interface {
+        Interface {
             id: InterfaceId(0),
             name: "a".into(),
             index: 1,
@@ -130,9 +188,7 @@ mod tests {
             mtu: 1500,
             addresses: vec!["10.0.0.254/24".parse().unwrap(), "fd00::254/64".parse().unwrap()],
             up: true,
-        };
-        let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
-        Network::new(generation, vec![interface], [], neighbors)
+        }
     }
 
     /// Odd ones are IPv6; some have no route.
@@ -153,7 +209,7 @@ mod tests {
         ) {
             let networks: Vec<Network> =
                 networks.iter().zip(0..).map(|(known, generation)| network(generation, known)).collect();
-            let mut ways = Ways::new();
+            let mut ways = ways();
             for (which, last) in asked {
                 let network = &networks[which % networks.len()];
                 let destination = address(last);
@@ -172,6 +228,6 @@ mod tests {
     #[test]
     fn the_blank_entry_is_no_way() {
         let unspecified = IpAddr::from([0u8; 16]);
-        assert!(Ways::new().find(&network(0, &[2]), &Heading::to(unspecified)).is_err());
+        assert!(ways().find(&network(0, &[2]), &Heading::to(unspecified)).is_err());
     }
 }

@@ -47,11 +47,16 @@ impl Network {
 
 /// The way of this hash: each gets its share of all hashes.
 pub(super) fn pick(paths: &[Path], hash: u64) -> Option<&Path> {
+    pick_of(paths.iter(), hash)
+}
+
+/// The same of some of them.
+pub(super) fn pick_of<'p>(mut paths: impl Iterator<Item = &'p Path> + Clone, hash: u64) -> Option<&'p Path> {
     // The low bits have chosen the endpoint already.
     let spread = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let total: u64 = paths.iter().map(|path| u64::from(path.weight)).sum();
+    let total: u64 = paths.clone().map(|path| u64::from(path.weight)).sum();
     let mut place = (spread * total) >> 32;
-    paths.iter().find(|path| {
+    paths.find(|path| {
         let weight = u64::from(path.weight);
         let found = place < weight;
         place = place.saturating_sub(weight);
