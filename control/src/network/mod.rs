@@ -11,6 +11,7 @@ pub mod counters;
 mod errands;
 pub mod free_ports;
 pub mod kernel;
+mod labels;
 pub mod links;
 pub mod neighbors;
 mod next_hops;

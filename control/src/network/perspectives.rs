@@ -19,7 +19,7 @@ const EXDEV: i32 = 18;
 const EINVAL: i32 = 22;
 const EHOSTUNREACH: i32 = 113;
 
-impl Surveyor<'_> {
+impl Surveyor<'_, '_> {
     /// What packets see that come from networks, or by interfaces, that rules name.
     pub(super) fn perspectives(
         &mut self,

@@ -17,11 +17,12 @@ use rtnetlink::packet_route::route::RouteAttribute;
 
 use super::atoms::{Atom, cut};
 use super::is_link_local;
+use super::labels::Labels;
 use super::links::{LinkAddress, Standing};
 use super::questions::{Asker, Question};
 use super::routes::{KernelRoute, Targets, ip};
 
-/// Where scope or label change, by the kernel's default table.
+/// Where scope changes, and what a fresh machine has labels for.
 const CLASSES: [&str; 9] = [
     "::/96",
     "::ffff:0:0/96",
@@ -41,12 +42,17 @@ const MOST_PREFIXES: usize = 8192;
 type Key = (u32, Option<IpAddr>, Option<IpNet>);
 
 /// What was asked already.
-#[derive(Debug, Default)]
-pub(super) struct Sources {
+#[derive(Debug)]
+pub(super) struct Sources<'a> {
+    labels: &'a Labels,
     known: HashMap<Key, Option<IpAddr>>,
 }
 
-impl Sources {
+impl<'a> Sources<'a> {
+    pub(super) fn new(labels: &'a Labels) -> Self {
+        Sources { labels, known: HashMap::new() }
+    }
+
     /// The routes with their source addresses.
     pub(super) fn fill(
         &mut self,
@@ -60,7 +66,7 @@ impl Sources {
             routes.iter().map(|route| (route.to, (route, targets.of(&route.kind)))).collect();
         let boundaries = match family {
             Family::V4 => Vec::new(),
-            Family::V6 => boundaries(addresses),
+            Family::V6 => boundaries(addresses, self.labels),
         };
         let atoms = cut(entries.keys().copied().chain(boundaries));
         // The route that counts in each atom.
@@ -163,7 +169,7 @@ fn with_sources(to: IpNet, target: &RouteTarget, preferred: Option<IpAddr>, sour
 }
 
 /// The prefixes at which the choice of an IPv6 source can change.
-fn boundaries(addresses: &[LinkAddress]) -> Vec<IpNet> {
+fn boundaries(addresses: &[LinkAddress], labels: &Labels) -> Vec<IpNet> {
     let mut nets: Vec<IpNet> = CLASSES.iter().filter_map(|class| class.parse().ok()).collect();
     let usable = addresses.iter().filter(|address| address.standing != Standing::Tentative);
     let bits = usable.filter_map(|address| match address.address {
@@ -171,7 +177,7 @@ fn boundaries(addresses: &[LinkAddress]) -> Vec<IpNet> {
         _ => None,
     });
     let all = bits.flat_map(|v6| (1..=v6.prefix_len()).filter_map(move |length| Ipv6Net::new(v6.addr(), length).ok()));
-    let mut own: Vec<IpNet> = all.map(|net| IpNet::V6(net.trunc())).collect();
+    let mut own: Vec<IpNet> = all.map(|net| net.trunc()).chain(labels.0.iter().copied()).map(IpNet::V6).collect();
     own.sort_unstable();
     own.dedup();
     own.truncate(MOST_PREFIXES);

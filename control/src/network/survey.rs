@@ -18,6 +18,7 @@ use ringway_shared::network::{Interface, Perspective, Route, RouteTarget};
 use ringway_shared::{Family, InterfaceId};
 
 use super::atoms::{Atom, cut};
+use super::labels::Labels;
 use super::links::{Link, LinkAddress, Standing};
 use super::objects::NextHopObjects;
 use super::questions::{Answer, Asker, Question};
@@ -36,6 +37,7 @@ pub(super) struct Tables {
     pub(super) routes: Vec<KernelRoute>,
     pub(super) rules: Vec<Rule>,
     pub(super) objects: NextHopObjects,
+    pub(super) labels: Labels,
 }
 
 /// What packets see.
@@ -61,7 +63,7 @@ impl Survey {
     ) -> io::Result<Self> {
         let mut survey = Survey::default();
         let targets = Targets::new(&tables.links, numbers, interfaces, &tables.objects);
-        let mut sources = Sources::default();
+        let mut sources = Sources::new(&tables.labels);
         for family in [Family::V4, Family::V6] {
             let mut surveyor = Surveyor { family, tables, numbers, targets: &targets, asker, sources: &mut sources };
             surveyor.survey(&mut survey)?;
@@ -85,13 +87,13 @@ impl Survey {
 }
 
 /// Surveys one family.
-pub(super) struct Surveyor<'a> {
+pub(super) struct Surveyor<'a, 't> {
     pub(super) family: Family,
     pub(super) tables: &'a Tables,
     pub(super) numbers: &'a HashMap<u32, InterfaceId>,
     targets: &'a Targets<'a>,
     pub(super) asker: &'a mut Asker,
-    sources: &'a mut Sources,
+    sources: &'a mut Sources<'t>,
 }
 
 /// Whose packets a question is about.
@@ -101,7 +103,7 @@ pub(super) struct Asking {
     pub(super) input: Option<u32>,
 }
 
-impl Surveyor<'_> {
+impl Surveyor<'_, '_> {
     fn is_ours(&self, net: &IpNet) -> bool {
         Family::of(net.addr()) == self.family
     }

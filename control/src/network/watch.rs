@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::NetworkError;
 use super::errands::{self, Errands};
 use super::kernel::{Event, Kernel};
+use super::labels::Labels;
 use super::links::Attachments;
 use super::neighbors::Neighbors;
 use super::next_hops::{NextHops, routers};
@@ -147,6 +148,7 @@ impl Watcher {
             }
             if now >= self.next_sweep {
                 self.sweep(now);
+                self.look();
             }
             for errand in self.neighbors.errands(now) {
                 // A full queue is as good as an unanswered question: it is asked again.
@@ -270,6 +272,7 @@ impl Watcher {
         // Some thousand questions take longer than the runtime may be held up.
         let asking = tokio::task::spawn_blocking(move || {
             tables.objects = NextHopObjects::read(&mut asker)?;
+            tables.labels = Labels::read(&mut asker)?;
             let survey = Survey::make(&tables, &numbers, &interfaces, &mut asker)?;
             Ok::<_, io::Error>((tables, interfaces, numbers, asker, survey))
         });
@@ -365,6 +368,12 @@ impl Watcher {
             }
             differs
         });
+    }
+
+    /// Looks whether labels changed, of which the kernel tells nothing.
+    fn look(&mut self) {
+        let read = self.kernel.asker.as_mut().map(Labels::read);
+        self.stale.routes |= matches!(read, Some(Ok(labels)) if labels != self.tables.labels);
     }
 
     /// Keeps the next hops of all endpoints resolved.

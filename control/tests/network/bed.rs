@@ -120,3 +120,11 @@ pub(crate) fn out(interface: u16, via: Option<&str>) -> RouteTarget {
 pub(crate) fn target(network: &Network, destination: &str) -> Option<RouteTarget> {
     network.route(ip(destination)).map(|route| route.target.clone())
 }
+
+/// The source that `ip route get` prints for a packet to `destination`.
+pub(crate) fn kernels_source(bed: &Bed, destination: &str) -> IpAddr {
+    let answer = bed.gateway.command("ip").args(["-6", "route", "get", destination]).output().unwrap();
+    let text = String::from_utf8(answer.stdout).unwrap();
+    let mut words = text.split_whitespace().skip_while(|word| *word != "src");
+    ip(words.nth(1).unwrap_or_else(|| panic!("no source towards {destination}: {text}")))
+}

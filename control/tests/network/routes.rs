@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ringway_shared::network::{Heading, RouteTarget};
 use ringway_shared::{InterfaceId, Network};
 
-use crate::bed::{Bed, Watch, ip, out, target};
+use crate::bed::{Bed, Watch, ip, kernels_source, out, target};
 
 /// Where a packet goes that came from `source` by an interface.
 fn seen(network: &Network, destination: &str, source: Option<&str>, arrived: Option<u16>) -> Option<RouteTarget> {
@@ -221,6 +221,36 @@ fn sources_are_those_that_the_kernel_chooses() {
         // A preferred source of the route comes before all that.
         bed.gateway("-6 route replace 2001:db8::/32 via fd00:1::2 src fd00:1::1");
         source(&mut watch, "2001:db8::1", "fd00:1::1").await;
+    });
+}
+
+#[test]
+fn labels_of_prefixes_decide_as_in_the_kernel() {
+    let Some(bed) = Bed::new() else { return };
+    bed.gateway("-6 route add 2000::/3 via fd00:1::2");
+    for address in ["2001:db8:1::1/64", "2001:db8:8::1/64"] {
+        bed.gateway(&format!("address add {address} dev eth1 nodad"));
+    }
+    let endpoints = ["2001:db8:1::7", "2001:db8:9::7", "2a00:1:1::7", "2a00:1:2::7", "2a00:2::7"];
+    bed.watch(async |mut watch| {
+        let mut answers = HashSet::new();
+        // With a label that one address has, too, others give way, whatever the bits in common; then it is taken back.
+        for command in [
+            "",
+            "addrlabel add prefix 2001:db8:1::/48 label 77",
+            "addrlabel add prefix 2a00:1:2::/48 label 77",
+            "addrlabel add prefix 2001:db8:9::/48 label 77",
+            "addrlabel del prefix 2001:db8:1::/48 label 77",
+        ] {
+            if !command.is_empty() {
+                bed.gateway(&format!("-6 {command}"));
+            }
+            let expected = endpoints.map(|endpoint| Some(kernels_source(&bed, endpoint)));
+            let ours = |network: &Network| endpoints.map(|endpoint| network.source_address(ip(endpoint))) == expected;
+            watch.until(&format!("{expected:?} after {command:?}"), ours).await;
+            answers.insert(expected);
+        }
+        assert!(answers.len() > 2, "labels make a difference: {answers:?}");
     });
 }
 
