@@ -56,7 +56,7 @@ test:
 # KERNELS narrows: make test-kernels KERNELS='6.12 vrf'
 test-kernels:
 	@$(scripts)/prerequisites.sh build kernels
-	cargo build --release --bin ringway --bin ringway-send-frame
+	cargo build --release --bin ringway --bin ringway-send-frame --bin ringway-sctp
 	@$(scripts)/kernels.sh $(KERNELS)
 
 bench:
