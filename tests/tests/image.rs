@@ -70,7 +70,7 @@ fn the_image_balances_as_the_manifest_runs_it() {
     let image = Image::make();
     let mut bed = bed();
     bed.serve();
-    let pod = pod(&image, &bed);
+    let mut pod = pod(&image, &bed);
     assert_ne!(pod.spec["process"]["user"]["uid"], 0, "not as root");
     let mut container = pod.start(&bed.objects());
     await_ready(&mut container, &bed);
@@ -82,8 +82,7 @@ fn the_image_balances_as_the_manifest_runs_it() {
         }
         if seen.len() == 3 { Ok(()) } else { Err(format!("{seen:?}")) }
     });
-    let status = container.exec(&["/usr/bin/ringway", "status", "--output", "json"]).unwrap_or_else(|e| panic!("{e}"));
-    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let status = status_of(&container);
     assert_eq!((&status["ready"], &status["node"]), (&true.into(), &"gw-1".into()));
     assert_eq!(status["ledger"]["closes"], true);
     let eth0 = &status["interfaces"][0];
@@ -91,8 +90,24 @@ fn the_image_balances_as_the_manifest_runs_it() {
     assert_eq!((&eth0["name"], &eth0["tapProblem"]), (&"eth0".into(), &Value::Null), "{eth0}");
     assert_eq!((&eth0["tapNotes"], eth0["tap"].is_string()), (&json!([]), true), "{eth0}");
 
-    let status = container.process.terminate(Duration::from_secs(5)).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(status.code(), Some(0), "{}", container.process.output());
+    let ended = container.process.terminate(Duration::from_secs(5)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(ended.code(), Some(0), "{}", container.process.output());
+
+    // Without the host's settings it says which it could not make, also where their empty folder is still there.
+    let mounts = pod.spec["mounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| mount["destination"] != "/host/proc/sys/net");
+    let mut container = pod.start(&bed.objects());
+    await_ready(&mut container, &bed);
+    let notes = status_of(&container)["interfaces"][0]["tapNotes"].to_string();
+    assert!(notes.contains("/proc/sys/net/ipv4/conf/") && notes.contains("Read-only file system"), "{notes}");
+    assert!(!notes.contains("/host/proc"), "{notes}");
+}
+
+/// What `kubectl exec ds/ringway -- ringway status` says.
+#[track_caller]
+fn status_of(container: &Container) -> Value {
+    let told = container.exec(&["/usr/bin/ringway", "status", "--output", "json"]);
+    serde_json::from_str(&told.unwrap_or_else(|error| panic!("{error}"))).expect("JSON")
 }
 
 #[test]

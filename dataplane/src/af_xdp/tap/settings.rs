@@ -40,7 +40,8 @@ fn path(family: &str, device: &Device, key: &str) -> String {
 /// which shows the settings of whoever looks.
 fn root() -> &'static str {
     const BESIDE: &str = "/host/proc/sys/net";
-    if Path::new(BESIDE).is_dir() { BESIDE } else { "/proc/sys/net" }
+    // Where nothing is mounted there may be an empty folder all the same.
+    if Path::new(BESIDE).join("ipv4/conf").is_dir() { BESIDE } else { "/proc/sys/net" }
 }
 
 /// Whether the kernel filters by the reverse path on all interfaces.
