@@ -10,6 +10,7 @@ use super::ask::{self, Instance};
 use super::status::counted;
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
+use crate::plain;
 use crate::report::services::{BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
 
 /// What `ringway services` is asked.
@@ -43,7 +44,7 @@ fn only(answer: &[u8], name: &str) -> Result<Vec<u8>, Failure> {
     let there: Vec<String> = report.services.iter().map(|service| service.service.clone()).collect();
     report.services.retain(|service| service.service == name);
     if report.services.is_empty() {
-        let what = meant(name, &there);
+        let (name, what) = (plain::line(name), meant(name, &there));
         return Err(Failure::failed(format!("the instance knows no Service {name}; {what}")));
     }
     serde_json::to_vec(&report).map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))
@@ -232,6 +233,10 @@ mod tests {
             ("web", "the instance knows no Service web; write NAMESPACE/NAME; there is ns1/web"),
             ("ns2/web", "the instance knows no Service ns2/web; there is ns1/web"),
             ("x", "the instance knows no Service x; write NAMESPACE/NAME; ringway services lists those there are"),
+            (
+                "a\u{1b}\nb",
+                r"the instance knows no Service a\u{1b}\nb; write NAMESPACE/NAME; ringway services lists those there are",
+            ),
             ("ns1/x", "the instance knows no Service ns1/x; ringway services lists those there are"),
         ] {
             assert_eq!(only(&one, name).unwrap_err().to_string(), said);

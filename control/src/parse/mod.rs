@@ -15,20 +15,25 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub mod address;
+mod claim;
 pub mod endpoint_slice;
 pub mod fields;
 pub mod lenient;
 pub mod node;
 mod notes;
+mod quote;
 pub mod service;
 pub mod service_cidr;
 mod stream;
 mod weight;
 
+pub(crate) use claim::Claim;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use lenient::Misfit;
 pub use node::Node;
 use notes::Notes;
+pub(crate) use quote::shown;
+use quote::{brief, cut};
 pub use service::{Ignored, Service};
 pub use service_cidr::ServiceCidr;
 pub use stream::{MOST_MEMORY, Streamed, too_much};
@@ -256,6 +261,9 @@ fn collect(value: &Value, inherited: Option<(&str, &str)>, depth: usize, into: &
 
 /// The object of this kind that `value` describes.
 pub fn object(kind: Kind, value: &Value) -> Document {
+    if let Some(why) = claim::stranger(kind, value) {
+        return Document::Skipped(why);
+    }
     let parsed = match kind {
         Kind::Service => take::<fields::Service>(value).and_then(|api| service(&api.into())),
         Kind::EndpointSlice => take::<fields::EndpointSlice>(value).and_then(|api| endpoint_slice(&api.into())),
@@ -369,30 +377,4 @@ fn port_number(field: impl FnOnce() -> String, number: i32) -> Result<u16, Refus
         value: number.to_string(),
         allowed: "a port is a number from 1 to 65535",
     })
-}
-
-/// The longest name that an object can have, of one that may be longer.
-fn cut(name: &str) -> &str {
-    name.char_indices().nth(253).and_then(|(end, _)| name.get(..end)).unwrap_or(name)
-}
-
-/// A value in a message: quoted, and cut where it gets long.
-pub(crate) fn shown(value: &str) -> String {
-    const MOST: usize = 80;
-    if value.chars().count() <= MOST {
-        format!("{value:?}")
-    } else {
-        format!("{:?}…", value.chars().take(MOST).collect::<String>())
-    }
-}
-
-fn brief(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => shown(text),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "a mapping".into(),
-    }
 }

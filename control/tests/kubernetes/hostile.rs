@@ -339,7 +339,7 @@ async fn objects_of_another_kind_are_not_taken_for_those_that_were_asked_for() {
     assert_eq!(names(&cluster), ["half", "named", "plain"]);
     let told = problems(&cluster);
     for what in
-        ["kind \"Pod\" came in place of a Service", "\"serving.knative.dev/v1\"", "\"apps/v1\"", "no object has"]
+        ["kind \"Pod\" came in place of a Service", "\"serving.knative.dev/v1\"", "\"apps/v1\"", "kind a list came"]
     {
         assert!(told.contains(what), "{what}: {told}");
     }

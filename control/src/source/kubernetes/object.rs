@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::page::Head;
 use crate::parse::fields::{EndpointSlice, Node, Service, ServiceCidr};
-use crate::parse::{self, Document, Kind, Misfit, Parsed, Refusal};
+use crate::parse::{self, Claim, Document, Kind, Misfit, Parsed, Refusal};
 
 /// Where a page stands.
 #[derive(Default, Deserialize)]
@@ -51,42 +51,18 @@ pub(super) fn version(object: &RawValue) -> Option<String> {
     Some(versioned.metadata.resource_version).filter(|version| !version.is_empty())
 }
 
-/// What an object or a list says it is. Objects in lists mostly say nothing.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Claim {
-    #[serde(default)]
-    api_version: Option<String>,
-    #[serde(default)]
-    kind: Option<String>,
-}
-
-impl Claim {
-    /// In words, when it is something else than an object of this kind.
-    fn misfit(&self, kind: Kind) -> Option<String> {
-        let said = |value: &Option<String>, meant: &str| value.as_deref().is_none_or(|v| v.is_empty() || v == meant);
-        let fits = said(&self.api_version, kind.api_version()) && said(&self.kind, kind.label());
-        (!fits).then(|| self.words())
-    }
-
-    fn words(&self) -> String {
-        let words = [("apiVersion", &self.api_version), ("kind", &self.kind)];
-        let words = words.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
-        words.map(|(key, value)| format!("{key} {}", parse::shown(value))).collect::<Vec<_>>().join(" and ")
-    }
+/// Whether an object says nothing else than that it is of `kind`.
+fn fits(kind: Kind, text: &str) -> bool {
+    serde_json::from_str::<Claim>(text).is_ok_and(|claim| claim.fits(kind))
 }
 
 /// Why this is no object of `kind`, when it says itself that it is something else.
 pub(super) fn stranger(kind: Kind, text: &str) -> Option<String> {
-    let what = match serde_json::from_str::<Claim>(text) {
-        Ok(claim) => claim.misfit(kind)?,
-        // What is no object at all is refused for that.
-        Err(error) if error.is_data() && text.trim_start().starts_with('{') => {
-            format!("apiVersion or kind that no object has ({error})")
-        }
-        Err(_) => return None,
-    };
-    Some(format!("an object with {what} came in place of a {}; it is left out", kind.label()))
+    let is_fit = fits(kind, text);
+    match parse::object(kind, &serde_json::from_str(text).ok().filter(|_| !is_fit)?) {
+        Document::Skipped(why) => Some(why),
+        Document::Taken(_) | Document::Refused(..) => None,
+    }
 }
 
 /// Why a page is no list of `kind`, when it says itself that it is something else.
@@ -106,15 +82,15 @@ pub(super) fn strange_list(kind: Kind, head: &Head) -> Option<String> {
     let item = claim.kind.as_deref().map(|list| list.strip_suffix("List").unwrap_or("").to_owned());
     let of_items = Claim { api_version: claim.api_version.clone(), kind: item.clone() };
     let is_list = item.as_deref() != Some("") || claim.kind.as_deref() == Some("");
-    (!is_list || of_items.misfit(kind).is_some())
+    (!is_list || !of_items.fits(kind))
         .then(|| format!("an answer with {} in place of a list of {} objects", claim.words(), kind.label()))
 }
 
-/// The object of this kind in `text`. It is what [`parse::object`] makes of it, unless it says that it is none.
+/// The object of this kind in `text`. It is what [`parse::object`] makes of it.
 pub fn decode(kind: Kind, text: &RawValue) -> Document {
     let text = text.get();
-    if let Some(why) = stranger(kind, text) {
-        return Document::Skipped(why);
+    if !fits(kind, text) {
+        return explain(kind, text);
     }
     let taken = match kind {
         Kind::Service => take::<Service>(text).and_then(|object| parse::service(&object.into()).ok()),
