@@ -1,4 +1,4 @@
-#: modules veth tun vxlan ipip sit ip_gre wireguard
+#: modules veth tun vxlan geneve ipip sit ip_gre wireguard
 #: programs iperf3 ethtool bridge ringway-send-frame
 #: seconds 400
 # Pods behind a VXLAN device, as flannel makes it, on this kernel; and what the kernel does with frames of AF_XDP sockets for
@@ -80,11 +80,18 @@ ip link add gre7 type gre remote 172.16.0.11 local 172.16.0.2
 ip link set wg0 up
 ip link set sit7 up
 ip link set gre7 up
-for refused in tunl0:ipip wg0:wireguard sit7:sit gre7:gre; do
+# And one that BPF programs tell where packets go.
+ip link add cilium_geneve type geneve external
+ip link set cilium_geneve up
+for refused in tunl0:ipip wg0:wireguard sit7:sit gre7:gre cilium_geneve:geneve; do
     configure "{name: front}, {name: ${refused%:*}}"
     ringway run --config /tmp/ringway.yaml >/tmp/out 2>&1
     status=$?
-    told="interfaces\[1\].name: ${refused%:*} is not an Ethernet interface but one of kind ${refused#*:},"
+    case $refused in
+    cilium*) told="is a tunnel of kind ${refused#*:} in external mode:" ;;
+    *) told="is not an Ethernet interface but one of kind ${refused#*:}," ;;
+    esac
+    told="interfaces\[1\].name: ${refused%:*} $told"
     [ $status = 2 ] && grep -q "$told" /tmp/out || { cat /tmp/out; fail "$refused: exit status $status"; }
 done
 
