@@ -10,6 +10,8 @@ measure_control() {
     say '44,000 Services in memory'
     control_large="$("$as_root" "$perf" control --services 44000 --endpoints 5 --cold 3 --changes 300 --storm-seconds 0 --forward-rounds 0 2>"$work/control.log")" ||
         control_large="$(cat "$work/control.log")"
+    say 'the ways to 10,000 endpoints'
+    ways="$("$as_root" "$perf" ways 2>"$work/ways.log")" || ways="$(cat "$work/ways.log")"
     cluster='' cluster_large=''
     if [[ -x "$control_plane/kube-apiserver" && -x "$control_plane/etcd" ]]; then
         say '10,000 and 44,000 Services of a real API server (about a minute)'
@@ -30,6 +32,7 @@ real_cluster() {
 within() { grep -o "\"$1\":{.*" | sed -n 1p; }
 # numbers KEY DIGITS: that list of the JSON on stdin.
 numbers() { grep -o "\"$1\":\[[^]]*\]" | sed -n 1p | sed 's/.*\[//; s/\]//' | tr ',' '\n' | awk -v d="$2" '{ printf "%s%.*f", sep, d, $1; sep = ", " }'; }
+middle() { tr -d ' ' | tr ',' '\n' | sort -g | awk '{ v[NR] = $1 } END { if (NR) print v[int((NR + 1) / 2)] }'; }
 least() { tr -d ' ' | tr ',' '\n' | sort -g | sed -n 1p; }
 
 # row WHAT VALUE DIGITS UNIT LIMIT: one row of the table of targets, where lower is better.
@@ -56,6 +59,8 @@ control_targets() {
     row '1,000 changes a second: packets to a wrong endpoint' "$(field wrong <<<"$forwarding")" 0 '' 0
     ratio="$(field ratio <<<"$forwarding" || true)"
     echo "| 1,000 changes a second: forwarding rate ÷ undisturbed | ${ratio:+$(round "$ratio" 3)} | ≥ 0.95 | $([[ -n "$ratio" ]] && at_least "$ratio" 0.95 || echo '**missed**') |"
+    row '10,000 endpoints behind 500 next hops: all ways known, from nothing' "$(numbers knownMillis 3 <<<"$ways" | middle)" 0 ms 1000
+    row '10,000 endpoints behind 500 next hops: all ways known, after a policy rule' "$(numbers afterRuleMillis 3 <<<"$ways" | middle)" 0 ms 1000
     if [[ -n "$cluster" ]]; then
         row 'real API server, 10,000 × 10: lists to all workers' "$(field listedToInForceMillis <<<"$cluster")" 0 ms 1000
         row 'real API server, 44,000 × 5: lists to all workers' "$(field listedToInForceMillis <<<"$cluster_large")" 0 ms 4000
@@ -106,6 +111,17 @@ ratios turn by turn, from lowest to highest $(numbers ratios 2 <<<"$forwarding" 
 snapshot that they were processed with, and $(field wrong <<<"$forwarding") went to an endpoint that their Service did not have, or nowhere.
 
 EOF
+    if [[ "$ways" == {* ]]; then
+        cat <<EOF
+\`ringway-perf ways\`: 10,000 endpoints behind 500 next hops, in namespaces; from nothing until each has a route, a source address
+and the MAC address of its next hop: $(numbers knownMillis 0 <<<"$ways") ms. The same after a policy rule that gives all of them other sources, so
+that the kernel is asked: $(numbers afterRuleMillis 0 <<<"$ways") ms. \`ip -batch\` with as many \`route get\`, in turns: $(numbers ipRouteGetMillis 0 <<<"$ways") ms;
+the slower of the two ÷ that: $(numbers ratios 2 <<<"$ways").
+
+EOF
+    else
+        printf 'The ways to endpoints were not measured: %s\n\n' "$ways"
+    fi
     if [[ -z "$cluster" ]]; then
         echo 'With a real API server: not measured, since its programs were not built (`tests/control-plane/build.sh`).'
         return

@@ -8,3 +8,4 @@ pub mod generator;
 pub mod memory_bed;
 pub mod recorder;
 pub mod traffic;
+pub mod ways;

@@ -17,6 +17,7 @@ use ringway_perf::generator::{By, Load, send};
 use ringway_perf::memory_bed::MemoryBed;
 use ringway_perf::recorder::{record, tap};
 use ringway_perf::traffic::{Kind, MOST_FLOWS, Mix, SizeList};
+use ringway_perf::ways;
 use ringway_shared::MacAddress;
 use serde_json::{Value, json};
 
@@ -47,6 +48,8 @@ enum Command {
     },
     /// What changes of a large cluster cost: compile, publish, memory.
     Control(control_cost::Options),
+    /// How long it takes until the ways to all endpoints are known, in namespaces of its own.
+    Ways(ways::Options),
     /// Offer UDP or TCP on an interface.
     ///
     /// Frames carry a number and the time at the start of their payload, by which `receive` finds loss and latency; short
@@ -174,6 +177,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Cost { kind, flows, packets, backends } => Ok(cost(kind, flows, packets, backends)),
         Command::Control(options) => control_cost::run(&options),
+        Command::Ways(options) => ways::run(&options),
         Command::Send(arguments) => offer(&arguments),
         Command::Receive { interface, address, seconds } => receive(&interface, &address, seconds),
         Command::Forward { from, to, address, next_hop, seconds } => {
