@@ -4,10 +4,10 @@
 //
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
-// whose source is kept); packets to an endpoint under a tuple that such a flow has there; and
-// ICMP errors that say that a packet of a flow did not reach its endpoint. Only frames for the interface's own MAC address, untagged, are looked at, and never neighbour
-// discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's
-// goes back to the kernel.
+// whose source is kept); packets to an endpoint under a tuple that such a flow has there; and ICMP errors that say that a
+// packet of a flow did not reach its endpoint. Only frames for the interface's own MAC address, untagged, are looked at, and
+// never neighbour discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to
+// be nobody's goes back to the kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
 // network byte order. Fragments have no ports: those to a VIP come up, those on the node's own addresses all pass.

@@ -14,7 +14,7 @@
 //! **Who sends blindly is not remembered for long.** TCP lasts only when each side has acknowledged exactly what the other
 //! sent last, and each by an interface that leads to it. Somebody who forges one of them never sees the numbers of the
 //! other. Until then the connection is one of those that are forgotten first, and its client's packets are watched
-//! ([`watches`]): they come up, too. One that lasts gives way to nobody; of the others the one goes that would be forgotten
+//! (`watches`): they come up, too. One that lasts gives way to nobody; of the others the one goes that would be forgotten
 //! first anyway.
 
 pub(crate) mod watches;
