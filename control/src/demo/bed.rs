@@ -24,6 +24,10 @@ const NODE_IPS: [&str; 2] = ["192.168.0.2", "fd00:168::2"];
 const NODE_PORTS: [u16; 2] = [30_080, 30_053];
 const PORTS: [u16; 2] = [80, 53];
 
+fn name(link: &Value) -> &str {
+    link["ifname"].as_str().unwrap_or("?")
+}
+
 /// The namespaces, their links, and the files of the gateway. Dropping it removes all.
 #[derive(Debug)]
 pub(super) struct Bed {
@@ -35,6 +39,8 @@ pub(super) struct Bed {
     pub(super) backends: Vec<Namespace>,
     fabric: Namespace,
     folder: PathBuf,
+    /// The gateway's links before Ringway runs. Modules for tunnels give every namespace a `tunl0`, `sit0` or `gre0`.
+    links: Vec<String>,
 }
 
 impl Bed {
@@ -44,14 +50,16 @@ impl Bed {
         remove_stale_folders();
         std::fs::create_dir_all(folder.join("objects"))?;
         let make = |role: &str| Namespace::create("demo", role);
-        let bed = Bed {
+        let mut bed = Bed {
             client: make("client")?,
             gateway: make("gateway")?,
             backends: BACKENDS.iter().map(|name| make(&name.replace('-', ""))).collect::<io::Result<_>>()?,
             fabric: make("fabric")?,
             folder,
+            links: Vec::new(),
         };
         bed.wire()?;
+        bed.links = bed.gateways_links()?.iter().map(|link| name(link).to_owned()).collect();
         bed.write_config()?;
         bed.write("service.yaml", &service())?;
         Ok(bed)
@@ -124,19 +132,22 @@ impl Bed {
 
     /// What Ringway left in the gateway, as words; empty for nothing.
     pub(super) fn leftovers(&self) -> io::Result<String> {
-        let output = Command::new("ip").args(["-netns", self.gateway.name(), "-json", "link", "show"]).output()?;
-        let links: Vec<Value> = serde_json::from_slice(&output.stdout).map_err(io::Error::other)?;
         let mut words = String::new();
-        for link in &links {
-            let name = link["ifname"].as_str().unwrap_or("?");
+        for link in &self.gateways_links()? {
+            let name = name(link);
             if link.get("xdp").is_some() {
                 words.push_str(&format!(", but {name} still has a program"));
             }
-            if !["lo", "front", "back"].contains(&name) {
+            if !self.links.iter().any(|known| known == name) {
                 words.push_str(&format!(", but {name} is still there"));
             }
         }
         Ok(words)
+    }
+
+    fn gateways_links(&self) -> io::Result<Vec<Value>> {
+        let output = Command::new("ip").args(["-netns", self.gateway.name(), "-json", "link", "show"]).output()?;
+        serde_json::from_slice(&output.stdout).map_err(io::Error::other)
     }
 
     fn write_config(&self) -> io::Result<()> {

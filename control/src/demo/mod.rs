@@ -124,6 +124,10 @@ mod tests {
             return;
         }
         let bed = Bed::create().expect("a bed");
+        // Whatever links a new namespace has here, nothing is left behind yet; a link that comes later is.
+        assert_eq!(bed.leftovers().expect("links"), "");
+        bed.gateway.bridge("stray").expect("a bridge");
+        assert_eq!(bed.leftovers().expect("links"), ", but stray is still there");
         let start = |(namespace, name)| Server::start(namespace, name).expect("a server");
         let servers: Vec<Server> = bed.backends.iter().zip(BACKENDS).map(start).collect();
         let mut targets = Vec::new();
