@@ -108,7 +108,9 @@ fn a_question_after_an_unanswered_one_is_another() {
     }
     assert_eq!(table.flow(id).state(), State::UdpUnanswered);
     assert_eq!(table.advance(id, Direction::Original, &Segment::default(), seconds(20)), State::UdpUnreplied);
-    for (at, unanswered) in [(22, 1), (23, 2), (79, 2)] {
+    // Its time begins with the first of its datagrams.
+    table.advance(id, Direction::Original, &Segment::default(), seconds(21));
+    for (at, unanswered) in [(23, 1), (24, 2), (80, 2)] {
         table.expire(seconds(at), 64);
         assert_eq!(answers(&counters), (0, unanswered, 0), "{at} s");
     }
@@ -122,11 +124,10 @@ fn an_association_is_refused_by_abort_and_unanswered_when_its_init_comes_again()
     let (mut table, counters) = watched(8);
     let init = Segment { chunk: 1, acknowledgment: 7, ..Segment::default() };
     let abort = Segment { chunk: 6, sequence: 7, ..Segment::default() };
-    let mut asked = |client: u16| {
+    let [refused, silent, copied, erring, answering] = [1, 2, 3, 4, 5].map(|client| {
         let new = NewFlow { segment: init, ..masqueraded(Protocol::Sctp, &format!("10.0.0.9:{client}")) };
         table.open(&new, seconds(0)).unwrap().id
-    };
-    let [refused, silent] = [asked(1), asked(2)];
+    });
     table.advance(refused, Direction::Reply, &abort, seconds(0));
     assert_eq!(answers(&counters), (0, 0, 1));
     for at in [3, 9] {
@@ -134,9 +135,21 @@ fn an_association_is_refused_by_abort_and_unanswered_when_its_init_comes_again()
     }
     assert_eq!(answers(&counters), (0, 2, 1));
     // What did not begin with an INIT may be anybody's.
-    let (unasked, _) = open(&mut table, Protocol::Sctp, 3, seconds(9));
+    let (unasked, _) = open(&mut table, Protocol::Sctp, 6, seconds(9));
+    table.refuse(unasked, seconds(9));
     table.advance(unasked, Direction::Reply, &abort, seconds(9));
     assert_eq!(answers(&counters), (0, 2, 1));
+    // A copy at once says nothing, an INIT that is acknowledged may be repeated, and an error tells of one INIT.
+    let acknowledged = Segment { chunk: 2, sequence: 7, acknowledgment: 9, ..Segment::default() };
+    table.advance(copied, Direction::Original, &init, millis(100));
+    table.advance(answering, Direction::Reply, &acknowledged, seconds(0));
+    table.advance(answering, Direction::Original, &init, seconds(3));
+    assert_eq!(answers(&counters), (0, 2, 1));
+    (0..2).for_each(|_| table.refuse(erring, seconds(0)));
+    table.advance(erring, Direction::Original, &init, seconds(3));
+    assert_eq!(answers(&counters), (0, 2, 2));
+    table.advance(erring, Direction::Original, &init, seconds(9));
+    assert_eq!(answers(&counters), (0, 3, 2));
 }
 
 /// ICMP errors about what the client sent: each counts once, and not as silence, too.
@@ -158,10 +171,17 @@ fn what_an_error_refuses_is_refused_and_not_unanswered() {
     table.advance(udp, Direction::Original, &Segment::default(), seconds(4));
     table.expire(seconds(7), 64);
     assert_eq!(answers(&counters), (0, 2, 2));
-    establish(&mut table, tcp, seconds(7));
-    table.refuse(tcp, seconds(8));
+    // Also where the client goes on all the time, so that it is never silent for three seconds.
+    let (busy, _) = open(&mut table, Protocol::Udp, 3, seconds(7));
+    table.refuse(busy, seconds(7));
+    for (at, unanswered) in [(8, 2), (9, 2), (10, 2), (11, 2), (12, 2), (13, 3)] {
+        table.advance(busy, Direction::Original, &Segment::default(), seconds(at));
+        assert_eq!(answers(&counters), (0, unanswered, 3), "{at} s");
+    }
+    establish(&mut table, tcp, seconds(14));
+    table.refuse(tcp, seconds(15));
     assert_eq!(table.flow(tcp).state(), State::Established);
-    assert_eq!(answers(&counters), (1, 2, 2));
+    assert_eq!(answers(&counters), (1, 3, 3));
 }
 
 /// A server ends in the middle of a conversation, and another one takes its place.
@@ -183,8 +203,12 @@ fn a_conversation_that_is_refused_waits_for_an_answer_again() {
         table.advance(id, Direction::Original, &Segment::default(), seconds(at + 3));
     }
     assert_eq!(answers(&counters), (1, 0, 3));
-    table.advance(id, Direction::Reply, &Segment::default(), seconds(15));
-    assert_eq!((table.flow(id).state(), answers(&counters)), (State::UdpAnswered, (2, 0, 3)));
+    // An answer ends what an error said: the next error is another.
+    for (answered, refused) in [(2, 4), (3, 5)] {
+        table.refuse(id, seconds(15));
+        table.advance(id, Direction::Reply, &Segment::default(), seconds(15));
+        assert_eq!((table.flow(id).state(), answers(&counters)), (State::UdpAnswered, (answered, 0, refused)));
+    }
     assert_eq!(WorkerCounters::silence(std::slice::from_ref(&counters), BACKEND), Silence::default());
     run(&mut table, 15 + 119);
     assert!(table.lookup(&original, seconds(15 + 119)).is_some(), "it lasts as long as any answered one");

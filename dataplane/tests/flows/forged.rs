@@ -126,6 +126,42 @@ pub(super) fn rows() -> Vec<Row> {
             ],
         ),
         (
+            "a forged FIN in the window, and the sender's next data begin where it ends",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (C, || data(client(ACK, 100, 0)), EndingOriginal),
+                (E, || endpoint(ACK, 0, 100), Established),
+            ],
+        ),
+        (
+            "a forged FIN in the window, and a forged acknowledgment far off",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (C, || client(ACK, 0, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 0x4000_0000), EndingOriginal),
+                (E, || endpoint(ACK, 0, 0), Established),
+            ],
+        ),
+        (
+            "a forged FIN in the window after a forged reset in it: no other such reset counts",
+            syn(),
+            &[
+                (E, syn_ack, SynReceived),
+                (C, || client(ACK, 0, 0), Established),
+                (C, || client(RST, 1, 0), Doubted),
+                (C, || client(FIN, 99, 0), EndingOriginal),
+                (C, || client(ACK, 0, 0), EndingOriginal),
+                (E, || endpoint(ACK, 0, 0), Established),
+                (C, || client(RST, 1, 0), Established),
+            ],
+        ),
+        (
             "a FIN with data under way counts when it is acknowledged",
             syn(),
             &[
