@@ -170,8 +170,9 @@ mod tests {
         assert_eq!(taken(&network(2, &[4])), (0, 64));
         assert_eq!(taken(&network(3, &[])), (0, 0), "nobody answers");
         assert_eq!(taken(&network(4, &[2, 4])), (first, second));
-        let mut asked = std::iter::from_fn(|| ways.resolver.next_question());
-        assert!(asked.all(|question| question == (InterfaceId(0), address(2))), "who does not answer is asked again");
+        let mut asked: Vec<_> = std::iter::from_fn(|| ways.resolver.next_question()).collect();
+        asked.dedup();
+        assert_eq!(asked, [(InterfaceId(0), address(2))], "who does not answer is asked again");
     }
 
     fn network(generation: u32, known: &[u8]) -> Network {
