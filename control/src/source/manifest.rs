@@ -258,15 +258,20 @@ mod tests {
 
     #[test]
     fn bombs_do_not_go_off() {
-        let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for n in 1..12 {
-            let all = vec![format!("*a{}", n - 1); 10].join(", ");
-            aliases += &format!("a{n}: &a{n} [{all}]\n");
-        }
+        let aliases = |levels| {
+            let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+            for n in 1..levels {
+                let all = vec![format!("*a{}", n - 1); 10].join(", ");
+                aliases += &format!("a{n}: &a{n} [{all}]\n");
+            }
+            aliases
+        };
+        assert_eq!(outline(&aliases(4)), ["a document without apiVersion and kind is not a Kubernetes object"]);
         let long = "x".repeat(1 << 20);
         let texts = format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 90].join(", "));
         for text in [
-            aliases,
+            aliases(6),
+            aliases(12),
             texts,
             "[".repeat(200_000),
             "{a: ".repeat(100_000),
