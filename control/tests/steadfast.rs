@@ -331,6 +331,7 @@ fn limits_that_are_too_low_are_told_with_what_is_needed_and_that_is_enough() {
     };
     let refused = |limit: &str| {
         let mut running = start(limit, Stdio::piped());
+        eventually("it is refused", || running.0.try_wait().unwrap().is_some());
         let mut said = String::new();
         running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(running.0.wait().unwrap().code(), Some(1), "{said}");
