@@ -23,7 +23,8 @@ impl Bed {
 
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        told(command.args(arguments).current_dir(self.path()).output().unwrap())
+        command.args(arguments).current_dir(self.path()).env_remove("KUBERNETES_SERVICE_HOST");
+        told(command.output().unwrap())
     }
 }
 
@@ -101,6 +102,45 @@ fn a_socket_whose_path_is_too_long_is_told_with_its_length() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_made_is_told_with_why() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "this test runs an instance, and needs root for that");
+        eprintln!("SKIPPED: this test runs an instance, and needs root for that");
+        return;
+    }
+    for (path, why) in [
+        ("gw.yaml/admin.sock", "File exists (os error 17); set a path in a folder that can be written to"),
+        (
+            "/proc/ringway/admin.sock",
+            "No such file or directory (os error 2); set a path in a folder that can be written to",
+        ),
+        ("objects", "it exists and is no socket; set another path"),
+    ] {
+        let config = format!(
+            "nodeName: gw-1\nsource: {{files: objects}}\ninterfaces: [{{name: nosuch0}}]\nstate: state\n\
+             admin: {{socket: {path}, metrics: off, healthz: off}}\n"
+        );
+        let bed = Bed::new(&[("gw.yaml", &config), ("objects/svc1.yaml", SERVICE)]);
+        let told = bed.run(&["run", "--config", "gw.yaml"]);
+        assert!(told.starts_with("exit status 1\n"), "{told}");
+        assert!(told.contains(&format!("error: admin.socket: cannot make {path}: {why}\n")), "{told}");
+    }
+}
+
+#[test]
+fn node_port_addresses_that_name_none_of_the_nodes_are_told_with_those() {
+    let told = |wanted: &str| check(&config(&format!("services: {{nodePortAddresses: [{wanted}]}}\n")));
+    let note = "note: services.nodePortAddresses names none of the addresses of this node (192.168.0.2), so no NodePort is \
+                served\n";
+    let none = told("192.168.1.0/24, 2001:db8::/32");
+    assert!(none.starts_with("exit status 0\n") && none.contains(note), "{none}");
+    for wanted in ["192.168.1.0/24, 192.168.0.0/24", "192.168.1.0/24, primary", ""] {
+        let some = told(wanted);
+        assert!(some.starts_with("exit status 0\n") && !some.contains("nodePortAddresses"), "{wanted}: {some}");
+    }
+}
+
+#[test]
 fn an_interface_that_can_never_be_attached_to_is_told_by_check() {
     let config = config("").replace("eth0", "lo");
     let (config, _) = config.split_once("network:").unwrap();
@@ -120,9 +160,9 @@ fn names_in_a_kubeconfig_are_written_out_too() {
     );
     let plain = config("").replace("source: {files: objects}", "source: {kubernetes: {kubeconfig: kubeconfig}}");
     let other = plain.replace("kubeconfig: kubeconfig", "kubeconfig: kubeconfig, context: other");
-    for (config, status) in [(plain, 0), (other, 2)] {
-        let bed = Bed::new(&[("gw.yaml", &config), ("kubeconfig", &kubeconfig)]);
-        let answer = bed.run(&["check", "--config", "gw.yaml"]);
+    for (command, config, status) in [("check", &plain, 0), ("check", &other, 2), ("run", &other, 2)] {
+        let bed = Bed::new(&[("gw.yaml", config), ("kubeconfig", &kubeconfig)]);
+        let answer = bed.run(&[command, "--config", "gw.yaml"]);
         assert!(answer.starts_with(&format!("exit status {status}\n")), "{answer}");
         assert!(answer.contains(r"c\u{1b}[31m\nerror: all is lost"), "{answer:?}");
         assert!(!answer.contains('\u{1b}') && !answer.contains("\nerror: all"), "{answer:?}");
