@@ -30,11 +30,15 @@ fn checked_out() -> Option<String> {
         return None;
     }
     let built = ["Cargo.toml", "Cargo.lock", "shared", "dataplane", "control"];
-    // The first changes with a checkout, the second with every commit.
+    // The first changes with a checkout, the second with every commit. git says where they are as seen from the root, cargo
+    // looks from the package's folder; and what is not there counts for it as changed, every time.
+    let mut watched: Vec<PathBuf> = built.iter().map(|path| root.join(path)).collect();
     for file in ["HEAD", "logs/HEAD"] {
-        println!("cargo:rerun-if-changed={}", git(&root, &["rev-parse", "--git-path", file])?);
+        watched.push(root.join(git(&root, &["rev-parse", "--git-path", file])?));
     }
-    built.iter().for_each(|path| println!("cargo:rerun-if-changed={}", root.join(path).display()));
+    for path in watched.iter().filter(|path| path.exists()) {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
     let commit = git(&root, &["rev-parse", "--short=10", "HEAD"])?;
     let status = git(&root, &[&["status", "--porcelain", "--"][..], &built].concat())?;
     Some(if status.is_empty() { commit } else { format!("{commit}-dirty") })

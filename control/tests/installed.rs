@@ -208,6 +208,10 @@ fn version(script: &Path, root: &Path, profile: &str, commit: &str) -> String {
     let output = command.env("RINGWAY_COMMIT", commit).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
+    // cargo looks from the package's folder, and builds anew every time for what is not there.
+    let watched: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("cargo:rerun-if-changed=")).collect();
+    let absent: Vec<_> = watched.iter().filter(|path| !root.join("control").join(path).exists()).collect();
+    assert!(absent.is_empty(), "{absent:?} of {watched:?}");
     let version = said.lines().find_map(|line| line.strip_prefix("cargo:rustc-env=RINGWAY_VERSION="));
     version.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
@@ -221,6 +225,7 @@ fn a_release_names_its_commit_where_there_is_one() {
     assert!(rustc.status().unwrap().success());
     std::fs::create_dir_all(root.join("control")).unwrap();
     std::fs::write(root.join("control/main.rs"), "one").unwrap();
+    std::fs::write(root.join("control/build.rs"), "").unwrap();
     let release = |commit| version(&script, &root, "release", commit);
     assert_eq!(release(""), "1.2.3", "a tarball");
     let git = |arguments: &[&str]| {
@@ -243,5 +248,6 @@ fn a_release_names_its_commit_where_there_is_one() {
     // A tarball that was unpacked inside somebody's repository.
     let inside = root.join("unpacked");
     std::fs::create_dir_all(inside.join("control")).unwrap();
+    std::fs::write(inside.join("control/build.rs"), "").unwrap();
     assert_eq!(version(&script, &inside, "release", ""), "1.2.3");
 }
