@@ -226,7 +226,8 @@ impl Trace {
         let arrived = network.next_hops(client).next().map(|(interface, _)| interface);
         let hash = tuple.maglev_hash();
         let heading = Heading { destination: chosen.address, source: Some(client), arrived, hash };
-        let way = network.resolve_for(&heading);
+        // As the packet path does where one of several ways does not answer.
+        let way = network.resolve_for(&heading).or_else(|none| network.resolve_beside(&heading).ok_or(none));
         if let Err(error) = &way
             && !matches!(error, NoAdjacency::Unresolved { .. })
         {

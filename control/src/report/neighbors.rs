@@ -51,8 +51,8 @@ impl SilentReport {
         };
         let word = if next_hop.contains(':') { "neighbour discovery" } else { "ARP" };
         format!(
-            "next hop {next_hop} on {interface} ({who}) has not answered {word} for {seconds} s; packets for it are \
-             dropped as neighbor_unresolved until it does"
+            "next hop {next_hop} on {interface} ({who}) has not answered {word} for {seconds} s; packets that \
+             have no other way are dropped as neighbor_unresolved until it does"
         )
     }
 }

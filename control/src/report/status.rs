@@ -257,7 +257,8 @@ impl StatusReport {
             },
             snat: SnatReport {
                 ports: format!("{}-{}", facts.snat_ports.start(), facts.snat_ports.end()),
-                per_worker: facts.snat_ports.len() as u64 / workers.len().max(1) as u64,
+                // Shares differ by one where they do not come out even.
+                per_worker: (facts.snat_ports.len() as u64).div_ceil(workers.len().max(1) as u64),
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
                 reclaimed: sum.get(Counter::SnatPortsReclaimed),
             },
