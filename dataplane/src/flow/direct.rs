@@ -9,7 +9,7 @@ use super::record::Flow;
 use super::segment::Segment;
 use super::state::State;
 use super::table::FlowTable;
-use super::tcp::is_near;
+use super::tcp::{PROVEN, RESET_BY_ORIGINAL, RESET_BY_REPLY, is_near};
 use super::{Direction, FlowId};
 use crate::clock::Time;
 use crate::direct::DirectConnections;
@@ -27,7 +27,9 @@ impl Flow {
         match self.state() {
             // Its own number means nothing yet.
             State::SynSent | State::PickedUp if segment.flags.syn() || segment.flags.rst() => acknowledges,
-            State::Closed => acknowledges && continues,
+            // Whoever may have another connection there speaks for the flow by numbers like the flow's alone.
+            State::Closed | State::Doubted => acknowledges && continues,
+            State::SynReceived | State::Answered if !segment.flags.rst() => acknowledges && continues,
             _ if segment.flags.syn() => acknowledges && continues,
             _ => true,
         }
@@ -58,14 +60,19 @@ impl FlowTable {
         kept.then_some(FlowId(number))
     }
 
-    /// The endpoint has another connection where this flow's was: it is over.
+    /// The endpoint seems to have another connection where this flow's was: it says so with a SYN, which anybody near it can
+    /// forge. The next segment with the flow's numbers shows that the flow goes on.
     pub fn displace(&mut self, id: FlowId, now: Time) {
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return };
         let before = flow.state();
-        if matches!(before, State::Free | State::Closed) {
-            return;
-        }
-        flow.state = State::Closed as u8;
+        let next = match before {
+            // The endpoint's numbers are known, and tell its segments from another connection's.
+            State::Free | State::Closed | State::SynReceived | State::Answered => return,
+            _ if flow.flags & PROVEN != 0 => State::Doubted,
+            _ => State::Closed,
+        };
+        flow.flags |= RESET_BY_ORIGINAL | RESET_BY_REPLY;
+        flow.state = next as u8;
         flow.last_seen = now.millis();
         self.lists.unlink(&mut self.flows, id.0, before);
         self.lists.link(&mut self.flows, id.0);

@@ -37,11 +37,11 @@ const STEP: u32 = 1 << 18;
 
 // Bits of `Flow::flags`; SEEN_REPLY is 0x01.
 /// The flow was established.
-const PROVEN: u8 = 0x02;
+pub(super) const PROVEN: u8 = 0x02;
 const FIN_ORIGINAL: u8 = 0x04;
 const FIN_REPLY: u8 = 0x08;
-const RESET_BY_ORIGINAL: u8 = 0x10;
-const RESET_BY_REPLY: u8 = 0x20;
+pub(super) const RESET_BY_ORIGINAL: u8 = 0x10;
+pub(super) const RESET_BY_REPLY: u8 = 0x20;
 /// The connection went on after a RST that was not at the exact number: no such RST counts any more.
 const OUTLIVED_RESET: u8 = 0x40;
 /// The client sent a SYN while established. Before that the bit is `REFUSED`.
@@ -81,7 +81,8 @@ fn end(segment: &Segment) -> u32 {
 
 impl Flow {
     pub(super) fn begin_tcp(&mut self, segment: &Segment) -> State {
-        if segment.flags.syn() && !segment.flags.ack() {
+        // Nobody answers a SYN that is a FIN as well.
+        if segment.flags.syn() && !segment.flags.ack() && !segment.flags.fin() {
             return self.ask(segment);
         }
         self.claim(segment)
@@ -315,6 +316,9 @@ impl Flow {
     /// A SYN, with or without ACK.
     fn step_syn(&mut self, state: State, direction: Direction, segment: &Segment) -> State {
         let Segment { flags, acknowledgment, .. } = *segment;
+        if flags.fin() && !flags.ack() {
+            return state;
+        }
         match (state, direction) {
             // The first, a retransmission, or another connection's: the endpoint has known no other.
             (State::SynSent | State::PickedUp | State::Answered, Direction::Original) if !flags.ack() => {

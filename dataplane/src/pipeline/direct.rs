@@ -91,7 +91,7 @@ impl Core {
         }
         let new = NewFlow {
             original: packet.tuple,
-            segment: Segment::of(context.umem.packet(&received.frame), packet),
+            segment: Segment::believed(context.umem.packet(&received.frame), packet),
             endpoint,
             endpoint_port: packet.tuple.destination_port(),
             source: Source::Moved,
@@ -121,9 +121,8 @@ impl Core {
         packet: &Packet,
         hash: u64,
         id: FlowId,
-        segment: &Segment,
     ) -> Option<Outcome> {
-        if segment.flags.syn() {
+        if Segment::believed(context.umem.packet(&received.frame), packet).flags.syn() {
             // The endpoint would not open a connection under this tuple if it had the flow's still.
             self.flows.displace(id, context.now);
         }

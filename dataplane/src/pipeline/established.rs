@@ -87,7 +87,7 @@ impl Core {
             if shows_nothing {
                 return pass(received);
             }
-            return self.answers_another(context, received, packet, hash, id, &segment);
+            return self.answers_another(context, received, packet, hash, id);
         }
         if direction == Direction::Original {
             // A SYN on a closed flow opens a new one (packets of the old one may still be under way).

@@ -242,6 +242,49 @@ fn unseen() -> Vec<Row> {
             ledger: "rx=5 forwarded=3 passed=2 flowsOpened=2 flowsClosed=1",
         },
         Row {
+            name: "a SYN in the endpoint's name ends no connection: its next segment goes on, whoever sends it and when",
+            bed: town(),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp S 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000000
+                -> pass
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp S 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000000 sum=wrong
+                -> pass
+                inside tcp S 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000000
+                -> pass
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000001 ack=1700000001 data=direct
+                -> pass
+                @30000
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001 ack=1001 data=flow
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                @60000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5005
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080",
+            ledger: "rx=9 forwarded=5 passed=4 flowsOpened=1",
+        },
+        Row {
+            name: "nor one that was picked up: the client's next segment picks it up again",
+            bed: town(),
+            script: "
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000000 ack=1700000001
+                -> pass
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001 ack=1001 data=flow
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                @60000
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5005 ack=1001 data=more
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000",
+            ledger: "rx=5 forwarded=4 passed=1 flowsOpened=1",
+        },
+        Row {
             name: "a refusal of another SYN is none of this one",
             bed: town(),
             script: "
