@@ -7,6 +7,8 @@ mod bed;
 mod change;
 #[path = "packets/direct.rs"]
 mod direct;
+#[path = "packets/errors.rs"]
+mod errors;
 #[path = "packets/forward.rs"]
 mod forward;
 #[path = "packets/full.rs"]

@@ -20,6 +20,8 @@ pub struct Segment {
     pub length: u16,
     /// SCTP: the type of the first chunk.
     pub chunk: u8,
+    /// Its receiver throws it away, since its checksum is wrong. Only where that was looked at; all else is zero then.
+    pub void: bool,
 }
 
 impl Segment {
@@ -40,16 +42,18 @@ impl Segment {
             payload,
             length: 0,
             chunk: 0,
+            void: false,
         }
     }
 
-    /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum: its receiver
-    /// throws it away otherwise. Reads the whole packet then.
+    /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum, and so does what is
+    /// no TCP: its receiver throws it away otherwise. Reads the whole packet then.
     pub fn believed(frame: &[u8], packet: &Packet) -> Self {
         let mut segment = Self::of(frame, packet);
-        let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || packet.kind == Kind::Sctp;
+        let turns =
+            segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || !matches!(packet.kind, Kind::Tcp { .. });
         if turns && checksum_state(frame, packet) == ChecksumState::Wrong {
-            return Segment::default();
+            return Segment { void: true, ..Segment::default() };
         }
         if segment.flags.fin() {
             // A FIN takes one more.

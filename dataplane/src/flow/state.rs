@@ -190,6 +190,7 @@ impl Flow {
     /// Sets the state that the first packet of a flow opens it in.
     pub(super) fn begin(&mut self, tuple: &FiveTuple, segment: &Segment, now: u32) {
         let state = match tuple.protocol() {
+            Protocol::Udp if segment.void => State::UdpUnanswered,
             Protocol::Udp => self.ask_by_datagram(now),
             Protocol::Sctp => self.begin_sctp(segment),
             Protocol::Tcp => self.begin_tcp(segment),
@@ -229,14 +230,14 @@ impl Flow {
             self.flags |= SEEN_REPLY;
         }
         match state {
-            State::UdpUnanswered if direction == Direction::Original => self.ask_by_datagram(now),
-            State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply => {
+            State::UdpUnanswered if direction == Direction::Original && !segment.void => self.ask_by_datagram(now),
+            State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply && !segment.void => {
                 let [first_answer, _] = &mut self.expected;
                 *first_answer = now;
                 self.flags &= !REFUSED;
                 State::UdpAnswered
             }
-            State::UdpAnswered if self.converses(direction, now) => State::UdpReplied,
+            State::UdpAnswered if !segment.void && self.converses(direction, now) => State::UdpReplied,
             State::Free
             | State::UdpUnreplied
             | State::UdpUnanswered

@@ -43,6 +43,9 @@ use held::{Held, HeldPacket, Intent};
 use limiter::Limiter;
 use ways::{Way, Ways};
 
+/// ICMP errors that a worker hands over in any second; a handover queue holds more.
+const ERRORS_PER_SECOND: u32 = 1_000;
+
 /// What the pipeline of one worker shares with others.
 #[derive(Clone)]
 pub struct Shared {
@@ -77,6 +80,8 @@ struct Core {
     flows: FlowTable,
     held: Held,
     limiter: Limiter,
+    /// Of ICMP errors that are handed over.
+    errors: Limiter,
     ways: Ways,
     watches: Watches,
     shared: Shared,
@@ -99,9 +104,10 @@ impl Pipeline {
         flows.mind(shared.direct.clone());
         flows.watch(shared.counters.clone());
         let limiter = Limiter::new(config.replies_per_second);
+        let errors = Limiter::new(ERRORS_PER_SECOND);
         let (held, ways, tally) = (Held::default(), Ways::new(shared.resolver.clone()), Tally::default());
         let watches = Watches::new(shared.direct.clone());
-        let core = Core { config, flows, held, limiter, ways, watches, shared, tally };
+        let core = Core { config, flows, held, limiter, errors, ways, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 

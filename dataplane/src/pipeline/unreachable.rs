@@ -19,25 +19,35 @@ impl Core {
         let Some(message) = packet.transport(context.umem.packet(&received.frame)) else { return pass(received) };
         let Kind::Icmp { icmp_type, code, .. } = packet.kind else { return pass(received) };
         let family = packet.family();
-        if !is_unreachable(icmp_type, code, family) || !has_right_checksum(message, packet) {
+        if packet.objection.is_some()
+            || !is_unreachable(icmp_type, code, family)
+            || !has_right_checksum(message, packet)
+        {
             return pass(received);
         }
         let Some(quoted) = quoted_tuple(message, family) else { return pass(received) };
+        // It goes to whoever sent the packet, and comes from where that went.
+        let network = &context.snapshot.network;
+        let is_on_its_way =
+            || network.next_hops(quoted.destination_address()).any(|(out, _)| out == received.interface);
+        if packet.tuple.destination_address() != quoted.source_address() || !is_on_its_way() {
+            return pass(received);
+        }
         let reply = quoted.reversed();
         match self.flows.lookup(&reply, context.now) {
-            Some((id, Direction::Reply)) => {
-                let network = &context.snapshot.network;
-                if leads_to_endpoint(self.flows.flow(id), received.interface, network) {
-                    self.flows.refuse(id, context.now);
-                }
+            Some((id, Direction::Reply)) if leads_to_endpoint(self.flows.flow(id), received.interface, network) => {
+                self.flows.refuse(id, context.now);
             }
-            Some((_, Direction::Original)) => {}
+            Some(_) => {}
             None if !received.handed_over && self.config.workers > 1 => {
                 let hinted = self.shared.directory.as_ref();
                 let hinted = hinted.and_then(|directory| directory.owner(self.flows.hash(&reply)));
                 // The port of a masqueraded flow's reply names its owner.
                 let owner = hinted.or_else(|| self.config.port_owner(quoted.source_port()));
-                if let Some(worker) = owner.filter(|w| *w != self.config.worker && *w < self.config.workers) {
+                if let Some(worker) = owner.filter(|w| *w != self.config.worker && *w < self.config.workers)
+                    // A flood of them shall not take the room of replies; it is only counting that suffers.
+                    && self.errors.admit(context.now)
+                {
                     let verdict = Verdict::HandOver { worker, arrived: received.interface };
                     return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
                 }

@@ -55,6 +55,15 @@ pub fn worker(settings: &Settings) -> MemoryWorker {
 
 /// One worker without a NIC, and whom it asks for neighbours.
 pub fn worker_with(settings: &Settings, resolver: Arc<Resolver>) -> MemoryWorker {
+    worker_of(settings, resolver, WorkerCounters::new(1024))
+}
+
+/// One worker without a NIC, and where it counts what endpoints answer.
+pub fn worker_counted(settings: &Settings, counters: Arc<WorkerCounters>) -> MemoryWorker {
+    worker_of(settings, Resolver::new().unwrap(), counters)
+}
+
+fn worker_of(settings: &Settings, resolver: Arc<Resolver>, counters: Arc<WorkerCounters>) -> MemoryWorker {
     let config = settings.pipeline.clone();
     let ports = port_share(&config.snat_ports, config.worker, config.workers).unwrap();
     let flows = FlowTable::new(&FlowConfig {
@@ -68,7 +77,7 @@ pub fn worker_with(settings: &Settings, resolver: Arc<Resolver>) -> MemoryWorker
         direct: DirectConnections::new(),
         affinities: settings.affinities.clone().unwrap_or_else(|| Affinities::new(64, 1)),
         resolver,
-        counters: WorkerCounters::new(1024),
+        counters,
     };
     let umem = Umem::new(UmemLayout::of_frames(settings.frames)).unwrap();
     MemoryWorker::new(umem, Pipeline::new(config, flows, shared))
