@@ -61,6 +61,11 @@ impl Problem {
         Problem { severity, object: None, file: Some(file.into()), text: text.into() }
     }
 
+    /// A problem of the source as a whole: objects may be missing.
+    pub fn of_source(text: impl Into<String>) -> Self {
+        Problem { severity: Severity::Refused, object: None, file: None, text: text.into() }
+    }
+
     /// The same problem, found in `file`.
     pub fn in_file(self, file: impl Into<PathBuf>) -> Self {
         Problem { file: Some(file.into()), ..self }
@@ -77,8 +82,9 @@ impl fmt::Display for Problem {
         }
         let text = plain::line(&self.text);
         match self.severity {
-            Severity::Refused => write!(f, "refused: {text}"),
-            Severity::Warning | Severity::Note => f.write_str(&text),
+            // Of a source as a whole the text says what became of it.
+            Severity::Refused if self.file.is_some() || self.object.is_some() => write!(f, "refused: {text}"),
+            Severity::Refused | Severity::Warning | Severity::Note => f.write_str(&text),
         }
     }
 }

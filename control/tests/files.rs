@@ -114,14 +114,15 @@ fn what_cannot_be_read_is_said_and_the_rest_counts() {
     folder.write("a.yaml", &service("a", 1));
     fs::write(folder.path("b.yaml"), [0xff, 0xfe, 0x00]).unwrap();
     symlink("nowhere", folder.path("c.yaml")).unwrap();
-    let missing = folder.path("missing");
-    let paths = [folder.paths(), vec![missing.clone()]].concat();
-    for cluster in [load(&paths).into_cluster(), FileSource::new(paths.clone()).cluster().clone()] {
+    let paths = [folder.paths(), vec![folder.path("missing")]].concat();
+    let watched = FileSource::new(paths.clone()).cluster().clone();
+    let absent =
+        format!("source.files: {} does not exist; create it, or correct the path", folder.path("missing").display());
+    assert!(problems(&watched).contains(&absent), "{:?}", problems(&watched));
+    for cluster in [load(&paths).into_cluster(), watched] {
         assert_eq!(outline(&cluster), "a=1");
         let problems = problems(&cluster);
-        for (name, what) in
-            [("b.yaml", "it is not valid UTF-8"), ("c.yaml", "No such file"), ("missing", "No such file")]
-        {
+        for (name, what) in [("b.yaml", "it is not valid UTF-8"), ("c.yaml", "No such file")] {
             let start = format!("{}: refused: cannot be read: ", folder.path(name).display());
             assert!(
                 problems.iter().any(|problem| problem.starts_with(&start) && problem.contains(what)),
@@ -257,7 +258,11 @@ fn a_folder_that_vanishes_keeps_its_objects_and_a_named_file_that_vanishes_takes
     source.refresh(now);
     source.refresh(now + Duration::from_millis(110));
     assert_eq!(outline(source.cluster()), "b=2");
-    assert_eq!(problems(source.cluster()).len(), 2);
+    let told = [("mount", "; what it held stays in force"), ("named.yaml", "")].map(|(name, kept)| {
+        let path = folder.path(name);
+        format!("source.files: {} does not exist; create it, or correct the path{kept}", path.display())
+    });
+    assert_eq!(problems(source.cluster()), told);
     folder.write("mount/c.yaml", &service("c", 3));
     source.refresh(now + Duration::from_millis(220));
     source.refresh(now + Duration::from_millis(330));

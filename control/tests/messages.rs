@@ -205,6 +205,18 @@ fn objects_that_cannot_be_read_fail_check() {
 }
 
 #[test]
+fn a_folder_without_manifests_is_noted_by_check() {
+    let bed = Bed::new(&[("gw.yaml", &config("")), ("objects/README", "none yet\n"), ("full/svc1.yaml", SERVICE)]);
+    let note = "--- stderr\nnote: no manifests (*.yaml, *.yml, *.json) in objects\n";
+    for more in [&[][..], &["--objects", "objects"]] {
+        let told = bed.run(&[&["check", "--config", "gw.yaml"][..], more].concat());
+        assert!(told.starts_with("exit status 0\n") && told.ends_with(note), "{told}");
+    }
+    let told = bed.run(&["check", "--config", "gw.yaml", "--objects", "full"]);
+    assert!(told.starts_with("exit status 0\n") && !told.contains("no manifests"), "{told}");
+}
+
+#[test]
 fn one_malformed_packet_ends_trace_before_any_output() {
     let bed = Bed::new(&[("objects/svc1.yaml", SERVICE)]);
     let ask =

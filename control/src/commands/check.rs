@@ -152,6 +152,13 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
             (source, Offline::compile(ClusterState::default(), config))
         }
     };
+    let paths = match &config.source {
+        Source::Files(paths) if arguments.objects.is_empty() => paths,
+        _ => &arguments.objects,
+    };
+    for path in paths.iter().filter(|path| files::has_no_manifest(path)) {
+        notes.push(format!("no manifests (*.yaml, *.yml, *.json) in {}", plain::path(path)));
+    }
     // Without objects there is nothing to be said about them.
     for problem in offline.problems().filter(|_| reads_objects) {
         // What is wrong with a part of an object does not take effect as written either. What is said of the node may be

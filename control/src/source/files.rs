@@ -125,6 +125,18 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::of_file(Severity::Refused, path, format!("cannot be read: {error}"))
 }
 
+/// A path of `source.files` that leads nowhere. `keeps`: objects are in force that came from below it.
+fn absent(path: &Path, keeps: bool) -> Problem {
+    let kept = if keeps { "; what it held stays in force" } else { "" };
+    let path = plain::path(path);
+    Problem::of_source(format!("source.files: {path} does not exist; create it, or correct the path{kept}"))
+}
+
+/// Whether `path` is a folder that has no file for us.
+pub fn has_no_manifest(path: &Path) -> bool {
+    list(path).is_ok_and(|files| files.is_empty())
+}
+
 /// The files that `path` stands for: itself, or those of the folder, by name.
 fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
@@ -258,7 +270,8 @@ impl FileSource {
                     // failed than all Services deleted at once.
                     let is_gone = error.kind() == io::ErrorKind::NotFound;
                     gone.retain(|(_, file)| (is_gone && file == path) || !file.starts_with(path));
-                    unlisted.push(unreadable(path, &error));
+                    let keeps = self.files.keys().any(|(_, file)| file != path && file.starts_with(path));
+                    unlisted.push(if is_gone { absent(path, keeps) } else { unreadable(path, &error) });
                     continue;
                 }
             };

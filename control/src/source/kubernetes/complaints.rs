@@ -1,6 +1,6 @@
 //! Problems of one sort, of which there may be very many: the first ones in words, the rest as a number.
 
-use crate::problem::{Problem, Severity};
+use crate::problem::Problem;
 
 /// So many are told in words.
 const TOLD: usize = 20;
@@ -35,8 +35,7 @@ impl Complaints {
     /// What is told.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         let more = (self.told > 0).then(|| format!("and {} or more like these, which are only counted", self.told));
-        let problem = |text| Problem { severity: Severity::Refused, object: None, file: None, text };
-        self.first.iter().cloned().chain(more).map(problem)
+        self.first.iter().cloned().chain(more).map(Problem::of_source)
     }
 }
 
