@@ -258,7 +258,7 @@ fn a_folder_that_vanishes_keeps_its_objects_and_a_named_file_that_vanishes_takes
     source.refresh(now);
     source.refresh(now + Duration::from_millis(110));
     assert_eq!(outline(source.cluster()), "b=2");
-    let told = [("mount", "; what it held stays in force"), ("named.yaml", "")].map(|(name, kept)| {
+    let told = [("named.yaml", ""), ("mount", "; what it held stays in force")].map(|(name, kept)| {
         let path = folder.path(name);
         format!("source.files: {} does not exist; create it, or correct the path{kept}", path.display())
     });
