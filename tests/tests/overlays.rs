@@ -263,7 +263,7 @@ fn devices_that_take_no_frames_are_refused() {
         let error = run(&bed.gateway, program, &arguments, SOON).expect_err("it is refused");
         assert!(error.contains("exit status: 2") && error.contains(&format!("interfaces[2].name: {told}")), "{error}");
         let noted = run(&bed.gateway, program, &["check", "--config", config.to_str().expect("a path")], SOON);
-        assert!(noted.as_ref().is_ok_and(|text| text.contains(told)), "{noted:?}");
+        assert!(noted.as_ref().is_err_and(|text| text.contains("exit status: 2") && text.contains(told)), "{noted:?}");
     }
     bed.write_config(&["front", "under", "\"fla*\"", "\"cilium*\""]);
     bed.start_ringway();
