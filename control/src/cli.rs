@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::table::fit_to_terminal;
@@ -156,7 +157,8 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let out = &mut io::stdout();
     fit_to_terminal();
-    let result = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
+    let result = match cli.command {
         Command::Demo(Demo { keep }) => return demo::run(demo::Options { keep }),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Completion(arguments) => completion::run(&arguments, command(), out),
@@ -171,6 +173,22 @@ pub fn main() -> ExitCode {
         Command::Trace(arguments) => trace::run(&arguments, out),
     };
     finish(result.and_then(|()| Ok(out.flush()?)))
+}
+
+/// Who names a configuration without `--config` is told how.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word.clone(),
+        _ => return error,
+    };
+    let is_file = !unknown.starts_with('-') && (unknown.ends_with(".yaml") || unknown.ends_with(".yml"));
+    let asked = std::env::args_os().nth(1).unwrap_or_default();
+    let takes_one = |command: &clap::Command| command.get_arguments().any(|argument| argument.get_id() == "config");
+    if is_file && command().find_subcommand(asked).is_some_and(takes_one) {
+        error
+            .insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![format!("write --config {unknown}").into()]));
+    }
+    error
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {

@@ -235,6 +235,33 @@ fn wrong_usage_is_told_by_what_is_missing() {
 }
 
 #[test]
+fn a_configuration_without_its_option_is_told_how_to_write_it() {
+    let tip = "\n\n  tip: write --config good.yaml\n";
+    for (arguments, is_meant) in [
+        (&["run", "good.yaml"][..], true),
+        (&["check", "-o", "json", "good.yaml"], true),
+        (&["check", "good"], false),
+        (&["demo", "good.yaml"], false),
+    ] {
+        let told = Bed::new(&[]).run(arguments);
+        let start = "exit status 2\n--- stdout\n--- stderr\nerror: unexpected argument 'good";
+        assert!(told.starts_with(start) && told.contains(tip) == is_meant, "{told}");
+    }
+}
+
+#[test]
+fn demo_without_root_is_an_error_like_any_other() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    if rustix::process::geteuid().is_root() {
+        let nobody = 65_534;
+        command.uid(nobody).gid(nobody);
+    }
+    let told = told(command.arg("demo").output().unwrap());
+    let start = "exit status 1\n--- stdout\n--- stderr\nerror: ringway demo makes network namespaces";
+    assert!(told.starts_with(start), "{told}");
+}
+
+#[test]
 fn every_question_says_when_no_instance_runs() {
     let bed = Bed::new(&[("gw.yaml", &config("admin: {socket: admin.sock}\n"))]);
     assert_snapshot!(bed.run(&["status", "--config", "gw.yaml"]));

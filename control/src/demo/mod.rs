@@ -30,12 +30,14 @@ pub struct Options {
 /// Tells the story. The exit status is 0 only if every check held. Everything is cleaned up, after Ctrl-C too.
 pub fn run(options: Options) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("ringway demo makes network namespaces and AF_XDP sockets: run it as root (sudo ringway demo)");
+        eprintln!(
+            "error: ringway demo makes network namespaces and AF_XDP sockets: run it as root (sudo ringway demo)"
+        );
         return ExitCode::FAILURE;
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Err(error) = watch_signals(Arc::clone(&interrupted)) {
-        eprintln!("ringway demo: signals cannot be watched: {error}");
+        eprintln!("error: ringway demo: signals cannot be watched: {error}");
         return ExitCode::FAILURE;
     }
     // The terminal may be gone by then, and there is nobody to tell.
@@ -50,7 +52,7 @@ pub fn run(options: Options) -> ExitCode {
             let told = writeln!(err, "\nringway demo: interrupted before its end; all is cleaned up");
             (ExitCode::FAILURE, told)
         }
-        Err(Stopped::Failed(why)) => (ExitCode::FAILURE, writeln!(err, "\nringway demo: {why}")),
+        Err(Stopped::Failed(why)) => (ExitCode::FAILURE, writeln!(err, "\nerror: ringway demo: {why}")),
     };
     drop(told);
     code

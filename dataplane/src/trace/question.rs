@@ -39,7 +39,11 @@ impl FromStr for Question {
             "sctp" => Protocol::Sctp,
             other => return Err(wrong(format!("the protocol {other:?} is not tcp, udp or sctp"))),
         };
-        let (source, destination) = rest.split_once("->").ok_or_else(|| wrong("no -> between the two ends".into()))?;
+        let (source, destination) = rest.split_once("->").ok_or_else(|| {
+            // Without quotes a shell takes `>` and the rest for a file to write into.
+            let shell = if rest.ends_with('-') { " (it ends where a shell sees a >: put it in quotes)" } else { "" };
+            wrong(format!("no -> between the two ends{shell}"))
+        })?;
         let (source, source_port) = end("source", source)?;
         let (destination, port) = end("destination", destination)?;
         let port = port.ok_or_else(|| wrong("the destination has no port".into()))?;
@@ -106,6 +110,7 @@ mod tests {
             ("icmp:1.2.3.4->1.2.3.4:5", "the protocol \"icmp\" is not tcp, udp or sctp"),
             ("TCP:1.2.3.4->1.2.3.4:5", "the protocol \"TCP\" is not tcp, udp or sctp"),
             ("tcp:1.2.3.4-1.2.3.4:5", "no -> between the two ends"),
+            ("tcp:1.2.3.4:5-", "no -> between the two ends (it ends where a shell sees a >: put it in quotes)"),
             ("tcp:1.2.3.4->1.2.3.4", "the destination has no port"),
             ("tcp:1.2.3.4->1.2.3.4:", "the destination's port \"\" is not a number from 1 to 65535"),
             ("tcp:1.2.3.4:0->1.2.3.4:5", "the source's port \"0\" is not a number from 1 to 65535"),
