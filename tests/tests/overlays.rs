@@ -92,9 +92,14 @@ fn what_the_nic_merged_below_the_overlay_is_cut() {
     let mut bed = Overlay::prepare(Agent::Flannel, 1, Queues::default());
     run(&bed.gateway, "ethtool", &["-K", "under", "gro", "on"], SOON).unwrap_or_else(|error| panic!("{error}"));
     bed.start_ringway();
-    transfers(&mut bed);
-    let ports = bed.ringway().ask("/status")["ports"].clone();
-    assert!(ports["largeCut"].as_u64() > Some(0) && ports["largeLost"] == 0, "{ports}");
+    // Whether packets wait to be merged depends on how busy the CPUs are.
+    let ports = (0..20).find_map(|_| {
+        transfers(&mut bed);
+        let ports = bed.ringway().ask("/status")["ports"].clone();
+        (ports["largeCut"].as_u64() > Some(0)).then_some(ports)
+    });
+    let ports = ports.expect("packets larger than a frame");
+    assert_eq!(ports["largeLost"], 0, "{ports}");
 }
 
 /// The agent is started anew and makes its device again, with another MAC address, or another node's agent does.

@@ -46,12 +46,11 @@ impl Segment {
         }
     }
 
-    /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum, and so does what is
-    /// no TCP: its receiver throws it away otherwise. Reads the whole packet then.
+    /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum: its receiver
+    /// throws it away otherwise. Reads the whole packet then.
     pub fn believed(frame: &[u8], packet: &Packet) -> Self {
         let mut segment = Self::of(frame, packet);
-        let turns =
-            segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || !matches!(packet.kind, Kind::Tcp { .. });
+        let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || packet.kind == Kind::Sctp;
         if turns && checksum_state(frame, packet) == ChecksumState::Wrong {
             return Segment { void: true, ..Segment::default() };
         }
@@ -60,6 +59,15 @@ impl Segment {
             segment.length = tcp::numbers(frame, packet).map_or(0, |numbers| numbers.length.saturating_sub(1) as u16);
         }
         segment
+    }
+
+    /// As [`Self::believed`], and a datagram counts only with a right checksum, too: for one that asks for an answer.
+    pub fn asking(frame: &[u8], packet: &Packet) -> Self {
+        if packet.kind == Kind::Udp {
+            let void = checksum_state(frame, packet) == ChecksumState::Wrong;
+            return Segment { void, ..Segment::default() };
+        }
+        Self::believed(frame, packet)
     }
 
     #[cold]

@@ -231,13 +231,13 @@ impl Flow {
         }
         match state {
             State::UdpUnanswered if direction == Direction::Original && !segment.void => self.ask_by_datagram(now),
-            State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply && !segment.void => {
+            State::UdpUnreplied | State::UdpUnanswered if direction == Direction::Reply => {
                 let [first_answer, _] = &mut self.expected;
                 *first_answer = now;
                 self.flags &= !REFUSED;
                 State::UdpAnswered
             }
-            State::UdpAnswered if !segment.void && self.converses(direction, now) => State::UdpReplied,
+            State::UdpAnswered if self.converses(direction, now) => State::UdpReplied,
             State::Free
             | State::UdpUnreplied
             | State::UdpUnanswered

@@ -91,7 +91,7 @@ impl Core {
         }
         let new = NewFlow {
             original: packet.tuple,
-            segment: Segment::believed(context.umem.packet(&received.frame), packet),
+            segment: Segment::asking(context.umem.packet(&received.frame), packet),
             endpoint,
             endpoint_port: packet.tuple.destination_port(),
             source: Source::Moved,

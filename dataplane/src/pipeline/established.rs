@@ -129,7 +129,11 @@ impl Core {
         direction: Direction,
         way: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
-        let segment = Segment::believed(context.umem.packet(&received.frame), packet);
+        let frame = context.umem.packet(&received.frame);
+        let segment = match self.flows.flow(id).state() {
+            State::UdpUnanswered => Segment::asking(frame, packet),
+            _ => Segment::believed(frame, packet),
+        };
         self.flows.advance(id, direction, &segment, context.now);
         self.send_on(context, received, packet, id, direction, way)
     }

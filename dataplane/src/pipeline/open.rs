@@ -115,7 +115,7 @@ impl Core {
         };
         let new = NewFlow {
             original: packet.tuple,
-            segment: Segment::believed(context.umem.packet(&received.frame), packet),
+            segment: Segment::asking(context.umem.packet(&received.frame), packet),
             endpoint: backend.address,
             endpoint_port: backend.port,
             source,
