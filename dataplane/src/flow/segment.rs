@@ -61,13 +61,14 @@ impl Segment {
         segment
     }
 
-    /// As [`Self::believed`], and a datagram counts only with a right checksum, too: for one that asks for an answer.
+    /// As [`Self::of`], and a datagram counts only with a right checksum: for one that asks for an answer. Of a SYN it is not
+    /// looked at, which would make every new connection an eighth dearer; its repetition is judged by [`Self::believed`].
     pub fn asking(frame: &[u8], packet: &Packet) -> Self {
         if packet.kind == Kind::Udp {
             let void = checksum_state(frame, packet) == ChecksumState::Wrong;
             return Segment { void, ..Segment::default() };
         }
-        Self::believed(frame, packet)
+        Self::of(frame, packet)
     }
 
     #[cold]
