@@ -71,7 +71,9 @@ impl FlowTable {
             _ if flow.flags & PROVEN != 0 => State::Doubted,
             _ => State::Closed,
         };
-        flow.flags |= RESET_BY_ORIGINAL | RESET_BY_REPLY;
+        if next == State::Closed {
+            flow.flags |= RESET_BY_ORIGINAL | RESET_BY_REPLY;
+        }
         flow.state = next as u8;
         flow.last_seen = now.millis();
         self.lists.unlink(&mut self.flows, id.0, before);

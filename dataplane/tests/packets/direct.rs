@@ -268,6 +268,30 @@ fn unseen() -> Vec<Row> {
             ledger: "rx=9 forwarded=5 passed=4 flowsOpened=1",
         },
         Row {
+            name: "nor is one that ends later more than over",
+            bed: town(),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp S 10.0.1.1:8080 > 10.0.1.9:40000 seq=1900000000
+                -> pass
+                inside tcp FA 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp FA 10.0.1.1:8080 > 10.0.1.9:40000 seq=5001 ack=1002
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1002 ack=5002
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:8080
+                inside tcp A 10.0.1.1:8080 > 10.0.1.9:40000 seq=5002 ack=1002
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80 seq=90000
+                -> forward inside 10.0.1.9:A > 10.0.1.1:8080",
+            ledger: "rx=9 forwarded=8 passed=1 flowsOpened=2 flowsClosed=1",
+        },
+        Row {
             name: "nor one that was picked up: the client's next segment picks it up again",
             bed: town(),
             script: "
