@@ -17,7 +17,7 @@ use ringway_dataplane::resolver::Resolver;
 use ringway_dataplane::wire::{Packet, checksum};
 use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::endpoint::EndpointState;
-use ringway_shared::network::{Interface, Network};
+use ringway_shared::network::{Interface, Lowers, Network};
 use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::{Generation, Node, Target};
 use ringway_shared::{
@@ -136,6 +136,7 @@ pub fn snapshot(kind: Kind, backends: u32) -> Snapshot {
         mtu: 1500,
         addresses: vec![address.parse().expect("a constant")],
         up: true,
+        lowers: Lowers::default(),
     };
     // Both networks are on link; every backend is a neighbour, and so is every client that a mix may have.
     let clients = (0..128).map(|n| (OUTSIDE, after(plan.first_client(), n)));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::{HashMap, HashSet};
 pub use host::HostAddresses;
 use ipnet::IpNet;
+pub use lowers::{Lower, Lowers};
 pub use path::{Heading, Path};
 pub use reverse_path::ReversePath;
 use reverse_path::Sources;
@@ -18,6 +19,7 @@ use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::drop_reason::DropReason;
 
 mod host;
+mod lowers;
 mod path;
 mod reverse_path;
 mod source;
@@ -41,6 +43,8 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// Whether it can carry packets now.
     pub up: bool,
+    /// What carries its frames.
+    pub lowers: Lowers,
 }
 
 /// Where a route leads.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use ringway_shared::network::{Interface, Route, RouteTarget};
+use ringway_shared::network::{Interface, Lowers, Route, RouteTarget};
 use ringway_shared::{Family, InterfaceId, MacAddress, Network};
 
 use super::field::{Field, Map};
@@ -88,6 +88,7 @@ impl NetworkConfig {
             mtu: interface.mtu,
             addresses: interface.addresses.clone(),
             up: interface.up,
+            lowers: Lowers::default(),
         });
         let id_of = |name: &str| {
             attached.iter().position(|interface| &*interface.name == name).map(|at| InterfaceId(at as u16))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use ringway_shared::network::Interface;
+use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -194,6 +194,7 @@ impl Attachments {
                 mtu: link.mtu,
                 addresses: own.into_iter().map(|address| address.address).collect(),
                 up: link.up,
+                lowers: Lowers::itself(link.index, link.name.clone()),
             }
         });
         let interfaces = interfaces.collect();
@@ -203,7 +204,8 @@ impl Attachments {
 
 /// An interface that went away: down, without ifindex and addresses.
 fn gone(id: InterfaceId, name: Arc<str>) -> Interface {
-    Interface { id, name, index: 0, mac: MacAddress::default(), mtu: 0, addresses: Vec::new(), up: false }
+    let (mac, addresses, lowers) = Default::default();
+    Interface { id, name, index: 0, mac, mtu: 0, addresses, up: false, lowers }
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ pub(super) fn routers(network: &Network) -> HashSet<Key> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ringway_shared::network::Interface;
+    use ringway_shared::network::{Interface, Lowers};
     use ringway_shared::{InterfaceId, MacAddress};
 
     /// Two interfaces; pods of 10.`n`.0.0/16 are behind 192.168.0.`n`, those of 10.9.0.0/16 on link.
@@ -100,6 +100,7 @@ mod tests {
             mtu: 1500,
             addresses: vec![address.parse().unwrap()],
             up,
+            lowers: Lowers::default(),
         };
         let interfaces = vec![interface(0, "192.168.0.1/24", true), interface(1, "10.9.0.1/16", up)];
         let route = |node: &u8| Route {

@@ -135,7 +135,7 @@ impl Cache {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ringway_shared::network::{Interface, Path, Route};
+    use ringway_shared::network::{Interface, Lowers, Path, Route};
     use ringway_shared::{InterfaceId, MacAddress};
 
     fn ways() -> Ways {
@@ -189,6 +189,7 @@ mod tests {
             mtu: 1500,
             addresses: vec!["10.0.0.254/24".parse().unwrap(), "fd00::254/64".parse().unwrap()],
             up: true,
+            lowers: Lowers::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::network::{Interface, ReversePath, Route, RouteTarget};
+use ringway_shared::network::{Interface, Lowers, ReversePath, Route, RouteTarget};
 use ringway_shared::service::{Matched, ServiceName};
 use ringway_shared::snapshot::{Node, Vip};
 use ringway_shared::{BackendId, Endpoint, Frontend, InterfaceId, MacAddress, Protocol, ServicePort, ServicePortId};
@@ -87,6 +87,7 @@ fn network(neighbor: bool, dev: RouteTarget) -> Network {
         mtu: 1500,
         addresses: vec!["192.168.0.2/24".parse().unwrap()],
         up: true,
+        lowers: Lowers::default(),
     };
     let route = Route { to: "10.180.0.0/16".parse().unwrap(), target: dev, source: None, metric: 0 };
     let known = (InterfaceId(0), "192.168.0.3".parse().unwrap(), MacAddress([2, 0, 0, 0, 0, 3]));

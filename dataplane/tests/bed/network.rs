@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ringway_shared::network::{Interface, Route, RouteTarget};
+use ringway_shared::network::{Interface, Lowers, Route, RouteTarget};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 
 /// Towards clients: 203.0.113.0/24 and 2001:db8:c::/48 behind the router 192.168.0.254, the host 192.168.0.77 on link.
@@ -65,6 +65,7 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
             .map(|address| address.parse().unwrap())
             .collect(),
         up: id != DOWN,
+        lowers: Lowers::default(),
     };
     let interfaces = vec![
         interface(OUTSIDE, &["192.168.0.2/24", "2001:db8::2/64"], 1500),

@@ -131,7 +131,7 @@ impl Network {
 mod tests {
     use super::*;
     use crate::address::MacAddress;
-    use crate::network::{Interface, Route};
+    use crate::network::{Interface, Lowers, Route};
 
     fn network(asked: [ReversePath; 2]) -> Network {
         let interface = |id: u16| Interface {
@@ -142,6 +142,7 @@ mod tests {
             mtu: 1500,
             addresses: vec![format!("10.{id}.0.1/24").parse().unwrap(), format!("fd00:{id}::1/64").parse().unwrap()],
             up: true,
+            lowers: Lowers::default(),
         };
         let route = |to: &str, target| Route { to: to.parse().unwrap(), target, source: None, metric: 0 };
         let routes = [

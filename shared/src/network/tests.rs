@@ -9,6 +9,7 @@ fn bed() -> Network {
         mtu: 1500,
         addresses: vec![address.parse().unwrap(), "fe80::1/64".parse().unwrap()],
         up,
+        lowers: Lowers::default(),
     };
     let route = |to: &str, target, metric| Route { to: to.parse().unwrap(), target, source: None, metric };
     let out = |id, via: Option<&str>| RouteTarget::Out {
@@ -69,6 +70,7 @@ fn the_source_is_the_one_that_linux_would_choose() {
         mtu: 1500,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         up: true,
+        lowers: Lowers::default(),
     };
     let interfaces = vec![
         interface(0, 9, &["198.51.100.1/24", "2001:db8::1/64"]),
