@@ -22,15 +22,24 @@ pub struct Lower {
 /// The devices below an interface, and the tag that its frames have there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lowers {
-    /// By ifindex. Empty where there is no kernel (replay), and for an interface that is gone.
+    /// By ifindex. Empty where there is no kernel (replay), for an interface that is gone, and for one that nothing can carry
+    /// now: then [`Lowers::notes`] says why.
     pub devices: Arc<[Lower]>,
     /// The VLAN identifier (802.1Q) that its frames carry there, 1 to 4094; `None` for untagged ones.
     pub vlan: Option<u16>,
+    /// What users should know about it, one sentence each that goes on after the interface's name: why nothing carries it, or why
+    /// it is carried by itself where a faster way would be expected.
+    pub notes: Arc<[String]>,
 }
 
 impl Lowers {
     /// Those of a device that carries its frames itself.
     pub fn itself(index: u32, name: Arc<str>) -> Self {
-        Lowers { devices: Arc::from([Lower { index, name, receives: true, sends: true }]), vlan: None }
+        Lowers { devices: Arc::from([Lower { index, name, receives: true, sends: true }]), ..Lowers::default() }
+    }
+
+    /// Nothing carries it, and this is why.
+    pub fn nothing(why: String) -> Self {
+        Lowers { notes: Arc::from([why]), ..Lowers::default() }
     }
 }
