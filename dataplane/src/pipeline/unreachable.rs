@@ -7,21 +7,21 @@ use super::{Context, Core, Outcome, pass};
 use crate::batch::Received;
 use crate::flow::Direction;
 use crate::verdict::Verdict;
-use crate::wire::checksum::{fold, pseudo_header, sum};
 use crate::wire::quote::{is_unreachable, quoted_tuple};
-use crate::wire::{Kind, Packet, icmp};
-use ringway_shared::Family;
+use crate::wire::transport::{ChecksumState, checksum_state};
+use crate::wire::{Kind, Packet};
 
 impl Core {
     /// Counts the refusal, if it is one and about a flow of ours; then the packet passes.
     #[cold]
     pub(super) fn hear_error(&mut self, context: &mut Context, received: Received, packet: &Packet) -> Option<Outcome> {
-        let Some(message) = packet.transport(context.umem.packet(&received.frame)) else { return pass(received) };
+        let frame = context.umem.packet(&received.frame);
+        let Some(message) = packet.transport(frame) else { return pass(received) };
         let Kind::Icmp { icmp_type, code, .. } = packet.kind else { return pass(received) };
         let family = packet.family();
         if packet.objection.is_some()
             || !is_unreachable(icmp_type, code, family)
-            || !has_right_checksum(message, packet)
+            || checksum_state(frame, packet) != ChecksumState::Right
         {
             return pass(received);
         }
@@ -55,15 +55,5 @@ impl Core {
             None => {}
         }
         pass(received)
-    }
-}
-
-fn has_right_checksum(message: &[u8], packet: &Packet) -> bool {
-    match packet.family() {
-        Family::V4 => sum(message) == 0xffff,
-        Family::V6 => {
-            let pseudo = pseudo_header(&packet.tuple, icmp::V6, message.len() as u16);
-            fold(u64::from(sum(message)) + u64::from(pseudo)) == 0xffff
-        }
     }
 }
