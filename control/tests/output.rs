@@ -1,53 +1,10 @@
 //! What commands print, and how they end, where names hold anything, readers leave, and values can never be.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod bed;
 
-/// Files in a folder of their own, and the command that is run in it.
-struct Bed(tempfile::TempDir);
+use std::process::Command;
 
-impl Bed {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Bed(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.args(arguments).current_dir(self.path()).env_remove("KUBERNETES_SERVICE_HOST");
-        told(command.output().unwrap())
-    }
-}
-
-fn told(output: Output) -> String {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let status = output.status.code().unwrap();
-    format!("exit status {status}\n--- stdout\n{}--- stderr\n{}", text(output.stdout), text(output.stderr))
-}
-
-/// A configuration with `more` lines at its end.
-fn config(more: &str) -> String {
-    format!(
-        "nodeName: gw-1\nsource: {{files: objects}}\nnode: {{addresses: [192.168.0.2]}}\ninterfaces: [{{name: eth0}}]\n\
-         network:\n  interfaces: [{{name: eth0, mac: \"02:00:00:00:00:01\", addresses: [192.168.0.2/24]}}]\n{more}"
-    )
-}
-
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {namespace: ns1, name: svc1}\nspec:\n  clusterIP: \
-                       172.30.0.41\n  clusterIPs: [172.30.0.41]\n  ports: [{name: p80, port: 80}]\n";
-
-fn check(config: &str) -> String {
-    Bed::new(&[("gw.yaml", config), ("objects/svc1.yaml", SERVICE)]).run(&["check", "--config", "gw.yaml"])
-}
+use bed::{Bed, SERVICE, check, config};
 
 #[test]
 fn names_that_would_steer_a_terminal_or_make_lines_of_their_own_are_written_out() {
