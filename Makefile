@@ -9,7 +9,7 @@ target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
-.PHONY: help build image deb demo test test-kernels bench lint clean-namespaces
+.PHONY: help build image deb demo test test-kernels test-zerocopy bench lint clean-namespaces
 
 help:
 	@echo 'make build              build target/release/ringway'
@@ -18,6 +18,7 @@ help:
 	@echo 'make demo [KEEP=1]      see it work: client, gateway and backends in namespaces (40 s after the build)'
 	@echo 'make test               every test, with real traffic in namespaces'
 	@echo 'make test-kernels       the demo and what takes modules on other kernels, in virtual machines (some minutes each)'
+	@echo 'make test-zerocopy      NICs with zero-copy and several queues, in virtual machines (some minutes)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
 	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
 	@echo 'make clean-namespaces   remove what a crashed run left behind'
@@ -58,6 +59,12 @@ test-kernels:
 	@$(scripts)/prerequisites.sh build kernels
 	cargo build --release --bin ringway --bin ringway-send-frame --bin ringway-sctp
 	@$(scripts)/kernels.sh $(KERNELS)
+
+# NICS narrows: make test-zerocopy NICS='6.18 igb-2 zero-copy'
+test-zerocopy:
+	@$(scripts)/prerequisites.sh build kernels
+	cargo build --release --bin ringway
+	@$(scripts)/zero-copy.sh $(NICS)
 
 bench:
 	@$(scripts)/prerequisites.sh build bench

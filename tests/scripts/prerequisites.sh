@@ -82,7 +82,8 @@ for group in "$@"; do
         need ip iproute2
         need iperf3 iperf3
         need ethtool ethtool
-        need qemu-system-x86_64 qemu-system-x86
+        need qemu-system-x86_64 qemu-system-x86 # where it is older than 10, machine.sh fetches one for NICs, beside it
+        need socat socat
         need busybox busybox-static
         need cpio cpio
         need xz xz-utils

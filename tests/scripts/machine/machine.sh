@@ -1,5 +1,5 @@
 # Virtual machines for tests: another kernel than this machine's, with modules and devices that a namespace cannot have.
-# To be sourced by bash; ../kernels.sh uses it. No hardware virtualization and no root are needed, only QEMU.
+# To be sourced by bash; ../kernels.sh and ../zero-copy.sh use it. No hardware virtualization and no root are needed, only QEMU.
 #
 # A machine is a kernel of Debian's packages and one initramfs. In it init (see there) runs scenarios one after the other. A
 # scenario is a script in this folder, NAME.sh; it passes when its exit status is 0, and says itself what failed. What it needs
@@ -9,9 +9,11 @@
 #     #: programs iperf3 ethtool   programs of this machine, with their libraries; built ones of target/ by their name
 #     #: network machine           runs among the machine's own devices, and not in a network namespace of its own
 #     #: seconds 120               how long it may take; 300 otherwise
+#     #: nics 4                    NICs that the machine has: the first two are the ends of one cable, the next two of another
+#     #: beds virtio-1 igb-2       of which kind they are, a machine for each (machine_bed says the kinds)
 #
 # Every machine has busybox, dash as sh, ip, and ringway. A scenario has /run, /tmp and its processes to itself, so it need
-# not clean up. bed.sh has what most of them begin with: `. /scenarios/bed.sh`.
+# not clean up. bed.sh has what most of them begin with: `. /scenarios/bed.sh`; nics.sh has it for NICs.
 
 machine_folder="$(dirname "${BASH_SOURCE[0]}")"
 machine_target="${CARGO_TARGET_DIR:-$machine_folder/../../../target}"
@@ -72,6 +74,94 @@ machine_fetch() {
     mv "$unpacked" "$machine_kernel"
 }
 
+# machine_qemu: sets machine_emulator to the command of a QEMU that is 10 or newer: this machine's, else that of Debian 13,
+# which is fetched with its libraries and unpacked below target/. Older ones have no igb (before 8.0), and stop virtio queues
+# that AF_XDP has bound. QEMU=COMMAND takes another.
+machine_qemu() {
+    local qemu="${QEMU:-qemu-system-x86_64}" folder="$machine_target/qemu" libraries version packages
+    machine_emulator=("$qemu")
+    version="$("$qemu" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p')"
+    [[ -z "${QEMU:-}" ]] && ((${version:-0} < 10)) || return 0
+    libraries="$folder/root/usr/lib/x86_64-linux-gnu"
+    if [[ ! -e "$folder/complete" ]]; then
+        machine_archive
+        machine_say "this machine's QEMU is ${version:-missing}: fetching a newer one"
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        # As if nothing were installed, so that every library comes along.
+        : >"$folder/status"
+        packages="$(apt-get "${machine_apt[@]}" -o Dir::State::status="$folder/status" --no-install-recommends --simulate \
+            install qemu-system-x86 | sed -En 's/^Inst ((lib|zlib|qemu|seabios)[^ ]*) \(([^ ]*).*/\1=\3/p')"
+        [[ -n "$packages" ]] || machine_die "the archive has no qemu-system-x86"
+        (
+            cd "$folder"
+            # shellcheck disable=SC2086 # one word each
+            apt-get "${machine_apt[@]}" -qq download $packages
+            for package in ./*.deb; do dpkg-deb -x "$package" root; done
+            rm ./*.deb
+        ) >&2 || machine_die "cannot fetch QEMU from Debian's archive"
+        touch "$folder/complete"
+    fi
+    # Its own linker and libraries; and where it looks for firmware, which otherwise depends on where it lies.
+    machine_emulator=("$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$folder/root/usr/bin/qemu-system-x86_64"
+        -L "$folder/root/usr/share/qemu" -L "$folder/root/usr/share/seabios")
+}
+
+# machine_bed KIND COUNT: COUNT NICs for the machines that are made from now on. KIND is DRIVER-QUEUES: virtio-1, virtio-2,
+# igb-1, igb-2; or virtio-1 without what its zero-copy takes, as older QEMUs and many hosts have it: virtio-1-no-iommu,
+# virtio-1-no-reset. NIC number N has the MAC address 52:54:00:00:00:0N. Sets machine_flavour, of the kernel that has the driver.
+machine_bed() {
+    local kind="$1" count="$2" options='' number
+    machine_kind="$kind" machine_taps=0 machine_devices=() machine_nic_modules=() machine_flavour=cloud-
+    case "$kind" in
+    virtio-1) options=iommu_platform=on ;;
+    virtio-1-no-iommu) options=iommu_platform=off ;;
+    virtio-1-no-reset) options=iommu_platform=on,queue_reset=off ;;
+    virtio-2)
+        options=iommu_platform=on,mq=on,vectors=6,rss=on
+        machine_taps="$count"
+        ;;
+    # A queue for each CPU; the scenario takes fewer.
+    igb-[12]) machine_flavour='' ;;
+    *) machine_die "no NICs of the kind $kind are known" ;;
+    esac
+    for ((number = 1; number <= count; number++)); do
+        if ((machine_taps)); then
+            machine_devices+=(-netdev "tap,id=h$number,ifname=t$number,script=no,downscript=no,queues=2,vhost=off")
+        else
+            machine_devices+=(-netdev "hubport,id=h$number,hubid=$(((number + 1) / 2))")
+        fi
+        if [[ "$kind" == igb-* ]]; then
+            machine_devices+=(-device "pcie-root-port,id=port$number,chassis=$number,slot=$number"
+                -device "igb,netdev=h$number,mac=52:54:00:00:00:0$number,romfile=,bus=port$number")
+        else
+            machine_devices+=(-device "virtio-net-pci,netdev=h$number,mac=52:54:00:00:00:0$number,romfile=,disable-legacy=on,$options")
+        fi
+    done
+    if [[ "$kind" == igb-* ]]; then machine_nic_modules=(igb); else machine_nic_modules=(virtio_net); fi
+}
+
+# machine_cables COUNT COMMAND ...: runs the command where the TAP devices t1 to tCOUNT are, each pair of them the ends of one
+# cable: in a network namespace of its own, which takes root or user namespaces.
+machine_cables() {
+    local own=(unshare --net)
+    [[ "$(id -u)" == 0 ]] || own=(unshare --map-root-user --net)
+    # shellcheck disable=SC2016 # for the inner bash
+    "${own[@]}" bash -euc '
+        for ((number = 1; number <= $1; number++)); do
+            cable=cable$(((number + 1) / 2))
+            ip tuntap add "t$number" mode tap multi_queue
+            ip link show "$cable" >/dev/null 2>&1 || ip link add "$cable" up type bridge mcast_snooping 0
+            ip link set "t$number" up master "$cable"
+            # A cable carries LACP, too.
+            ip link set "t$number" type bridge_slave group_fwd_mask 4 || true
+            echo 1 >"/proc/sys/net/ipv6/conf/t$number/disable_ipv6"
+            echo 1 >"/proc/sys/net/ipv6/conf/$cable/disable_ipv6"
+        done
+        shift
+        exec "$@"' cables "$@"
+}
+
 # machine_needs WHAT SCENARIO ...: the words that the scenarios have after `#: WHAT`.
 machine_needs() {
     local what="$1" scenario
@@ -120,14 +210,14 @@ machine_image() {
     done
     local modules
     # shellcheck disable=SC2046 # one word each
-    modules="$(machine_modules $(machine_needs modules "$@"))" || exit 1
+    modules="$(machine_modules $(machine_needs modules "$@") "${machine_nic_modules[@]+"${machine_nic_modules[@]}"}")" || exit 1
     for file in $modules; do
         number=$((number + 1))
         name="$(printf '%s/modules/%03d-%s' "$root" "$number" "$(basename "$file")")"
         cp "$machine_kernel/tree/lib/modules/$machine_version/$file" "$name"
         [[ "$name" != *.xz ]] || xz -d "$name"
     done
-    cp "$machine_folder/bed.sh" "$root/scenarios/"
+    cp "$machine_folder/bed.sh" "$machine_folder/nics.sh" "$root/scenarios/"
     for name in "$@"; do
         cp "$machine_folder/$name.sh" "$root/scenarios/"
         printf '%s %s %s\n' "$name" "$(machine_needs seconds "$name" | grep . || echo 300)" \
@@ -139,13 +229,19 @@ machine_image() {
 }
 
 # machine_boot FOLDER [ARGUMENT ...]: runs what machine_image made, with more arguments for QEMU; FOLDER/console is what it says.
+# The machine's second serial line is QEMU's monitor, by which a scenario pulls a cable.
 machine_boot() {
-    local folder="$1" qemu="${QEMU:-qemu-system-x86_64}"
+    local folder="$1" cables=()
     shift
+    machine_qemu
+    ((${machine_taps:-0} == 0)) || cables=(machine_cables "$machine_taps")
     # On a busy machine the emulated timer comes too late for the kernel's check of it.
-    timeout "${MACHINE_SECONDS:-1800}" "$qemu" -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
-        -nographic -no-reboot -nodefaults -serial stdio -kernel "$machine_kernel/vmlinuz" -initrd "$folder/initrd" \
-        -append 'console=ttyS0 panic=-1 quiet mitigations=off no_timer_check' "$@" </dev/null >"$folder/console" 2>&1 || true
+    "${cables[@]+"${cables[@]}"}" timeout "${MACHINE_SECONDS:-1800}" "${machine_emulator[@]}" \
+        -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
+        -serial stdio -monitor "unix:$folder/monitor,server=on,wait=off" -serial "unix:$folder/monitor" \
+        -kernel "$machine_kernel/vmlinuz" -initrd "$folder/initrd" \
+        -append "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check net.ifnames=0 nics=${machine_kind:-none}" \
+        "${machine_devices[@]+"${machine_devices[@]}"}" "$@" </dev/null >"$folder/console" 2>&1 || true
     tr -d '\r' <"$folder/console" >"$folder/console.text"
 }
 
