@@ -11,6 +11,8 @@ pub use lowers::{Lower, Lowers};
 pub use path::{Heading, Path};
 pub use reverse_path::ReversePath;
 use reverse_path::Sources;
+pub use rss::QueueChoice;
+use rss::Rss;
 pub use table::Perspective;
 use table::Tables;
 
@@ -22,6 +24,7 @@ mod host;
 mod lowers;
 mod path;
 mod reverse_path;
+pub mod rss;
 mod source;
 mod table;
 mod ways;
@@ -146,6 +149,9 @@ pub struct Network {
     // Broadcast addresses and the kernel's single ones together, so that judging a source is one look.
     impossible_sources: Sources,
     reverse_paths: Vec<ReversePath>,
+    // How lower devices choose queues, by ifindex, and what that makes of each interface.
+    queue_choices: Vec<(u32, QueueChoice)>,
+    rss: Vec<Option<Arc<Rss>>>,
 }
 
 impl Network {
@@ -201,6 +207,35 @@ impl Network {
         self.v6.add(v6);
         (self.sources_known, self.overlooked) = (true, overlooked);
         self
+    }
+
+    /// Adds how lower devices choose the queue of a packet, by ifindex.
+    pub fn with_queue_choices(mut self, choices: Vec<(u32, QueueChoice)>) -> Self {
+        self.queue_choices = choices;
+        self.rss = self.interfaces.iter().map(|interface| self.common_rss(interface)).collect();
+        self
+    }
+
+    /// The RSS of the devices that receive an interface's frames, when all have the same.
+    fn common_rss(&self, interface: &Interface) -> Option<Arc<Rss>> {
+        let receivers = interface.lowers.devices.iter().filter(|lower| lower.receives);
+        let mut all = receivers.map(|lower| match self.queue_choice(lower.index) {
+            Some(QueueChoice::Computed(rss)) => Some(rss),
+            _ => None,
+        });
+        let first = all.next()??;
+        all.all(|other| other == Some(first)).then(|| first.clone())
+    }
+
+    /// How a lower device chooses the queue of a packet; `None` where nobody asked.
+    pub fn queue_choice(&self, index: u32) -> Option<&QueueChoice> {
+        self.queue_choices.iter().find(|(of, _)| *of == index).map(|(_, choice)| choice)
+    }
+
+    /// How queues are chosen for the packets that arrive by an interface, where that can be computed.
+    #[inline]
+    pub fn rss(&self, interface: InterfaceId) -> Option<&Rss> {
+        self.rss.get(usize::from(interface.0))?.as_deref()
     }
 
     /// Gives every next hop that `older` has the number that it has there, so that flows find the way that they took.

@@ -157,3 +157,31 @@ fn next_hops_keep_their_numbers_and_free_ones_are_used_again() {
     }
     assert!(network_now.hops.len() <= 7, "{}", network_now.hops.len());
 }
+
+#[test]
+fn queues_of_an_interface_are_known_when_all_that_receive_for_it_agree() {
+    use rss::{FieldsByPacket, HashedFields, RssSettings};
+    let rss = |table: &[u32]| {
+        let fields = FieldsByPacket::all(HashedFields::Addresses);
+        let settings = RssSettings { key: vec![1; 40], table: table.to_vec(), fields };
+        QueueChoice::Computed(Arc::new(Rss::new(settings).unwrap()))
+    };
+    let unknown = QueueChoice::Unknown("why".into());
+    let choices = [(1, rss(&[0, 1])), (2, rss(&[0, 1])), (3, rss(&[1, 0])), (4, unknown)];
+    let network = |devices: &[(u32, bool)]| {
+        let lower = |&(index, receives): &(u32, bool)| Lower { index, name: "x".into(), receives, sends: true };
+        let lowers = Lowers { devices: devices.iter().map(lower).collect(), vlan: None, ..Lowers::default() };
+        let interface = Interface { lowers, ..bed().interfaces[0].clone() };
+        Network::new(1, vec![interface], [], []).with_queue_choices(choices.to_vec())
+    };
+    let table = |devices: &[(u32, bool)]| network(devices).rss(InterfaceId(0)).map(|rss| rss.settings().table.clone());
+    assert_eq!(table(&[(1, true)]), Some(vec![0, 1]));
+    assert_eq!(table(&[(1, true), (2, true)]), Some(vec![0, 1]), "alike");
+    assert_eq!(table(&[(1, true), (3, true)]), None);
+    assert_eq!(table(&[(1, false), (3, true)]), Some(vec![1, 0]), "a backup member receives nothing");
+    assert_eq!(table(&[(1, true), (4, true)]), None);
+    assert_eq!(table(&[(1, true), (9, true)]), None);
+    assert_eq!(table(&[(1, false)]), None);
+    assert_eq!(table(&[]), None);
+    assert_eq!(network(&[]).queue_choice(4), Some(&choices[3].1));
+}
