@@ -15,6 +15,7 @@ mod labels;
 pub mod links;
 pub mod neighbors;
 mod next_hops;
+pub mod nic;
 mod objects;
 mod perspectives;
 mod primary;

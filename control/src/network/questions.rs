@@ -160,7 +160,7 @@ impl Asker {
 }
 
 /// The messages in what one call received.
-fn split(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn split(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = number(bytes, 0)? as usize;
         let message = bytes.get(..length).filter(|message| message.len() >= 16)?;

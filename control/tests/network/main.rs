@@ -3,6 +3,7 @@
 mod addresses;
 mod bed;
 mod neighbors;
+mod nic;
 mod reverse_path;
 mod routes;
 

@@ -1,4 +1,5 @@
-//! An interface as the kernel's small ioctls show it: index, MAC address, MTU, queues, driver, NUMA node.
+//! An interface as the kernel's small ioctls show it: index, MAC address, MTU, NUMA node. What drivers tell is next door, in
+//! `ethtool.rs`.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -23,9 +24,6 @@ const SIOCGIFHWADDR: Opcode = 0x8927;
 const SIOCETHTOOL: Opcode = 0x8946;
 const TUNSETIFF: Opcode = 0x4004_54ca;
 const TUNGETIFF: Opcode = 0x8004_54d2;
-
-const ETHTOOL_GDRVINFO: u32 = 0x03;
-const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 const ARPHRD_ETHER: u16 = 1;
 
@@ -205,48 +203,6 @@ impl Device {
         self.call::<SIOCSIFFLAGS>(&mut request, "set the flags")
     }
 
-    /// How many receive queues are in use now.
-    pub fn queues(&self) -> Result<u32, DeviceError> {
-        /// `struct ethtool_channels`.
-        #[repr(C)]
-        #[derive(Default)]
-        struct Channels {
-            command: u32,
-            max: [u32; 4],
-            receive: u32,
-            transmit: u32,
-            other: u32,
-            combined: u32,
-        }
-        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
-        match self.ethtool(&mut channels, "read the number of queues") {
-            Ok(()) => Ok((channels.receive + channels.combined).max(1)),
-            // A driver without this request has the queues that it shows in sysfs, mostly one.
-            Err(DeviceError::Refused { errno: Errno::OPNOTSUPP, .. }) => {
-                let queues = fs::read_dir(format!("/sys/class/net/{}/queues", self.name));
-                let names = queues.into_iter().flatten().flatten().map(|entry| entry.file_name());
-                Ok((names.filter(|name| name.to_string_lossy().starts_with("rx-")).count() as u32).max(1))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The name of its driver; empty when the driver does not say.
-    pub fn driver(&self) -> String {
-        /// `struct ethtool_drvinfo`.
-        #[repr(C)]
-        struct Information {
-            command: u32,
-            driver: [u8; 32],
-            rest: [u8; 160],
-        }
-        let mut information = Information { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-        match self.ethtool(&mut information, "read the driver") {
-            Ok(()) => information.driver.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte)).collect(),
-            Err(_) => String::new(),
-        }
-    }
-
     /// The NUMA node it is attached to; `None` when it has none, as virtual interfaces do.
     pub fn numa_node(&self) -> Option<u32> {
         let text = fs::read_to_string(format!("/sys/class/net/{}/device/numa_node", self.name)).ok()?;
@@ -264,8 +220,8 @@ impl Device {
         })
     }
 
-    /// One ethtool command: `command` starts with its number and has the layout that the kernel expects.
-    fn ethtool<T>(&self, command: &mut T, what: &'static str) -> Result<(), DeviceError> {
+    /// One ethtool command: `command` starts with its number and has the layout and the size that the kernel expects.
+    pub(super) fn ethtool<T: ?Sized>(&self, command: &mut T, what: &'static str) -> Result<(), DeviceError> {
         let mut request = Request::new(&self.name)?;
         let pointer: *mut c_void = std::ptr::from_mut(command).cast();
         request.set((pointer.expose_provenance()).to_ne_bytes());

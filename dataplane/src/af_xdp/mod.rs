@@ -4,6 +4,7 @@ mod attachment;
 mod chunks;
 pub mod claims;
 pub mod device;
+mod ethtool;
 mod frame;
 pub(crate) mod mapping;
 pub mod program;
@@ -16,6 +17,7 @@ pub mod tap;
 pub mod umem;
 
 pub use device::{Device, DeviceError};
+pub use ethtool::{HashFields, Hashed, Information, RssAnswer};
 pub use frame::Frame;
 pub use socket::{CopyMode, RingSizes, Rings, Socket, SocketOptions, ZeroCopy};
 pub use socket_error::SocketError;
