@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
-use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::handoff::Reader;
-use ringway_shared::{DropReason, InterfaceId, Snapshot};
+use ringway_shared::{DropReason, Snapshot};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::xdp::XdpStatistics;
 
-use crate::af_xdp::{Frame, Tap, Umem};
+use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::{Clock, Time};
 use crate::config::Poll;
-use crate::dispatch::{Transmit, dispatch};
+use crate::dispatch::dispatch;
 use crate::handover::{Handover, Mesh};
-use crate::io::port::{Port, PortOptions};
+use crate::io::{PortOptions, Ports};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
 
@@ -102,21 +101,12 @@ struct Worker {
     statistics_due: Time,
 }
 
-/// Where a worker's frames leave.
-struct Ports {
-    ports: Vec<Port>,
-    taps: Vec<(InterfaceId, Arc<Tap>)>,
-    handover: Handover,
-    /// What ports counted that are closed since.
-    gone: [u64; COUNTED.len()],
-}
-
 impl Worker {
     fn new(parts: WorkerParts, queries: Arc<Queries>, changes: Arc<Changes>) -> Self {
         Worker {
             poll: parts.poll,
             umem: parts.umem,
-            io: Ports { ports: Vec::new(), taps: Vec::new(), handover: parts.handover, gone: Default::default() },
+            io: Ports::new(parts.handover),
             pipeline: parts.pipeline,
             snapshots: parts.snapshots,
             queries,
@@ -149,15 +139,14 @@ impl Worker {
         let snapshot = self.snapshots.current();
         let (umem, pipeline, batch, io) = (&mut self.umem, &mut self.pipeline, &mut self.batch, &mut self.io);
         let mut worked = false;
-        for port in 0..io.ports.len() {
-            let Some(port) = io.ports.get_mut(port) else { break };
-            if port.receive(umem, &mut batch.input) > 0 {
+        for port in 0..io.len() {
+            if io.receive(port, umem, &mut batch.input, pipeline.tally()) > 0 {
                 worked = true;
                 pipeline.process(umem, batch, snapshot, now);
                 dispatch(batch, umem, pipeline.tally(), io);
             }
         }
-        if io.handover.is_waiting() {
+        if io.handover().is_waiting() {
             worked = true;
             unpack(io, umem, batch, pipeline);
             pipeline.process(umem, batch, snapshot, now);
@@ -167,9 +156,7 @@ impl Worker {
             pipeline.release(umem, batch, snapshot, now);
             dispatch(batch, umem, pipeline.tally(), io);
         }
-        for port in &mut io.ports {
-            port.flush(umem);
-        }
+        io.flush(umem);
         pipeline.expire(now, EXPIRY_BUDGET);
         self.queries.serve(pipeline.flows(), now);
         self.snapshots.ack();
@@ -196,32 +183,23 @@ impl Worker {
     #[cold]
     fn apply(&mut self, change: Change) -> Answer {
         match change {
-            Change::Attach { interface, device, queue, socket, tap } => {
-                let options = PortOptions { interface, device: &device, queue, socket };
-                let port = Port::open(&options, &mut self.umem, &self.io.ports)?;
-                let attached = port
+            Change::Attach { device, queue, socket } => {
+                let port = self.io.attach(&PortOptions { device: &device, queue, socket }, &mut self.umem)?;
+                Ok(port
                     .fd()
                     .zip(port.mode())
-                    .and_then(|(fd, mode)| Some(Attached { fd: fd.try_clone_to_owned().ok()?, mode: mode.clone() }));
-                self.io.ports.push(port);
-                if let Some(tap) = tap {
-                    self.io.taps.retain(|(other, _)| *other != interface);
-                    self.io.taps.push((interface, tap));
-                }
-                Ok(attached)
+                    .and_then(|(fd, mode)| Some(Attached { fd: fd.try_clone_to_owned().ok()?, mode: mode.clone() })))
             }
-            Change::Tap(interface, tap) => {
-                self.io.taps.retain(|(other, _)| *other != interface);
-                self.io.taps.extend(tap.map(|tap| (interface, tap)));
+            Change::Carry(interface, lowers) => {
+                self.io.carry(interface, lowers);
                 Ok(None)
             }
-            Change::Detach(interface) => {
-                self.io.taps.retain(|(other, _)| *other != interface);
-                let (gone, kept): (Vec<Port>, Vec<Port>) =
-                    self.io.ports.drain(..).partition(|port| port.interface == interface);
-                self.io.ports = kept;
-                for port in gone {
-                    add(&mut self.io.gone, counted(&port));
+            Change::Tap(interface, tap) => {
+                self.io.set_tap(interface, tap);
+                Ok(None)
+            }
+            Change::Detach(device) => {
+                for port in self.io.detach(device) {
                     port.close().reclaim(&mut self.umem);
                 }
                 self.io.count(self.pipeline.tally());
@@ -238,21 +216,19 @@ impl Worker {
     /// Sleeps until a packet, a handover or the control thread needs the worker.
     #[cold]
     fn sleep(&mut self) {
-        let Some(waker) = self.io.handover.waker() else { return };
+        let Some(waker) = self.io.handover().waker() else { return };
         waker.sleep();
         // What came before `sleep` was called woke nobody: look once more.
-        let is_needed = self.io.handover.is_waiting()
+        let is_needed = self.io.handover().is_waiting()
             || !self.changes.asked.is_empty()
             || self.queries.is_waiting()
             || self.snapshots.is_stale();
         if !is_needed {
             let mut fds: ArrayVec<PollFd, POLLED> = ArrayVec::new();
             fds.push(PollFd::from_borrowed_fd(waker.fd(), PollFlags::IN));
-            // A port that lost its interface would end every sleep at once.
-            let alive = self.io.ports.iter().filter(|port| !port.is_gone()).filter_map(Port::fd);
             // Ports beyond the room are looked at when a sleep ends.
-            fds.extend(alive.take(POLLED - 1).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            let is_drained = self.io.ports.iter().all(|port| port.in_transmit() == 0);
+            fds.extend(self.io.fds().take(POLLED - 1).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let is_drained = self.io.iter().all(|port| port.in_transmit() == 0);
             let _ = poll(&mut fds, Some(if is_drained { &SLEEP } else { &NAP }));
         }
         waker.awake();
@@ -266,7 +242,7 @@ fn unpack(io: &mut Ports, umem: &mut Umem, batch: &mut Batch, pipeline: &mut Pip
         let umem_ref = &mut *umem;
         let frame_ref = &mut frame;
         let unpacked = io
-            .handover
+            .handover_mut()
             .receive(|bytes, interface, tag| (umem_ref.fill(frame_ref, bytes), interface, tag, bytes.len() as u64));
         match unpacked {
             None => return umem.free(frame),
@@ -281,69 +257,5 @@ fn unpack(io: &mut Ports, umem: &mut Umem, batch: &mut Batch, pipeline: &mut Pip
                 tally.add_drop(DropReason::TooBig);
             }
         }
-    }
-}
-
-/// What the kernel and a port count, by the worker's counters.
-const COUNTED: [Counter; 10] = [
-    Counter::KernelRxRingFull,
-    Counter::KernelFillRingEmpty,
-    Counter::KernelRxDropped,
-    Counter::KernelRxInvalid,
-    Counter::KernelTxInvalid,
-    Counter::Kicks,
-    Counter::KickErrors,
-    Counter::LargeCut,
-    Counter::LargeLost,
-    Counter::OutsideUmem,
-];
-
-/// The values of [`COUNTED`] for one port.
-fn counted(port: &Port) -> [u64; COUNTED.len()] {
-    let statistics = port.statistics();
-    let kernel = |of: fn(&XdpStatistics) -> u64| statistics.as_ref().map_or(0, of);
-    let own = port.counters();
-    [
-        kernel(|statistics| statistics.rx_ring_full.unwrap_or(0)),
-        kernel(|statistics| statistics.rx_fill_ring_empty_descs.unwrap_or(0)),
-        kernel(|statistics| statistics.rx_dropped),
-        kernel(|statistics| statistics.rx_invalid_descs),
-        kernel(|statistics| statistics.tx_invalid_descs),
-        own.kicks,
-        own.kick_errors(),
-        own.large_cut,
-        own.large_lost,
-        own.invalid,
-    ]
-}
-
-impl Ports {
-    /// Adds up what the kernel and the ports counted, those that are gone included.
-    fn count(&self, tally: &mut Tally) {
-        let mut sums = self.gone;
-        self.ports.iter().for_each(|port| add(&mut sums, counted(port)));
-        COUNTED.into_iter().zip(sums).for_each(|(counter, sum)| tally.set(counter, sum));
-    }
-}
-
-fn add(sums: &mut [u64; COUNTED.len()], more: [u64; COUNTED.len()]) {
-    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-}
-
-impl Transmit for Ports {
-    #[inline]
-    fn send(&mut self, umem: &mut Umem, out: InterfaceId, frame: Frame, _tag: u64) -> Result<(), (Frame, DropReason)> {
-        match self.ports.iter_mut().find(|port| port.interface == out && !port.is_gone()) {
-            Some(port) => port.send(umem, frame).map_err(|frame| (frame, DropReason::TxRingFull)),
-            None => Err((frame, DropReason::InterfaceDown)),
-        }
-    }
-
-    fn pass(&mut self, packet: &[u8], arrived: InterfaceId) -> bool {
-        self.taps.iter().find(|(interface, _)| *interface == arrived).is_some_and(|(_, tap)| tap.inject(packet).is_ok())
-    }
-
-    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool {
-        self.handover.send(worker, packet, arrived, tag)
     }
 }

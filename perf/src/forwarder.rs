@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ringway_dataplane::af_xdp::program::Attachment;
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, ZeroCopy};
 use ringway_dataplane::io::{Port, PortOptions, bare};
-use ringway_shared::{InterfaceId, MacAddress};
+use ringway_shared::MacAddress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::{Failure, failed};
@@ -35,7 +35,7 @@ pub fn forward(way: &Way, ready: impl FnOnce(), mut stop: impl FnMut() -> bool) 
     let device = Device::by_name(&way.to).map_err(failed("cannot forward"))?;
     let mac = device.mac().map_err(failed("cannot forward"))?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false };
-    let options = PortOptions { interface: InterfaceId(1), device: &device, queue: 0, socket };
+    let options = PortOptions { device: &device, queue: 0, socket };
     let mut out = Port::open(&options, &mut taps.umem, &taps.ports).map_err(failed("cannot forward"))?;
     ready();
     let (mut sent, mut idle) = (0, 0);

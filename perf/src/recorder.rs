@@ -10,7 +10,6 @@ use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::batch::{BATCH, Received};
 use ringway_dataplane::io::{Port, PortOptions};
-use ringway_shared::InterfaceId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::Failure;
@@ -44,7 +43,7 @@ pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra:
     let mut ports = Vec::new();
     for queue in 0..queues {
         let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic, busy_poll: false };
-        let options = PortOptions { interface: InterfaceId(0), device: &device, queue, socket };
+        let options = PortOptions { device: &device, queue, socket };
         let port = Port::open(&options, &mut umem, &ports).map_err(|error| fail(&error))?;
         if let Some(fd) = port.fd() {
             program.set_socket(device.index, queue, fd).map_err(|error| fail(&error))?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringProgram};
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions, Tap};
 use ringway_dataplane::worker::WorkerHandle;
-use ringway_shared::network::Interface;
+use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::watch;
 
@@ -154,7 +154,8 @@ impl Interfaces {
                 tracing::warn!("cannot attach to {}: {problem}", interface.name);
                 // What was done so far is undone.
                 lock(&self.steering).detach(interface.index);
-                lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(interface.id)));
+                self.carry(interface.id, &Lowers::default());
+                lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(interface.index)));
                 let report = unattached(interface, problem);
                 self.failed.insert(interface.id, report);
             }
@@ -168,6 +169,12 @@ impl Interfaces {
         let queues = device.queues().map_err(|error| error.to_string())?;
         let placed = Device::read("/sys".as_ref(), &device.name, device.index, queues);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
+        // A configured network does not know what carries its interfaces: they do it themselves.
+        let lowers = match interface.lowers.devices.is_empty() {
+            true => Lowers::itself(device.index, interface.name.clone()),
+            false => interface.lowers.clone(),
+        };
+        self.carry(interface.id, &lowers);
         let (tap, tap_problem) = match Tap::open(&device) {
             Ok(tap) => (Some(Arc::new(tap)), None),
             Err(error) => (None, Some(error.to_string())),
@@ -198,9 +205,8 @@ impl Interfaces {
         for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
             for queue in queues {
                 self.heart.beat();
-                let attached = worker
-                    .attach(interface.id, &device, queue, socket, tap.clone())
-                    .map_err(|error| format!("queue {queue}: {error}"))?;
+                let attached =
+                    worker.attach(&device, queue, socket).map_err(|error| format!("queue {queue}: {error}"))?;
                 steering.set_socket(device.index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
                 let (copy, copy_reason) = match attached.mode {
                     CopyMode::ZeroCopy => ("zero-copy", None),
@@ -228,11 +234,21 @@ impl Interfaces {
         Ok(Attached { device, mac: interface.mac, mtu: interface.mtu, tap, report })
     }
 
+    /// Has every worker send by these devices what leaves by the interface, and take from them what arrives by it.
+    fn carry(&self, id: InterfaceId, lowers: &Lowers) {
+        for worker in lock(&self.workers).iter_mut() {
+            if let Err(error) = worker.carry(id, lowers.clone()) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
     fn detach(&mut self, id: InterfaceId) {
         let Some(attached) = self.attached.remove(&id) else { return };
         lock(&self.steering).detach(attached.device.index);
+        self.carry(id, &Lowers::default());
         for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.detach(id) {
+            if let Err(error) = worker.set_tap(id, None).and_then(|()| worker.detach(attached.device.index)) {
                 tracing::warn!("letting go of {}: {error}", attached.device);
             }
         }

@@ -1,4 +1,4 @@
-//! A port: one queue of one interface, with its four rings.
+//! A port: one queue of one device, with its four rings.
 //!
 //! Every chunk that a port holds is in its fill or receive ring ([`Port::in_receive`]), in its transmit or completion
 //! ring ([`Port::in_transmit`]), or in the kernel between them. With the free list and the frames in the worker's hands
@@ -14,6 +14,7 @@ use rustix::net::xdp::XdpStatistics;
 
 use super::kernel_side::{self, KernelSide};
 use super::large::{Gathered, Large, PIECE};
+use super::ports::Tags;
 use crate::af_xdp::rings::{CONTINUES, Descriptor};
 use crate::af_xdp::umem::Holder;
 use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
@@ -60,9 +61,7 @@ pub enum PortError {
 /// What a port is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct PortOptions<'a> {
-    /// The interface's number.
-    pub interface: InterfaceId,
-    /// The interface.
+    /// The device.
     pub device: &'a Device,
     /// The queue.
     pub queue: u32,
@@ -70,12 +69,14 @@ pub struct PortOptions<'a> {
     pub socket: SocketOptions,
 }
 
-/// One queue of one interface, with its four rings.
+/// One queue of one device, with its four rings.
 #[derive(Debug)]
 pub struct Port {
-    /// The interface's number.
-    pub interface: InterfaceId,
-    /// The queue of the interface.
+    /// The device's ifindex; 0 for a port in memory, unless somebody says otherwise.
+    pub device: u32,
+    /// Which interface's frames it receives.
+    pub tags: Tags,
+    /// The queue of the device.
     pub queue: u32,
     /// `None` when the rings end in memory.
     socket: Option<Socket>,
@@ -104,7 +105,7 @@ impl Port {
             ports.iter().filter(|port| !port.is_gone).filter_map(|port| port.socket.as_ref()).collect();
         match Socket::open(options.device, options.queue, umem, &siblings, &options.socket) {
             Ok((socket, rings)) => {
-                let mut port = Self::over(options.interface, options.queue, rings, umem, holder);
+                let mut port = Self::over(options.device.index, options.queue, rings, umem, holder);
                 port.socket = Some(socket);
                 port.busy_poll = options.socket.busy_poll;
                 port.longest = mtu + ETHERNET;
@@ -119,7 +120,7 @@ impl Port {
         }
     }
 
-    /// A port whose rings end in memory: the second value plays the kernel.
+    /// A port of one interface whose rings end in memory: the second value plays the kernel.
     pub fn in_memory(
         interface: InterfaceId,
         queue: u32,
@@ -128,7 +129,7 @@ impl Port {
     ) -> Result<(Port, KernelSide), PortError> {
         let holder = Self::holder(umem, sizes)?;
         let (rings, kernel) = kernel_side::rings(sizes, holder).map_err(PortError::Rings)?;
-        let mut port = Self::over(interface, queue, rings, umem, holder);
+        let mut port = Port { tags: Tags::plain(interface), ..Self::over(0, queue, rings, umem, holder) };
         port.refill(umem);
         Ok((port, kernel))
     }
@@ -141,9 +142,10 @@ impl Port {
         umem.new_holder(needed).ok_or(PortError::TooMany)
     }
 
-    fn over(interface: InterfaceId, queue: u32, rings: Rings, umem: &Umem, holder: Holder) -> Port {
+    fn over(device: u32, queue: u32, rings: Rings, umem: &Umem, holder: Holder) -> Port {
         Port {
-            interface,
+            device,
+            tags: Tags::default(),
             queue,
             socket: None,
             rings,
@@ -194,7 +196,7 @@ impl Port {
 
     #[inline]
     fn received(&self, frame: Frame) -> Received {
-        Received { frame, interface: self.interface, tag: 0, handed_over: false }
+        Received { frame, interface: self.tags.untagged(), tag: 0, handed_over: false }
     }
 
     /// The next piece of a large packet.

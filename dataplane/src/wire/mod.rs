@@ -16,12 +16,14 @@ pub(crate) mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod sctp;
+pub mod spread;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
 pub mod transport;
 pub mod udp;
 mod usual;
+pub mod vlan;
 
 use std::net::IpAddr;
 

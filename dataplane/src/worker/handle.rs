@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 use ringway_shared::InterfaceId;
 use ringway_shared::counters::WorkerCounters;
+use ringway_shared::network::Lowers;
 
 use crate::af_xdp::{CopyMode, Device, SocketOptions, Tap};
 use crate::config::Settings;
@@ -21,11 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A change of a worker's ports while it runs, and the answer on its way back.
 pub(super) enum Change {
     /// Open a port on a queue.
-    Attach { interface: InterfaceId, device: Device, queue: u32, socket: SocketOptions, tap: Option<Arc<Tap>> },
+    Attach { device: Device, queue: u32, socket: SocketOptions },
+    /// Have these devices carry an interface.
+    Carry(InterfaceId, Lowers),
     /// Give back by this device what came by that interface and is not ours; by none.
     Tap(InterfaceId, Option<Arc<Tap>>),
-    /// Close the ports of an interface.
-    Detach(InterfaceId),
+    /// Close the ports of a device, by its ifindex.
+    Detach(u32),
     /// Go on with other settings.
     Set(Settings),
 }
@@ -88,18 +91,16 @@ impl WorkerHandle {
         }
     }
 
-    /// Opens a port on `queue` of `device`; packets of that interface that are not ours go back by `tap`. Waits for the
-    /// worker, at most 5 s.
-    pub fn attach(
-        &mut self,
-        interface: InterfaceId,
-        device: &Device,
-        queue: u32,
-        socket: SocketOptions,
-        tap: Option<Arc<Tap>>,
-    ) -> Result<Attached, AttachError> {
-        let answer = self.change(Change::Attach { interface, device: device.clone(), queue, socket, tap })?;
+    /// Opens a port on `queue` of `device`. Waits for the worker, at most 5 s.
+    pub fn attach(&mut self, device: &Device, queue: u32, socket: SocketOptions) -> Result<Attached, AttachError> {
+        let answer = self.change(Change::Attach { device: device.clone(), queue, socket })?;
         answer?.ok_or(AttachError::Silent(self.id))
+    }
+
+    /// Has these devices carry an interface from now on; none: it is gone. Waits for the worker, at most 5 s.
+    pub fn carry(&mut self, interface: InterfaceId, lowers: Lowers) -> Result<(), AttachError> {
+        self.change(Change::Carry(interface, lowers))??;
+        Ok(())
     }
 
     /// Gives packets of an interface that are not ours back by `tap` from now on. Waits for the worker, at most 5 s.
@@ -108,9 +109,9 @@ impl WorkerHandle {
         Ok(())
     }
 
-    /// Closes the ports of an interface. Waits for the worker, at most 5 s.
-    pub fn detach(&mut self, interface: InterfaceId) -> Result<(), AttachError> {
-        self.change(Change::Detach(interface))??;
+    /// Closes the ports of a device, by its ifindex. Waits for the worker, at most 5 s.
+    pub fn detach(&mut self, device: u32) -> Result<(), AttachError> {
+        self.change(Change::Detach(device))??;
         Ok(())
     }
 

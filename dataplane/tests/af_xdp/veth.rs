@@ -10,7 +10,6 @@ use arrayvec::ArrayVec;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry, SteeringProgram};
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
-use ringway_shared::InterfaceId;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -164,7 +163,7 @@ pub(crate) fn open_port(
     ports: &[Port],
 ) -> Result<Port, PortError> {
     let device = Device::by_name(name).unwrap();
-    Port::open(&PortOptions { interface: InterfaceId(0), device: &device, queue, socket }, umem, ports)
+    Port::open(&PortOptions { device: &device, queue, socket }, umem, ports)
 }
 
 /// What a worker has, on all queues of one gateway interface, with the steering program attached.

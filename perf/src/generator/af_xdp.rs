@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortOptions};
-use ringway_shared::InterfaceId;
 
 use super::{By, Load, Offered};
 use crate::failure::{Failure, failed};
@@ -21,7 +20,7 @@ pub(super) fn send(interface: &str, load: &Load) -> Result<Offered, Failure> {
     let device = Device::by_name(interface).map_err(failed("cannot send"))?;
     let mut umem = Umem::new(UmemLayout::of_frames(rings.frames() + 64)).map_err(failed("cannot send"))?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false };
-    let options = PortOptions { interface: InterfaceId(0), device: &device, queue: 0, socket };
+    let options = PortOptions { device: &device, queue: 0, socket };
     let mut port = Port::open(&options, &mut umem, &[]).map_err(failed("cannot send"))?;
     let mut writer = Writer::new(&load.mix);
     let (start, mut sent) = (Instant::now(), 0);

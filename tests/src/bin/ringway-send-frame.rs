@@ -3,7 +3,6 @@
 
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortOptions};
-use ringway_shared::InterfaceId;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,7 +33,7 @@ fn send(interface: &str, hex: &str, count: &str) -> Result<u32, Box<dyn std::err
     let mut umem = Umem::new(UmemLayout::of_frames(rings.frames() + count))?;
     let device = Device::by_name(interface)?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Off, generic: true, busy_poll: false };
-    let options = PortOptions { interface: InterfaceId(0), device: &device, queue: 0, socket };
+    let options = PortOptions { device: &device, queue: 0, socket };
     let mut port = Port::open(&options, &mut umem, &[])?;
     for _ in 0..count {
         let mut frame = umem.allocate().ok_or("no frame is free")?;
