@@ -47,8 +47,8 @@ nic() {
     within 20 nic_named "$1" || fail "there is no NIC number $1"
     name=$(nic_named "$1")
     ip link set "$name" down
+    [ "$driver" = virtio ] || ethtool -L "$name" combined "$queues"
     ip link set "$name" name "$2"
-    [ "$driver" = virtio ] || ethtool -L "$2" combined "$queues"
     at=''
     if [ -n "${3:-}" ]; then
         [ -e "/run/netns/$3" ] || ip netns add "$3"
@@ -88,10 +88,13 @@ ways() {
     ip -n endpoint route replace default via fd00:2::1
     echo 1 >/proc/sys/net/ipv4/ip_forward
     echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+    # Addresses outlive a link that goes down, as IPv4's do.
+    echo 1 >/proc/sys/net/ipv6/conf/all/keep_addr_on_down
+    ip netns exec client sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/keep_addr_on_down'
 }
 
 # web: a Service of both families at 198.51.100.10 and 2001:db8::10 with HTTP at 80, an echo of UDP at 7007, and iperf3 at 5201; the
-# endpoint, which serves them, in /tmp/objects.yaml.
+# endpoint, which serves them, in /tmp/objects.yaml. 5202 is for traffic, below.
 web() {
     cat >/tmp/objects.yaml <<'YAML'
 apiVersion: v1
@@ -106,6 +109,8 @@ spec:
   - {name: echo, port: 7007, protocol: UDP}
   - {name: tcp, port: 5201, protocol: TCP}
   - {name: udp, port: 5201, protocol: UDP}
+  - {name: load-tcp, port: 5202, protocol: TCP}
+  - {name: load-udp, port: 5202, protocol: UDP}
 status: {loadBalancer: {ingress: [{ip: 198.51.100.10}, {ip: "2001:db8::10"}]}}
 YAML
     for family in 4 6; do
@@ -121,6 +126,8 @@ ports:
 - {name: echo, port: 7007, protocol: UDP}
 - {name: tcp, port: 5301, protocol: TCP}
 - {name: udp, port: 5301, protocol: UDP}
+- {name: load-tcp, port: 5302, protocol: TCP}
+- {name: load-udp, port: 5302, protocol: UDP}
 endpoints: [{addresses: ["$endpoint"], nodeName: gw-1, conditions: {ready: true}}]
 YAML
     done
@@ -173,4 +180,24 @@ frames() { ringway status --output json 2>/dev/null | grep -o "\"copy\": *\"$1\"
 ledger() {
     ringway status | awk '$1 == "packets" { for (n = 2; n <= NF; n++) count[$(n + 1)] = $n
         exit !(count["received"] == count["forwarded"] + count["replied"] + count["passed"] + count["held"] + count["dropped"]) }'
+}
+
+# received: how many packets Ringway has had.
+received() { ringway status | awk '$1 == "packets" { print $2 }'; }
+
+# traffic HOST: some thousand datagrams a second, both ways, until calm.
+traffic() {
+    ip netns exec endpoint iperf3 --server --one-off --port 5302 >/dev/null 2>&1 &
+    load_server=$!
+    before=$(received)
+    ip netns exec client sh -c 'until iperf3 --client '"$1"' --port 5202 --udp --bidir --parallel 4 --bitrate 1M --length 200 --time 600
+        do sleep 0.2; done' >/tmp/load 2>&1 &
+    load_client=$!
+    within 20 flows_on "$((before + 1000))" || { cat /tmp/load; fail 'there is no traffic'; }
+}
+flows_on() { [ "$(received)" -gt "$1" ]; }
+calm() {
+    kill -9 "$load_client" "$load_server" $(pidof iperf3 | tr ' ' '\n' | while read -r pid; do
+        grep -qs -- '--port.5[23]02' "/proc/$pid/cmdline" && echo "$pid"
+    done) 2>/dev/null
 }
