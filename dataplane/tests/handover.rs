@@ -3,6 +3,8 @@
 mod bed;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use bed::random::Random;
 use bed::*;
@@ -10,13 +12,17 @@ use ringway_dataplane::af_xdp::{Frame, Umem};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::Batch;
 use ringway_dataplane::clock::Time;
-use ringway_dataplane::config::{PipelineConfig, port_share};
+use ringway_dataplane::config::{PipelineConfig, Settings as ReloadedSettings, port_share};
 use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::dispatch::{Transmit, dispatch};
+use ringway_dataplane::flow::Timeouts;
 use ringway_dataplane::io::memory::{MemoryWorker, Sent};
 use ringway_dataplane::verdict::Verdict;
+use ringway_dataplane::wire::Packet;
 use ringway_shared::counters::{Counter, Tally};
-use ringway_shared::{DropReason, InterfaceId, Snapshot};
+use ringway_shared::network::QueueChoice;
+use ringway_shared::network::rss::{FieldsByPacket, HashedFields, Rss, RssSettings};
+use ringway_shared::{DropReason, Family, InterfaceId, Protocol, Snapshot};
 
 const SERVICES: &[&str] = &[
     "web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080 10.0.1.2:8080",
@@ -313,4 +319,54 @@ fn random_packets_at_random_workers_all_come_back_to_their_clients() {
     let counts = [Counter::Rx, Counter::Forwarded, Counter::HandedOver];
     assert_eq!(counts.map(|counter| sum.get(counter)), [40_000, 40_000, handed]);
     assert!(handed > 20_000, "only {handed} were handed over");
+}
+
+/// The NIC towards pods hashes addresses and ports of TCP, of UDP addresses alone: with many SNAT addresses to choose from
+/// that does no harm.
+#[test]
+fn answers_come_to_the_queue_of_the_worker_that_opened_the_flow() {
+    assert_eq!(handed_answers(64), 0);
+    let handed = handed_answers(0);
+    assert!((200..400).contains(&handed), "{handed} of 400 answers of UDP were handed over");
+}
+
+/// How many of 400 answers of UDP were handed over, with so many SNAT addresses.
+fn handed_answers(addresses: u8) -> u64 {
+    let mut handed = 0;
+    for seed in 1..=4 {
+        let mut random = Random::new(seed);
+        let mut fields = FieldsByPacket::all(HashedFields::AddressesAndPorts);
+        fields.set(Family::V4, Protocol::Udp, Some(HashedFields::Addresses));
+        let key = (0..40).map(|_| random.below(256) as u8).collect();
+        let rss = Arc::new(Rss::new(RssSettings { key, table: (0..128).map(|n| n % 4).collect(), fields }).unwrap());
+        let mut team = Team::new(4);
+        let choices = vec![(u32::from(INSIDE.0) + 1, QueueChoice::Computed(rss.clone()))];
+        team.snapshot.network = Arc::new(network(1, Neighbors::All).with_queue_choices(choices));
+        for worker in &mut team.workers {
+            let snat_addresses =
+                (0..addresses).map(|n| IpAddr::from([10, 77, n.wrapping_mul(31), n.wrapping_mul(57)])).collect();
+            worker.pipeline.set(ReloadedSettings { timeouts: Timeouts::default(), snat_addresses }, ms(0));
+        }
+        for client in 0..100 {
+            for (protocol, ask) in [
+                (Protocol::Tcp, format!("outside tcp S 203.0.113.9:{} > 172.30.0.41:80", 1000 + client)),
+                (Protocol::Tcp, format!("outside tcp S [2001:db8:c::9]:{} > [fd00:172:30::41]:80", 1000 + client)),
+                (Protocol::Udp, format!("outside udp 203.0.113.9:{} > 172.30.0.53:53", 1000 + client)),
+            ] {
+                let owner = random.below(4);
+                let (at, verdict, sent) = team.line(owner, &ask, ms(1));
+                assert_eq!((at, verdict), (owner, Verdict::Forward { out: INSIDE }));
+                let reply = answer(&sent.unwrap());
+                let queue = rss.queue(&Packet::parse(&reply).unwrap().tuple).unwrap();
+                let (back_at, verdict, _) = team.receive(usize::from(queue), INSIDE, &reply, ms(1));
+                assert_eq!((back_at, verdict), (owner, Verdict::Forward { out: OUTSIDE }));
+                match protocol {
+                    Protocol::Tcp => assert_eq!(usize::from(queue), owner, "the answer to {ask}"),
+                    _ => handed += u64::from(usize::from(queue) != owner),
+                }
+            }
+        }
+        team.sum();
+    }
+    handed
 }

@@ -11,6 +11,7 @@ use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 use super::holders::NO_POOL;
 use super::index::Index;
 use super::record::Flow;
+use super::replies::ReplyQueues;
 use super::segment::Segment;
 use super::state::{State, is_ripe};
 use super::table::{FlowTable, NONE, number_of, value};
@@ -86,20 +87,27 @@ impl FlowTable {
             }
             self.remove(FlowId(number), now);
         }
-        self.open_new(hash, new, now)
+        self.open_new(hash, new, None, now)
     }
 
     /// As [`Self::open`], for who has just looked for the tuple with this hash, and found none or removed what was over.
-    pub fn open_new(&mut self, hash: u64, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
+    /// Where a port is to be chosen, one is preferred whose replies come to this worker by `replies`.
+    pub fn open_new(
+        &mut self,
+        hash: u64,
+        new: &NewFlow,
+        replies: Option<ReplyQueues<'_>>,
+        now: Time,
+    ) -> Result<Opened, OpenError> {
         debug_assert!(self.search(hash, &new.original).is_none(), "{} has a flow", new.original);
         if self.free == NONE && !self.lists.can_evict() {
             return Err(OpenError::TableFull);
         }
         let mut reclaimed = None;
-        let reply = self.reply(new, now).or_else(|| {
+        let reply = self.reply(new, replies, now).or_else(|| {
             // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
             reclaimed = Some(self.reclaim_port(new, now)?);
-            self.reply(new, now)
+            self.reply(new, replies, now)
         });
         let (reply, reply_hash, pool) = reply.ok_or(OpenError::PortsExhausted)?;
         let pooled = pool != NO_POOL;
@@ -209,11 +217,11 @@ impl FlowTable {
     }
 
     /// The reply tuple of a new flow, its hash, and the pool that its port is from.
-    fn reply(&mut self, new: &NewFlow, now: Time) -> Option<(FiveTuple, u64, u32)> {
+    fn reply(&mut self, new: &NewFlow, replies: Option<ReplyQueues<'_>>, now: Time) -> Option<(FiveTuple, u64, u32)> {
         let (reply, original) = (reply_without_port(new), &new.original);
         match new.source {
             Source::Kept | Source::Moved => {
-                let reply = self.kept_reply(with_port(&reply, original.source_port()), new, now)?;
+                let reply = self.kept_reply(with_port(&reply, original.source_port()), new, replies, now)?;
                 Some((reply, self.hash(&reply), NO_POOL))
             }
             Source::Masquerade(_) => {
@@ -227,14 +235,20 @@ impl FlowTable {
                 let preload = |port| {
                     black_box(index.probe(hasher.hash(&with_port(&reply, port))));
                 };
-                let found = self.ports.allocate(&reply, now, is_free, preload)?;
+                let found = self.ports.allocate(&reply, replies, now, is_free, preload)?;
                 Some((with_port(&reply, found.port), hash, found.pool))
             }
         }
     }
 
     /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
-    fn kept_reply(&mut self, reply: FiveTuple, new: &NewFlow, now: Time) -> Option<FiveTuple> {
+    fn kept_reply(
+        &mut self,
+        reply: FiveTuple,
+        new: &NewFlow,
+        replies: Option<ReplyQueues<'_>>,
+        now: Time,
+    ) -> Option<FiveTuple> {
         let original = &new.original;
         let hash = self.hash(&reply);
         // A connection that is picked up has the port that the endpoint knows it by.
@@ -249,7 +263,10 @@ impl FlowTable {
                 _ => {}
             }
         }
-        kept_ports(reply, hash, now).filter(|other| *other != reply && other != original).find(|reply| {
+        let judge = replies.and_then(|replies| replies.judge(&reply));
+        let fits = |other: &FiveTuple| judge.is_some_and(|judge| judge.fits(other.destination_port()));
+        let others = kept_ports(reply, hash, now).filter(fits).chain(kept_ports(reply, hash, now));
+        others.filter(|other| *other != reply && other != original).find(|reply| {
             let hash = self.hash(reply);
             let taken = is_taken(&self.index, &self.flows, hash, reply) || self.is_elsewhere(hash);
             !taken && !self.is_direct(hash, reply, now)

@@ -3,7 +3,8 @@
 //! A *pool* is made with the first masqueraded flow to an endpoint. It hands out ports never used before, then those that
 //! were given back, oldest first; the port of a closed TCP flow rests in a queue of its own for 60 s and is taken from
 //! there earlier only when nothing else is free. Whether a port really is free, the flow table's index has the last
-//! word: source-kept flows may occupy reply tuples too. When no port is left, the flow that gives its own up first is
+//! word: source-kept flows may occupy reply tuples too. Where it is known to which queue replies come, ports that fit are
+//! preferred (`next`). When no port is left, the flow that gives its own up first is
 //! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest, else silent UDP.
 //!
 //! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
@@ -11,14 +12,18 @@
 //! it runs out, a pool that nothing uses loses its memory; when there is none, the caller gets ports without a pool, tried
 //! at random against the index.
 
+mod next;
+
 use std::ops::RangeInclusive;
 
+use next::Stage;
 use ringway_shared::FiveTuple;
 
 use super::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use super::hasher::Hasher;
 use super::holders::{Holders, NO_POOL};
 use super::index::Index;
+use super::replies::{Judge, ReplyQueues};
 use super::state::State;
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
@@ -29,15 +34,18 @@ pub const QUARANTINE: u16 = 60;
 
 /// Attempts to find a free port where every attempt is a look into the index.
 const ATTEMPTS: u32 = 64;
-/// Ports for which the index is loaded at once.
-const LOOK_AHEAD: u32 = 8;
 /// Pools of a small table: endpoints that have some at the same time.
 const LEAST_POOLS: u32 = 1024;
 /// Pools looked at for one to reclaim.
 const RECLAIM_STEPS: u32 = 16;
 /// Chunks that a pool reserves besides those its ports fill: the first and the last one of both queues may be partly
-/// empty.
+/// empty. As many again once it tells fitting ports from others.
 const SPARE_CHUNKS: u32 = 4;
+
+/// Ports that fit, and all while that is not told.
+const FITTING: usize = 0;
+/// Ports that do not fit.
+const OTHER: usize = 1;
 
 /// What a pool is found by: the reply tuple without the port it hands out.
 #[inline]
@@ -55,14 +63,23 @@ struct Pool {
     known: u32,
     used: u32,
     high_water: u32,
-    ready: Fifo,
-    resting: Fifo,
+    // Of ports that fit, and of others.
+    ready: [Fifo; 2],
+    resting: [Fifo; 2],
     // When a port was given back last, in seconds.
     touched: u32,
     // For how many of the next ports the index has been loaded.
-    loaded: u32,
-    live: u32,
+    loaded: u16,
+    live: u16,
+    // By which RSS fitting ports are told from others; 0: they are not, and there are no others.
+    stamp: u32,
+    // The hash of replies but for their port.
+    base: u32,
+    // When they were sorted anew, in seconds.
+    sorted: u32,
 }
+
+const _: () = assert!(size_of::<Pool>() == 128);
 
 /// What one endpoint's ports are like, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +131,14 @@ impl Ports {
             known: 0,
             used: 0,
             high_water: 0,
-            ready: Fifo::EMPTY,
-            resting: Fifo::EMPTY,
+            ready: [Fifo::EMPTY; 2],
+            resting: [Fifo::EMPTY; 2],
             touched: 0,
             loaded: 0,
             live: 0,
+            stamp: 0,
+            base: 0,
+            sorted: 0,
         };
         Ports {
             first: *range.start(),
@@ -166,11 +186,12 @@ impl Ports {
             .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live != 0 && pool.key == *key))
     }
 
-    /// A free port for flows that `reply` answers; its destination port is not looked at. `is_free` asks the index, and
-    /// `preload` has it load what it will be asked for next.
+    /// A free port for flows that `reply` answers; its destination port is not looked at. `replies` says which fit, `is_free`
+    /// asks the index, and `preload` has it load what it will be asked for next.
     pub(super) fn allocate(
         &mut self,
         reply: &FiveTuple,
+        replies: Option<ReplyQueues<'_>>,
         now: Time,
         mut is_free: impl FnMut(u16) -> bool,
         preload: impl FnMut(u16),
@@ -182,23 +203,28 @@ impl Ports {
             None => self.make(&key, hash, now),
         };
         if let Some(number) = number {
+            let judge = self.judge(number, replies, now);
+            let mut stage = Stage::Fitting;
             let mut first_taken = None;
             for _ in 0..ATTEMPTS {
-                let Some(mut port) = self.next(number, now) else { break };
+                let before = stage;
+                let Some(port) = self.next(number, now, judge.as_ref(), &mut stage) else { break };
+                if stage != before {
+                    first_taken = None;
+                }
                 if first_taken == Some(port) {
-                    // Once round: source-kept flows have all that are ready. One that rests must do.
-                    self.put_back(number, port, now);
-                    let Some(pool) = self.pools.get_mut(number as usize) else { break };
-                    let Some(resting) = pool.resting.pop(&mut self.arena) else { break };
-                    port = resting.port;
+                    // Once round: source-kept flows have all of these that are ready.
+                    self.put_back(number, port, judge.as_ref(), now);
+                    (stage, first_taken) = (stage.following(), None);
+                    continue;
                 }
                 if is_free(port) {
                     self.take(number);
-                    self.look_ahead(number, preload);
+                    self.look_ahead(number, judge.as_ref(), preload);
                     return Some(Found { port, pool: number });
                 }
                 // A source-kept flow is there. Ask again when its turn comes.
-                self.put_back(number, port, now);
+                self.put_back(number, port, judge.as_ref(), now);
                 first_taken.get_or_insert(port);
             }
             let exhausted = self.pools.get(number as usize).is_none_or(|pool| pool.known >= self.total);
@@ -207,7 +233,10 @@ impl Ports {
             }
         }
         // No memory for a pool, or for more ports in it.
-        self.attempts(hash, now).find(|port| is_free(*port)).map(|port| Found { port, pool: NO_POOL })
+        let judge = replies.and_then(|replies| replies.judge(reply));
+        let fitting = self.attempts(hash, now).filter(|port| judge.is_some_and(|judge| judge.fits(*port)));
+        let mut tried = fitting.chain(self.attempts(hash, now));
+        tried.find(|port| is_free(*port)).map(|port| Found { port, pool: NO_POOL })
     }
 
     /// The ports that are tried without a pool.
@@ -238,16 +267,18 @@ impl Ports {
         let Some(pool) = self.pools.get_mut(self.holders.pool(flow) as usize) else { return };
         pool.used = pool.used.saturating_sub(1);
         pool.touched = seconds(now);
+        // Whether it fits is seen when its turn comes.
         if rests {
-            pool.resting.push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
+            pool.resting[FITTING].push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
         } else {
-            pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+            pool.ready[FITTING].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
         }
     }
 
-    fn put_back(&mut self, number: u32, port: u16, now: Time) {
+    fn put_back(&mut self, number: u32, port: u16, judge: Option<&Judge<'_>>, now: Time) {
+        let group = if judge.is_none_or(|judge| judge.fits(port)) { FITTING } else { OTHER };
         if let Some(pool) = self.pools.get_mut(number as usize) {
-            pool.ready.push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+            pool.ready[group].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
         }
     }
 
@@ -263,72 +294,6 @@ impl Ports {
             pool.high_water = pool.high_water.max(pool.used);
             self.high_water = self.high_water.max(pool.used);
         }
-    }
-
-    /// The next port by age, taken out of its queue.
-    fn next(&mut self, number: u32, now: Time) -> Option<u16> {
-        if !self.arena.is_short()
-            && let Some(port) = self.never_used(number, now)
-        {
-            return Some(port);
-        }
-        let pool = self.pools.get_mut(number as usize)?;
-        let age = |entry: Entry| Seconds::floor(now).since(Seconds(entry.at));
-        let ready = pool.ready.peek(&self.arena).map(age);
-        let rested = pool.resting.peek(&self.arena).map(age).filter(|age| *age >= QUARANTINE);
-        let queue = match (ready, rested) {
-            (Some(ready), Some(rested)) if rested > ready => Some(&mut pool.resting),
-            (None, Some(_)) => Some(&mut pool.resting),
-            (Some(_), _) => Some(&mut pool.ready),
-            (None, None) => None,
-        };
-        if let Some(queue) = queue {
-            return queue.pop(&mut self.arena).map(|entry| entry.port);
-        }
-        if let Some(port) = self.never_used(number, now) {
-            return Some(port);
-        }
-        let pool = self.pools.get_mut(number as usize)?;
-        pool.resting.pop(&mut self.arena).map(|entry| entry.port)
-    }
-
-    /// Has the index load what the next ports of a pool will need, several at a time so that the cache misses overlap.
-    fn look_ahead(&mut self, number: u32, mut preload: impl FnMut(u16)) {
-        let Some(pool) = self.pools.get_mut(number as usize) else { return };
-        if pool.loaded > 0 {
-            pool.loaded -= 1;
-            return;
-        }
-        let (known, offset, left) = (pool.known, pool.offset, self.total - pool.known);
-        if left > 0 && !self.arena.is_short() {
-            pool.loaded = LOOK_AHEAD.min(left) - 1;
-            (0..LOOK_AHEAD.min(left)).for_each(|step| preload(self.port(offset.wrapping_add(known + step))));
-            return;
-        }
-        let queue = if pool.ready.is_empty() { &pool.resting } else { &pool.ready };
-        let entries = queue.front(&self.arena);
-        let entries = entries.get(..LOOK_AHEAD as usize).unwrap_or(entries);
-        pool.loaded = (entries.len() as u32).saturating_sub(1);
-        entries.iter().for_each(|entry| preload(entry.port));
-    }
-
-    fn never_used(&mut self, number: u32, now: Time) -> Option<u16> {
-        let pool = self.pools.get(number as usize)?;
-        let (known, offset) = (pool.known, pool.offset);
-        if known >= self.total || !self.reserve(number, known, now) {
-            return None;
-        }
-        self.pools.get_mut(number as usize)?.known += 1;
-        Some(self.port(offset.wrapping_add(known)))
-    }
-
-    /// Sets room aside for one more port.
-    fn reserve(&mut self, number: u32, known: u32, now: Time) -> bool {
-        if !known.is_multiple_of(Arena::ENTRIES) {
-            return true;
-        }
-        let chunks = if known == 0 { 1 + SPARE_CHUNKS } else { 1 };
-        self.arena.reserve(chunks) || (self.reclaim(Some(number), now).is_some() && self.arena.reserve(chunks))
     }
 
     /// A new pool.
@@ -355,11 +320,14 @@ impl Ports {
             known: 0,
             used: 0,
             high_water: 0,
-            ready: Fifo::EMPTY,
-            resting: Fifo::EMPTY,
+            ready: [Fifo::EMPTY; 2],
+            resting: [Fifo::EMPTY; 2],
             touched: seconds(now),
             loaded: 0,
             live: 1,
+            stamp: 0,
+            base: 0,
+            sorted: seconds(now),
         };
         self.index.insert(hash, number);
         Some(number)
@@ -371,13 +339,14 @@ impl Ports {
             let number = self.hand;
             self.hand = if (number as usize) + 1 < self.pools.len() { number + 1 } else { 0 };
             let pool = self.pools.get_mut(number as usize)?;
-            let rested = pool.resting.is_empty() || seconds(now).wrapping_sub(pool.touched) > u32::from(QUARANTINE);
+            let rests = pool.resting.iter().any(|queue| !queue.is_empty());
+            let rested = !rests || seconds(now).wrapping_sub(pool.touched) > u32::from(QUARANTINE);
             if pool.live == 0 || pool.used > 0 || keep == Some(number) || !rested {
                 continue;
             }
             let chunks = if pool.known == 0 { 0 } else { pool.known.div_ceil(Arena::ENTRIES) + SPARE_CHUNKS };
-            pool.ready.clear(&mut self.arena);
-            pool.resting.clear(&mut self.arena);
+            let chunks = if pool.stamp == 0 { chunks } else { chunks + SPARE_CHUNKS };
+            pool.ready.iter_mut().chain(&mut pool.resting).for_each(|queue| queue.clear(&mut self.arena));
             self.arena.unreserve(chunks);
             pool.live = 0;
             pool.offset = self.free;

@@ -6,14 +6,16 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, Protocol, Snapshot};
+use ringway_shared::{
+    Adjacency, AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, InterfaceId, Protocol, Snapshot,
+};
 
 use super::established::find_way;
 use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
 use crate::batch::Received;
-use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, Segment, Source};
+use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source};
 use crate::forward::nat::{self, Rewrite};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
@@ -101,12 +103,16 @@ impl Core {
         if let Some(mtu) = exceeded_mtu(snapshot, &endpoint_way, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
-        match &endpoint_way {
-            Ok(_) | Err(NoAdjacency::Unresolved { .. }) => {}
+        // Answers come from where the packet goes.
+        let out = match &endpoint_way {
+            Ok(adjacency) => adjacency.out,
+            Err(NoAdjacency::Unresolved { interface, .. }) => *interface,
             Err(none) => return dropped(received, none.reason(), service_port),
-        }
+        };
+        let replies = self.reply_queues(snapshot, out);
         let source = if masquerade_for(masquerade, client, backend).is_due() {
-            let Some(address) = self.snat_address(backend.address, hash).or(source) else {
+            let endpoint = (port.protocol, backend.address, backend.port);
+            let Some(address) = self.snat_address(endpoint, hash, replies).or(source) else {
                 return dropped(received, DropReason::NoSourceAddress, service_port);
             };
             Source::Masquerade(address)
@@ -122,7 +128,7 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
-        match self.flows.open_new(hash, &new, context.now) {
+        match self.flows.open_new(hash, &new, replies, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
                 if let Some(affinity) = &port.affinity {
@@ -185,13 +191,33 @@ impl Core {
         }
     }
 
-    /// The configured SNAT address for a flow to `endpoint`, by the flow's hash. Without any, the address that Linux would
+    /// By which queue replies come to this worker that arrive by an interface, where that can be computed.
+    #[inline]
+    pub(super) fn reply_queues<'a>(&self, snapshot: &'a Snapshot, interface: InterfaceId) -> Option<ReplyQueues<'a>> {
+        let (worker, workers) = (self.config.worker, self.config.workers);
+        snapshot.network.rss(interface).and_then(|rss| ReplyQueues::new(rss, worker, workers))
+    }
+
+    /// The configured SNAT address for a flow to an endpoint, by the flow's hash: where ports make no difference to the queue
+    /// that replies come to, the next one by which they come to this worker. Without any, the address that Linux would
     /// choose is the one.
-    fn snat_address(&self, endpoint: IpAddr, hash: u64) -> Option<IpAddr> {
+    fn snat_address(
+        &self,
+        (protocol, endpoint, port): (Protocol, IpAddr, u16),
+        hash: u64,
+        replies: Option<ReplyQueues<'_>>,
+    ) -> Option<IpAddr> {
         let family = Family::of(endpoint);
-        let mut usable = self.config.snat_addresses.iter().filter(|address| Family::of(**address) == family);
+        let usable = self.config.snat_addresses.iter().filter(|address| Family::of(**address) == family);
         let count = usable.clone().count();
-        usable.nth((hash as usize).checked_rem(count)?).copied()
+        let start = (hash as usize).checked_rem(count)?;
+        let mut turn = usable.clone().skip(start).chain(usable.take(start)).copied();
+        let first = turn.next();
+        let (Some(replies), Some(address)) = (replies, first) else { return first };
+        let fits = |address: &IpAddr| {
+            replies.fits_by_addresses(&FiveTuple::from_parts(protocol, endpoint, port, *address, 0)) != Some(false)
+        };
+        if fits(&address) { first } else { turn.find(fits).or(first) }
     }
 
     /// The other worker that this packet's flow belongs to, as far as that can be told.

@@ -65,7 +65,7 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
             .map(|address| address.parse().unwrap())
             .collect(),
         up: id != DOWN,
-        lowers: Lowers::default(),
+        lowers: Lowers::itself(u32::from(id.0) + 1, INTERFACES[usize::from(id.0)].into()),
     };
     let interfaces = vec![
         interface(OUTSIDE, &["192.168.0.2/24", "2001:db8::2/64"], 1500),

@@ -9,6 +9,7 @@ mod lookups;
 mod oracle;
 mod ports;
 mod reclaim;
+mod replies;
 mod states;
 
 use std::net::{IpAddr, SocketAddr};
