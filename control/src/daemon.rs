@@ -13,6 +13,7 @@ mod instance;
 mod interfaces;
 mod limits;
 pub(crate) mod logging;
+mod packet_memory;
 mod placement;
 mod pod;
 mod privileges;

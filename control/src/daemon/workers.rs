@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
-use ringway_dataplane::af_xdp::{RingSizes, Umem, UmemLayout};
+use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
@@ -26,8 +26,6 @@ use crate::watch::{self, Heart};
 
 /// Backends that have counters of their own; those with larger numbers are counted nowhere.
 const BACKENDS: usize = 1 << 18;
-/// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
-const SPARE_FRAMES: u32 = 2048;
 /// Interfaces beyond those of the start that a glob may bring, or else a reload.
 const LATER_INTERFACES: [u32; 2] = [2, 1];
 /// Packets that one worker generates itself, a second.
@@ -58,11 +56,6 @@ pub struct Workers {
     pub affinities: Arc<Affinities>,
     /// The clock that they share.
     pub clock: Clock,
-}
-
-/// The packet memory of one worker with `ports` ports, for packets of the largest MTU of its interfaces.
-pub(super) fn packet_memory(ports: u32, mtu: u32) -> UmemLayout {
-    UmemLayout::for_mtu(ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES, mtu)
 }
 
 /// The most ports that one worker will have. `queues`: of each interface at the start.

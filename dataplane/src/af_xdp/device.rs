@@ -27,6 +27,25 @@ const TUNGETIFF: Opcode = 0x8004_54d2;
 
 const ARPHRD_ETHER: u16 = 1;
 
+/// Drivers without zero-copy, whatever the kernel.
+const COPYING: [&str; 15] = [
+    "veth",
+    "bridge",
+    "vxlan",
+    "geneve",
+    "tun",
+    "dummy",
+    "bonding",
+    "bond",
+    "team",
+    "802.1Q VLAN Support",
+    "macvlan",
+    "ipvlan",
+    "ifb",
+    "netkit",
+    "openvswitch",
+];
+
 /// What an interface could not be asked or told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
@@ -201,6 +220,11 @@ impl Device {
         let mut request = Request::new(&self.name)?;
         request.set((self.flags()? | flags).to_ne_bytes());
         self.call::<SIOCSIFFLAGS>(&mut request, "set the flags")
+    }
+
+    /// Whether its driver may work on the UMEM directly, as far as its name tells: those of purely virtual devices never do.
+    pub fn may_zero_copy(&self) -> bool {
+        !COPYING.contains(&&*self.driver())
     }
 
     /// The NUMA node it is attached to; `None` when it has none, as virtual interfaces do.

@@ -7,6 +7,9 @@ use rustix::io::Errno;
 /// The first Linux that has all that the steering program calls.
 const OLDEST: (u32, u32) = (5, 18);
 
+/// The kernel's own ENOTSUPP, which some drivers let out.
+const ENOTSUPP: Errno = Errno::from_raw_os_error(524);
+
 /// What decides how a refusal is to be read.
 #[derive(Clone, Debug)]
 pub(super) struct Circumstances {
@@ -25,9 +28,13 @@ impl Circumstances {
     }
 
     fn is_too_old(&self) -> bool {
+        self.is_before(OLDEST)
+    }
+
+    fn is_before(&self, version: (u32, u32)) -> bool {
         let mut numbers = self.release.split(|letter: char| !letter.is_ascii_digit());
         let mut next = || numbers.next().and_then(|number| number.parse().ok());
-        matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < OLDEST)
+        matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < version)
     }
 
     /// What to do when `bpf()` did not do what the steering program needs.
@@ -48,6 +55,42 @@ impl Circumstances {
                 let release = &self.release;
                 format!("it needs a kernel with CONFIG_BPF_SYSCALL=y and CONFIG_XDP_SOCKETS=y, and this is Linux {release}")
             }
+        }
+    }
+
+    /// What it means that a bind in zero-copy mode was refused by this driver.
+    pub(super) fn zero_copy(&self, driver: &str, errno: Errno) -> String {
+        const SINCE: [(&str, (u32, u32)); 2] = [("virtio_net", (6, 13)), ("igb", (6, 14))];
+        match (driver, errno) {
+            ("virtio_net", Errno::INVAL) => {
+                "the virtual NIC does not use the platform's DMA: give it iommu_platform=on (QEMU; libvirt: \
+                 <driver iommu='on'/>), which is VIRTIO_F_ACCESS_PLATFORM"
+            }
+            .into(),
+            ("virtio_net", Errno::NOENT) => {
+                "the virtual NIC cannot reset one queue: give it queue_reset=on (QEMU 7.2 or later), which is \
+                 VIRTIO_F_RING_RESET"
+            }
+            .into(),
+            (_, Errno::OPNOTSUPP | ENOTSUPP) => {
+                let since = SINCE.into_iter().find(|(name, since)| *name == driver && self.is_before(*since));
+                match since {
+                    Some((_, (major, minor))) => {
+                        format!(
+                            "zero-copy is not supported: this is Linux {}, and {driver} has it since {major}.{minor}",
+                            self.release
+                        )
+                    }
+                    None => "zero-copy is not supported".into(),
+                }
+            }
+            (_, Errno::INVAL) => {
+                format!(
+                    "{errno}: the driver refuses this queue, its ring sizes (ethtool -g) or its MTU; journalctl -k may tell"
+                )
+            }
+            (_, Errno::NOMEM) => format!("{errno}: smaller rings (ethtool -G) or fewer queues (ethtool -L) take less"),
+            (_, errno) => format!("{errno}; journalctl -k may tell why"),
         }
     }
 
@@ -115,6 +158,25 @@ mod tests {
         }
         assert!(on("6.1.0", true).socket().contains("refuses AF_XDP sockets"));
         assert!(on("6.1.0", false).socket().starts_with("AF_XDP needs the capabilities"));
+    }
+
+    #[test]
+    fn a_refused_zero_copy_says_what_to_change() {
+        for (release, driver, errno, said) in [
+            ("6.18.0", "virtio_net", Errno::INVAL, "give it iommu_platform=on"),
+            ("6.18.0", "virtio_net", Errno::NOENT, "give it queue_reset=on"),
+            ("6.12.1", "virtio_net", Errno::OPNOTSUPP, "this is Linux 6.12.1, and virtio_net has it since 6.13"),
+            ("6.13.9", "igb", Errno::OPNOTSUPP, "this is Linux 6.13.9, and igb has it since 6.14"),
+            ("6.18.0", "igb", Errno::INVAL, "its ring sizes (ethtool -g)"),
+            ("6.18.0", "ice", Errno::NOMEM, "smaller rings (ethtool -G)"),
+            ("6.18.0", "ice", Errno::IO, "journalctl -k"),
+        ] {
+            let told = on(release, false).zero_copy(driver, errno);
+            assert!(told.contains(said), "{release} {driver} {errno:?}: {told}");
+        }
+        for (driver, errno) in [("igb", Errno::OPNOTSUPP), ("veth", Errno::OPNOTSUPP), ("ice", ENOTSUPP)] {
+            assert_eq!(on("6.18.0", false).zero_copy(driver, errno), "zero-copy is not supported");
+        }
     }
 
     #[test]

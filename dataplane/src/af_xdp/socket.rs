@@ -2,30 +2,22 @@
 //!
 //! All sockets of a worker share its UMEM: the first one registers it, the others bind to the first one's registration,
 //! which fixes their mode. Devices of both modes under one worker therefore have two registrations of the same memory.
-#![allow(unsafe_code)]
+
+mod prepared;
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::xdp::{
-    SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING,
-    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags, XdpRingOffset, XdpStatistics,
-    XdpUmemReg, XdpUmemRegFlags,
-};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::net::xdp::XdpStatistics;
+use rustix::net::{RecvFlags, SendFlags, sockopt};
 
-use super::mapping::Mapping;
-use super::rings::{Consumer, Descriptor, Entry, Offsets, Producer};
+use super::rings::{Consumer, Descriptor, Producer};
 use super::socket_error::SocketError;
-use super::umem::KERNEL_HEADROOM;
+use super::umem::ETHERNET;
 use super::{Device, Umem};
-
-/// Socket option: how many packets one send call may hand to the driver in copy mode; newer kernels have it.
-const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
+use prepared::{Attempt, Prepared};
 
 /// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -129,12 +121,22 @@ impl AsFd for Socket {
     }
 }
 
-/// One way to bind.
+/// What a socket is to be.
 #[derive(Clone, Copy)]
-struct Attempt {
-    zero_copy: bool,
-    /// Packets larger than a chunk come as several descriptors.
-    large: bool,
+pub(crate) struct Order<'a> {
+    /// The interface.
+    pub(crate) device: &'a Device,
+    /// Its queue.
+    pub(crate) queue: u32,
+    /// Where the chunks are.
+    pub(crate) umem: &'a Umem,
+    /// The worker's sockets so far.
+    pub(crate) siblings: &'a [&'a Socket],
+    /// How to open it.
+    pub(crate) options: &'a SocketOptions,
+    /// The chunks that the kernel gets before the socket is bound, by their bases. Of an attempt that failed they are the
+    /// next one's.
+    pub(crate) chunks: &'a [u64],
 }
 
 /// What to know and to do where packets larger than a frame are lost.
@@ -142,49 +144,35 @@ const MERGED_ARE_LOST: &str = "this kernel (before 6.6) loses packets that recei
                                and rx-gro-hw off (ethtool -K)";
 
 impl Socket {
-    /// Opens a socket on `queue` of `device`, with its chunks in `umem`. `siblings` are the worker's sockets so far.
-    pub fn open(
-        device: &Device,
-        queue: u32,
-        umem: &Umem,
-        siblings: &[&Socket],
-        options: &SocketOptions,
-    ) -> Result<(Socket, Rings), SocketError> {
+    /// Opens a socket, with its fill ring full before it is bound: some drivers give the NIC its buffers at that moment and
+    /// not again.
+    pub(crate) fn open(order: &Order<'_>) -> Result<(Socket, Rings), SocketError> {
+        let Order { device, queue, umem, options, .. } = *order;
         let queues = device.queues()?;
         if queue >= queues {
             return Err(SocketError::NoQueue { interface: device.name.clone(), queue, queues });
         }
         let mtu = device.mtu()?;
-        // 14 bytes of Ethernet header, 4 of a tag.
-        if mtu + 18 > umem.layout().room() {
-            return Err(SocketError::Mtu { interface: device.name.clone(), mtu, room: umem.layout().room() - 18 });
+        if mtu + ETHERNET > umem.layout().room() {
+            let room = umem.layout().room() - ETHERNET;
+            return Err(SocketError::Mtu { interface: device.name.clone(), mtu, room });
         }
         let because = match (options.zero_copy, options.generic) {
             (ZeroCopy::On, true) => return Err(SocketError::GenericZeroCopy { interface: device.name.clone() }),
             (ZeroCopy::Off, _) => "zeroCopy: off".to_owned(),
             (ZeroCopy::Auto, true) => "generic XDP always copies".to_owned(),
-            (asked, false) => {
-                match Self::bind_patiently(
-                    device,
-                    queue,
-                    umem,
-                    siblings,
-                    options,
-                    Attempt { zero_copy: true, large: false },
-                ) {
-                    Ok((fd, rings)) => {
-                        return Ok((Self::of(fd, device, queue, umem, CopyMode::ZeroCopy, false), rings));
-                    }
-                    Err(error @ SocketError::Busy { .. }) => return Err(error),
-                    Err(error) if asked == ZeroCopy::On => return Err(error.without_zero_copy(device)),
-                    Err(error) => format!("driver {:?}: {}", device.driver(), error.cause()),
-                }
-            }
+            (asked, false) => match Self::open_zero_copy(order, mtu) {
+                Ok(opened) => return Ok(opened),
+                Err(error @ SocketError::Busy { .. }) => return Err(error),
+                Err(error) if asked == ZeroCopy::On => return Err(error.without_zero_copy(device)),
+                Err(error @ SocketError::Frames { .. }) => error.to_string(),
+                Err(error) => format!("driver {:?}: {}", device.driver(), error.cause(device)),
+            },
         };
         // Kernels before 6.6 cannot deliver packets larger than a chunk.
         for large in [true, false] {
             let attempt = Attempt { zero_copy: false, large };
-            match Self::bind_patiently(device, queue, umem, siblings, options, attempt) {
+            match Self::bind_patiently(order, attempt) {
                 Ok((fd, rings)) => {
                     // In generic mode packets come after the kernel has merged them.
                     let lost = options.generic && !large;
@@ -198,85 +186,32 @@ impl Socket {
         Err(SocketError::Refused { interface: device.name.clone(), queue, what: "bind", errno: Errno::INVAL })
     }
 
+    fn open_zero_copy(order: &Order<'_>, mtu: u32) -> Result<(Socket, Rings), SocketError> {
+        let Order { device, queue, umem, .. } = *order;
+        let layout = umem.layout();
+        // Where the driver cannot anyway, the kernel's own answer is the better reason.
+        if mtu > layout.zero_copy_mtu() && device.may_zero_copy() {
+            return Err(SocketError::frames(device, mtu, layout));
+        }
+        let (fd, rings) = Self::bind_patiently(order, Attempt { zero_copy: true, large: false })?;
+        Ok((Self::of(fd, device, queue, umem, CopyMode::ZeroCopy, false), rings))
+    }
+
     fn of(fd: OwnedFd, device: &Device, queue: u32, umem: &Umem, mode: CopyMode, takes_large: bool) -> Self {
         Socket { fd, device: device.clone(), queue, umem: umem.id(), mode, takes_large }
     }
 
     /// Tries again while the queue is busy: the kernel needs some 50 ms to let go of a socket that was closed.
-    fn bind_patiently(
-        device: &Device,
-        queue: u32,
-        umem: &Umem,
-        siblings: &[&Socket],
-        options: &SocketOptions,
-        attempt: Attempt,
-    ) -> Result<(OwnedFd, Rings), SocketError> {
+    fn bind_patiently(order: &Order<'_>, attempt: Attempt) -> Result<(OwnedFd, Rings), SocketError> {
         let start = Instant::now();
         loop {
-            match Self::bind(device, queue, umem, siblings, options, attempt) {
+            match Prepared::new(order, attempt).and_then(Prepared::bind) {
                 Err(SocketError::Busy { .. }) if start.elapsed() < BUSY_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 other => return other,
             }
         }
-    }
-
-    fn bind(
-        device: &Device,
-        queue: u32,
-        umem: &Umem,
-        siblings: &[&Socket],
-        options: &SocketOptions,
-        attempt: Attempt,
-    ) -> Result<(OwnedFd, Rings), SocketError> {
-        let refused = |what| move |errno| SocketError::of(device, queue, what, errno);
-        let fd = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
-            .map_err(refused("open an AF_XDP socket"))?;
-        let sibling = siblings.iter().find(|sibling| {
-            let is_alike = (sibling.mode == CopyMode::ZeroCopy) == attempt.zero_copy
-                && (attempt.zero_copy || sibling.takes_large == attempt.large);
-            sibling.umem == umem.id() && is_alike
-        });
-        if sibling.is_none() {
-            register(&fd, device, queue, umem)?;
-        }
-        let sizes = options.rings;
-        sockopt::set_xdp_umem_fill_ring_size(&fd, sizes.fill).map_err(refused("size the fill ring"))?;
-        sockopt::set_xdp_umem_completion_ring_size(&fd, sizes.completion)
-            .map_err(refused("size the completion ring"))?;
-        sockopt::set_xdp_rx_ring_size(&fd, sizes.receive).map_err(refused("size the receive ring"))?;
-        sockopt::set_xdp_tx_ring_size(&fd, sizes.transmit).map_err(refused("size the transmit ring"))?;
-        let rings = map_rings(&fd, sizes).map_err(refused("map the rings"))?;
-        tune(&fd, options);
-        match sibling {
-            Some(sibling) => {
-                // The registration that is shared decides the mode, so nothing else may be said here.
-                let address = SocketAddrXdpWithSharedUmem {
-                    addr: SocketAddrXdp::new(SocketAddrXdpFlags::XDP_SHARED_UMEM, device.index, queue),
-                    shared_umem_fd: sibling.fd.as_fd(),
-                };
-                rustix::net::bind(&fd, &address).map_err(refused("bind, sharing the UMEM,"))?;
-            }
-            None => {
-                let mut flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
-                flags |= match attempt.zero_copy {
-                    true => SocketAddrXdpFlags::XDP_ZEROCOPY,
-                    false => SocketAddrXdpFlags::XDP_COPY,
-                };
-                if attempt.large {
-                    flags |= SocketAddrXdpFlags::XDP_USE_SG;
-                }
-                let address = SocketAddrXdp::new(flags, device.index, queue);
-                rustix::net::bind(&fd, &address).map_err(refused("bind"))?;
-            }
-        }
-        let is_zero_copy =
-            sockopt::xdp_options(&fd).is_ok_and(|options| options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY));
-        if attempt.zero_copy && !is_zero_copy {
-            return Err(SocketError::of(device, queue, "bind in zero-copy mode", Errno::OPNOTSUPP));
-        }
-        Ok((fd, rings))
     }
 
     /// The interface it is bound to.
@@ -315,83 +250,5 @@ impl Socket {
     pub fn kick_receive(&self) -> Result<(), Errno> {
         let nothing: &mut [u8] = &mut [];
         rustix::net::recv(&self.fd, nothing, RecvFlags::DONTWAIT).map(drop)
-    }
-}
-
-/// Registers the UMEM with the kernel, raising the limit of locked memory if it must and may.
-fn register(fd: &OwnedFd, device: &Device, queue: u32, umem: &Umem) -> Result<(), SocketError> {
-    let (start, length) = umem.region();
-    let layout = umem.layout();
-    let registration = XdpUmemReg {
-        addr: start,
-        len: length,
-        chunk_size: layout.chunk_size,
-        // The kernel leaves its own 256 bytes free in any case.
-        headroom: layout.headroom - KERNEL_HEADROOM,
-        flags: XdpUmemRegFlags::empty(),
-        tx_metadata_len: 0,
-    };
-    let failed = match sockopt::set_xdp_umem_reg(fd, registration) {
-        Err(Errno::NOBUFS) if raise_memory_limit() => sockopt::set_xdp_umem_reg(fd, registration),
-        other => other,
-    };
-    failed.map_err(|errno| match errno {
-        Errno::NOBUFS => SocketError::LockedMemory {
-            needed: length,
-            limit: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX),
-        },
-        errno => SocketError::of(device, queue, "register the UMEM", errno),
-    })
-}
-
-/// Lifts the limit of locked memory as far as we may; whether that helped.
-fn raise_memory_limit() -> bool {
-    let before = getrlimit(Resource::Memlock);
-    let unlimited = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
-    unlimited.or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: before.maximum, ..before })).is_ok()
-        && getrlimit(Resource::Memlock).current != before.current
-}
-
-fn map_rings(fd: &OwnedFd, sizes: RingSizes) -> Result<Rings, Errno> {
-    let offsets = sockopt::xdp_mmap_offsets(fd)?;
-    fn map<T: Entry>(fd: &OwnedFd, page: u64, at: &XdpRingOffset, size: u32) -> Result<(Arc<Mapping>, Offsets), Errno> {
-        // Without flags (before Linux 5.4) there is no need-wakeup, which we bind with.
-        let flags = at.flags.ok_or(Errno::OPNOTSUPP)?;
-        let offsets = Offsets { producer: at.producer, consumer: at.consumer, entries: at.desc, flags };
-        let length = usize::try_from(at.desc).map_err(|_| Errno::INVAL)? + size as usize * size_of::<T>();
-        Ok((Arc::new(Mapping::shared(fd, page, length)?), offsets))
-    }
-    let (fill, fill_at) = map::<u64>(fd, XDP_UMEM_PGOFF_FILL_RING, &offsets.fr, sizes.fill)?;
-    let (completion, completion_at) = map::<u64>(fd, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr, sizes.completion)?;
-    let (receive, receive_at) = map::<Descriptor>(fd, XDP_PGOFF_RX_RING, &offsets.rx, sizes.receive)?;
-    let (transmit, transmit_at) = map::<Descriptor>(fd, XDP_PGOFF_TX_RING, &offsets.tx, sizes.transmit)?;
-    Ok(Rings {
-        fill: Producer::over(fill, fill_at, sizes.fill)?,
-        completion: Consumer::over(completion, completion_at, sizes.completion)?,
-        receive: Consumer::over(receive, receive_at, sizes.receive)?,
-        transmit: Producer::over(transmit, transmit_at, sizes.transmit)?,
-    })
-}
-
-/// Options that make it faster; a kernel or a sandbox without them is as correct, so refusals do not matter.
-fn tune(fd: &OwnedFd, options: &SocketOptions) {
-    let _ = set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, options.rings.transmit);
-    // In copy mode every packet on its way through the driver counts against the send buffer.
-    let _ = sockopt::set_socket_send_buffer_size_force(fd, options.rings.transmit as usize * 4096);
-    if options.busy_poll {
-        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1);
-        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, 20);
-        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, 64);
-    }
-}
-
-/// `setsockopt` with a number, for the options that rustix does not name.
-fn set_option(fd: &OwnedFd, level: i32, option: i32, value: u32) -> Result<(), Errno> {
-    let pointer = std::ptr::from_ref(&value).cast();
-    // SAFETY: the kernel reads four bytes from the pointer, which `value` has.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer, size_of::<u32>() as u32) };
-    match result {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
     }
 }

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::refusal::Circumstances;
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, UmemLayout};
 
 /// Why a socket could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,22 @@ pub enum SocketError {
         mtu: u32,
         /// The largest MTU that fits.
         room: u32,
+    },
+    /// Its packets can be larger than what a driver makes of a chunk in zero-copy mode.
+    #[error(
+        "zero-copy with frames of {chunk_size} bytes carries an MTU of {most} at most, since drivers count their room in whole \
+         KiB, and {interface} has MTU {mtu}: {}",
+        remedy(interface, *most, *chunk_size)
+    )]
+    Frames {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// Bytes of a frame.
+        chunk_size: u32,
+        /// The largest MTU in zero-copy mode.
+        most: u32,
     },
     /// Somebody else has the queue.
     #[error(
@@ -98,6 +114,15 @@ pub enum SocketError {
     },
 }
 
+/// What helps against frames that are too small for zero-copy.
+fn remedy(interface: &str, most: u32, chunk_size: u32) -> String {
+    match chunk_size {
+        // Packet memory is laid out at the start, by the interfaces there are then.
+        2048 => "restart Ringway, which makes frames as large as its interfaces need".into(),
+        _ => format!("run `ip link set {interface} mtu {most}`"),
+    }
+}
+
 impl SocketError {
     /// The error that `errno` means for this attempt.
     pub(super) fn of(device: &Device, queue: u32, what: &'static str, errno: Errno) -> Self {
@@ -114,11 +139,16 @@ impl SocketError {
         }
     }
 
-    /// The kernel's part of the error, for a sentence that says the rest.
-    pub(super) fn cause(&self) -> String {
+    /// That these frames are too small for zero-copy with this MTU.
+    pub(super) fn frames(device: &Device, mtu: u32, layout: UmemLayout) -> Self {
+        let (interface, chunk_size, most) = (device.name.clone(), layout.chunk_size, layout.zero_copy_mtu());
+        SocketError::Frames { interface, mtu, chunk_size, most }
+    }
+
+    /// The kernel's part of the error of a bind in zero-copy mode, for a sentence that says the rest.
+    pub(super) fn cause(&self, device: &Device) -> String {
         match self {
-            SocketError::Refused { errno: Errno::OPNOTSUPP, .. } => "zero-copy is not supported".into(),
-            SocketError::Refused { errno, .. } => errno.to_string(),
+            SocketError::Refused { errno, .. } => Circumstances::here().zero_copy(&device.driver(), *errno),
             other => other.to_string(),
         }
     }
@@ -126,10 +156,29 @@ impl SocketError {
     /// The error where zero-copy was demanded.
     pub(super) fn without_zero_copy(self, device: &Device) -> Self {
         match self {
-            SocketError::Refused { .. } => {
-                SocketError::ZeroCopy { interface: device.name.clone(), driver: device.driver(), cause: self.cause() }
-            }
+            SocketError::Refused { .. } => SocketError::ZeroCopy {
+                interface: device.name.clone(),
+                driver: device.driver(),
+                cause: self.cause(device),
+            },
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_too_small_for_zero_copy_are_told_with_what_helps() {
+        let device = Device { name: "eth0".into(), index: 2 };
+        let small = SocketError::frames(&device, 1500, UmemLayout::of_frames(8)).to_string();
+        assert!(small.contains("frames of 2048 bytes carries an MTU of 1006 at most"), "{small}");
+        assert!(
+            small.ends_with("eth0 has MTU 1500: restart Ringway, which makes frames as large as its interfaces need")
+        );
+        let large = SocketError::frames(&device, 3200, UmemLayout::for_zero_copy(8, 3200)).to_string();
+        assert!(large.ends_with("eth0 has MTU 3200: run `ip link set eth0 mtu 3054`"), "{large}");
     }
 }

@@ -19,6 +19,9 @@ use super::mapping::Mapping;
 /// What the kernel leaves free at the start of a chunk before it writes a received packet (XDP_PACKET_HEADROOM).
 pub const KERNEL_HEADROOM: u32 = 256;
 
+/// What an Ethernet frame has besides its IP packet: 14 bytes of header, 4 of a tag.
+pub(crate) const ETHERNET: u32 = 18;
+
 /// The shape of a UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UmemLayout {
@@ -40,8 +43,23 @@ impl UmemLayout {
     /// an MTU of 3822.
     pub fn for_mtu(frames: u32, mtu: u32) -> Self {
         let usual = Self::of_frames(frames);
-        // 14 bytes of Ethernet header, 4 of a tag.
-        if mtu.saturating_add(18) <= usual.room() { usual } else { UmemLayout { chunk_size: 4096, ..usual } }
+        if mtu.saturating_add(ETHERNET) <= usual.room() { usual } else { usual.large() }
+    }
+
+    /// Chunks that carry packets of this MTU in zero-copy mode as well, where 4096 bytes are enough for that.
+    pub fn for_zero_copy(frames: u32, mtu: u32) -> Self {
+        let usual = Self::of_frames(frames);
+        if mtu <= usual.zero_copy_mtu() { usual } else { usual.large() }
+    }
+
+    fn large(self) -> Self {
+        UmemLayout { chunk_size: 4096, ..self }
+    }
+
+    /// The largest MTU in zero-copy mode. NICs whose drivers tell them the room in whole KiB (igb, igc, ixgbe) split a
+    /// longer packet over two chunks, and the second part would be taken for a packet of its own.
+    pub fn zero_copy_mtu(&self) -> u32 {
+        ((self.room() >> 10) << 10).saturating_sub(ETHERNET)
     }
 
     /// The largest packet, Ethernet header included, that fits behind the headroom.

@@ -16,19 +16,19 @@ use super::kernel_side::{self, KernelSide};
 use super::large::{Gathered, Large, PIECE};
 use super::ports::Tags;
 use crate::af_xdp::rings::{CONTINUES, Descriptor};
-use crate::af_xdp::umem::Holder;
+use crate::af_xdp::socket::Order;
+use crate::af_xdp::umem::{ETHERNET, Holder};
 use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
 use crate::batch::{BATCH, Received};
 
+mod closed;
 mod counters;
 
+pub use closed::Closed;
 pub use counters::PortCounters;
 
 /// How long transmit kicks rest after one failed because a device is down.
 const REST: Duration = Duration::from_millis(1);
-
-/// An Ethernet header and a tag.
-const ETHERNET: u32 = 18;
 
 /// The shortest frame that is sent: an Ethernet header. The kernel takes shorter ones out of the ring for good.
 const SHORTEST: usize = 14;
@@ -97,20 +97,30 @@ pub struct Port {
 }
 
 impl Port {
-    /// Opens a socket on the queue and fills its fill ring. `ports` are the worker's other ports, which share the UMEM.
+    /// Opens a socket on the queue, its fill ring full. `ports` are the worker's other ports, which share the UMEM.
     pub fn open(options: &PortOptions<'_>, umem: &mut Umem, ports: &[Port]) -> Result<Port, PortError> {
         let mtu = options.device.mtu().map_err(SocketError::from)?;
         let holder = Self::holder(umem, options.socket.rings)?;
         let siblings: Vec<&Socket> =
             ports.iter().filter(|port| !port.is_gone).filter_map(|port| port.socket.as_ref()).collect();
-        match Socket::open(options.device, options.queue, umem, &siblings, &options.socket) {
+        let chunks: Vec<u64> = (0..options.socket.rings.fill).map_while(|_| umem.take_for(holder)).collect();
+        let order = Order {
+            device: options.device,
+            queue: options.queue,
+            umem,
+            siblings: &siblings,
+            options: &options.socket,
+            chunks: &chunks,
+        };
+        match Socket::open(&order) {
             Ok((socket, rings)) => {
                 let mut port = Self::over(options.device.index, options.queue, rings, umem, holder);
+                // In zero-copy mode the driver works by itself, and is woken where it asks for that.
+                port.busy_poll = options.socket.busy_poll && *socket.mode() != CopyMode::ZeroCopy;
                 port.socket = Some(socket);
-                port.busy_poll = options.socket.busy_poll;
                 port.longest = mtu + ETHERNET;
                 port.large = Large::new(holder, PIECE.min(mtu));
-                port.refill(umem);
+                port.in_receive = chunks.len() as u32;
                 Ok(port)
             }
             Err(error) => {
@@ -328,7 +338,7 @@ impl Port {
 
     /// Closes the socket. The chunks that the kernel still had come back to the free list with [`Closed::reclaim`].
     pub fn close(self) -> Closed {
-        Closed { holder: self.holder, umem: self.umem }
+        Closed::new(self.holder, self.umem)
     }
 
     #[inline]
@@ -376,23 +386,6 @@ impl Port {
     /// Zero-copy, or why not; `None` for a port in memory.
     pub fn mode(&self) -> Option<&CopyMode> {
         self.socket.as_ref().map(Socket::mode)
-    }
-}
-
-/// What is left of a closed port: its chunks.
-#[derive(Debug)]
-#[must_use = "the chunks that the kernel held are lost until they are reclaimed"]
-pub struct Closed {
-    holder: Holder,
-    umem: u32,
-}
-
-impl Closed {
-    /// Frees the port's chunks; how many. At once after copy mode; after zero-copy wait a second, until the driver has
-    /// let go of them.
-    pub fn reclaim(self, umem: &mut Umem) -> u32 {
-        debug_assert_eq!(umem.id(), self.umem, "the UMEM of another worker");
-        if umem.id() == self.umem { umem.reclaim(self.holder) } else { 0 }
     }
 }
 

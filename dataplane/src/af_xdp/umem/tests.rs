@@ -107,3 +107,21 @@ proptest! {
         assert_eq!(umem.free_frames(), 8);
     }
 }
+
+#[test]
+fn frames_are_as_large_as_drivers_need_them_in_whole_kib() {
+    let sizes = |mtu| {
+        let (copy, direct) = (UmemLayout::for_mtu(8, mtu), UmemLayout::for_zero_copy(8, mtu));
+        (copy.chunk_size, direct.chunk_size, mtu <= direct.zero_copy_mtu())
+    };
+    assert_eq!(sizes(0), (2048, 2048, true));
+    assert_eq!(sizes(1006), (2048, 2048, true));
+    // 2048 bytes less the headroom are 1 KiB to a driver that counts so.
+    assert_eq!(sizes(1007), (2048, 4096, true));
+    assert_eq!(sizes(1500), (2048, 4096, true));
+    assert_eq!(sizes(1774), (2048, 4096, true));
+    assert_eq!(sizes(1775), (4096, 4096, true));
+    assert_eq!(sizes(3054), (4096, 4096, true));
+    assert_eq!(sizes(3055), (4096, 4096, false));
+    assert_eq!(sizes(9000), (4096, 4096, false));
+}

@@ -1,0 +1,65 @@
+//! The packet memory of a worker: how many frames, and how large, so that every port it will have finds enough.
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, UmemLayout};
+use ringway_shared::Network;
+use ringway_shared::network::Interface;
+
+use crate::config::{Config, XdpMode, ZeroCopy};
+
+/// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
+const SPARE_FRAMES: u32 = 2048;
+
+/// A device that a port will be at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Carrier {
+    mtu: u32,
+    /// Whether its driver may work on the memory directly.
+    zero_copy: bool,
+}
+
+/// The memory of one worker with `ports` ports at the devices of these interfaces.
+pub(super) fn layout(config: &Config, network: &Network, ports: u32) -> UmemLayout {
+    let carriers: Vec<Carrier> =
+        network.interfaces().iter().flat_map(|interface| carriers(config, interface)).collect();
+    of(ports, &carriers)
+}
+
+fn carriers(config: &Config, interface: &Interface) -> Vec<Carrier> {
+    let listed = config.interfaces.iter().find(|listed| listed.name.matches(&interface.name));
+    let asked = listed.is_none_or(|listed| listed.zero_copy != ZeroCopy::Off && listed.xdp != XdpMode::Generic);
+    let lower = |name: &str| {
+        let device = KernelDevice::by_name(name).ok()?;
+        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && device.may_zero_copy() })
+    };
+    let itself = Carrier { mtu: interface.mtu, zero_copy: false };
+    interface.lowers.devices.iter().filter_map(|device| lower(&device.name)).chain([itself]).collect()
+}
+
+fn of(ports: u32, carriers: &[Carrier]) -> UmemLayout {
+    let frames = ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES;
+    let largest = |direct: bool| {
+        carriers.iter().filter(|carrier| carrier.zero_copy || !direct).map(|carrier| carrier.mtu).max().unwrap_or(0)
+    };
+    let (copy, direct) =
+        (UmemLayout::for_mtu(frames, largest(false)), UmemLayout::for_zero_copy(frames, largest(true)));
+    if copy.chunk_size < direct.chunk_size { direct } else { copy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_large_where_a_driver_may_work_on_them_or_packets_are() {
+        let size = |carriers: &[(u32, bool)]| {
+            let carriers: Vec<Carrier> = carriers.iter().map(|&(mtu, zero_copy)| Carrier { mtu, zero_copy }).collect();
+            of(2, &carriers).chunk_size
+        };
+        assert_eq!(size(&[(1500, false), (1774, false)]), 2048);
+        assert_eq!(size(&[(1500, false), (1500, true)]), 4096);
+        assert_eq!(size(&[(1775, false), (1000, true)]), 4096);
+        assert_eq!(size(&[(1500, false), (1000, true)]), 2048);
+        assert_eq!(size(&[]), 2048);
+        assert_eq!(of(2, &[]).frames, 2 * 8192 + 2048);
+    }
+}
