@@ -17,6 +17,7 @@ use crate::clock::{Clock, Time};
 use crate::config::Poll;
 use crate::dispatch::dispatch;
 use crate::handover::{Handover, Mesh};
+use crate::io::port::Leftovers;
 use crate::io::{PortOptions, Ports};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
@@ -92,6 +93,7 @@ struct Worker {
     poll: Poll,
     umem: Umem,
     io: Ports,
+    leftovers: Leftovers,
     pipeline: Pipeline,
     snapshots: Reader<Snapshot>,
     queries: Arc<Queries>,
@@ -107,6 +109,7 @@ impl Worker {
             poll: parts.poll,
             umem: parts.umem,
             io: Ports::new(parts.handover),
+            leftovers: Leftovers::default(),
             pipeline: parts.pipeline,
             snapshots: parts.snapshots,
             queries,
@@ -175,7 +178,10 @@ impl Worker {
     fn publish(&mut self, now: Time) {
         if now >= self.statistics_due {
             self.statistics_due = Time(now.0 + STATISTICS_EVERY);
+            self.leftovers.reclaim(&mut self.umem, now);
+            self.io.note(now);
             self.io.count(self.pipeline.tally());
+            self.pipeline.tally().set(Counter::FreeFrames, self.umem.free_frames().into());
         }
         self.pipeline.publish();
     }
@@ -184,11 +190,15 @@ impl Worker {
     fn apply(&mut self, change: Change) -> Answer {
         match change {
             Change::Attach { device, queue, socket } => {
-                let port = self.io.attach(&PortOptions { device: &device, queue, socket }, &mut self.umem)?;
-                Ok(port
-                    .fd()
-                    .zip(port.mode())
-                    .and_then(|(fd, mode)| Some(Attached { fd: fd.try_clone_to_owned().ok()?, mode: mode.clone() })))
+                let options = PortOptions { device: &device, queue, socket };
+                let port = match self.io.attach(&options, &mut self.umem) {
+                    Err(error) if !self.leftovers.is_empty() => return Err(error.for_a_moment()),
+                    other => other?,
+                };
+                Ok(port.fd().zip(port.mode()).and_then(|(fd, mode)| {
+                    let (fd, mode, progress) = (fd.try_clone_to_owned().ok()?, mode.clone(), port.progress());
+                    Some(Attached { fd, mode, progress })
+                }))
             }
             Change::Carry(interface, lowers) => {
                 self.io.carry(interface, lowers);
@@ -200,7 +210,7 @@ impl Worker {
             }
             Change::Detach(device) => {
                 for port in self.io.detach(device) {
-                    port.close().reclaim(&mut self.umem);
+                    self.leftovers.take(port.close(), &mut self.umem, self.clock.tick());
                 }
                 self.io.count(self.pipeline.tally());
                 self.pipeline.publish();

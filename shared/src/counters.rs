@@ -66,9 +66,12 @@ pub enum Counter {
     LargeLost,
     /// Received descriptors that lay outside the UMEM. Not received.
     OutsideUmem,
+    /// Gauge: frames of the worker's packet memory that are free.
+    FreeFrames,
     /// Kernel: frames dropped because the rx ring was full.
     KernelRxRingFull,
-    /// Kernel: frames dropped because the fill ring was empty.
+    /// Kernel: times that it found the fill ring empty. In copy mode each is a frame dropped; in zero-copy mode the driver
+    /// asked in vain for a free one, and may have lost none.
     KernelFillRingEmpty,
     /// Kernel: frames dropped for other reasons.
     KernelRxDropped,
@@ -83,7 +86,7 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 29] = [
+    pub const ALL: [Counter; 30] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
@@ -108,6 +111,7 @@ impl Counter {
         Counter::LargeCut,
         Counter::LargeLost,
         Counter::OutsideUmem,
+        Counter::FreeFrames,
         Counter::KernelRxRingFull,
         Counter::KernelFillRingEmpty,
         Counter::KernelRxDropped,
@@ -142,6 +146,7 @@ impl Counter {
             Counter::LargeCut => "largeCut",
             Counter::LargeLost => "largeLost",
             Counter::OutsideUmem => "outsideUmem",
+            Counter::FreeFrames => "freeFrames",
             Counter::KernelRxRingFull => "kernelRxRingFull",
             Counter::KernelFillRingEmpty => "kernelFillRingEmpty",
             Counter::KernelRxDropped => "kernelRxDropped",

@@ -4,6 +4,7 @@
 //! which fixes their mode. Devices of both modes under one worker therefore have two registrations of the same memory.
 
 mod prepared;
+mod sizes;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,32 +19,10 @@ use super::socket_error::SocketError;
 use super::umem::ETHERNET;
 use super::{Device, Umem};
 use prepared::{Attempt, Prepared};
+pub use sizes::RingSizes;
 
 /// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The numbers of entries of a port's rings: powers of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSizes {
-    /// Free chunks for the kernel.
-    pub fill: u32,
-    /// Chunks of sent packets, from the kernel.
-    pub completion: u32,
-    /// Received packets.
-    pub receive: u32,
-    /// Packets to send.
-    pub transmit: u32,
-}
-
-impl RingSizes {
-    /// 2048 each: at two million packets a second a millisecond of waiting loses nothing.
-    pub const DEFAULT: RingSizes = RingSizes { fill: 2048, completion: 2048, receive: 2048, transmit: 2048 };
-
-    /// How many chunks all four can hold at once: what a port needs of its UMEM so that nobody starves.
-    pub fn frames(&self) -> u32 {
-        self.fill + self.completion + self.receive + self.transmit
-    }
-}
 
 /// Whether the driver shall work on the UMEM directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

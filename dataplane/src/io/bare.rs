@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn packets_go_through_with_new_addresses_and_a_full_ring_loses_the_rest() {
-        let sizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4 };
+        let sizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4, driver: 0 };
         let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
         let (mut one, mut kernel_one) = Port::in_memory(InterfaceId(0), 0, sizes, &mut umem).unwrap();
         let (mut two, mut kernel_two) = Port::in_memory(InterfaceId(1), 0, sizes, &mut umem).unwrap();

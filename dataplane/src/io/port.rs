@@ -5,11 +5,11 @@
 //! they make up the whole UMEM, at every moment between two calls.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringway_shared::InterfaceId;
-use rustix::io::Errno;
 use rustix::net::xdp::XdpStatistics;
 
 use super::kernel_side::{self, KernelSide};
@@ -20,43 +20,22 @@ use crate::af_xdp::socket::Order;
 use crate::af_xdp::umem::{ETHERNET, Holder};
 use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
 use crate::batch::{BATCH, Received};
+use crate::clock::Time;
 
 mod closed;
 mod counters;
+mod error;
+mod kicks;
+mod progress;
 
-pub use closed::Closed;
+pub use closed::{Closed, Leftovers};
 pub use counters::PortCounters;
-
-/// How long transmit kicks rest after one failed because a device is down.
-const REST: Duration = Duration::from_millis(1);
+pub use error::PortError;
+use progress::Tracker;
+pub use progress::{Progress, ProgressCell};
 
 /// The shortest frame that is sent: an Ethernet header. The kernel takes shorter ones out of the ring for good.
 const SHORTEST: usize = 14;
-
-/// Why a port could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PortError {
-    /// Its socket could not.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// Its rings could not be made.
-    #[error("cannot make rings in memory: {0}; their sizes are powers of two")]
-    Rings(Errno),
-    /// The UMEM has not enough frames for the rings.
-    #[error(
-        "a port's rings hold up to {needed} frames, and the packet memory has {free} that no other port may need: restart \
-         Ringway, so that it sets aside enough for all interfaces that it then has"
-    )]
-    Frames {
-        /// Frames that the rings can hold at once.
-        needed: u32,
-        /// Frames that no other port was promised.
-        free: u32,
-    },
-    /// The UMEM has as many ports as it can tell apart.
-    #[error("one worker polls 254 ports already: raise the number of workers")]
-    TooMany,
-}
 
 /// What a port is to be.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +72,9 @@ pub struct Port {
     /// No transmit kick before.
     resting: Option<Instant>,
     is_gone: bool,
+    /// Whether the driver works on the chunks directly.
+    is_direct: bool,
+    tracker: Tracker,
     counters: PortCounters,
 }
 
@@ -115,8 +97,9 @@ impl Port {
         match Socket::open(&order) {
             Ok((socket, rings)) => {
                 let mut port = Self::over(options.device.index, options.queue, rings, umem, holder);
+                port.is_direct = *socket.mode() == CopyMode::ZeroCopy;
                 // In zero-copy mode the driver works by itself, and is woken where it asks for that.
-                port.busy_poll = options.socket.busy_poll && *socket.mode() != CopyMode::ZeroCopy;
+                port.busy_poll = options.socket.busy_poll && !port.is_direct;
                 port.socket = Some(socket);
                 port.longest = mtu + ETHERNET;
                 port.large = Large::new(holder, PIECE.min(mtu));
@@ -168,6 +151,8 @@ impl Port {
             busy_poll: false,
             resting: None,
             is_gone: false,
+            is_direct: false,
+            tracker: Tracker::default(),
             counters: PortCounters::default(),
         }
     }
@@ -187,6 +172,7 @@ impl Port {
                 continue;
             }
             let Some(descriptor) = self.rings.receive.pop() else { break };
+            self.tracker.received += 1;
             let is_large = descriptor.options & CONTINUES != 0 || descriptor.length > self.longest;
             if is_large || self.large.is_busy() {
                 if let Some(frame) = self.gather(umem, descriptor) {
@@ -265,10 +251,12 @@ impl Port {
         if !self.is_of(umem) || self.is_gone {
             return;
         }
+        let before = self.in_transmit;
         while let Some(address) = self.rings.completion.pop() {
             umem.complete(address);
             self.in_transmit -= 1;
         }
+        self.tracker.completed += u64::from(before - self.in_transmit);
         self.rings.completion.release();
         self.rings.transmit.submit();
         self.refill(umem);
@@ -294,51 +282,9 @@ impl Port {
         self.rings.fill.submit();
     }
 
-    /// Has the kernel send what is in the transmit ring. In copy mode one call sends a few dozen packets on kernels that
-    /// do not know a larger budget, then says EAGAIN; so a few calls may be needed for a batch.
-    fn kick_transmit(&mut self) {
-        if let Some(until) = self.resting {
-            if Instant::now() < until {
-                return;
-            }
-            self.resting = None;
-        }
-        for _ in 0..8 {
-            if !self.rings.transmit.needs_wakeup() || self.rings.transmit.is_drained() {
-                return;
-            }
-            let Some(socket) = &self.socket else { return };
-            self.counters.kicks += 1;
-            match socket.kick_transmit() {
-                Ok(()) => return,
-                Err(Errno::AGAIN) => {
-                    self.counters.kicks_again += 1;
-                    continue;
-                }
-                Err(Errno::BUSY | Errno::NOBUFS) => self.counters.kicks_busy += 1,
-                Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
-                Err(Errno::NXIO) => self.is_gone = true,
-                Err(_) => self.counters.kicks_failed += 1,
-            }
-            self.resting = Some(Instant::now() + REST);
-            return;
-        }
-    }
-
-    fn kick_receive(&mut self) {
-        let Some(socket) = &self.socket else { return };
-        self.counters.kicks += 1;
-        match socket.kick_receive() {
-            Ok(()) | Err(Errno::AGAIN) => {}
-            Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
-            Err(Errno::NXIO) => self.is_gone = true,
-            Err(_) => self.counters.kicks_failed += 1,
-        }
-    }
-
     /// Closes the socket. The chunks that the kernel still had come back to the free list with [`Closed::reclaim`].
     pub fn close(self) -> Closed {
-        Closed::new(self.holder, self.umem)
+        Closed::new(self.holder, self.umem, self.in_flight(), self.is_direct && !self.is_gone)
     }
 
     #[inline]
@@ -365,6 +311,16 @@ impl Port {
     /// True when the socket lost its interface, which was deleted: nothing will come any more. Close the port.
     pub fn is_gone(&self) -> bool {
         self.is_gone
+    }
+
+    /// Notes how far it is, for whoever reads [`Self::progress`].
+    pub fn note(&mut self, now: Time) {
+        self.tracker.note(self.in_receive, self.in_transmit, now);
+    }
+
+    /// Where to read how far it is.
+    pub fn progress(&self) -> Arc<ProgressCell> {
+        self.tracker.cell()
     }
 
     /// What it counted.

@@ -21,6 +21,7 @@ use super::Port;
 use super::port::{PortError, PortOptions};
 use crate::af_xdp::{Frame, Tap, Umem};
 use crate::batch::{BATCH, Received};
+use crate::clock::Time;
 use crate::dispatch::Transmit;
 use crate::handover::Handover;
 use crate::wire::spread::spread;
@@ -180,6 +181,11 @@ impl Ports {
     #[inline]
     pub fn handover_mut(&mut self) -> &mut Handover {
         &mut self.handover
+    }
+
+    /// Has every port note how far it is.
+    pub fn note(&mut self, now: Time) {
+        self.ports.iter_mut().for_each(|port| port.note(now));
     }
 
     /// Adds up what the kernel and the ports counted, those that are gone included.

@@ -13,7 +13,7 @@ use ringway_shared::network::Lowers;
 use crate::af_xdp::{CopyMode, Device, SocketOptions, Tap};
 use crate::config::Settings;
 use crate::handover::Mesh;
-use crate::io::port::PortError;
+use crate::io::port::{PortError, ProgressCell};
 use crate::query::Queries;
 
 /// How long the control thread waits for a worker's answer.
@@ -40,6 +40,8 @@ pub struct Attached {
     pub fd: OwnedFd,
     /// Zero-copy, or why not.
     pub mode: CopyMode,
+    /// Where to read how far it is.
+    pub progress: Arc<ProgressCell>,
 }
 
 /// Why a worker did not attach a port.

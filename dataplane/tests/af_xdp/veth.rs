@@ -13,7 +13,7 @@ use ringway_dataplane::io::{Port, PortError, PortOptions};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-pub(crate) const SIZES: RingSizes = RingSizes { fill: 256, completion: 256, receive: 256, transmit: 256 };
+pub(crate) const SIZES: RingSizes = RingSizes { fill: 256, completion: 256, receive: 256, transmit: 256, driver: 0 };
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

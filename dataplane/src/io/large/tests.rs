@@ -8,7 +8,7 @@ use crate::forward::nat::complete_partial;
 use crate::io::{KernelSide, Port};
 use crate::wire::{Packet, checksum};
 
-const SIZES: RingSizes = RingSizes { fill: 128, completion: 8, receive: 128, transmit: 8 };
+const SIZES: RingSizes = RingSizes { fill: 128, completion: 8, receive: 128, transmit: 8, driver: 0 };
 
 fn bed(spare: u32) -> (Umem, Port, KernelSide) {
     let mut umem = Umem::new(UmemLayout::of_frames(SIZES.frames() + spare)).unwrap();

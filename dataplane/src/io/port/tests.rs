@@ -3,7 +3,7 @@ use crate::af_xdp::UmemLayout;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4 };
+const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4, driver: 0 };
 
 fn bed() -> (Umem, Port, KernelSide) {
     let mut umem = Umem::new(UmemLayout::of_frames(32)).unwrap();
@@ -149,4 +149,42 @@ fn a_packet_longer_than_the_links_goes_on_whole_when_it_cannot_be_cut() {
     }
     port.flush(&mut umem);
     assert_eq!((port.in_receive(), port.counters().large_lost), (8, 0));
+}
+
+#[test]
+fn a_port_waits_from_the_first_look_without_a_completion_until_one_comes() {
+    let (mut umem, mut port, mut kernel) = bed();
+    let second = |seconds: u64| Time(seconds * 1_000_000_000);
+    let send = |port: &mut Port, umem: &mut Umem| {
+        let mut frame = umem.allocate().unwrap();
+        assert!(umem.fill(&mut frame, &packet(1)));
+        port.send(umem, frame).unwrap();
+        port.flush(umem);
+    };
+    let progress = port.progress();
+    let look = |port: &mut Port, at| {
+        port.note(second(at));
+        let Progress { completed, in_transmit, waits, .. } = progress.read();
+        (completed, in_transmit, waits)
+    };
+    assert_eq!(look(&mut port, 1), (0, 0, 0));
+    send(&mut port, &mut umem);
+    assert_eq!(look(&mut port, 2), (0, 1, 0));
+    send(&mut port, &mut umem);
+    assert_eq!(look(&mut port, 3), (0, 2, 1_000), "more frames are no progress");
+    assert!(kernel.transmit(&mut umem).is_some());
+    assert_eq!(look(&mut port, 4), (0, 2, 2_000), "not fetched yet");
+    port.flush(&mut umem);
+    assert_eq!(look(&mut port, 5), (1, 1, 0), "one was sent");
+    assert_eq!(look(&mut port, 7), (1, 1, 2_000));
+    assert!(kernel.transmit(&mut umem).is_some());
+    port.flush(&mut umem);
+    send(&mut port, &mut umem);
+    assert_eq!(look(&mut port, 8), (2, 1, 0), "another frame waits than the last time");
+    assert!(kernel.deliver(&mut umem, &packet(3)));
+    let mut batch = ArrayVec::new();
+    port.receive(&mut umem, &mut batch);
+    batch.drain(..).for_each(|received| umem.free(received.frame));
+    look(&mut port, 9);
+    assert_eq!((progress.read().received, progress.read().in_receive), (1, 7));
 }

@@ -4,7 +4,7 @@ use crate::handover::Mesh;
 use crate::io::KernelSide;
 use ringway_shared::network::Lower;
 
-const SIZES: RingSizes = RingSizes { fill: 8, completion: 8, receive: 8, transmit: 4 };
+const SIZES: RingSizes = RingSizes { fill: 8, completion: 8, receive: 8, transmit: 4, driver: 0 };
 
 /// A worker's ports on devices 10, 11 and so on, one queue each, and the kernel's side of each.
 struct Bed {
