@@ -43,8 +43,8 @@ pub use workers::{WorkerView, Workers};
 
 use interfaces::lock;
 use reload::Reloader;
+pub(crate) use start::check_name;
 use start::{Doors, Running};
-pub(crate) use start::{can_be_meant, check_name};
 use supervisor::Supervisor;
 
 /// How often interfaces that could not be attached are tried again, and workers are looked after.

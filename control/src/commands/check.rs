@@ -19,7 +19,8 @@ use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
-use crate::daemon::{can_be_meant, check_name};
+use crate::daemon::check_name;
+use crate::network::listing::Listing;
 use crate::plain;
 use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
@@ -114,10 +115,13 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     let mut notes = Vec::new();
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
     let here = network.as_ref().map_or_else(kernel_interfaces, names);
+    let listing = if network.is_some() { Listing::default() } else { Listing::read().unwrap_or_default() };
     let mut interfaces = Vec::new();
     for (place, listed) in config.interfaces.iter().enumerate() {
-        let is_glob = listed.name.is_glob();
-        let meant = |name: &&String| listed.name.matches(name) && (network.is_some() || !is_glob || can_be_meant(name));
+        let meant = |name: &&String| match &network {
+            Some(_) => listed.name.matches(name),
+            None => listing.is_meant(&listed.name, name),
+        };
         let matches: Vec<String> = here.iter().filter(meant).cloned().collect();
         if matches.is_empty() && network.is_some() && !listed.name.is_glob() {
             problems.push(format!(

@@ -163,6 +163,9 @@ impl Interfaces {
     }
 
     fn attach(&self, interface: &Interface) -> Result<Attached, String> {
+        if interface.lowers.devices.is_empty() && !interface.lowers.notes.is_empty() {
+            return Err(interface.lowers.notes.join("; "));
+        }
         let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
         let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
         let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));

@@ -10,6 +10,7 @@ use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
+use ringway_shared::network::Interface;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch as latest;
@@ -31,7 +32,8 @@ use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, InterfacePattern};
 use crate::door::guests::Guests;
-use crate::network::{NetworkWatch, counters, unfit};
+use crate::network::listing::Listing;
+use crate::network::{NetworkWatch, counters};
 use crate::publish::{Publication, PublishOptions, Published};
 use crate::report::neighbors::NeighborReport;
 use crate::source::health::SourceHealth;
@@ -279,10 +281,16 @@ async fn serve_metrics(door: MetricsDoor, admin: Arc<Admin>, guests: Arc<Guests>
 fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
     for (place, listed) in config.interfaces.iter().enumerate().filter(|(_, listed)| !listed.name.is_glob()) {
         let name = listed.name.as_str();
-        if network.interfaces().iter().any(|interface| &*interface.name == name) {
-            continue;
+        // Of a configured network nothing is known of what carries it.
+        let is_carried = |interface: &Interface| interface.index == 0 || !interface.lowers.devices.is_empty();
+        match network.interfaces().iter().find(|interface| &*interface.name == name) {
+            Some(interface) if is_carried(interface) => continue,
+            Some(interface) if !interface.lowers.notes.is_empty() => {
+                let why = interface.lowers.notes.join("; ");
+                return Err(RunError::Unfit { place, name: name.to_owned(), why });
+            }
+            _ => check_name(place, &listed.name)?,
         }
-        check_name(place, &listed.name)?;
         let why = "went away while Ringway started; start it again".to_owned();
         return Err(RunError::Unfit { place, name: name.to_owned(), why });
     }
@@ -296,7 +304,8 @@ pub(crate) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), Ru
     }
     if KernelDevice::by_name(name.as_str()).is_ok() {
         let unfit = |why| Err(RunError::Unfit { place, name: name.as_str().to_owned(), why });
-        return unfit::why_not(name.as_str()).map_or(Ok(()), unfit);
+        // A kernel that cannot be asked is told by those who need its answer.
+        return Listing::read().unwrap_or_default().why_not(name.as_str()).map_or(Ok(()), unfit);
     }
     Err(RunError::NoInterface { place, name: name.as_str().to_owned(), there: there() })
 }
@@ -305,14 +314,10 @@ pub(crate) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), Ru
 pub(super) fn there() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| can_be_meant(name) && KernelDevice::by_name(name).is_ok());
+    let listing = Listing::read().unwrap_or_default();
+    names.retain(|name| can_be_listed(name) && listing.why_not(name).is_none() && KernelDevice::by_name(name).is_ok());
     names.sort();
     names
-}
-
-/// Whether a glob attaches Ringway to an interface of this name.
-pub(crate) fn can_be_meant(name: &str) -> bool {
-    can_be_listed(name) && unfit::why_not(name).is_none()
 }
 
 /// Whether an interface of this name could be one of `interfaces`: neither loopback nor a TAP device of an instance
@@ -323,7 +328,7 @@ fn can_be_listed(name: &str) -> bool {
 }
 
 fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
-    let read = |interface: &ringway_shared::network::Interface| {
+    let read = |interface: &Interface| {
         let device = KernelDevice::by_name(&interface.name)?;
         let queues = device.queues()?;
         Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))

@@ -10,11 +10,12 @@ use ringway_shared::{InterfaceId, MacAddress};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-use super::unfit;
+use super::layers::Layer;
+use super::{lowers, unfit};
 use crate::config::InterfacePattern;
 
 /// A network device of this namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its ifindex.
     pub index: u32,
@@ -26,6 +27,10 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up, with a carrier.
     pub up: bool,
+    /// Why Ringway cannot be attached to it, in words that go on after its name ([`super::unfit`]).
+    pub(super) unfit: Option<Arc<str>>,
+    /// What it is made of.
+    pub layer: Layer,
 }
 
 impl Link {
@@ -44,19 +49,22 @@ impl Link {
                 _ => {}
             }
         }
+        let unfit = unfit::why(message);
         Some(Link {
             index: header.index,
             name: name?.into(),
-            mac: mac.filter(|_| unfit::is_fit(message)),
+            mac: mac.filter(|_| unfit.is_none()),
             mtu,
             // IFF_RUNNING would say the same, up to a second later.
             up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) && !header.flags.contains(LinkFlags::Dormant),
+            unfit: unfit.map(Arc::from),
+            layer: Layer::of(message),
         })
     }
 
     /// Whether this is one of the TAP devices through which Ringway gives packets to the kernel (`rw<ifindex>`): a glob
     /// never attaches Ringway to itself.
-    fn is_own_tap(&self) -> bool {
+    pub(super) fn is_own_tap(&self) -> bool {
         self.name.strip_prefix("rw").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
     }
 }
@@ -148,14 +156,14 @@ impl Attachments {
         self.patterns = patterns;
     }
 
-    /// Whether Ringway attaches to this link. A plain name is taken at its word; a glob leaves out what carries no
-    /// Ethernet and our own TAP devices.
-    fn wants(&self, link: &Link) -> bool {
-        link.mac.is_some()
-            && self
-                .patterns
-                .iter()
-                .any(|pattern| pattern.matches(&link.name) && !(pattern.is_glob() && link.is_own_tap()))
+    /// Whether this link is an interface. A plain name is taken at its word; a glob leaves out what it hardly means
+    /// ([`lowers::is_meant`]).
+    fn wants(&self, link: &Link, all: &[Link]) -> bool {
+        let is_known = link.mac.is_some() || link.unfit.is_some();
+        let means = |pattern: &InterfacePattern| {
+            !pattern.is_glob() || lowers::is_meant(link, all, |name| pattern.matches(name))
+        };
+        is_known && self.patterns.iter().any(|pattern| pattern.matches(&link.name) && means(pattern))
     }
 
     /// The attached interfaces by number, with their addresses; and the number of each attached ifindex.
@@ -164,7 +172,7 @@ impl Attachments {
         links: &[Link],
         addresses: &[LinkAddress],
     ) -> (Vec<Interface>, HashMap<u32, InterfaceId>) {
-        let mut wanted: Vec<&Link> = links.iter().filter(|link| self.wants(link)).collect();
+        let mut wanted: Vec<&Link> = links.iter().filter(|link| self.wants(link, links)).collect();
         // New numbers follow the order of the configuration, then of the names, so that equal nodes number alike.
         wanted.sort_by_key(|link| {
             (self.patterns.iter().position(|pattern| pattern.matches(&link.name)), link.name.clone())
@@ -174,7 +182,7 @@ impl Attachments {
                 self.names.push(link.name.clone());
             }
         }
-        let mut numbers = HashMap::new();
+        let (mut numbers, mut carried) = (HashMap::new(), HashMap::new());
         let interfaces = self.names.iter().enumerate().map(|(number, name)| {
             let id = InterfaceId(number as u16);
             let Some(link) = wanted.iter().find(|link| link.name == *name) else {
@@ -186,6 +194,7 @@ impl Attachments {
             let mut own: Vec<&LinkAddress> = own.collect();
             // The kernel lists primary addresses first; deprecated ones go last.
             own.sort_by_key(|address| address.standing == Standing::Deprecated);
+            let lowers = carried_once(link, links, &mut carried);
             Interface {
                 id,
                 name: name.clone(),
@@ -193,13 +202,29 @@ impl Attachments {
                 mac: link.mac.unwrap_or_default(),
                 mtu: link.mtu,
                 addresses: own.into_iter().map(|address| address.address).collect(),
-                up: link.up,
-                lowers: Lowers::itself(link.index, link.name.clone()),
+                up: link.up && !lowers.devices.is_empty(),
+                lowers,
             }
         });
         let interfaces = interfaces.collect();
         (interfaces, numbers)
     }
+}
+
+/// What carries a link. A frame belongs to one interface: what a device carries under a tag for one, it carries for no other.
+fn carried_once<'a>(link: &'a Link, links: &[Link], carried: &mut HashMap<(u32, Option<u16>), &'a str>) -> Lowers {
+    let lowers = lowers::of(link, links).unwrap_or_else(Lowers::nothing);
+    for device in &*lowers.devices {
+        if let Some(other) = carried.get(&(device.index, lowers.vlan)) {
+            let tag = lowers.vlan.map_or_else(String::new, |id| format!(" under VLAN {id}"));
+            return Lowers::nothing(format!(
+                "is carried by {}{tag}, and so is {other}, which is listed as well; list one of them",
+                device.name
+            ));
+        }
+    }
+    carried.extend(lowers.devices.iter().map(|device| ((device.index, lowers.vlan), &*link.name)));
+    lowers
 }
 
 /// An interface that went away: down, without ifindex and addresses.
@@ -219,7 +244,14 @@ mod tests {
     }
 
     fn link(index: u32, name: &str) -> Link {
-        Link { index, name: name.into(), mac: Some(MacAddress([2, 0, 0, 0, 0, index as u8])), mtu: 1500, up: true }
+        Link {
+            index,
+            name: name.into(),
+            mac: Some(MacAddress([2, 0, 0, 0, 0, index as u8])),
+            mtu: 1500,
+            up: true,
+            ..Link::default()
+        }
     }
 
     #[test]

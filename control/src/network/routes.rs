@@ -313,6 +313,7 @@ mod tests {
             mac: Some(MacAddress([2, 0, 0, 0, 0, index as u8])).filter(|_| name != "wg0"),
             mtu: 1500,
             up,
+            ..Link::default()
         };
         let links = [link(2, "eth0", true), link(3, "eth1", false), link(4, "lan0", true), link(5, "wg0", true)];
         let mut attachments = super::super::links::Attachments::new(vec![InterfacePattern::parse("eth*").unwrap()]);

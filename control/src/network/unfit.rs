@@ -2,28 +2,26 @@
 //!
 //! An AF_XDP socket sends whole Ethernet frames, and the kernel knows of them nothing but their bytes. A tunnel without
 //! Ethernet headers (ipip, sit, gre, wireguard) takes only packets whose protocol the kernel has noted, and drops the rest;
-//! a tunnel in external mode takes only those to which a route or a BPF program has added where they go.
+//! a tunnel in external mode takes only those to which a route or a BPF program has added where they go. Of devices that stand
+//! on others some choose the way of each frame by rules of their own; what a link's own message does not show, says
+//! [`super::lowers`].
 
-use std::io;
-
-use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoGeneve, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    BondMode, InfoBond, InfoData, InfoGeneve, InfoIpVlan, InfoKind, InfoVlan, InfoVxlan, IpVlanMode, LinkAttribute,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
 };
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// What to do about tunnels of pod networks.
 const REMEDY: &str = "have the pod network route without a tunnel, or by VXLAN, and list that device (Calico: ipipMode Never \
                       and vxlanMode Always in the IPPool, then vxlan.calico)";
 
-/// Whether this is an Ethernet device that sends what it is given.
-pub(super) fn is_fit(message: &LinkMessage) -> bool {
-    why(message).is_none()
-}
+const SERVICE_TAG: &str = "is a VLAN device with service tags (802.1ad)";
+const ONE_TAG: &str = "Ringway takes one tag, of 802.1Q; let a switch or another namespace take this one";
+const L3: &str = "is an ipvlan device that routes by itself (mode l3 or l3s) and has no neighbours; make it one of mode l2, or list \
+                  the device below it";
 
 /// Why Ringway cannot be attached to the link that a message describes: how its name goes on, and what to do.
-fn why(message: &LinkMessage) -> Option<String> {
+pub(super) fn why(message: &LinkMessage) -> Option<String> {
     let header = &message.header;
     if header.flags.contains(LinkFlags::Loopback) {
         return Some("is not an Ethernet interface, so Ringway cannot be attached to it; name another one".to_owned());
@@ -32,10 +30,20 @@ fn why(message: &LinkMessage) -> Option<String> {
         LinkAttribute::LinkInfo(info) => Some(info),
         _ => None,
     });
-    let (mut kind, mut external) = (None, false);
+    let (mut kind, mut external, mut own_rules) = (None, false, None);
     for info in info.flatten() {
         match info {
-            LinkInfo::Kind(name) => kind = Some(name.to_string()),
+            LinkInfo::Kind(name) => {
+                own_rules = by_kind(name);
+                kind = Some(name.to_string());
+            }
+            LinkInfo::Data(InfoData::Bond(all)) => own_rules = all.iter().find_map(by_mode),
+            LinkInfo::Data(InfoData::Vlan(all)) if all.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)) => {
+                own_rules = Some(format!("{SERVICE_TAG}; {ONE_TAG}"));
+            }
+            LinkInfo::Data(InfoData::IpVlan(all)) if !all.contains(&InfoIpVlan::Mode(IpVlanMode::L2)) => {
+                own_rules = Some(L3.to_owned());
+            }
             LinkInfo::Data(InfoData::Vxlan(all)) => external |= all.contains(&InfoVxlan::CollectMetadata(true)),
             LinkInfo::Data(InfoData::Geneve(all)) => external |= all.contains(&InfoGeneve::CollectMetadata),
             _ => {}
@@ -47,48 +55,54 @@ fn why(message: &LinkMessage) -> Option<String> {
             "is not an Ethernet interface but one{kind}, and the kernel sends no frame of an AF_XDP socket by it; {REMEDY}"
         ));
     }
-    external.then(|| {
-        format!(
+    if external {
+        return Some(format!(
             "is a tunnel{kind} in external mode: where a packet goes is said by BPF programs or routes, which frames of an \
              AF_XDP socket do not pass; have the pod network route without a tunnel (Cilium: routingMode native)"
-        )
-    })
+        ));
+    }
+    own_rules
 }
 
-/// Why Ringway cannot be attached to the link of this name in the calling thread's network namespace; `None` where it can,
-/// or there is no such link, or the kernel cannot be asked.
-pub fn why_not(name: &str) -> Option<String> {
-    ask(name).ok().flatten().as_ref().and_then(why)
-}
-
-/// What the kernel says about a link.
-fn ask(name: &str) -> io::Result<Option<LinkMessage>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    // The answer is there when the call that asks is back.
-    socket.set_non_blocking(true)?;
-    let mut question = LinkMessage::default();
-    question.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(question)));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-    Ok(match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Some(link),
+/// Why no device of this kind is fit.
+fn by_kind(kind: &InfoKind) -> Option<String> {
+    match kind {
+        InfoKind::Team => Some(
+            "is a team device, whose members its own daemon chooses; make a bond of them (type bond, mode 802.3ad or \
+             active-backup) and list that"
+                .to_owned(),
+        ),
+        InfoKind::Other(name) if name == "openvswitch" => Some(
+            "is a device of Open vSwitch, whose flows and bonds choose the way of each frame; give Ringway a NIC, a bond or a \
+             Linux bridge that is not in Open vSwitch, with the addresses on it, and list that"
+                .to_owned(),
+        ),
+        InfoKind::Hsr => {
+            Some("is an HSR or PRP device, which sends each frame twice; list an interface without redundancy".to_owned())
+        }
         _ => None,
-    })
+    }
+}
+
+/// Why no bond of this mode is fit.
+fn by_mode(info: &InfoBond) -> Option<String> {
+    let InfoBond::Mode(mode) = info else { return None };
+    let what = match mode {
+        BondMode::Broadcast => "sends each frame by every member",
+        BondMode::BalanceTlb => "sends each connection from the address of another member, as their load goes",
+        BondMode::BalanceAlb => "tells each neighbour the address of another member",
+        BondMode::Other(_) => "is of a mode that Ringway does not know",
+        _ => return None,
+    };
+    Some(format!(
+        "is a bond in mode {mode}, which {what}; Ringway takes active-backup, 802.3ad, balance-xor and balance-rr: make it one of \
+         those (with a switch that knows nothing of it: active-backup)"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtnetlink::packet_route::link::InfoKind;
 
     fn link(layer: LinkLayerType, kind: InfoKind, data: Option<InfoData>) -> LinkMessage {
         let mut message = LinkMessage::default();
@@ -110,13 +124,30 @@ mod tests {
         let told = why(&link(LinkLayerType::Tunnel, InfoKind::IpIp, None)).unwrap();
         assert!(told.starts_with("is not an Ethernet interface but one of kind ipip,"), "{told}");
         assert!(told.ends_with("then vxlan.calico)"), "{told}");
-        assert!(!is_fit(&link(LinkLayerType::None, InfoKind::Wireguard, None)));
+        assert!(why(&link(LinkLayerType::None, InfoKind::Wireguard, None)).is_some());
     }
 
     #[test]
-    fn the_kernel_is_asked_by_name() {
-        let told = why_not("lo").unwrap();
-        assert!(told.starts_with("is not an Ethernet interface"), "{told}");
-        assert_eq!(why_not("rwnosuch0"), None);
+    fn devices_that_choose_ways_by_rules_of_their_own_are_told_by_name() {
+        let ether = LinkLayerType::Ether;
+        let bond = |mode| why(&link(ether, InfoKind::Bond, Some(InfoData::Bond(vec![InfoBond::Mode(mode)]))));
+        for mode in [BondMode::ActiveBackup, BondMode::Ieee8023Ad, BondMode::BalanceXor, BondMode::BalanceRr] {
+            assert_eq!(bond(mode), None, "{mode}");
+        }
+        for mode in [BondMode::Broadcast, BondMode::BalanceTlb, BondMode::BalanceAlb] {
+            let told = bond(mode).unwrap();
+            assert!(told.starts_with(&format!("is a bond in mode {mode}, which ")), "{told}");
+            assert!(told.contains("active-backup, 802.3ad, balance-xor and balance-rr"), "{told}");
+        }
+        let vlan = |protocol| vec![InfoVlan::Protocol(protocol), InfoVlan::Id(7)];
+        let vlan = |protocol| why(&link(ether, InfoKind::Vlan, Some(InfoData::Vlan(vlan(protocol)))));
+        assert_eq!(vlan(VlanProtocol::Ieee8021Q), None);
+        assert!(vlan(VlanProtocol::Ieee8021Ad).unwrap().contains("802.1ad"));
+        assert!(why(&link(ether, InfoKind::Team, None)).unwrap().contains("make a bond"));
+        let told = why(&link(ether, InfoKind::Other("openvswitch".to_owned()), None)).unwrap();
+        assert!(told.contains("Open vSwitch") && told.contains("Linux bridge"), "{told}");
+        let ipvlan = |mode| InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]);
+        assert_eq!(why(&link(ether, InfoKind::IpVlan, Some(ipvlan(IpVlanMode::L2)))), None);
+        assert!(why(&link(ether, InfoKind::IpVlan, Some(ipvlan(IpVlanMode::L3)))).unwrap().contains("mode l2"));
     }
 }

@@ -1,5 +1,7 @@
 //! The task that follows the kernel and publishes networks.
 
+mod glance;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -11,6 +13,7 @@ use ringway_shared::sharing::ShardedMap;
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::{mpsc, watch};
 
+use self::glance::Glances;
 use super::NetworkError;
 use super::errands::{self, Errands};
 use super::kernel::{Event, Kernel};
@@ -64,19 +67,20 @@ pub(super) struct Watcher {
     neighbors: Neighbors,
     filters: Filters,
     stale: Stale,
+    glances: Glances,
     changed: bool,
     reading: Pace,
     building: Pace,
     picture: Picture,
     generation: u32,
-    // Networks that workers use or used since the last sweep, the newest last.
+    // Those that workers use or used since the last sweep, the newest last.
     recent: Vec<Arc<Network>>,
     next_sweep: Instant,
     notes: watch::Sender<Arc<NeighborReport>>,
 }
 
 impl Watcher {
-    /// Reads all tables; returns the first network.
+    /// Reads all tables.
     pub(super) async fn start(
         kernel: Kernel,
         mut patterns: watch::Receiver<Vec<InterfacePattern>>,
@@ -103,6 +107,7 @@ impl Watcher {
             neighbors: Neighbors::default(),
             filters: Filters::default(),
             stale: Stale::ALL,
+            glances: Glances::new(),
             changed: true,
             reading: Pace::new(),
             building: Pace::new(),
@@ -128,22 +133,22 @@ impl Watcher {
             // Whatever is always ready must not keep everything else from its turn.
             tokio::task::yield_now().await;
             let now = Instant::now();
+            if self.glances.due().is_some_and(|due| now >= due) {
+                self.glance(&networks).await;
+            }
             if self.stale.any() && now >= self.reading.not_before() {
                 if let Err(error) = self.read().await {
                     tracing::warn!("{error}; trying again");
                     self.reopen().await;
                 }
-                // What changed while the tables were read has arrived by now, and may make the reading stale again.
+                // What changed meanwhile has arrived by now, and may make the reading stale again.
                 self.hear_what_is_there();
                 continue;
             }
             self.changed |= self.neighbors.expire(now);
             if self.changed && now >= self.building.not_before() {
                 self.changed = false;
-                if let Some(network) = self.build().map(Arc::new) {
-                    self.use_network(&network);
-                    networks.send_replace(network);
-                }
+                self.publish(&networks);
                 self.building.done(now);
             }
             if now >= self.next_sweep {
@@ -151,7 +156,6 @@ impl Watcher {
                 self.look();
             }
             for errand in self.neighbors.errands(now) {
-                // A full queue is as good as an unanswered question: it is asked again.
                 let _ = self.errands.try_send(errand);
             }
             let deadline = self.deadline();
@@ -182,7 +186,6 @@ impl Watcher {
                 }
                 Ok(()) = self.patterns.changed() => {
                     self.attachments.set(self.patterns.borrow_and_update().clone());
-                    // Which interfaces there are, and where packets go by them, comes of reading.
                     self.stale.links = true;
                 }
                 () = sleep_until(deadline) => {}
@@ -196,7 +199,10 @@ impl Watcher {
     fn deadline(&self) -> Option<Instant> {
         let reading = self.stale.any().then_some(self.reading.not_before());
         let building = self.changed.then_some(self.building.not_before());
-        [reading, building, self.neighbors.next_due(), Some(self.next_sweep)].into_iter().flatten().min()
+        [reading, building, self.glances.due(), self.neighbors.next_due(), Some(self.next_sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn hear_what_is_there(&mut self) {
@@ -210,7 +216,7 @@ impl Watcher {
         match event {
             Event::Link => {
                 (self.stale.links, self.stale.addresses, self.stale.routes) = (true, true, true);
-                self.stale.settings = true;
+                (self.stale.settings, self.glances.wanted) = (true, true);
             }
             Event::Settings => self.stale.settings = true,
             Event::Address => (self.stale.addresses, self.stale.routes) = (true, true),
@@ -370,10 +376,11 @@ impl Watcher {
         });
     }
 
-    /// Looks whether labels changed, of which the kernel tells nothing.
+    /// Looks for what the kernel does not tell: whether labels changed, what a bond decided.
     fn look(&mut self) {
         let read = self.kernel.asker.as_mut().map(Labels::read);
         self.stale.routes |= matches!(read, Some(Ok(labels)) if labels != self.tables.labels);
+        self.look_again_at_layers();
     }
 
     /// Keeps the next hops of all endpoints resolved.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bed;
+mod lowers;
 mod neighbors;
 mod nic;
 mod reverse_path;
