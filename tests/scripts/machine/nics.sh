@@ -166,7 +166,7 @@ large() { [ "$(request "$1" large 90 | tail -c 10485760 | md5sum)" = "$sum" ]; }
 # echo_of HOST BYTES: a datagram there and back.
 echo_of() {
     head -c "$2" /tmp/www/large >/tmp/datagram
-    ip netns exec client socat -T2 -t2 - "UDP:$1:7007" </tmp/datagram 2>/dev/null | head -c "$2" | cmp -s - /tmp/datagram
+    ip netns exec client socat -T2 -t2 - "UDP:$1:7007,readbytes=$2" </tmp/datagram 2>/dev/null | cmp -s - /tmp/datagram
 }
 
 # from_kernel HOST BYTES: a ping of the gateway's kernel.

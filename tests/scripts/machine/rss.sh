@@ -1,0 +1,53 @@
+#: modules veth tun
+#: programs iperf3 ethtool socat
+#: network machine
+#: nics 4
+#: beds virtio-2 igb-2
+# Replies come to the queue of the worker that owns their flow: the SNAT port is chosen by the NIC's key and table. What is left
+# to hand over is counted, for several keys.
+. /scenarios/nics.sh
+gateway
+web
+configure '{name: g0}, {name: g1}'
+start
+within 20 http 198.51.100.10 || fail HTTP
+within 6 http '[2001:db8::10]' || fail 'HTTP by IPv6'
+within 6 echo_of 198.51.100.10 100 || fail 'a datagram'
+within 6 echo_of '[2001:db8::10]' 100 || fail 'a datagram by IPv6'
+
+handed_over() { ringway status --output json | grep -o '"handedOver": *[0-9]*' | awk -F: '{ sum += $2 } END { print sum }'; }
+
+# answered WHAT HOST OPTION ...: 40 flows at once whose packets are replies, and how many of them another worker had to be given.
+answered() {
+    what=$1
+    shift
+    before=$(handed_over)
+    host=$1
+    shift
+    transfer "$host" 5201 -P 40 -R "$@" >/dev/null
+    within 5 ledger || fail 'the ledger is not closed'
+    count=$(($(handed_over) - before))
+    echo "$what: $count packets handed over in 40 flows"
+    [ $readable = no ] || [ "$count" = 0 ] || fail "$what: replies came to another worker"
+}
+
+# The kernel's igb tells its key from 7.0 on.
+readable=yes
+ethtool -x g1 | grep -A1 'hash key' | grep -q ':.*:' || readable=no
+for key in own other another; do
+    if [ $key != own ]; then
+        ethtool -X g1 hkey "$(head -c 40 /dev/urandom | hexdump -v -e '1/1 ":%02x"' | cut -c 2-)" 2>/tmp/refused || {
+            echo "another key: $(cat /tmp/refused)"
+            break
+        }
+        sleep 6
+    fi
+    echo "key: $(ethtool -x g1 | grep -A1 'hash key' | tail -n 1)"
+    for host in 198.51.100.10 2001:db8::10; do
+        answered "TCP by $host" $host -n 4M
+        answered "UDP by $host" $host --udp -b 100K -l 1000 -t 2
+    done
+done
+within 5 ledger || fail 'the ledger is not closed'
+[ $failures = 0 ] || { ringway status; ethtool -x g1; ethtool -n g1 rx-flow-hash tcp4; ethtool -n g1 rx-flow-hash udp4; }
+finish
