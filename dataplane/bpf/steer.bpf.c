@@ -5,9 +5,9 @@
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
 // whose source is kept); packets to an endpoint under a tuple that such a flow has there; and ICMP errors that say that a
-// packet of a flow did not reach its endpoint. Only frames for the interface's own MAC address, untagged, are looked at, and
-// never neighbour discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to
-// be nobody's goes back to the kernel.
+// packet of a flow did not reach its endpoint. Only frames for the MAC address of an interface that this device carries are
+// looked at, untagged or with the one tag of a VLAN that it carries, and never neighbour discovery: the kernel knows its answers
+// by the interface. The worker has the last word: what it finds to be nobody's goes back to the kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
 // network byte order. Fragments have no ports: those to a VIP come up, those on the node's own addresses all pass.
@@ -24,6 +24,8 @@
 #include <bpf/bpf_helpers.h>
 
 #define SCTP 132
+// The bits of a tag that name the VLAN.
+#define VLAN_ID 0x0fff
 // Types of ICMPv6: router solicitation to redirect.
 #define ND_FIRST 133
 #define ND_LAST 137
@@ -66,6 +68,18 @@ struct queue_key {
 	__u32 queue;
 };
 
+// What carries an interface: a device, and the VLAN there; 0 where frames are untagged.
+struct link_key {
+	__u32 device;
+	__u16 vlan; // host byte order
+	__u16 zero;
+};
+
+struct tag {
+	__be16 control;
+	__be16 protocol;
+};
+
 struct mac {
 	__u8 byte[6];
 	__u16 zero;
@@ -88,8 +102,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
+	__uint(max_entries, 4096);
+	__type(key, struct link_key);
 	__type(value, struct mac);
 } links SEC(".maps");
 
@@ -353,7 +367,22 @@ int steer(struct xdp_md *context)
 	if ((void *)(ethernet + 1) > end)
 		return XDP_PASS;
 	__u32 interface = context->ingress_ifindex;
-	struct mac *mac = bpf_map_lookup_elem(&links, &interface);
+	struct link_key link = { .device = interface };
+	__be16 protocol = ethernet->h_proto;
+	void *l3 = ethernet + 1;
+	if (protocol == bpf_htons(ETH_P_8021Q)) {
+		struct tag *tag = l3;
+		if ((void *)(tag + 1) > end)
+			return XDP_PASS;
+		link.vlan = bpf_ntohs(tag->control) & VLAN_ID;
+		// Only a priority: the kernel looks after it.
+		if (!link.vlan)
+			return XDP_PASS;
+		// A second tag is no IP, so such a frame passes below.
+		protocol = tag->protocol;
+		l3 = tag + 1;
+	}
+	struct mac *mac = bpf_map_lookup_elem(&links, &link);
 	if (!mac)
 		return XDP_PASS;
 #pragma unroll
@@ -362,10 +391,10 @@ int steer(struct xdp_md *context)
 			return XDP_PASS;
 	struct packet packet = {}, quoted = {};
 	int is_ip = 0;
-	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
-		is_ip = read_ipv4(&packet, &quoted, ethernet + 1, end);
-	else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6))
-		is_ip = read_ipv6(&packet, &quoted, ethernet + 1, end);
+	if (protocol == bpf_htons(ETH_P_IP))
+		is_ip = read_ipv4(&packet, &quoted, l3, end);
+	else if (protocol == bpf_htons(ETH_P_IPV6))
+		is_ip = read_ipv6(&packet, &quoted, l3, end);
 	if (!is_ip || !(is_ours(&packet) || (quoted.has_ports && is_of_flow(&quoted))))
 		return XDP_PASS;
 	__u32 zero = 0;

@@ -351,7 +351,8 @@ fn sink() -> Result<SteeringProgram, Failure> {
         program.drop_without_socket(true)?;
         let addresses = [NODE, BACKEND].map(|address| SteeringEntry::Vip(IpAddr::V4(address)));
         program.add_missing(&addresses.into_iter().collect())?;
-        program.attach("eth0", device.index, device.mac()?, Attachment::Native)?;
+        program.set_link(device.index, None, device.mac()?)?;
+        program.attach("eth0", device.index, Attachment::Native)?;
         Ok(program)
     };
     attach().map_err(|error| fail(error.to_string()))

@@ -38,7 +38,8 @@ pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra:
     let entries = addresses.iter().map(|address| SteeringEntry::Vip(*address)).collect();
     program.add_missing(&entries).map_err(|error| fail(&error))?;
     let mac = device.mac().map_err(|error| fail(&error))?;
-    let mode = program.attach(interface, device.index, mac, attachment).map_err(|error| fail(&error))?;
+    program.set_link(device.index, None, mac).map_err(|error| fail(&error))?;
+    let mode = program.attach(interface, device.index, attachment).map_err(|error| fail(&error))?;
     let generic = mode != AttachedMode::Native;
     let mut ports = Vec::new();
     for queue in 0..queues {

@@ -16,7 +16,7 @@ use crate::cli::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::LedgerReport;
 use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
-use crate::report::interfaces::InterfaceReport;
+use crate::report::interfaces::{InterfaceReport, PortReport};
 use crate::report::neighbors::{NeighborReport, SilentReport};
 use crate::report::source::{KubernetesReport, SourceReport};
 use crate::report::status::{StatusReport, WorkerReport};
@@ -140,13 +140,16 @@ impl Text<'_> {
         wrong.extend(first_of(status.snapshot.not_followed.iter().cloned(), 0));
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {
-            let InterfaceReport { name, problem, tap_problem, mode_reason, tap_notes, ports, .. } = interface;
+            let InterfaceReport { name, problem, tap_problem, notes, tap_notes, .. } = interface;
             wrong.extend(tap_mended(interface));
-            let said = problem.iter().chain(tap_problem).chain(mode_reason).chain(tap_notes);
+            let said = problem.iter().chain(tap_problem).chain(notes).chain(tap_notes);
             wrong.extend(said.map(|problem| format!("{name}: {problem}")));
-            let copies =
-                ports.iter().filter_map(|port| Some(format!("{name}/{}: {}", port.queue, port.copy_reason.as_ref()?)));
-            wrong.extend(copies);
+            for told in carriers(interface) {
+                // Several interfaces may share a device.
+                if !wrong.contains(&told) {
+                    wrong.push(told);
+                }
+            }
         }
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         let problems = status.source.problems.iter().map(ToString::to_string);
@@ -213,6 +216,21 @@ fn troubles(kubernetes: &KubernetesReport) -> Vec<String> {
         format!("for {}: {problem} ({})", duration(lasts), kinds.join(", "))
     };
     troubles.into_iter().map(told).collect()
+}
+
+/// What is to be known of the devices that carry an interface.
+fn carriers(interface: &InterfaceReport) -> Vec<String> {
+    let mut told = Vec::new();
+    if interface.lowers.is_empty() {
+        told.extend(interface.mode_reason.iter().map(|reason| format!("{}: {reason}", interface.name)));
+    }
+    for lower in &interface.lowers {
+        let said = lower.problem.iter().chain(&lower.mode_reason);
+        told.extend(said.map(|problem| format!("{}: {problem}", lower.name)));
+    }
+    let of_port = |port: &PortReport| Some(format!("{}/{}: {}", port.device, port.queue, port.copy_reason.as_ref()?));
+    told.extend(interface.ports.iter().filter_map(of_port));
+    told
 }
 
 /// That somebody interferes with the TAP device.

@@ -1,23 +1,28 @@
 //! Attaching to interfaces and letting them go, while workers run.
+//!
+//! An interface is what the configuration lists; what carries its frames are devices ([`carriers`]), often the interface itself.
+//! A device that several interfaces need is attached once, and let go of when none needs it. Which of a bond's members
+//! receive and send changes without attaching anything.
 
+mod carriers;
 mod taps;
 
-use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringProgram};
-use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions, Tap};
+use ringway_dataplane::af_xdp::program::SteeringProgram;
+use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap};
 use ringway_dataplane::worker::WorkerHandle;
 use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::watch;
 
-use super::placement::{Device, Placement};
-use crate::config::{InterfaceConfig, Poll, XdpMode, ZeroCopy};
-use crate::report::interfaces::{InterfaceReport, PortReport};
+use super::placement::Placement;
+use crate::config::{InterfaceConfig, Poll};
+use crate::report::interfaces::InterfaceReport;
 use crate::watch::{Heart, heart};
+use carriers::{Carrier, log_mode};
 use taps::Looks;
 
 /// One lock for a short moment; a holder that panicked left nothing half done that matters here.
@@ -30,6 +35,7 @@ struct Attached {
     device: KernelDevice,
     mac: MacAddress,
     mtu: u32,
+    lowers: Lowers,
     tap: Option<Arc<Tap>>,
     report: InterfaceReport,
 }
@@ -42,6 +48,10 @@ pub(super) struct Interfaces {
     workers: Arc<Mutex<Vec<WorkerHandle>>>,
     steering: Arc<Mutex<SteeringProgram>>,
     attached: BTreeMap<InterfaceId, Attached>,
+    /// By ifindex.
+    carriers: BTreeMap<u32, Carrier>,
+    /// Devices that could not be attached, and why.
+    refused: BTreeMap<u32, String>,
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
@@ -65,6 +75,8 @@ impl Interfaces {
             workers,
             steering,
             attached: BTreeMap::new(),
+            carriers: BTreeMap::new(),
+            refused: BTreeMap::new(),
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
@@ -89,29 +101,58 @@ impl Interfaces {
         self.failed.clear();
         self.gone.clear();
         for interface in network.interfaces() {
-            self.heart.beat();
             let known = self.attached.get(&interface.id);
-            let gone = known.is_some_and(|attached| is_other(attached, interface));
-            if gone {
-                self.detach(interface.id);
+            if known.is_some_and(|attached| is_other(attached, interface) || !unable(interface).is_empty()) {
+                self.let_go(interface.id);
+                unable(interface).iter().for_each(|why| tracing::warn!("{} {why}", interface.name));
             }
-            match self.attached.get_mut(&interface.id) {
-                Some(attached) => {
-                    attached.report.up = interface.up;
-                    follow_link(attached, interface, &self.steering);
-                }
-                None if is_there(interface) => self.attach_or_note(interface),
-                // An answer to those who ask; nothing to try again, since its return is an event of its own.
-                None if !self.listed.iter().any(|listed| listed.name.matches(&interface.name)) => {}
-                None => {
-                    let gone = "it is gone; Ringway attaches to it again when it comes back";
-                    self.gone.insert(interface.id, unattached(interface, gone.to_owned()));
-                }
+        }
+        // What changed hands among devices that are attached comes first: a bond's other member is active already.
+        for interface in network.interfaces() {
+            if let Some(attached) = self.attached.get_mut(&interface.id) {
+                attached.report.up = interface.up;
+                attached.report.notes = interface.lowers.notes.to_vec();
+                follow_link(attached, interface, &self.steering);
+                self.follow_lowers(interface);
             }
+        }
+        self.detach_lost();
+        self.attach_missing(network);
+        // What the new ones replace goes after them, so that nothing reaches the kernel in between.
+        let freed = self.detach_unneeded(network);
+        if freed && !self.refused.is_empty() {
+            self.attach_missing(network);
+        }
+        for interface in network.interfaces() {
+            self.settle(interface);
         }
         self.look_after_taps();
         self.tell();
-        self.failed.is_empty()
+        self.failed.is_empty() && self.refused.is_empty()
+    }
+
+    /// Attaches an interface whose devices are, or says why not.
+    fn settle(&mut self, interface: &Interface) {
+        let is_listed = self.listed.iter().any(|listed| listed.name.matches(&interface.name));
+        if self.attached.contains_key(&interface.id) {
+            return;
+        }
+        if !is_there(interface) {
+            // An answer to those who ask; nothing to try again, since its return is an event of its own.
+            if is_listed {
+                let gone = "it is gone; Ringway attaches to it again when it comes back";
+                self.gone.insert(interface.id, unattached(interface, gone.to_owned()));
+            }
+            return;
+        }
+        let why = unable(interface).join("; ");
+        if !why.is_empty() {
+            self.failed.insert(interface.id, unattached(interface, why));
+            return;
+        }
+        if let Err(problem) = self.attach(interface) {
+            self.failed.insert(interface.id, unattached(interface, problem));
+        }
     }
 
     /// Why interfaces could not be attached.
@@ -127,114 +168,101 @@ impl Interfaces {
     /// Lets go of everything: what is ours goes to the kernel from here on.
     pub(super) fn detach_all(&mut self) {
         // First of all no packet is steered any more.
-        for attached in self.attached.values() {
-            lock(&self.steering).detach(attached.device.index);
+        for index in self.carriers.keys() {
+            lock(&self.steering).detach(*index);
         }
         let attached: Vec<InterfaceId> = self.attached.keys().copied().collect();
-        attached.into_iter().for_each(|id| self.detach(id));
+        attached.into_iter().for_each(|id| self.let_go(id));
+        let carriers: Vec<u32> = self.carriers.keys().copied().collect();
+        carriers.into_iter().for_each(|index| self.detach(index));
         self.tell();
     }
 
     fn tell(&self) {
-        let attached = self.attached.iter().map(|(id, attached)| (id, &attached.report));
-        let all: BTreeMap<_, _> = attached.chain(&self.failed).chain(&self.gone).collect();
-        self.reports.send_replace(all.into_values().cloned().collect());
+        let attached = self.attached.iter().map(|(id, attached)| (id, self.report(attached)));
+        let others = self.failed.iter().chain(&self.gone).map(|(id, report)| (id, report.clone()));
+        let all: BTreeMap<_, _> = attached.chain(others).collect();
+        self.reports.send_replace(all.into_values().collect());
     }
 
-    fn attach_or_note(&mut self, interface: &Interface) {
-        match self.attach(interface) {
-            Ok(attached) => {
-                log_mode(&attached.report);
-                if let Some(tap) = &attached.tap {
-                    self.hand_out(interface.id, tap);
-                }
-                self.attached.insert(interface.id, attached);
-            }
-            Err(problem) => {
-                tracing::warn!("cannot attach to {}: {problem}", interface.name);
-                // What was done so far is undone.
-                lock(&self.steering).detach(interface.index);
-                self.carry(interface.id, &Lowers::default());
-                lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(interface.index)));
-                let report = unattached(interface, problem);
-                self.failed.insert(interface.id, report);
-            }
-        }
-    }
-
-    fn attach(&self, interface: &Interface) -> Result<Attached, String> {
-        if interface.lowers.devices.is_empty() && !interface.lowers.notes.is_empty() {
-            return Err(interface.lowers.notes.join("; "));
+    /// Attaches an interface, by those of its devices that are.
+    fn attach(&mut self, interface: &Interface) -> Result<(), String> {
+        let lowers = lowers_of(interface)?;
+        if !lowers.devices.iter().any(|lower| self.carriers.contains_key(&lower.index)) {
+            let why = lowers.devices.iter().filter_map(|lower| {
+                let problem = self.refused.get(&lower.index)?;
+                Some(if *lower.name == *interface.name {
+                    problem.clone()
+                } else {
+                    format!("{}: {problem}", lower.name)
+                })
+            });
+            return Err(why.collect::<Vec<_>>().join("; "));
         }
         let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
-        let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
-        let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
-        let queues = device.queues().map_err(|error| error.to_string())?;
-        let placed = Device::read("/sys".as_ref(), &device.name, device.index, queues);
-        let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
-        // A configured network does not know what carries its interfaces: they do it themselves.
-        let lowers = match interface.lowers.devices.is_empty() {
-            true => Lowers::itself(device.index, interface.name.clone()),
-            false => interface.lowers.clone(),
-        };
-        self.carry(interface.id, &lowers);
         let (tap, tap_problem) = match Tap::open(&device) {
             Ok(tap) => (Some(Arc::new(tap)), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let how = match xdp {
-            XdpMode::Auto => Attachment::Auto,
-            XdpMode::Native => Attachment::Native,
-            XdpMode::Generic => Attachment::Generic,
-        };
-        let mut steering = lock(&self.steering);
-        let mode =
-            steering.attach(&device.name, device.index, interface.mac, how).map_err(|error| error.to_string())?;
-        let (mode, mode_reason) = match mode {
-            AttachedMode::Native => ("native", None),
-            AttachedMode::Generic { because } => ("generic", Some(because)),
-        };
-        let socket = SocketOptions {
-            rings: RingSizes::DEFAULT,
-            zero_copy: match zero_copy {
-                ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
-                ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
-                ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
-            },
-            generic: mode == "generic",
-            busy_poll: self.busy_poll,
-        };
-        let mut ports = Vec::new();
-        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
-            for queue in queues {
-                self.heart.beat();
-                let attached =
-                    worker.attach(&device, queue, socket).map_err(|error| format!("queue {queue}: {error}"))?;
-                steering.set_socket(device.index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
-                let (copy, copy_reason) = match attached.mode {
-                    CopyMode::ZeroCopy => ("zero-copy", None),
-                    CopyMode::Copy { because } => ("copy", Some(because)),
-                };
-                ports.push(PortReport { queue, worker: worker.id, copy: copy.to_owned(), copy_reason });
-            }
+        if let Some(tap) = &tap {
+            self.hand_out(interface.id, tap);
         }
-        ports.sort_by_key(|port| port.queue);
         let report = InterfaceReport {
             name: device.name.clone(),
             index: device.index,
             up: interface.up,
-            mode: Some(mode.to_owned()),
-            mode_reason,
-            ports,
             tap: tap.as_ref().map(|tap| tap.device().name.clone()),
             tap_notes: tap.as_ref().map(|tap| tap.notes().to_vec()).unwrap_or_default(),
             tap_problem,
-            tap_mended: 0,
-            tap_last_mend: None,
-            problem: None,
-            counters: None,
+            notes: lowers.notes.to_vec(),
+            ..InterfaceReport::default()
         };
-        Ok(Attached { device, mac: interface.mac, mtu: interface.mtu, tap, report })
+        let Interface { id, mac, mtu, .. } = *interface;
+        self.carry(id, &lowers);
+        let attached = Attached { device, mac, mtu, lowers: lowers.clone(), tap, report };
+        let problems = self.steer(&Lowers::default(), &lowers, mac);
+        log_mode(&self.report(&attached));
+        self.attached.insert(id, attached);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        self.let_go(id);
+        Err(problems)
+    }
+
+    /// Has frames come by the devices that carry an interface now.
+    fn follow_lowers(&mut self, interface: &Interface) {
+        let Ok(lowers) = lowers_of(interface) else { return };
+        let Some(attached) = self.attached.get(&interface.id).filter(|attached| attached.lowers != lowers) else {
+            return;
+        };
+        // Workers first: what comes by a new device must find its interface.
+        self.carry(interface.id, &lowers);
+        let problems = self.steer(&attached.lowers, &lowers, attached.mac);
+        if !problems.is_empty() {
+            tracing::warn!("{}: {problems}", interface.name);
+        }
+        tracing::info!("{} is carried {}", interface.name, told(&lowers));
+        if let Some(attached) = self.attached.get_mut(&interface.id) {
+            attached.lowers = lowers;
+        }
+    }
+
+    /// Has the steering program look at an interface's frames on the devices that receive them, and on no others any more.
+    fn steer(&self, before: &Lowers, now: &Lowers, mac: MacAddress) -> String {
+        let mut steering = lock(&self.steering);
+        let of = |lowers: &Lowers| {
+            let vlan = lowers.vlan;
+            let receiving = lowers.devices.iter().filter(|lower| lower.receives);
+            receiving.map(|lower| (lower.index, vlan)).collect::<BTreeSet<_>>()
+        };
+        let (before, now) = (of(before), of(now));
+        let mut problems = Vec::new();
+        for (index, vlan) in now.difference(&before) {
+            problems.extend(steering.set_link(*index, *vlan, mac).err().map(|error| error.to_string()));
+        }
+        before.difference(&now).for_each(|(index, vlan)| steering.remove_link(*index, *vlan));
+        problems.join("; ")
     }
 
     /// Has every worker send by these devices what leaves by the interface, and take from them what arrives by it.
@@ -246,16 +274,40 @@ impl Interfaces {
         }
     }
 
-    fn detach(&mut self, id: InterfaceId) {
+    /// Lets go of an interface. Its devices stay attached until somebody sees that nobody needs them.
+    fn let_go(&mut self, id: InterfaceId) {
         let Some(attached) = self.attached.remove(&id) else { return };
-        lock(&self.steering).detach(attached.device.index);
+        self.steer(&attached.lowers, &Lowers::default(), attached.mac);
         self.carry(id, &Lowers::default());
         for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.set_tap(id, None).and_then(|()| worker.detach(attached.device.index)) {
+            if let Err(error) = worker.set_tap(id, None) {
                 tracing::warn!("letting go of {}: {error}", attached.device);
             }
         }
         tracing::info!("let go of {}", attached.device);
+    }
+}
+
+/// What carries an interface. A configured network does not know: its interfaces do it themselves.
+fn lowers_of(interface: &Interface) -> Result<Lowers, String> {
+    if !interface.lowers.devices.is_empty() {
+        return Ok(interface.lowers.clone());
+    }
+    let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
+    Ok(Lowers::itself(device.index, interface.name.clone()))
+}
+
+/// By what an interface is carried, for the log.
+fn told(lowers: &Lowers) -> String {
+    let names = |does: fn(&ringway_shared::network::Lower) -> bool| {
+        let names: Vec<&str> = lowers.devices.iter().filter(|lower| does(lower)).map(|lower| &*lower.name).collect();
+        if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    };
+    let vlan = lowers.vlan.map_or_else(String::new, |vlan| format!(" in VLAN {vlan}"));
+    let (receives, sends) = (names(|lower| lower.receives), names(|lower| lower.sends));
+    match receives == sends {
+        true => format!("by {receives}{vlan}"),
+        false => format!("by {receives}{vlan}, and sends by {sends}"),
     }
 }
 
@@ -275,6 +327,11 @@ fn is_there(interface: &Interface) -> bool {
     interface.index != 0 || interface.up
 }
 
+/// Why nothing can carry an interface that exists.
+fn unable(interface: &Interface) -> &[String] {
+    if interface.lowers.devices.is_empty() { &interface.lowers.notes } else { &[] }
+}
+
 /// Whether the device that was attached is not this interface any more.
 fn is_other(attached: &Attached, interface: &Interface) -> bool {
     if interface.index == 0 { !interface.up } else { interface.index != attached.device.index }
@@ -284,8 +341,11 @@ fn is_other(attached: &Attached, interface: &Interface) -> bool {
 fn follow_link(attached: &mut Attached, interface: &Interface, steering: &Mutex<SteeringProgram>) {
     let Interface { mac, mtu, .. } = *interface;
     if attached.mac != mac {
-        if let Err(error) = lock(steering).set_mac(attached.device.index, mac) {
-            tracing::warn!("{error}");
+        let vlan = attached.lowers.vlan;
+        for lower in attached.lowers.devices.iter().filter(|lower| lower.receives) {
+            if let Err(error) = lock(steering).set_link(lower.index, vlan, mac) {
+                tracing::warn!("{error}");
+            }
         }
         if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(mac)) {
             tracing::warn!("{error}");
@@ -297,21 +357,5 @@ fn follow_link(attached: &mut Attached, interface: &Interface, steering: &Mutex<
             tracing::warn!("{error}");
         }
         attached.mtu = mtu;
-    }
-}
-
-fn log_mode(report: &InterfaceReport) {
-    let mode = report.mode.as_deref().unwrap_or_default();
-    let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    tracing::info!("attached to {}: {mode} XDP{}", report.name, because(&report.mode_reason));
-    for port in &report.ports {
-        let (queue, worker) = (port.queue, port.worker);
-        tracing::info!("{} queue {queue}: worker {worker}, {}{}", report.name, port.copy, because(&port.copy_reason));
-    }
-    if let Some(problem) = &report.tap_problem {
-        tracing::warn!("{}: packets that are not ours but reach a worker are lost: {problem}", report.name);
-    }
-    for note in &report.tap_notes {
-        tracing::warn!("{}: {note}", report.name);
     }
 }

@@ -16,7 +16,16 @@ pub struct InterfaceReport {
     pub mode: Option<String>,
     /// Why not native.
     pub mode_reason: Option<String>,
-    /// Its queues.
+    /// The devices that carry its frames; itself, unless it is a VLAN device, a bond or a bridge.
+    #[serde(default)]
+    pub lowers: Vec<LowerReport>,
+    /// The VLAN of its frames there; `null` where they are untagged.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// What else there is to know about how it is carried.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// The queues of these devices.
     pub ports: Vec<PortReport>,
     /// The TAP device that gives packets back to the kernel.
     pub tap: Option<String>,
@@ -102,10 +111,33 @@ impl InterfaceCounters {
     }
 }
 
-/// One queue of an interface.
+/// A device that carries an interface's frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LowerReport {
+    /// Its name.
+    pub name: String,
+    /// Its ifindex.
+    pub index: u32,
+    /// Whether frames that arrive by it are the interface's now.
+    pub receives: bool,
+    /// Whether the interface's frames may leave by it now.
+    pub sends: bool,
+    /// `native` or `generic`; `null` when Ringway is not attached to it.
+    pub mode: Option<String>,
+    /// Why not native.
+    pub mode_reason: Option<String>,
+    /// Why Ringway is not attached to it.
+    pub problem: Option<String>,
+}
+
+/// One queue of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortReport {
+    /// The device.
+    #[serde(default)]
+    pub device: String,
     /// The queue.
     pub queue: u32,
     /// The worker that polls it.

@@ -308,15 +308,19 @@ fn steering(published: &Published) -> SteeringReport {
 }
 
 fn worker(counted: &Counted, published: &Published, interfaces: &[InterfaceReport]) -> WorkerReport {
-    let queues = interfaces.iter().flat_map(|interface| {
-        let ports = interface.ports.iter().filter(|port| port.worker == counted.id);
-        ports.map(|port| format!("{}/{}", interface.name, port.queue))
-    });
+    // Several interfaces may share a device.
+    let mut queues: Vec<String> = Vec::new();
+    for port in interfaces.iter().flat_map(|interface| &interface.ports).filter(|port| port.worker == counted.id) {
+        let queue = format!("{}/{}", port.device, port.queue);
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
+    }
     WorkerReport {
         id: counted.id,
         cpu: counted.cpu,
         ack: published.acks.get(usize::from(counted.id)).copied(),
-        queues: queues.collect(),
+        queues,
         ledger: LedgerReport::from(&counted.tally),
         counters: Counter::ALL.into_iter().map(|c| (c.label().to_owned(), counted.tally.get(c))).collect(),
     }

@@ -9,6 +9,7 @@ mod frame;
 pub(crate) mod mapping;
 pub mod program;
 mod program_error;
+mod program_keys;
 mod refusal;
 pub mod rings;
 pub mod socket;

@@ -10,24 +10,29 @@ use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
-use ringway_shared::address::address_words;
 use ringway_shared::{Frontend, MacAddress};
 
 pub use super::attachment::{AttachedMode, Attachment};
 use super::claims::Claims;
 pub use super::program_error::SteeringError;
 use super::program_error::{meaning, reasons};
+use super::program_keys::{
+    AddressKey, LinkKey, SocketKey, address_key, cidr_key, link_key, queue_key, range, socket_key,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/steer.bpf.o");
 
 /// Ports of all workers together.
 const SOCKETS: u32 = 1024;
+
+/// Interfaces, counted once for each device that carries them.
+const LINKS: u32 = 4096;
 
 /// How many entries the maps take. They use memory as entries are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,16 +70,13 @@ pub enum SteeringEntry {
     Endpoint(Frontend),
 }
 
-type AddressKey = [u8; 16];
-type SocketKey = [u8; 20];
-
 /// The loaded program and what it steers.
 pub struct SteeringProgram {
     // Keeps the program loaded.
     ebpf: Ebpf,
     sockets: XskMap<MapData>,
     queues: HashMap<MapData, [u8; 8], u32>,
-    links: HashMap<MapData, u32, [u8; 8]>,
+    links: HashMap<MapData, LinkKey, [u8; 8]>,
     vips: HashMap<MapData, AddressKey, u8>,
     cidrs: LpmTrie<MapData, AddressKey, u8>,
     frontends: HashMap<MapData, SocketKey, u8>,
@@ -155,15 +157,9 @@ impl SteeringProgram {
         self.without_socket.set(0, action, 0).map_err(|error| map_error("without_socket", what(), 1, 1, error))
     }
 
-    /// Attaches the program to an interface; frames for `mac` are looked at.
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        index: u32,
-        mac: MacAddress,
-        how: Attachment,
-    ) -> Result<AttachedMode, SteeringError> {
-        self.set_mac(index, mac)?;
+    /// Attaches the program to a device. Of its frames those are looked at for which there is an address
+    /// ([`Self::set_link`]).
+    pub fn attach(&mut self, interface: &str, index: u32, how: Attachment) -> Result<AttachedMode, SteeringError> {
         if how != Attachment::Generic {
             match self.attach_as(interface, index, XdpMode::Driver) {
                 Ok(()) => return Ok(AttachedMode::Native),
@@ -206,19 +202,30 @@ impl SteeringProgram {
         Ok(())
     }
 
-    /// Changes the MAC address that an interface's frames are looked at for.
-    pub fn set_mac(&mut self, index: u32, mac: MacAddress) -> Result<(), SteeringError> {
+    /// Says which MAC address frames of a device are looked at for that are untagged, or of a VLAN.
+    pub fn set_link(&mut self, index: u32, vlan: Option<u16>, mac: MacAddress) -> Result<(), SteeringError> {
         let [a, b, c, d, e, f] = mac.0;
-        self.links
-            .insert(index, [a, b, c, d, e, f, 0, 0], 0)
-            .map_err(|error| map_error("links", format!("add interface {index}"), self.attached.len(), 1024, error))
+        let (key, value) = (link_key(index, vlan), [a, b, c, d, e, f, 0, 0]);
+        let used = self.links.keys().count();
+        self.links.insert(key, value, 0).map_err(|error| {
+            let vlan = vlan.map_or_else(String::new, |vlan| format!("VLAN {vlan} of "));
+            map_error("links", format!("add {vlan}interface {index}"), used, LINKS, error)
+        })
     }
 
-    /// Detaches the program from an interface and forgets its sockets.
+    /// Has frames of a device pass that are untagged, or of a VLAN.
+    pub fn remove_link(&mut self, index: u32, vlan: Option<u16>) {
+        // Removing what is not there is no failure worth telling.
+        let _ = self.links.remove(&link_key(index, vlan));
+    }
+
+    /// Detaches the program from a device, and forgets its addresses and sockets.
     pub fn detach(&mut self, index: u32) {
         self.attached.remove(&index);
-        // Removing what is not there is no failure worth telling.
-        let _ = self.links.remove(&index);
+        let keys = self.links.keys().flatten().filter(|key| key.starts_with(&index.to_ne_bytes()));
+        for key in keys.collect::<Vec<_>>() {
+            let _ = self.links.remove(&key);
+        }
         let gone: Vec<(u32, u32)> =
             self.places.iter().flatten().filter(|(other, _)| *other == index).copied().collect();
         for (interface, queue) in gone {
@@ -356,32 +363,3 @@ const XDP_DROP: u32 = 1;
 
 /// The kernel's XDP_PASS.
 const XDP_PASS: u32 = 2;
-
-fn address_key(address: IpAddr) -> AddressKey {
-    let [high, low] = address_words(address);
-    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
-}
-
-fn socket_key(frontend: &Frontend) -> SocketKey {
-    let mut key = [0; 20];
-    let (address, rest) = key.split_at_mut(16);
-    address.copy_from_slice(&address_key(frontend.address));
-    let [high, low] = frontend.port.to_be_bytes();
-    rest.copy_from_slice(&[high, low, frontend.protocol.number(), 0]);
-    key
-}
-
-fn cidr_key(cidr: &IpNet) -> Key<AddressKey> {
-    let mapped = if cidr.addr().is_ipv4() { 96 } else { 0 };
-    Key::new(u32::from(cidr.prefix_len()) + mapped, address_key(cidr.network()))
-}
-
-fn queue_key(index: u32, queue: u32) -> [u8; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (index.to_ne_bytes(), queue.to_ne_bytes());
-    [a, b, c, d, e, f, g, h]
-}
-
-fn range(ports: &RangeInclusive<u16>) -> [u8; 4] {
-    let ([a, b], [c, d]) = (ports.start().to_ne_bytes(), ports.end().to_ne_bytes());
-    [a, b, c, d]
-}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ringway_dataplane::af_xdp::Device;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, Capacities, SteeringEntry, SteeringProgram};
-use ringway_shared::{FiveTuple, Frontend, MacAddress, Protocol};
+use ringway_shared::{FiveTuple, Frontend, Protocol};
 
 use crate::packets::{echo, insert, syn, udp, with};
-use crate::veth::{Bed, Worker, open_port, options, umem, until};
+use crate::veth::{Bed, OTHER_MAC, Worker, open_port, options, umem, until};
 
 fn frontend(protocol: Protocol, address: &str, port: u16) -> Frontend {
     Frontend { address: address.parse().unwrap(), protocol, port }
@@ -63,6 +63,21 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("a VIP, for another MAC", with(&vip, 0, &[2, 0, 0, 0, 0, 9]), false),
         ("a VIP, broadcast MAC", with(&vip, 0, &[0xff; 6]), false),
         ("a VIP, VLAN tag", insert(&vip, 12, &[0x81, 0, 0, 5]), false),
+        ("a VIP, a priority tag", insert(&vip, 12, &[0x81, 0, 0xe0, 0]), false),
+        ("a VIP, a listed VLAN", in_vlan(&vip, 100), true),
+        ("a VIP, a listed VLAN with priority", insert(&vip, 12, &[0x81, 0, 0xf0, 100]), true),
+        ("a VIP, a listed VLAN, another MAC", with(&in_vlan(&vip, 100), 0, &OTHER_MAC), false),
+        ("a VIP, a listed VLAN, its own MAC", with(&in_vlan(&vip, 200), 0, &OTHER_MAC), true),
+        ("a VIP, a listed VLAN, the device's MAC", in_vlan(&vip, 200), false),
+        ("a VIP, a VLAN's MAC, untagged", with(&vip, 0, &OTHER_MAC), false),
+        ("a VIP, a listed VLAN twice", in_vlan(&in_vlan(&vip, 100), 100), false),
+        ("a VIP, a listed VLAN as a provider's", insert(&vip, 12, &[0x88, 0xa8, 0, 100]), false),
+        ("a VIP, cut in the tag", in_vlan(&vip, 100)[..17].to_vec(), false),
+        ("a VIP, a listed VLAN, too short for IPv4", in_vlan(&vip, 100)[..37].to_vec(), false),
+        ("a NodePort, a listed VLAN", in_vlan(&node, 100), true),
+        ("a NodePort, a listed VLAN, other port", in_vlan(&syn("10.77.0.2:1000", "10.77.0.1:30081"), 100), false),
+        ("an IPv6 NodePort, a listed VLAN", in_vlan(&node6, 100), true),
+        ("an IPv6 VIP, a listed VLAN, neighbour solicitation", in_vlan(&icmp6(135), 100), false),
         ("a VIP, QinQ", insert(&vip, 12, &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5]), false),
         ("a VIP, too short for IPv4", vip[..33].to_vec(), false),
         ("a VIP, LLDP's EtherType", with(&vip, 12, &[0x88, 0xcc]), false),
@@ -128,6 +143,11 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("IPv6 to an IPv4-mapped VIP", to6("[::ffff:10.99.0.1]:80"), false),
         ("IPv6 from an IPv4-mapped endpoint", udp("[::ffff:10.77.0.2]:53", "[fd01::5]:4000", b"x"), false),
     ]
+}
+
+/// The packet under a tag.
+fn in_vlan(packet: &[u8], vlan: u8) -> Vec<u8> {
+    insert(packet, 12, &[0x81, 0, 0, vlan])
 }
 
 /// The IPv4 packet with four bytes of options.
@@ -311,14 +331,13 @@ fn a_driver_that_refuses_native_mode_gets_the_generic_one_with_the_reason() {
     bed.gateway(|| {
         let device = Device::by_name("l0").unwrap();
         let mut program = SteeringProgram::load().unwrap();
-        let mac = device.mac().unwrap();
-        let mode = program.attach("l0", device.index, mac, Attachment::Auto).unwrap();
+        let mode = program.attach("l0", device.index, Attachment::Auto).unwrap();
         let because = "the MTU is larger than native XDP takes in one buffer, on veth 3506".to_owned();
         assert_eq!(mode, AttachedMode::Generic { because });
         program.detach(device.index);
-        let error = program.attach("l0", device.index, mac, Attachment::Native).unwrap_err().to_string();
+        let error = program.attach("l0", device.index, Attachment::Native).unwrap_err().to_string();
         assert!(error.starts_with("cannot attach the steering program to l0 in native mode: "), "{error}");
-        let error = program.attach("gone", 99_999, MacAddress::default(), Attachment::Auto).unwrap_err().to_string();
+        let error = program.attach("gone", 99_999, Attachment::Auto).unwrap_err().to_string();
         assert!(error.contains("gone"), "{error}");
     });
 }

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry, SteeringProgram};
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
+use ringway_shared::MacAddress;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -174,6 +175,9 @@ pub(crate) struct Worker {
     pub(crate) mode: AttachedMode,
 }
 
+/// The MAC address of VLAN 200 of every interface that a worker is attached to.
+pub(crate) const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
+
 impl Worker {
     /// Attaches and binds every queue of `interface`.
     pub(crate) fn start(bed: &Bed, interface: &str, how: Attachment, entries: &[SteeringEntry]) -> Worker {
@@ -187,7 +191,12 @@ impl Worker {
         let mut umem = umem(queues);
         let mut program = SteeringProgram::load().unwrap();
         program.add_missing(&entries.iter().cloned().collect()).unwrap();
-        let mode = program.attach(interface, device.index, device.mac().unwrap(), how).unwrap();
+        // VLAN 100 has the device's MAC address, VLAN 200 one of its own.
+        let mac = device.mac().unwrap();
+        for (vlan, mac) in [(None, mac), (Some(100), mac), (Some(200), MacAddress(OTHER_MAC))] {
+            program.set_link(device.index, vlan, mac).unwrap();
+        }
+        let mode = program.attach(interface, device.index, how).unwrap();
         let mut ports = Vec::new();
         for queue in 0..queues {
             let generic = mode != AttachedMode::Native;

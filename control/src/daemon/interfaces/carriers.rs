@@ -1,0 +1,198 @@
+//! The devices that carry interfaces: attaching to them, letting them go, and what `status` says of them.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
+use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
+use ringway_shared::Network;
+use ringway_shared::network::Interface;
+
+use super::{Attached, Interfaces, lock, lowers_of};
+use crate::config::{XdpMode, ZeroCopy};
+use crate::daemon::placement::Device;
+use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport};
+
+/// A device that Ringway is attached to.
+pub(super) struct Carrier {
+    device: KernelDevice,
+    mode: &'static str,
+    mode_reason: Option<String>,
+    ports: Vec<PortReport>,
+}
+
+/// A device that is needed: its name, and how it is to be attached.
+struct Wanted {
+    name: String,
+    xdp: XdpMode,
+    zero_copy: ZeroCopy,
+}
+
+impl Interfaces {
+    /// The devices that interfaces need, by ifindex. One that carries itself is attached as its own entry in the
+    /// configuration says, another as that of the first interface that it carries.
+    fn wanted(&self, network: &Network) -> BTreeMap<u32, Wanted> {
+        let mut wanted = BTreeMap::new();
+        let there = |interface: &&Interface| super::is_there(interface) && super::unable(interface).is_empty();
+        for interface in network.interfaces().iter().filter(there) {
+            let Ok(lowers) = lowers_of(interface) else { continue };
+            let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
+            let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
+            for lower in lowers.devices.iter() {
+                let one = Wanted { name: lower.name.to_string(), xdp, zero_copy };
+                if lower.index == interface.index {
+                    wanted.insert(lower.index, one);
+                } else {
+                    wanted.entry(lower.index).or_insert(one);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Attaches to every device that an interface needs. Why one could not be attached is noted; the others go on.
+    pub(super) fn attach_missing(&mut self, network: &Network) {
+        let before = std::mem::take(&mut self.refused);
+        for (index, wanted) in self.wanted(network) {
+            self.heart.beat();
+            if self.carriers.contains_key(&index) {
+                continue;
+            }
+            match self.attach_device(index, &wanted) {
+                Ok(carrier) => drop(self.carriers.insert(index, carrier)),
+                Err(problem) => {
+                    if before.get(&index) != Some(&problem) {
+                        tracing::warn!("cannot attach to {}: {problem}", wanted.name);
+                    }
+                    // What was done so far is undone.
+                    lock(&self.steering).detach(index);
+                    lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(index)));
+                    self.refused.insert(index, problem);
+                }
+            }
+        }
+    }
+
+    /// Lets go of devices that no interface needs any more; whether there were any.
+    pub(super) fn detach_unneeded(&mut self, network: &Network) -> bool {
+        let wanted = self.wanted(network);
+        let unneeded: Vec<u32> = self.carriers.keys().filter(|index| !wanted.contains_key(index)).copied().collect();
+        unneeded.iter().for_each(|index| self.detach(*index));
+        !unneeded.is_empty()
+    }
+
+    /// Lets go of devices that do not exist any more, so that those that come in their place find packet memory.
+    pub(super) fn detach_lost(&mut self) {
+        let is_lost = |carrier: &Carrier| {
+            KernelDevice::by_name(&carrier.device.name).map_or(true, |device| device.index != carrier.device.index)
+        };
+        // A device may have another name by now; then it is attached anew.
+        let lost = self.carriers.iter().filter(|(_, carrier)| is_lost(carrier)).map(|(index, _)| *index);
+        lost.collect::<Vec<_>>().into_iter().for_each(|index| self.detach(index));
+    }
+
+    pub(super) fn detach(&mut self, index: u32) {
+        let Some(carrier) = self.carriers.remove(&index) else { return };
+        lock(&self.steering).detach(index);
+        for worker in lock(&self.workers).iter_mut() {
+            if let Err(error) = worker.detach(index) {
+                tracing::warn!("letting go of {}: {error}", carrier.device);
+            }
+        }
+        tracing::debug!("detached from {}", carrier.device);
+    }
+
+    fn attach_device(&self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
+        let device = KernelDevice::by_name(&wanted.name).map_err(|error| error.to_string())?;
+        if device.index != index {
+            return Err("it was replaced by another device of this name just now".to_owned());
+        }
+        let queues = device.queues().map_err(|error| error.to_string())?;
+        let placed = Device::read("/sys".as_ref(), &device.name, device.index, queues);
+        let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
+        let how = match wanted.xdp {
+            XdpMode::Auto => Attachment::Auto,
+            XdpMode::Native => Attachment::Native,
+            XdpMode::Generic => Attachment::Generic,
+        };
+        let mut steering = lock(&self.steering);
+        let mode = steering.attach(&device.name, index, how).map_err(|error| error.to_string())?;
+        let (mode, mode_reason) = match mode {
+            AttachedMode::Native => ("native", None),
+            AttachedMode::Generic { because } => ("generic", Some(because)),
+        };
+        let socket = SocketOptions {
+            rings: RingSizes::DEFAULT,
+            zero_copy: match wanted.zero_copy {
+                ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
+                ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
+                ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
+            },
+            generic: mode == "generic",
+            busy_poll: self.busy_poll,
+        };
+        let mut ports = Vec::new();
+        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
+            for queue in queues {
+                self.heart.beat();
+                let attached =
+                    worker.attach(&device, queue, socket).map_err(|error| format!("queue {queue}: {error}"))?;
+                steering.set_socket(index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
+                let (copy, copy_reason) = match attached.mode {
+                    CopyMode::ZeroCopy => ("zero-copy", None),
+                    CopyMode::Copy { because } => ("copy", Some(because)),
+                };
+                let name = device.name.clone();
+                ports.push(PortReport { device: name, queue, worker: worker.id, copy: copy.to_owned(), copy_reason });
+            }
+        }
+        ports.sort_by_key(|port| port.queue);
+        Ok(Carrier { device, mode, mode_reason, ports })
+    }
+
+    /// What `status` says of an attached interface. It is attached in native mode when all its devices are.
+    pub(super) fn report(&self, attached: &Attached) -> InterfaceReport {
+        let mut report = attached.report.clone();
+        report.vlan = attached.lowers.vlan;
+        for lower in attached.lowers.devices.iter() {
+            let carrier = self.carriers.get(&lower.index);
+            report.lowers.push(LowerReport {
+                name: lower.name.to_string(),
+                index: lower.index,
+                receives: lower.receives,
+                sends: lower.sends,
+                mode: carrier.map(|carrier| carrier.mode.to_owned()),
+                mode_reason: carrier.and_then(|carrier| carrier.mode_reason.clone()),
+                problem: self.refused.get(&lower.index).cloned(),
+            });
+            let Some(carrier) = carrier else { continue };
+            report.ports.extend(carrier.ports.iter().cloned());
+            if report.mode.is_none() || carrier.mode_reason.is_some() {
+                report.mode = Some(carrier.mode.to_owned());
+                report.mode_reason = report.mode_reason.or_else(|| carrier.mode_reason.clone());
+            }
+        }
+        report
+    }
+}
+
+/// Says how an interface was attached.
+pub(super) fn log_mode(report: &InterfaceReport) {
+    let because = |reason: &Option<String>| reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let mode = report.mode.as_deref().unwrap_or_default();
+    let others: Vec<&str> =
+        report.lowers.iter().map(|lower| &*lower.name).filter(|name| *name != report.name).collect();
+    let vlan = report.vlan.map_or_else(String::new, |vlan| format!(" in VLAN {vlan}"));
+    let by = if others.is_empty() { String::new() } else { format!(" by {}{vlan}", others.join(", ")) };
+    tracing::info!("attached to {}{by}: {mode} XDP{}", report.name, because(&report.mode_reason));
+    for port in &report.ports {
+        let PortReport { device, queue, worker, copy, copy_reason } = port;
+        tracing::info!("{device} queue {queue}: worker {worker}, {copy}{}", because(copy_reason));
+    }
+    if let Some(problem) = &report.tap_problem {
+        tracing::warn!("{}: packets that are not ours but reach a worker are lost: {problem}", report.name);
+    }
+    for note in report.notes.iter().chain(&report.tap_notes) {
+        tracing::warn!("{}: {note}", report.name);
+    }
+}
