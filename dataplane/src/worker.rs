@@ -149,7 +149,11 @@ impl Worker {
                 dispatch(batch, umem, pipeline.tally(), io);
             }
         }
-        if io.handover().is_waiting() {
+        // Others may hand over as much as comes by all of their ports.
+        for _ in 0..io.len() {
+            if !io.handover().is_waiting() {
+                break;
+            }
             worked = true;
             unpack(io, umem, batch, pipeline);
             pipeline.process(umem, batch, snapshot, now);
