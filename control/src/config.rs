@@ -122,6 +122,8 @@ pub struct InterfaceConfig {
     pub xdp: XdpMode,
     /// Whether frames are shared with the NIC.
     pub zero_copy: ZeroCopy,
+    /// Whether the NIC may be told how to spread packets over its queues.
+    pub rss: RssMode,
 }
 
 /// `interfaces[].xdp`.
@@ -146,6 +148,16 @@ pub enum ZeroCopy {
     On,
     /// Never.
     Off,
+}
+
+/// `interfaces[].rss`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RssMode {
+    /// The NIC is told to spread UDP by ports, where it does not and can.
+    #[default]
+    Auto,
+    /// The NIC is told nothing.
+    Leave,
 }
 
 /// `workers`.

@@ -22,6 +22,7 @@ mod signals;
 mod start;
 mod steering;
 mod supervisor;
+mod udp_hash;
 mod workers;
 
 use std::path::Path;

@@ -1,10 +1,13 @@
 //! Links with 1, 2 and 4 queues: one worker a queue, each with a ledger of its own that closes, and flows that work
 //! whichever queue their packets come on.
 
-use ringway_tests::can_run;
+use std::time::Duration;
+
 use ringway_tests::echo::EchoClient;
 use ringway_tests::process::ask;
 use ringway_tests::topology::{Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
+use ringway_tests::{can_run, eventually};
+use serde_json::Value;
 
 fn serves_with(queues: u32) {
     if !can_run("several queues", &["ip", "nginx", "curl"]) {
@@ -32,6 +35,20 @@ fn serves_with(queues: u32) {
     for (index, worker) in workers.iter().enumerate() {
         assert!(worker.rx > 0, "worker {index} of {queues} received nothing: {workers:?}");
     }
+    // A veth device has no RSS that could be computed.
+    let rss = eventually(Duration::from_secs(10), "its queues are asked for", || {
+        let status = bed.ringway().ask("/status");
+        let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
+        let rss: Vec<Value> = interfaces.iter().filter_map(|interface| interface["rss"].get(0).cloned()).collect();
+        if rss.len() == interfaces.len() && !rss.is_empty() { Ok(rss) } else { Err(status.to_string()) }
+    });
+    for rss in rss {
+        assert_eq!(rss["computed"], false);
+        assert!(rss["problem"].as_str().is_some_and(|why| why.contains("RSS")), "{rss}");
+    }
+    let text = String::from_utf8(bed.ringway().command(&["status"]).stdout).unwrap();
+    let told = text.contains("replies that come to another worker's queue are handed over: ");
+    assert_eq!(told, queues > 1, "{text}");
 }
 
 #[test]

@@ -150,6 +150,8 @@ impl Text<'_> {
                     wrong.push(told);
                 }
             }
+            let rss = interface.rss.iter().filter(|_| status.workers.len() > 1).flat_map(|rss| rss.notes());
+            wrong.extend(rss.map(|note| format!("{name}: {note}")));
         }
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         let problems = status.source.problems.iter().map(ToString::to_string);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plain;
 
-use super::{Config, InterfaceConfig, NodePortAddresses, Poll, Source, WhenDown, XdpMode, ZeroCopy};
+use super::{Config, InterfaceConfig, NodePortAddresses, Poll, RssMode, Source, WhenDown, XdpMode, ZeroCopy};
 
 /// What becomes of a key's new value in a running instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,8 +143,11 @@ pub static KEYS: &[Key] = &[
 type ShowInterface = fn(&InterfaceConfig) -> &'static str;
 
 /// Keys of the items of `interfaces`: an interface that is kept keeps how it is attached, since attaching anew loses packets.
-static INTERFACE_KEYS: &[(&str, ShowInterface)] =
-    &[("xdp", |interface| xdp(interface.xdp)), ("zeroCopy", |interface| zero_copy(interface.zero_copy))];
+static INTERFACE_KEYS: &[(&str, ShowInterface)] = &[
+    ("xdp", |interface| xdp(interface.xdp)),
+    ("zeroCopy", |interface| zero_copy(interface.zero_copy)),
+    ("rss", |interface| rss(interface.rss)),
+];
 
 impl Config {
     /// What differs in `wanted`, key by key, and whether a running instance takes it.
@@ -203,6 +206,13 @@ fn take_interfaces(to: &mut Config, wanted: &Config) {
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     format!("[{}]", items.join(", "))
+}
+
+fn rss(mode: RssMode) -> &'static str {
+    match mode {
+        RssMode::Auto => "auto",
+        RssMode::Leave => "leave",
+    }
 }
 
 fn maybe<'v, T>(value: &'v Option<T>, show: impl Fn(&'v T) -> String) -> String {

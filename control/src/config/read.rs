@@ -11,7 +11,7 @@ use crate::admin;
 use super::field::{Field, Map};
 use super::{
     Config, FlowsConfig, InterfaceConfig, InterfacePattern, NODE_NAME, NetworkConfig, NodeConfig, NodePortAddresses,
-    Poll, ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode,
+    Poll, RssMode, ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode,
     ZeroCopy, value,
 };
 
@@ -197,11 +197,12 @@ fn read_interfaces(field: &Field<'_>) -> Vec<InterfaceConfig> {
         let xdp = map.value("xdp", XdpMode::Auto, value::word(modes));
         let modes = &[("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)];
         let zero_copy = map.value("zeroCopy", ZeroCopy::Auto, value::word(modes));
+        let rss = map.value("rss", RssMode::Auto, value::word(&[("auto", RssMode::Auto), ("leave", RssMode::Leave)]));
         if let Some(name) = name {
             if interfaces.iter().any(|interface| interface.name == name) {
                 map.problem(format!("{name} is listed twice"));
             }
-            interfaces.push(InterfaceConfig { name, xdp, zero_copy });
+            interfaces.push(InterfaceConfig { name, xdp, zero_copy, rss });
         }
         map.finish();
     }

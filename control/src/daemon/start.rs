@@ -27,6 +27,7 @@ use super::privileges;
 use super::reload::{self, Reloader};
 use super::steering::SharedSteering;
 use super::supervisor::News;
+use super::udp_hash::UdpHash;
 use super::workers::{Workers, ports_per_worker, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
@@ -77,6 +78,7 @@ pub(super) struct Running {
     pub(super) reloader: Reloader,
     pub(super) socket: Option<SocketFile>,
     health: Arc<Health>,
+    udp_hash: UdpHash,
     hearts: Vec<Heart>,
     shares: Shares,
 }
@@ -169,6 +171,7 @@ impl Running {
             reloader,
             socket,
             health,
+            udp_hash: UdpHash::default(),
             hearts,
             shares,
         };
@@ -203,6 +206,10 @@ impl Running {
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
+        if self.workers.views.len() > 1 {
+            let telling = self.udp_hash.clone().follow(self.network.clone(), self.reloader.loaded());
+            tasks.spawn(&here, "UDP hash of NICs", telling);
+        }
         let (interfaces, counting) = counters::count(self.interfaces.reports());
         tasks.spawn(&here, "interface counters", counting);
         let admin = Admin::new(
@@ -231,6 +238,7 @@ impl Running {
     pub(super) fn end(&mut self) {
         tokio::task::block_in_place(|| {
             self.interfaces.detach_all();
+            self.udp_hash.end();
             self.hearts.clear();
             let mut workers = lock(&self.workers.handles);
             workers.iter().for_each(|worker| worker.stop());

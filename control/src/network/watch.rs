@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_shared::network::{Interface, ReversePath};
+use ringway_shared::network::Interface;
 use ringway_shared::sharing::ShardedMap;
-use ringway_shared::{InterfaceId, MacAddress, Network};
+use ringway_shared::{InterfaceId, Network};
 use tokio::sync::{mpsc, watch};
 
 use self::glance::Glances;
@@ -22,7 +22,9 @@ use super::links::Attachments;
 use super::neighbors::Neighbors;
 use super::next_hops::{NextHops, routers};
 use super::objects::NextHopObjects;
+use super::picture::Picture;
 use super::primary::PrimaryAddresses;
+use super::queues::Queues;
 use super::settings::Filters;
 use super::stale::Stale;
 use super::survey::{Survey, Tables};
@@ -39,15 +41,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 const RECENT: usize = 8;
 /// The pause before a broken netlink socket is opened again.
 const REOPEN: Duration = Duration::from_millis(200);
-
-/// Everything that a network is made of; two equal pictures make equal networks.
-#[derive(Debug, Default, PartialEq)]
-struct Picture {
-    interfaces: Vec<Interface>,
-    survey: Survey,
-    reverse_paths: Vec<ReversePath>,
-    neighbors: Vec<(InterfaceId, IpAddr, MacAddress)>,
-}
 
 /// Follows one network namespace.
 pub(super) struct Watcher {
@@ -66,6 +59,7 @@ pub(super) struct Watcher {
     survey: Survey,
     neighbors: Neighbors,
     filters: Filters,
+    queues: Queues,
     stale: Stale,
     glances: Glances,
     changed: bool,
@@ -106,6 +100,7 @@ impl Watcher {
             survey: Survey::default(),
             neighbors: Neighbors::default(),
             filters: Filters::default(),
+            queues: Queues::follow(),
             stale: Stale::ALL,
             glances: Glances::new(),
             changed: true,
@@ -188,6 +183,7 @@ impl Watcher {
                     self.attachments.set(self.patterns.borrow_and_update().clone());
                     self.stale.links = true;
                 }
+                () = self.queues.changed() => self.changed = true,
                 () = sleep_until(deadline) => {}
                 () = heart.rest() => {}
                 () = networks.closed() => return,
@@ -312,21 +308,15 @@ impl Watcher {
         neighbors.sort_unstable();
         let interfaces = self.interfaces.clone();
         let reverse_paths = self.filters.of(&interfaces);
-        let picture = Picture { interfaces, survey: self.survey.clone(), reverse_paths, neighbors };
+        let queue_choices = self.queues.of(&interfaces);
+        let survey = self.survey.clone();
+        let picture = Picture { interfaces, survey, reverse_paths, queue_choices, neighbors };
         if picture == self.picture {
             return None;
         }
         self.picture = picture;
         self.generation = self.generation.wrapping_add(1);
-        let Picture { interfaces, survey, reverse_paths, neighbors } = &self.picture;
-        let routes = survey.routes.iter().cloned();
-        let network = Network::new(self.generation, interfaces.clone(), routes, neighbors.iter().copied());
-        let mut network = network.with_answers(survey.perspectives.clone(), survey.overlooked.clone().into());
-        network = network.with_reverse_paths(reverse_paths.clone());
-        if let Some(last) = self.recent.last() {
-            network.keep_numbers(last);
-        }
-        Some(network)
+        Some(self.picture.network(self.generation, self.recent.last()))
     }
 
     /// The addresses of the interfaces that the default routes leave by, attached or not.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::queues::RssReport;
+
 /// An interface that Ringway is attached to, or could not be attached to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +41,9 @@ pub struct InterfaceReport {
     /// What was wrong the last time.
     #[serde(default)]
     pub tap_last_mend: Option<String>,
+    /// How the devices that receive for it choose queues.
+    #[serde(default)]
+    pub rss: Vec<RssReport>,
     /// Why it is not attached.
     pub problem: Option<String>,
     /// Its own counters since the start; `null` before they were read.

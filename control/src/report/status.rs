@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ringway_shared::Network;
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::snapshot::Snapshot;
@@ -244,7 +245,7 @@ impl StatusReport {
             .with_problems(problems),
             snapshot: snapshot(published),
             steering: steering(published),
-            interfaces: interfaces.to_vec(),
+            interfaces: interfaces.iter().map(|interface| with_rss(interface, &published.snapshot.network)).collect(),
             workers: workers.iter().map(|counted| worker(counted, published, interfaces)).collect(),
             ledger: LedgerReport::from(&sum),
             flows: FlowCounts {
@@ -271,6 +272,12 @@ impl StatusReport {
             metrics_problems: Vec::new(),
         }
     }
+}
+
+fn with_rss(report: &InterfaceReport, network: &Network) -> InterfaceReport {
+    let interface = network.interfaces().iter().find(|interface| *interface.name == *report.name);
+    let rss = interface.map(|interface| super::queues::rss(network, interface)).unwrap_or_default();
+    InterfaceReport { rss, ..report.clone() }
 }
 
 fn snapshot(published: &Published) -> SnapshotReport {

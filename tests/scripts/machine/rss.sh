@@ -15,6 +15,16 @@ within 6 http '[2001:db8::10]' || fail 'HTTP by IPv6'
 within 6 echo_of 198.51.100.10 100 || fail 'a datagram'
 within 6 echo_of '[2001:db8::10]' 100 || fail 'a datagram by IPv6'
 
+# What is read of the NIC is told; a NIC that spread UDP by addresses was told to use ports.
+told() { ringway status --output json 2>/dev/null; }
+computed() { [ "$(told | grep -c '"computed": *true')" = 2 ]; }
+unread() { ringway status | grep 'replies that come to another worker.s queue are handed over: '; }
+another_than() { [ "$(told | grep -o '"networkGeneration": *[0-9]*')" != "$1" ]; }
+by_ports() { ethtool -n g1 rx-flow-hash "$1" | grep -q 'bytes 0 and 1'; }
+if [ $driver = igb ]; then
+    for kind in udp4 udp6; do within 10 by_ports $kind || fail "$kind is not spread by ports"; done
+fi
+
 handed_over() { ringway status --output json | grep -o '"handedOver": *[0-9]*' | awk -F: '{ sum += $2 } END { print sum }'; }
 
 # answered WHAT HOST OPTION ...: 40 flows at once whose packets are replies, and how many of them another worker had to be given.
@@ -34,13 +44,22 @@ answered() {
 # The kernel's igb tells its key from 7.0 on.
 readable=yes
 ethtool -x g1 | grep -A1 'hash key' | grep -q ':.*:' || readable=no
+if [ $readable = yes ]; then
+    within 15 computed || { ringway status; fail 'status does not say that queues are computed'; }
+else
+    within 15 unread || fail 'status does not say that the key is not told'
+fi
+# Read again since it was told something.
+ports_told() { [ "$(told | grep -c '"udp4": *"addresses and ports"')" = 2 ]; }
+[ $driver != igb ] || [ $readable = no ] || within 15 ports_told || fail 'the ports of UDP went unnoticed'
 for key in own other another; do
     if [ $key != own ]; then
+        generation=$(told | grep -o '"networkGeneration": *[0-9]*')
         ethtool -X g1 hkey "$(head -c 40 /dev/urandom | hexdump -v -e '1/1 ":%02x"' | cut -c 2-)" 2>/tmp/refused || {
             echo "another key: $(cat /tmp/refused)"
             break
         }
-        sleep 6
+        within 15 another_than "$generation" || fail 'another key went unnoticed'
     fi
     echo "key: $(ethtool -x g1 | grep -A1 'hash key' | tail -n 1)"
     for host in 198.51.100.10 2001:db8::10; do
@@ -50,4 +69,10 @@ for key in own other another; do
 done
 within 5 ledger || fail 'the ledger is not closed'
 [ $failures = 0 ] || { ringway status; ethtool -x g1; ethtool -n g1 rx-flow-hash tcp4; ethtool -n g1 rx-flow-hash udp4; }
+if [ $driver = igb ]; then
+    kill "$ringway"
+    wait "$ringway" || fail "ringway run ended with exit status $?"
+    by_ports udp4 && fail 'UDP is still spread by ports after the end'
+    start
+fi
 finish

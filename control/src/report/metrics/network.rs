@@ -1,10 +1,12 @@
 //! Neighbours and interfaces as metrics.
 
-use super::{Metric, Number, gauge, many, one};
+use ringway_shared::counters::Counter;
+
+use super::{Metric, Number, flag, gauge, many, one};
 use crate::report::interfaces::InterfaceCounters;
 use crate::report::status::StatusReport;
 
-/// What the interfaces count themselves.
+/// What the interfaces count themselves, and how their queues are chosen.
 pub(super) fn interfaces(status: &StatusReport) -> Vec<Metric> {
     let known: Vec<_> = status.interfaces.iter().filter_map(|i| Some((&i.name, i.counters?))).collect();
     let all = |number: fn(&InterfaceCounters) -> u64| {
@@ -41,6 +43,25 @@ pub(super) fn interfaces(status: &StatusReport) -> Vec<Metric> {
             "Packets not sent because the carrier was lost.",
             "interface",
             all(|c| c.tx_carrier),
+        ),
+        many(
+            "interface_rss_computed",
+            "1 when the queue of a packet can be computed, so that replies come to the worker of their flow.",
+            "interface",
+            status
+                .interfaces
+                .iter()
+                .filter(|interface| !interface.rss.is_empty())
+                .map(|interface| (interface.name.clone(), flag(interface.rss.iter().all(|rss| rss.computed)))),
+        ),
+        many(
+            "packets_handed_over",
+            "Packets that a worker gave to the one that owns their flow.",
+            "worker",
+            status.workers.iter().map(|worker| {
+                let count = worker.counters.get(Counter::HandedOver.label()).copied().unwrap_or_default();
+                (worker.id.to_string(), Number::Count(count))
+            }),
         ),
     ]
 }
