@@ -33,8 +33,8 @@ for number in 1 2 3 4 5 6 7 8; do
     [ "$name" = "nic$number" ] || ip link set "$name" name "nic$number"
 done
 
-# monitor COMMAND: tells QEMU's monitor.
-monitor() { printf '%s\r' "$1" >/dev/ttyS1; }
+# monitor COMMAND: tells QEMU's monitor; on a line of its own, since its first greeting may have come back to it.
+monitor() { printf '\r%s\r' "$1" >/dev/ttyS1; }
 
 # cable N off|on: pulls and plugs in again the cable of NIC number N: its carrier goes, and that of the other end.
 cable() {

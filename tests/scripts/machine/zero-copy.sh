@@ -60,7 +60,10 @@ begin() {
 }
 end() {
     kill "$ringway"
-    wait "$ringway" || fail "ringway run ended with exit status $?"
+    wait "$ringway" || {
+        fail "ringway run ended with exit status $?"
+        cat /tmp/log
+    }
 }
 
 all=$((2 * queues))
@@ -139,7 +142,8 @@ works 'after a start that follows a kill' 20
 end
 
 step 'poll: busy'
-configure '{name: g0}, {name: g1}' 'workers: {poll: busy}'
+# One worker, so that a CPU is left for all else.
+configure '{name: g0}, {name: g1}' 'workers: {poll: busy, cpus: [1]}'
 begin
 works 'while workers never sleep' 20
 end
