@@ -13,12 +13,12 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ringway_shared::PortSet;
 use ringway_shared::service::ForwardingMode;
 
 pub use document::Position;
@@ -185,8 +185,8 @@ pub struct SnatConfig {
     /// Source addresses; empty for the one that Linux would choose towards the endpoint.
     pub addresses: Vec<IpAddr>,
     /// Source ports, split between the workers.
-    pub ports: RangeInclusive<u16>,
-    /// Whether the file names no ports: `run` takes the widest free range then.
+    pub ports: PortSet,
+    /// Whether the file says `auto`, or nothing: `run` takes all that are free then.
     pub ports_are_free: bool,
 }
 
@@ -244,7 +244,7 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/ringway/admin.sock";
 
 impl Default for SnatConfig {
     fn default() -> Self {
-        SnatConfig { addresses: Vec::new(), ports: 61_000..=65_535, ports_are_free: true }
+        SnatConfig { addresses: Vec::new(), ports: PortSet::from(61_000..=65_535), ports_are_free: true }
     }
 }
 

@@ -133,20 +133,21 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     result
 }
 
-/// Takes the widest range of free ports when the configuration names none.
+/// Takes all free ports when the configuration names none.
 fn choose_ports(snat: &mut SnatConfig) {
     if !snat.ports_are_free {
         return;
     }
-    match free_ports::widest() {
-        Some(ports) => snat.ports = ports,
-        None => tracing::warn!(
-            "no port is free for masquerade: net.ipv4.ip_local_port_range leaves none; {}-{} are taken all the same, and may \
+    let free = free_ports::all();
+    if free.is_empty() {
+        tracing::warn!(
+            "no port is free for masquerade: net.ipv4.ip_local_port_range leaves none; {} are taken all the same, and may \
              collide with the node's own connections; make that range narrower, or set snat.ports",
-            snat.ports.start(),
-            snat.ports.end()
-        ),
+            snat.ports
+        );
+        return;
     }
+    snat.ports = free;
 }
 
 /// Opens the source; `None` when a signal came first. A kubeconfig may name a program that gives the credentials, and that

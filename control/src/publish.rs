@@ -129,7 +129,7 @@ impl<S: Steering> Publication<S> {
         wake: Box<dyn Fn() + Send>,
     ) -> (Self, watch::Receiver<Arc<Published>>) {
         let (published, receiver) = watch::channel(Arc::default());
-        let sets = SteeringSets::new(&options.snat_addresses, options.snat_ports.clone());
+        let sets = SteeringSets::new(&options.snat_addresses);
         let (nobody, resettings) = watch::channel(None);
         let publication = Publication {
             options,

@@ -202,7 +202,7 @@ fn what_cannot_work_is_refused_with_its_reason_and_leaves_nothing() {
         (
             "snat: {ports: 61000-61000}",
             2,
-            "error: snat.ports: 2 workers need at least one port each, and 61000-61000 are too few; widen the range",
+            "error: snat.ports: 2 workers need at least one port each, and 61000 are too few; add some",
         ),
     ];
     for (more, status, message) in cases {

@@ -3,11 +3,12 @@
 // Ringway's steering program: frames that are ours go to the queue's AF_XDP socket, all else to the kernel untouched.
 //
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
-// addresses (NodePort); replies to a SNAT address and port; packets from an endpoint's address and port (replies of flows
-// whose source is kept); packets to an endpoint under a tuple that such a flow has there; and ICMP errors that say that a
-// packet of a flow did not reach its endpoint. Only frames for the MAC address of an interface that this device carries are
-// looked at, untagged or with the one tag of a VLAN that it carries, and never neighbour discovery: the kernel knows its answers
-// by the interface. The worker has the last word: what it finds to be nobody's goes back to the kernel.
+// addresses (NodePort); packets from an endpoint's address and port: where flows keep their source, all of them, else those
+// to a SNAT address and port; packets to an endpoint under a tuple that a flow which keeps its source has there; and ICMP
+// errors that say that a packet of a flow did not reach its endpoint. Only frames for the MAC address of an interface that
+// this device carries are looked at, untagged or with the one tag of a VLAN that it carries, and never neighbour discovery:
+// the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's goes back to the
+// kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
 // network byte order. Fragments have no ports: those to a VIP come up, those on the node's own addresses all pass.
@@ -30,6 +31,9 @@
 #define ND_FIRST 133
 #define ND_LAST 137
 #define EXTENSIONS 8
+// Which packets of an endpoint are ours: all, or those to a SNAT address and port.
+#define ALL 1
+#define TO_SNAT 2
 // Errors that say that a packet does not arrive, and where the packet stands that they quote.
 #define IPV4_UNREACHABLE 3
 #define IPV6_UNREACHABLE 1
@@ -56,11 +60,6 @@ struct socket_key {
 struct cidr_key {
 	__u32 prefix_length;
 	struct address address;
-};
-
-struct port_range {
-	__u16 first; // host byte order
-	__u16 last;
 };
 
 struct queue_key {
@@ -136,15 +135,23 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
 	__type(key, struct address);
-	__type(value, struct port_range);
+	__type(value, __u8);
 } snat SEC(".maps");
+
+// The ports of the SNAT addresses, a bit each, in host byte order.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} snat_ports SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 524288);
 	__type(key, struct socket_key);
-	__type(value, __u8);
+	__type(value, __u8); // ALL or TO_SNAT
 } endpoints SEC(".maps");
 
 struct claim_pair {
@@ -202,12 +209,13 @@ static __always_inline int is_claimed(const struct packet *packet)
 	return pair && pair->count[claim & 1];
 }
 
-// Whether a packet comes from an address and port that flows get when their source is rewritten.
-static __always_inline int is_from_snat(const struct packet *packet)
+// Whether flows get this address and port when their source is rewritten.
+static __always_inline int is_snat(const struct address *address, __u16 port)
 {
-	struct port_range *range = bpf_map_lookup_elem(&snat, &packet->source);
-	__u16 port = bpf_ntohs(packet->source_port);
-	return range && port >= range->first && port <= range->last;
+	__u32 host = bpf_ntohs(port);
+	__u32 place = host / 64;
+	__u64 *ports = bpf_map_lookup_elem(&snat_ports, &place);
+	return ports && (*ports >> (host % 64) & 1) && bpf_map_lookup_elem(&snat, address);
 }
 
 // Whether a packet may be one that a flow sent to its endpoint.
@@ -218,7 +226,8 @@ static __always_inline int is_of_flow(const struct packet *packet)
 		.port = packet->destination_port,
 		.protocol = packet->protocol,
 	};
-	return (is_from_snat(packet) || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
+	int is_from_snat = is_snat(&packet->source, packet->source_port);
+	return (is_from_snat || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
 }
 
 static __always_inline int is_ours(const struct packet *packet)
@@ -237,16 +246,13 @@ static __always_inline int is_ours(const struct packet *packet)
 	};
 	if (bpf_map_lookup_elem(&frontends, &key))
 		return 1;
-	struct port_range *range = bpf_map_lookup_elem(&snat, &packet->destination);
-	__u16 port = bpf_ntohs(packet->destination_port);
-	if (range && port >= range->first && port <= range->last)
-		return 1;
 	// Few packets of those that get here are under a claimed tuple, so that is asked first.
 	if (is_claimed(packet) && bpf_map_lookup_elem(&endpoints, &key))
 		return 1;
 	key.address = packet->source;
 	key.port = packet->source_port;
-	return bpf_map_lookup_elem(&endpoints, &key) != 0;
+	__u8 *which = bpf_map_lookup_elem(&endpoints, &key);
+	return which && (*which == ALL || is_snat(&packet->destination, packet->destination_port));
 }
 
 // Ports, when there are some and they can be read.

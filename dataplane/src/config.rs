@@ -1,7 +1,8 @@
 //! What the packet path is told at start, and what of it may change while a worker runs.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+
+use ringway_shared::PortSet;
 
 use crate::flow::Timeouts;
 
@@ -34,7 +35,7 @@ pub struct PipelineConfig {
     /// SNAT source addresses; empty: the address Linux would choose on the way.
     pub snat_addresses: Vec<IpAddr>,
     /// SNAT ports of all workers together; [`port_share`] says which are this worker's.
-    pub snat_ports: RangeInclusive<u16>,
+    pub snat_ports: PortSet,
     /// Packets that Ringway itself generates, a second.
     pub replies_per_second: u32,
 }
@@ -46,7 +47,7 @@ impl PipelineConfig {
             worker: 0,
             workers: 1,
             snat_addresses: Vec::new(),
-            snat_ports: 61_000..=65_535,
+            snat_ports: PortSet::from(61_000..=65_535),
             replies_per_second: 1_000,
         }
     }
@@ -54,28 +55,25 @@ impl PipelineConfig {
     /// The worker that owns a SNAT port, when it is one.
     #[inline]
     pub fn port_owner(&self, port: u16) -> Option<u16> {
-        let (first, last) = (*self.snat_ports.start(), *self.snat_ports.end());
-        if port < first || port > last {
-            return None;
-        }
+        let rank = self.snat_ports.rank(port)?;
         let share = share_size(&self.snat_ports, self.workers);
-        Some((u32::from(port - first) / share).min(u32::from(self.workers) - 1) as u16)
+        Some((rank / share).min(u32::from(self.workers) - 1) as u16)
     }
 }
 
-fn share_size(ports: &RangeInclusive<u16>, workers: u16) -> u32 {
-    let count = u32::from(ports.end().saturating_sub(*ports.start())) + 1;
-    (count / u32::from(workers.max(1))).max(1)
+fn share_size(ports: &PortSet, workers: u16) -> u32 {
+    (ports.len() / u32::from(workers.max(1))).max(1)
 }
 
 /// The SNAT ports of one worker: shares are disjoint, so a reply's port names its owner. `None` when there are fewer
 /// ports than workers.
-pub fn port_share(ports: &RangeInclusive<u16>, worker: u16, workers: u16) -> Option<RangeInclusive<u16>> {
+pub fn port_share(ports: &PortSet, worker: u16, workers: u16) -> Option<PortSet> {
     let share = share_size(ports, workers);
-    let first = u32::from(*ports.start()) + u32::from(worker) * share;
+    let first = u32::from(worker) * share;
     // The last worker takes what the division leaves.
-    let last = if worker + 1 == workers { u32::from(*ports.end()) } else { first + share - 1 };
-    (first <= last && last <= u32::from(*ports.end())).then_some(first as u16..=last as u16)
+    let end = if worker + 1 == workers { ports.len() } else { first + share };
+    let ports = ports.part(first..end);
+    (!ports.is_empty()).then_some(ports)
 }
 
 #[cfg(test)]
@@ -84,20 +82,21 @@ mod tests {
 
     #[test]
     fn shares_are_disjoint_complete_and_name_their_owner() {
-        for workers in 1..=9u16 {
-            let config = PipelineConfig { workers, ..PipelineConfig::single() };
-            let mut next = *config.snat_ports.start();
+        let sets = [vec![61_000..=65_535], vec![1024..=29_999, 40_000..=40_003, 61_000..=65_535]];
+        for (ranges, workers) in sets.iter().flat_map(|ranges| (1..=9u16).map(move |workers| (ranges, workers))) {
+            let snat_ports = PortSet::of(ranges.clone()).unwrap();
+            let config = PipelineConfig { workers, snat_ports, ..PipelineConfig::single() };
+            let mut all = config.snat_ports.ranges().flatten();
             for worker in 0..workers {
                 let share = port_share(&config.snat_ports, worker, workers).unwrap();
-                assert_eq!(*share.start(), next);
-                for port in share.clone() {
+                for port in share.ranges().flatten() {
+                    assert_eq!(Some(port), all.next(), "worker {worker} of {workers}");
                     assert_eq!(config.port_owner(port), Some(worker), "{port} of {workers}");
                 }
-                next = share.end().wrapping_add(1);
             }
-            assert_eq!(next, 0, "65,535 is the last port");
+            assert_eq!(all.next(), None);
             assert_eq!(config.port_owner(60_999), None);
         }
-        assert_eq!(port_share(&(7..=8), 2, 3), None);
+        assert_eq!(port_share(&PortSet::from(7..=8), 2, 3), None);
     }
 }

@@ -23,7 +23,7 @@ use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::handoff::{Publisher, Reader};
-use ringway_shared::{DropReason, InterfaceId, Snapshot};
+use ringway_shared::{DropReason, InterfaceId, PortSet, Snapshot};
 
 thread_local! {
     /// Whether calls count, and how many there were. Constants without destructors, so that using them allocates nothing.
@@ -118,7 +118,12 @@ struct Loop {
 
 impl Loop {
     fn new(worker: u16, snapshots: Reader<Snapshot>, handover: Handover, directory: Arc<FlowDirectory>) -> Self {
-        let config = PipelineConfig { worker, workers: 2, snat_ports: 61_000..=61_127, ..PipelineConfig::single() };
+        let config = PipelineConfig {
+            worker,
+            workers: 2,
+            snat_ports: PortSet::from(61_000..=61_127),
+            ..PipelineConfig::single()
+        };
         let flows = FlowTable::new(&FlowConfig {
             capacity: 256,
             seed: 1,

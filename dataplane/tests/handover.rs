@@ -19,6 +19,7 @@ use ringway_dataplane::flow::Timeouts;
 use ringway_dataplane::io::memory::{MemoryWorker, Sent};
 use ringway_dataplane::verdict::Verdict;
 use ringway_dataplane::wire::Packet;
+use ringway_shared::PortSet;
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::QueueChoice;
 use ringway_shared::network::rss::{FieldsByPacket, HashedFields, Rss, RssSettings};
@@ -150,7 +151,7 @@ fn a_masqueraded_reply_finds_its_owner_by_its_port() {
         assert_eq!((at, verdict), (owner, Verdict::Forward { out: INSIDE }));
         let sent = sent.unwrap();
         let port = source_port(&sent);
-        assert!(port_share(&(61_000..=65_535), owner as u16, 3).unwrap().contains(&port));
+        assert!(port_share(&PortSet::from(61_000..=65_535), owner as u16, 3).unwrap().contains(port));
         let endpoint = if sent.bytes[33] == 1 { "10.0.1.1" } else { "10.0.1.2" };
         for worker in 0..3 {
             let reply = format!("inside tcp SA {endpoint}:8080 > 10.0.255.254:{port} ack=1001");

@@ -17,8 +17,8 @@ use bed::*;
 use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry};
 use ringway_dataplane::clock::{Clock, Time};
 use ringway_dataplane::io::memory::MemoryWorker;
-use ringway_shared::Snapshot;
 use ringway_shared::counters::Counter;
+use ringway_shared::{Frontend, PortSet, Protocol, Snapshot};
 use veth::Worker;
 
 const SERVICES: &[&str] = &[
@@ -62,9 +62,16 @@ impl Path {
         let snapshot = snapshot(SERVICES);
         let mut entries: Vec<_> = snapshot.services.vips.keys().map(|address| SteeringEntry::Vip(*address)).collect();
         for snat in ["10.0.255.254", "fd00:10::fffe"] {
-            entries.push(SteeringEntry::Snat(snat.parse().unwrap(), 61_000..=65_535));
+            entries.push(SteeringEntry::Snat(snat.parse().unwrap()));
         }
-        let veth = Worker::start(&bed, "l0", Attachment::Auto, &entries);
+        for (protocol, port) in [(Protocol::Tcp, 8080), (Protocol::Udp, 5353)] {
+            for address in ["10.0.1.1", "fd00:10::1"] {
+                let endpoint = Frontend { address: address.parse().unwrap(), protocol, port };
+                entries.push(SteeringEntry::MasqueradedEndpoint(endpoint));
+            }
+        }
+        let mut veth = Worker::start(&bed, "l0", Attachment::Auto, &entries);
+        veth.program.set_snat_ports(&PortSet::from(61_000..=65_535)).unwrap();
         let worker = worker(&Settings::default());
         Some((bed, Path { veth, worker, snapshot, clock: Clock::start(), outside: Vec::new(), partial: 0 }))
     }

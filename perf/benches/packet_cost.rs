@@ -14,7 +14,7 @@ use ringway_dataplane::forward::nat::{self, Rewrite};
 use ringway_dataplane::wire::Packet;
 use ringway_perf::memory_bed::MemoryBed;
 use ringway_perf::traffic::Kind;
-use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
+use ringway_shared::{BackendId, FiveTuple, PortSet, Protocol, ServicePortId};
 
 /// Endpoints in the beds.
 const BACKENDS: u32 = 1000;
@@ -111,7 +111,7 @@ fn lookup(criterion: &mut Criterion) {
             capacity: flows,
             seed: 7,
             timeouts: Timeouts::default(),
-            snat_ports: 61_000..=65_535,
+            snat_ports: PortSet::from(61_000..=65_535),
         });
         let tuple = |n: u32| {
             let client = SocketAddr::new(IpAddr::V4((0xc612_0000 + (n >> 14)).into()), 1024 + (n & 0x3fff) as u16);

@@ -21,7 +21,7 @@ use ringway_shared::network::{Interface, Lowers, Network};
 use ringway_shared::service::ServiceName;
 use ringway_shared::snapshot::{Generation, Node, Target};
 use ringway_shared::{
-    Backend, BackendId, DropReason, Endpoint, EndpointSet, Family, Frontend, InterfaceId, MacAddress, Matched,
+    Backend, BackendId, DropReason, Endpoint, EndpointSet, Family, Frontend, InterfaceId, MacAddress, Matched, PortSet,
     Protocol, ServicePort, ServicePortId, Services, Snapshot,
 };
 
@@ -209,7 +209,7 @@ impl MemoryBed {
             capacity,
             seed: 0x0123_4567_89ab_cdef,
             timeouts: Timeouts::default(),
-            snat_ports: 1024..=65_535,
+            snat_ports: PortSet::from(1024..=65_535),
         });
         let counters = WorkerCounters::new(backends as usize);
         let resolver = Resolver::new().expect("an eventfd can be made");

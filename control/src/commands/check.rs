@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ringway_dataplane::trace::unreachable;
 use ringway_shared::snapshot::Services;
-use ringway_shared::{Network, ServicePortId};
+use ringway_shared::{Network, PortSet, ServicePortId};
 use serde::Serialize;
 
 use super::config_file::ConfigFile;
@@ -234,15 +233,13 @@ fn kernel_interfaces() -> Vec<String> {
 }
 
 /// What to know when SNAT ports are also source ports of the node's own connections.
-fn ephemeral_overlap(snat: &RangeInclusive<u16>, own: &str) -> Option<String> {
+fn ephemeral_overlap(snat: &PortSet, own: &str) -> Option<String> {
     let mut numbers = own.split_whitespace().map_while(|number| number.parse::<u16>().ok());
     let (first, last) = (numbers.next()?, numbers.next()?);
-    (*snat.start() <= last && first <= *snat.end()).then(|| {
+    snat.ranges().any(|range| *range.start() <= last && first <= *range.end()).then(|| {
         format!(
-            "snat.ports {}-{} and this node's own source ports {first}-{last} (net.ipv4.ip_local_port_range) overlap: \
-             answers to the node's own connections could be taken for replies; keep them apart",
-            snat.start(),
-            snat.end()
+            "snat.ports {snat} and this node's own source ports {first}-{last} (net.ipv4.ip_local_port_range) overlap: \
+             answers to the node's own connections to endpoints could be taken for replies; keep them apart"
         )
     })
 }
@@ -267,8 +264,8 @@ fn snat(config: &Config) -> String {
         false => addresses.join(", "),
     };
     match config.snat.ports_are_free {
-        true => format!("from {from}, the widest range of free ports"),
-        false => format!("from {from}, ports {}-{}", config.snat.ports.start(), config.snat.ports.end()),
+        true => format!("from {from}, all free ports"),
+        false => format!("from {from}, ports {}", config.snat.ports),
     }
 }
 
@@ -391,9 +388,9 @@ mod tests {
 
     #[test]
     fn snat_ports_that_the_node_itself_uses_are_told() {
-        assert_eq!(ephemeral_overlap(&(61_000..=65_535), "32768\t60999\n"), None);
-        assert_eq!(ephemeral_overlap(&(61_000..=65_535), ""), None);
-        let told = ephemeral_overlap(&(60_000..=65_535), "32768\t60999\n").unwrap();
+        assert_eq!(ephemeral_overlap(&PortSet::from(61_000..=65_535), "32768\t60999\n"), None);
+        assert_eq!(ephemeral_overlap(&PortSet::from(61_000..=65_535), ""), None);
+        let told = ephemeral_overlap(&PortSet::from(60_000..=65_535), "32768\t60999\n").unwrap();
         assert!(told.starts_with("snat.ports 60000-65535 and this node's own source ports 32768-60999"), "{told}");
     }
 }

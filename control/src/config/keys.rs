@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plain;
 
+use super::value;
 use super::{Config, InterfaceConfig, NodePortAddresses, Poll, RssMode, Source, WhenDown, XdpMode, ZeroCopy};
 
 /// What becomes of a key's new value in a running instance.
@@ -105,8 +106,8 @@ pub static KEYS: &[Key] = &[
     taken("snat.addresses", |c| list(&c.snat.addresses), |to, c| to.snat.addresses = c.snat.addresses.clone()),
     // Flows hold ports of the shares that the workers were given, and a port names its worker.
     restart("snat.ports", |c| match c.snat.ports_are_free {
-        true => "the widest free range".to_owned(),
-        false => format!("{}-{}", c.snat.ports.start(), c.snat.ports.end()),
+        true => value::AUTO.to_owned(),
+        false => c.snat.ports.to_string(),
     }),
     // Every Service that the new mode does not suit would be refused at once, and its flows end.
     restart("forwarding", |c| forwarding(c.forwarding).to_owned()),

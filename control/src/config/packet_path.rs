@@ -1,7 +1,5 @@
 //! What the packet path takes from the configuration.
 
-use std::ops::RangeInclusive;
-
 use ringway_dataplane::config::{PipelineConfig, port_share};
 use ringway_dataplane::flow::{FlowConfig, Timeouts};
 
@@ -36,7 +34,7 @@ impl Config {
 
     /// The flow table of worker number `worker` of `workers`; `None` when there are fewer SNAT ports than workers.
     pub fn flow_table(&self, worker: u16, workers: u16, seed: u64) -> Option<FlowConfig> {
-        let snat_ports: RangeInclusive<u16> = port_share(&self.snat.ports, worker, workers)?;
+        let snat_ports = port_share(&self.snat.ports, worker, workers)?;
         Some(FlowConfig { capacity: self.flows.per_worker, seed, timeouts: self.timeouts(), snat_ports })
     }
 }

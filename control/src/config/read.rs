@@ -60,7 +60,7 @@ impl Config {
         }
         if let Some(map) = map.map("snat") {
             self.snat.addresses = map.get("addresses").map(|f| f.parse_list(value::unicast)).unwrap_or_default();
-            if let Some(ports) = map.get("ports").and_then(|field| field.parse(value::ports)) {
+            if let Some(Some(ports)) = map.get("ports").and_then(|field| field.parse(value::snat_ports)) {
                 (self.snat.ports, self.snat.ports_are_free) = (ports, false);
             }
             map.finish();

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ringway_shared::MacAddress;
+use ringway_shared::{MacAddress, PortSet};
 
 /// The longest name that Linux gives an interface.
 const MAX_INTERFACE_NAME: usize = 15;
@@ -225,14 +225,33 @@ pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
     text.parse().map(Some).map_err(|_| "is not ADDRESS:PORT; write 127.0.0.1:9098 or [::1]:9098, or off".into())
 }
 
+/// The word for a value that Ringway finds by itself.
+pub(super) const AUTO: &str = "auto";
+
+/// Ranges of ports, as `1024-29999,61000-65535`; `None` for `auto`.
+pub(super) fn snat_ports(text: &str) -> Result<Option<PortSet>, String> {
+    if text.trim() == AUTO {
+        return Ok(None);
+    }
+    let ranges = text.split(',').map(|range| ports(range.trim())).collect::<Result<Vec<_>, _>>()?;
+    let most = PortSet::MOST_RANGES;
+    let too_many = || format!("has more than {most} ranges of ports; leave the smallest ones out");
+    PortSet::of(ranges).map(Some).ok_or_else(too_many)
+}
+
 /// A range of ports.
-pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
-    let wrong = || "is not a port range; write FIRST-LAST, both from 1 to 65535, as 61000-65535".to_owned();
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || {
+        let examples = "61000-65535, or 1024-29999,61000-65535";
+        format!(
+            "is no list of port ranges; write auto, or FIRST-LAST from 1 to 65535 with commas between, as {examples}"
+        )
+    };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong);
     let (first, last) = (port(first)?, port(last)?);
     if first > last {
-        return Err(format!("is an empty port range; write {last}-{first}"));
+        return Err(format!("has an empty port range; write {last}-{first}"));
     }
     Ok(first..=last)
 }
@@ -337,10 +356,16 @@ mod tests {
 
     #[test]
     fn ports_and_networks_say_what_to_write() {
-        assert_eq!(ports("61000-65535"), Ok(61000..=65535));
-        assert_eq!(ports("7"), Ok(7..=7));
-        assert_eq!(ports("9-7"), Err("is an empty port range; write 7-9".into()));
-        assert!(ports("0-7").is_err() && ports("1-65536").is_err() && ports("a-b").is_err());
+        assert_eq!(snat_ports("61000-65535"), Ok(Some((61000..=65535).into())));
+        assert_eq!(snat_ports("7"), Ok(Some((7..=7).into())));
+        assert_eq!(snat_ports("61000-65535, 1024-29999,7").unwrap().unwrap().to_string(), "7,1024-29999,61000-65535");
+        assert_eq!(snat_ports("auto"), Ok(None));
+        assert_eq!(snat_ports("20,9-7"), Err("has an empty port range; write 7-9".into()));
+        for wrong in ["0-7", "1-65536", "a-b", "1-2,", "", "auto,7", "1-2-3"] {
+            assert!(snat_ports(wrong).is_err(), "{wrong}");
+        }
+        let many = (1..=17).map(|port| (2 * port).to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(snat_ports(&many), Err("has more than 16 ranges of ports; leave the smallest ones out".into()));
         assert_eq!(cidr("10.0.0.7/16"), Ok("10.0.0.0/16".parse().unwrap()));
         assert_eq!(cidr("10.0.0.7"), Err("has no prefix length; write 10.0.0.7/32".into()));
     }

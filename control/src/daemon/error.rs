@@ -46,10 +46,8 @@ pub enum RunError {
     Device(#[from] DeviceError),
     #[error("{}{}", .0, hint_about(.0))]
     Placement(#[from] PlacementError),
-    #[error(
-        "snat.ports: {workers} workers need at least one port each, and {first}-{last} are too few; widen the range"
-    )]
-    TooFewPorts { workers: usize, first: u16, last: u16 },
+    #[error("snat.ports: {workers} workers need at least one port each, and {ports} are too few; add some")]
+    TooFewPorts { workers: usize, ports: String },
     #[error(transparent)]
     Steering(#[from] SteeringError),
     #[error("{interface}: {reason}")]

@@ -94,6 +94,7 @@ fn fits_descriptors(limit: Option<u64>, size: Size) -> Result<(), LimitTooLow> {
 #[cfg(test)]
 mod tests {
     use ringway_dataplane::flow::{FlowConfig, FlowTable};
+    use ringway_shared::PortSet;
 
     use super::*;
 
@@ -121,7 +122,12 @@ mod tests {
     #[test]
     fn a_flow_takes_no_more_than_is_reckoned_with() {
         let timeouts = Config::default().timeouts();
-        let table = FlowTable::new(&FlowConfig { capacity: 100_000, seed: 1, timeouts, snat_ports: 1024..=65_535 });
+        let table = FlowTable::new(&FlowConfig {
+            capacity: 100_000,
+            seed: 1,
+            timeouts,
+            snat_ports: PortSet::from(1024..=65_535),
+        });
         assert!(table.memory_bytes() as u64 <= 100_000 * BYTES_A_FLOW + (4 << 20), "{}", table.memory_bytes());
     }
 }

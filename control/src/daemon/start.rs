@@ -130,7 +130,8 @@ impl Running {
         limits::check(config, limits::Size { workers, packets: bytes * workers, ports: workers * u64::from(ports) })?;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
-        let steering = SteeringProgram::load()?;
+        let mut steering = SteeringProgram::load()?;
+        steering.set_snat_ports(&config.snat.ports)?;
         let direct = DirectConnections::steered_by(steering.claims());
         let steering = Arc::new(Mutex::new(steering));
         let (workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
@@ -146,7 +147,6 @@ impl Running {
         let options = PublishOptions {
             compile: CompileOptions::from_config(config),
             snat_addresses: config.snat.addresses.clone(),
-            snat_ports: config.snat.ports.clone(),
         };
         let counters = workers.views.iter().map(|worker| worker.counters.clone()).collect();
         let (mesh, count) = (workers.mesh.clone(), workers.views.len() as u16);

@@ -89,11 +89,8 @@ impl Workers {
         let mut views = Vec::new();
         for ((id, handover), snapshots) in (0..count).zip(handovers).zip(readers) {
             let counters = WorkerCounters::new(BACKENDS);
-            let snat_ports = port_share(&config.snat.ports, id, count).ok_or(RunError::TooFewPorts {
-                workers: usize::from(count),
-                first: *config.snat.ports.start(),
-                last: *config.snat.ports.end(),
-            })?;
+            let snat_ports = port_share(&config.snat.ports, id, count)
+                .ok_or(RunError::TooFewPorts { workers: usize::from(count), ports: config.snat.ports.to_string() })?;
             let flows = FlowTable::new(&FlowConfig {
                 capacity: config.flows.per_worker,
                 seed,

@@ -1,12 +1,13 @@
-//! The SNAT ports that are taken when the configuration names none: the widest range of which no port is anybody else's.
+//! The SNAT ports that are taken when the configuration names none: all from 1024 on that are nobody else's.
 //!
-//! Two flows to one endpoint must not look alike to it, and the kernel knows nothing of Ringway's: so the range has none of
-//! the ports that the kernel gives to the node's own connections (`ip_local_port_range`; kubelet's probes come from there).
-//! The steering program sends everything up that comes to a port of the range, and what belongs to no flow then takes the
-//! way back through the TAP: so it has no NodePort, no port reserved for somebody (`ip_local_reserved_ports`), and none that
-//! a socket of this machine is open for now. One that opens later works, by that detour.
+//! Two flows to one endpoint must not look alike to it, and the kernel knows nothing of Ringway's: so there are none of the
+//! ports that the kernel gives to the node's own connections (`ip_local_port_range`; kubelet's probes come from there), and
+//! none that are reserved for somebody (`ip_local_reserved_ports`). NodePorts are left to the Services. What the node listens
+//! on is not in the way: only packets of endpoints are taken for replies.
 
 use std::ops::RangeInclusive;
+
+use ringway_shared::PortSet;
 
 /// What Kubernetes takes NodePorts from unless told otherwise.
 const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
@@ -19,45 +20,31 @@ const FIRST: u16 = 1024;
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-const SOCKETS: [&str; 4] = ["/proc/self/net/tcp", "/proc/self/net/tcp6", "/proc/self/net/udp", "/proc/self/net/udp6"];
 
-/// Sockets that wait for anybody: TCP that listens, UDP that is not connected.
-const WAITING: [&str; 2] = ["0A", "07"];
-
-/// The widest range of ports from 1024 on that are nobody's, as this network namespace is now. `None` when there is none.
-pub fn widest() -> Option<RangeInclusive<u16>> {
+/// All ports from 1024 on that are nobody's, as this network namespace is now. Of very many ranges the widest.
+pub fn all() -> PortSet {
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let sockets: Vec<String> = SOCKETS.into_iter().map(text).collect();
-    widest_of(&text(RANGE), &text(RESERVED), sockets.iter().flat_map(|table| waiting(table)))
+    all_of(&text(RANGE), &text(RESERVED))
 }
 
-fn widest_of(ephemeral: &str, reserved: &str, sockets: impl Iterator<Item = u16>) -> Option<RangeInclusive<u16>> {
+fn all_of(ephemeral: &str, reserved: &str) -> PortSet {
     let mut numbers = ephemeral.split_whitespace().map_while(|number| number.parse::<u16>().ok());
     let ephemeral = numbers.next().zip(numbers.next()).map_or(EPHEMERAL, |(first, last)| first..=last);
-    let mut taken = vec![false; usize::from(u16::MAX) + 1];
-    let singles = sockets.map(|port| port..=port);
-    let low = 0..=FIRST - 1;
-    for range in [low, NODE_PORTS, ephemeral].into_iter().chain(ranges(reserved)).chain(singles) {
-        range.for_each(|port| {
-            if let Some(taken) = taken.get_mut(usize::from(port)) {
-                *taken = true;
-            }
-        });
-    }
-    let mut widest: Option<RangeInclusive<u16>> = None;
-    let mut from = None;
-    for port in 0..=u16::MAX {
-        if taken.get(usize::from(port)).copied().unwrap_or(true) {
-            from = None;
-            continue;
+    let mut taken: Vec<_> = [0..=FIRST - 1, NODE_PORTS, ephemeral].into_iter().chain(ranges(reserved)).collect();
+    taken.sort_by_key(|range| *range.start());
+    let mut free = Vec::new();
+    let mut next = 0u32;
+    for range in taken {
+        let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
+        if first > next {
+            free.push(next as u16..=(first - 1) as u16);
         }
-        let run = *from.get_or_insert(port)..=port;
-        // Of equals the one nearest to the usual places of source ports.
-        if widest.as_ref().is_none_or(|widest| run.len() >= widest.len()) {
-            widest = Some(run);
-        }
+        next = next.max(last + 1);
     }
-    widest
+    if let Ok(next) = u16::try_from(next) {
+        free.push(next..=u16::MAX);
+    }
+    PortSet::widest_of(free)
 }
 
 /// `1-5,7`, as the kernel writes lists of ports.
@@ -68,51 +55,27 @@ fn ranges(list: &str) -> impl Iterator<Item = RangeInclusive<u16>> {
     })
 }
 
-/// The ports of waiting sockets in a table of /proc/net.
-fn waiting(table: &str) -> impl Iterator<Item = u16> {
-    table.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (_, port) = fields.nth(1)?.rsplit_once(':')?;
-        let state = fields.nth(1)?;
-        WAITING.contains(&state).then(|| u16::from_str_radix(port, 16).ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TCP: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   1: 0100007F:6D60 0100007F:280A 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-";
-    const UDP6: &str = "\
-  sl  local_address                         remote_address                        st tx_queue rx_queue
-  17: 00000000000000000000000000000000:2118 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000
-";
-
-    fn of(ephemeral: &str, reserved: &str, sockets: &[u16]) -> Option<RangeInclusive<u16>> {
-        widest_of(ephemeral, reserved, sockets.iter().copied())
+    #[test]
+    fn all_that_is_nobodys_is_free() {
+        let of = |ephemeral: &str, reserved: &str| all_of(ephemeral, reserved).to_string();
+        assert_eq!(of("32768\t60999\n", "\n"), "1024-29999,61000-65535");
+        assert_eq!(of("", ""), "1024-29999,61000-65535", "what the kernel does unless told otherwise");
+        assert_eq!(of("32768 60999", "9000-20000,25000\n"), "1024-8999,20001-24999,25001-29999,61000-65535");
+        assert_eq!(of("15000 40000", "80,65535"), "1024-14999,40001-65534");
+        assert_eq!(of("1024 65535", ""), "");
+        assert_eq!(of("40000 50000", ""), "1024-29999,32768-39999,50001-65535");
     }
 
     #[test]
-    fn the_widest_range_is_nobodys() {
-        assert_eq!(of("32768\t60999\n", "\n", &[22, 443]), Some(1024..=29_999));
-        assert_eq!(of("", "", &[]), Some(1024..=29_999), "what the kernel does unless told otherwise");
-        assert_eq!(of("32768 60999", "", &[2379, 6443, 10_250, 10_256]), Some(10_257..=29_999));
-        assert_eq!(of("32768 60999", "9000-20000,25000\n", &[]), Some(1024..=8999));
-        assert_eq!(of("15000 40000", "", &[]), Some(40_001..=65_535));
-        assert_eq!(of("1024 65535", "", &[]), None);
-    }
-
-    #[test]
-    fn sockets_that_wait_are_found() {
-        assert_eq!(waiting(TCP).collect::<Vec<_>>(), [0x280a], "a connection has no port of its own");
-        assert_eq!(waiting(UDP6).collect::<Vec<_>>(), [0x2118]);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-        assert!(waiting(&table).any(|found| found == port), "{port} is missing:\n{table}");
+    fn of_very_many_ranges_the_widest_are_taken() {
+        let reserved: Vec<String> = (1..=20).map(|number| (2000 + 10 * number).to_string()).collect();
+        let free = all_of("32768 60999", &reserved.join(","));
+        assert_eq!(free.ranges().len(), PortSet::MOST_RANGES);
+        let widest: Vec<_> = free.ranges().filter(|range| range.len() > 9).collect();
+        assert_eq!(widest, [1024..=2009, 2201..=29_999, 61_000..=65_535]);
     }
 }

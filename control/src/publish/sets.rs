@@ -1,15 +1,14 @@
 //! What the steering program must send up to the workers, derived from a snapshot: change by change, so that a small change
 //! of a large cluster is a small one here, too.
 
+mod pending;
 mod snat;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use ringway_dataplane::af_xdp::program::SteeringEntry;
@@ -18,22 +17,24 @@ use ringway_shared::sharing::{PagedVec, ShardedMap};
 use ringway_shared::snapshot::Services;
 use ringway_shared::{Endpoint, Frontend, Network, ServicePort, Snapshot};
 
+pub(super) use pending::Pending;
+
 /// Everything that is ours on the wire: what one snapshot needs.
 ///
 /// - every (address, protocol, port) that is balanced, NodePorts included;
 /// - VIPs that no host owns: every packet to them;
 /// - service CIDRs: every packet into them;
-/// - addresses that masqueraded flows come from: replies to them, on the SNAT ports;
-/// - endpoints of flows whose source is kept: their replies go to the client's own address.
+/// - addresses that masqueraded flows come from: the endpoints' replies to them, on the SNAT ports;
+/// - endpoints of flows whose source is kept: their replies go to the client's own address;
+/// - endpoints all of whose flows are masqueraded.
 #[derive(Debug)]
 pub struct SteeringSets {
     services: Arc<Services>,
     network: Arc<Network>,
     // Those of the configuration. Without any, those that Linux would choose towards the endpoints.
     configured: Vec<IpAddr>,
-    snat_ports: RangeInclusive<u16>,
-    // How many service ports have this endpoint and keep sources.
-    endpoints: HashMap<Frontend, u32>,
+    // How many service ports have this endpoint, by whether they keep sources.
+    endpoints: HashMap<SteeringEntry, u32>,
     // How many endpoints of service ports have this address.
     addresses: ShardedMap<IpAddr, u32>,
     // How many of these addresses Linux would send to from this one.
@@ -55,8 +56,9 @@ pub struct SteeringChanges {
     pub added: Vec<SteeringEntry>,
     /// Not to be sent up any more when the older one is not used any more.
     pub removed: Vec<SteeringEntry>,
-    /// VIPs that are nobody's any more: not to be sent up some time after that, so that clients with connections hear it.
-    pub abandoned: Vec<IpAddr>,
+    /// VIPs and endpoints that are nobody's any more: not to be sent up some time after that, so that clients with connections
+    /// hear it, and replies find back until they do.
+    pub abandoned: Vec<SteeringEntry>,
     /// Whether the addresses of the endpoints changed.
     pub addresses_changed: bool,
 }
@@ -72,7 +74,7 @@ pub struct SteeringCounts {
     pub service_cidrs: usize,
     /// SNAT addresses.
     pub snat_addresses: usize,
-    /// Endpoints of flows whose source is kept.
+    /// Endpoints.
     pub endpoints: usize,
 }
 
@@ -86,13 +88,12 @@ impl SteeringCounts {
 impl SteeringSets {
     /// Nothing is ours. `snat_addresses`: those of the configuration; without any, the addresses that Linux would choose
     /// towards the endpoints.
-    pub fn new(snat_addresses: &[IpAddr], snat_ports: RangeInclusive<u16>) -> Self {
+    pub fn new(snat_addresses: &[IpAddr]) -> Self {
         let configured: BTreeSet<IpAddr> = snat_addresses.iter().copied().collect();
         SteeringSets {
             services: Arc::default(),
             network: Arc::default(),
             configured: configured.into_iter().collect(),
-            snat_ports,
             endpoints: HashMap::new(),
             addresses: ShardedMap::default(),
             sources: HashMap::new(),
@@ -111,8 +112,7 @@ impl SteeringSets {
         let network = std::mem::replace(&mut self.network, snapshot.network.clone());
         let starting = !std::mem::replace(&mut self.started, true);
         if starting {
-            let snat = self.configured.iter().map(|address| SteeringEntry::Snat(*address, self.snat_ports.clone()));
-            changes.added.extend(snat);
+            changes.added.extend(self.configured.iter().copied().map(SteeringEntry::Snat));
         }
         let other_ways =
             starting || !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_ways(&snapshot.network);
@@ -138,7 +138,7 @@ impl SteeringSets {
             let [was, is] = [difference.old, difference.new].map(|vip| vip.is_some_and(|vip| !vip.host_owned));
             self.vips = self.vips + usize::from(is) - usize::from(was);
             if was && difference.new.is_none() {
-                changes.abandoned.push(*difference.at);
+                changes.abandoned.push(SteeringEntry::Vip(*difference.at));
             } else {
                 changes.note(was, is, || SteeringEntry::Vip(*difference.at));
             }
@@ -175,8 +175,9 @@ impl SteeringSets {
         // What is new is counted first, so that nothing is gone only in between.
         for [before, now] in &ports {
             for (port, endpoint) in beyond(*now, *before, new.masquerade_all) {
-                if keeps_source(port, new.masquerade_all) && add(&mut self.endpoints, steered(port, endpoint)) {
-                    changes.added.push(SteeringEntry::Endpoint(steered(port, endpoint)));
+                let entry = steered(port, endpoint, new.masquerade_all);
+                if add(&mut self.endpoints, entry.clone()) {
+                    changes.added.push(entry);
                 }
                 let uses = self.addresses.entry(endpoint.backend.address).or_default();
                 *uses += 1;
@@ -187,8 +188,13 @@ impl SteeringSets {
         }
         for [before, now] in &ports {
             for (port, endpoint) in beyond(*before, *now, old.masquerade_all) {
-                if keeps_source(port, old.masquerade_all) && subtract(&mut self.endpoints, steered(port, endpoint)) {
-                    changes.removed.push(SteeringEntry::Endpoint(steered(port, endpoint)));
+                let entry = steered(port, endpoint, old.masquerade_all);
+                if subtract(&mut self.endpoints, entry.clone()) {
+                    let still = |entry: &SteeringEntry| self.endpoints.contains_key(entry);
+                    match other_kind(&entry).as_ref().is_some_and(still) {
+                        true => changes.removed.push(entry),
+                        false => changes.abandoned.push(entry),
+                    }
                 }
                 let address = endpoint.backend.address;
                 let uses = self.addresses.entry(address).or_default();
@@ -208,7 +214,6 @@ impl SteeringSets {
         other_ways: bool,
         changes: &mut SteeringChanges,
     ) {
-        let snat = |address: IpAddr| SteeringEntry::Snat(address, self.snat_ports.clone());
         let network = &self.network;
         if other_ways {
             let before = std::mem::take(&mut self.sources);
@@ -218,19 +223,19 @@ impl SteeringSets {
             });
             for source in before.keys().chain(self.sources.keys()) {
                 let [was, is] = [&before, &self.sources].map(|sources| sources.contains_key(source));
-                changes.note(was, is, || snat(*source));
+                changes.note(was, is, || SteeringEntry::Snat(*source));
             }
             return;
         }
         for source in new.into_iter().flat_map(|address| network.source_addresses(address)) {
             if add(&mut self.sources, source) {
-                changes.added.push(snat(source));
+                changes.added.push(SteeringEntry::Snat(source));
             }
         }
         // The same ways give the same source as when it was counted.
         for source in gone.into_iter().flat_map(|address| old.source_addresses(address)) {
             if subtract(&mut self.sources, source) {
-                changes.removed.push(snat(source));
+                changes.removed.push(SteeringEntry::Snat(source));
             }
         }
     }
@@ -262,91 +267,27 @@ impl SteeringChanges {
     }
 }
 
-/// How long packets to a VIP that is nobody's any more are sent up. A TCP connection through it is reset by its client's next
-/// packet (rule 21 of the Service semantics); all else is passed on to the kernel.
-const LINGER: Duration = Duration::from_secs(300);
-
-/// The most VIPs that linger. Of more, the oldest go at once.
-const MOST_LINGERING: usize = 4096;
-
-/// What the program has to be told still.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) add: HashSet<SteeringEntry>,
-    pub(super) remove: HashSet<SteeringEntry>,
-    pub(super) linger: Duration,
-    // By when they were abandoned. One that is used again is still in the queue, under another time than here.
-    lingering: HashMap<IpAddr, Instant>,
-    others_linger: bool,
-    queue: VecDeque<(Instant, IpAddr)>,
-}
-
-impl Default for Pending {
-    fn default() -> Self {
-        let (add, remove, lingering, others_linger, queue) = Default::default();
-        Pending { add, remove, linger: LINGER, lingering, others_linger, queue }
-    }
-}
-
-impl Pending {
-    pub(super) fn note(&mut self, changes: SteeringChanges, now: Instant) {
-        for entry in changes.added {
-            // What was to go and is still there stays; adding it again does no harm.
-            self.remove.remove(&entry);
-            self.is_used(&entry);
-            self.add.insert(entry);
-        }
-        for entry in changes.removed {
-            self.add.remove(&entry);
-            self.is_used(&entry);
-            self.remove.insert(entry);
-        }
-        for vip in changes.abandoned {
-            self.add.remove(&SteeringEntry::Vip(vip));
-            self.lingering.insert(vip, now);
-            self.queue.push_back((now, vip));
-            self.others_linger = true;
-        }
-    }
-
-    /// An entry is somebody's, again or in another way.
-    fn is_used(&mut self, entry: &SteeringEntry) {
-        if let SteeringEntry::Vip(vip) = entry {
-            self.others_linger |= self.lingering.remove(vip).is_some();
-        }
-    }
-
-    /// The VIPs that linger, if others than when this was asked last.
-    pub(super) fn lingering(&mut self) -> Option<Arc<HashSet<IpAddr>>> {
-        std::mem::take(&mut self.others_linger).then(|| Arc::new(self.lingering.keys().copied().collect()))
-    }
-
-    /// When something has lingered for long enough.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.queue.front().map(|(since, _)| *since + self.linger)
-    }
-
-    /// Lets go what has lingered for long enough.
-    pub(super) fn ripen(&mut self, now: Instant) {
-        while self.due().is_some_and(|due| due <= now || self.queue.len() > MOST_LINGERING) {
-            let Some((since, vip)) = self.queue.pop_front() else { return };
-            if self.lingering.get(&vip) == Some(&since) {
-                self.lingering.remove(&vip);
-                self.others_linger = true;
-                self.remove.insert(SteeringEntry::Vip(vip));
-            }
-        }
-    }
-}
-
 /// Rules 14 to 16: whether a source can be kept at all.
 fn keeps_source(port: &ServicePort, masquerade_all: bool) -> bool {
     !masquerade_all || port.external_policy == TrafficPolicy::Local
 }
 
-fn steered(port: &ServicePort, endpoint: &Endpoint) -> Frontend {
+fn steered(port: &ServicePort, endpoint: &Endpoint, masquerade_all: bool) -> SteeringEntry {
     let backend = &endpoint.backend;
-    Frontend { address: backend.address, protocol: port.protocol, port: backend.port }
+    let frontend = Frontend { address: backend.address, protocol: port.protocol, port: backend.port };
+    match keeps_source(port, masquerade_all) {
+        true => SteeringEntry::Endpoint(frontend),
+        false => SteeringEntry::MasqueradedEndpoint(frontend),
+    }
+}
+
+/// The same endpoint, the other way.
+fn other_kind(entry: &SteeringEntry) -> Option<SteeringEntry> {
+    match entry {
+        SteeringEntry::Endpoint(endpoint) => Some(SteeringEntry::MasqueradedEndpoint(*endpoint)),
+        SteeringEntry::MasqueradedEndpoint(endpoint) => Some(SteeringEntry::Endpoint(*endpoint)),
+        _ => None,
+    }
 }
 
 /// The endpoints of `port` that `other`, the same service port at another time, has not.

@@ -1,7 +1,6 @@
 //! What the configuration says to publishing, at the start and later.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use crate::compile::CompileOptions;
 
@@ -12,8 +11,6 @@ pub struct PublishOptions {
     pub compile: CompileOptions,
     /// `snat.addresses`.
     pub snat_addresses: Vec<IpAddr>,
-    /// `snat.ports`.
-    pub snat_ports: RangeInclusive<u16>,
 }
 
 /// Settings that take the place of those of the start.
@@ -21,6 +18,6 @@ pub struct PublishOptions {
 pub struct Resetting {
     /// Which ones, for [`super::Published::settings`].
     pub number: u64,
-    /// The settings; `snat_ports` stay as they were.
+    /// The settings.
     pub options: PublishOptions,
 }

@@ -96,11 +96,7 @@ impl Bed {
     fn with(first: Arc<ClusterState>, prepare: impl FnOnce(&mut Publication<Recorder>)) -> Bed {
         let config = Config::parse(CONFIG, "test.yaml".as_ref(), SourceKey::Read).unwrap();
         let network = config.network.as_ref().unwrap().build(1, &config.interfaces);
-        let options = PublishOptions {
-            compile: CompileOptions::from_config(&config),
-            snat_addresses: Vec::new(),
-            snat_ports: config.snat.ports.clone(),
-        };
+        let options = PublishOptions { compile: CompileOptions::from_config(&config), snat_addresses: Vec::new() };
         let (publisher, mut readers) = Publisher::new(Snapshot::default(), 1);
         let (log, used) = (Log::default(), Arc::default());
         let (paused, done): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
@@ -162,7 +158,7 @@ async fn steering_knows_a_vip_before_the_workers_and_forgets_it_after_them() {
         SteeringEntry::Frontend(cluster_ip),
         SteeringEntry::Frontend(node_port),
         SteeringEntry::Vip(ip("172.30.0.2")),
-        SteeringEntry::Snat(ip("192.168.0.1"), 61_000..=65_535),
+        SteeringEntry::Snat(ip("192.168.0.1")),
         SteeringEntry::Endpoint(frontend("10.0.0.1:8080")),
         SteeringEntry::Endpoint(frontend("10.0.0.2:8080")),
     ]
@@ -211,11 +207,10 @@ fn what_lingers_is_bounded_and_what_is_used_again_stays() {
     let vip = |n: u32| SteeringEntry::Vip(IpAddr::V4((0x0a00_0000 + n).into()));
     let begin = Instant::now();
     let mut pending = Pending::default();
-    let address = |n: u32| IpAddr::V4((0x0a00_0000 + n).into());
     let note = |pending: &mut Pending, added, abandoned| {
         pending.note(SteeringChanges { added, abandoned, ..SteeringChanges::default() }, begin);
     };
-    note(&mut pending, vec![], (0..5_000).map(address).collect());
+    note(&mut pending, vec![], (0..5_000).map(vip).collect());
     pending.ripen(begin);
     assert_eq!(pending.remove, (0..904).map(vip).collect());
     note(&mut pending, vec![vip(0), vip(4_000)], vec![]);
@@ -267,13 +262,14 @@ async fn other_settings_take_nothing_away_that_open_flows_need() {
     let config = Config::parse(CONFIG, "test.yaml".as_ref(), SourceKey::Read).unwrap();
     let compile = CompileOptions { masquerade_all: true, ..CompileOptions::from_config(&config) };
     let snat_addresses = vec![ip("192.168.0.9")];
-    let options = PublishOptions { compile, snat_addresses, snat_ports: config.snat.ports.clone() };
+    let options = PublishOptions { compile, snat_addresses };
     reset.send_replace(Some(Resetting { number: 1, options: options.clone() }));
     let published = bed.until("the settings", |p| p.in_force && p.settings == 1).await;
     assert!(published.snapshot.services.masquerade_all);
-    let new = SteeringEntry::Snat(ip("192.168.0.9"), 61_000..=65_535);
-    assert_eq!(held(&bed), &before | &HashSet::from([new]), "kept sources and the former address");
-    assert_eq!((published.steering.snat_addresses, published.steering.endpoints), (2, 1));
+    let replies = SteeringEntry::MasqueradedEndpoint(frontend("10.0.0.1:8080"));
+    let new = HashSet::from([SteeringEntry::Snat(ip("192.168.0.9")), replies]);
+    assert_eq!(held(&bed), &before | &new, "kept sources and the former address");
+    assert_eq!((published.steering.snat_addresses, published.steering.endpoints), (2, 2));
     // And back again.
     let compile = CompileOptions::from_config(&config);
     let options = PublishOptions { compile, snat_addresses: Vec::new(), ..options };
@@ -300,17 +296,19 @@ async fn a_storm_is_taken_together() {
 }
 
 #[test]
-fn replies_of_kept_sources_need_no_steering_when_every_source_is_rewritten() {
+fn only_replies_are_steered_when_every_source_is_rewritten() {
     let config = Config::parse(CONFIG, "test.yaml".as_ref(), SourceKey::Read).unwrap();
     let network = Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces));
     let mut options = CompileOptions::from_config(&config);
     options.masquerade_all = true;
     let compiled = compile(&cluster(1, &["10.0.0.1"]), &options, &mut Ids::new());
     let snapshot = Snapshot { generation: Generation(1), services: Arc::new(compiled.services), network };
-    let mut sets = SteeringSets::new(&[ip("192.168.0.9")], 61_000..=65_535);
-    sets.advance(&snapshot);
+    let mut sets = SteeringSets::new(&[ip("192.168.0.9")]);
+    let added = sets.advance(&snapshot).added;
+    assert!(added.contains(&SteeringEntry::MasqueradedEndpoint(frontend("10.0.0.1:8080"))), "{added:?}");
+    assert!(!added.contains(&SteeringEntry::Endpoint(frontend("10.0.0.1:8080"))), "{added:?}");
     let SteeringCounts { snat_addresses, endpoints, .. } = sets.counts();
-    assert_eq!((snat_addresses, endpoints), (1, 0));
+    assert_eq!((snat_addresses, endpoints), (1, 1));
 }
 
 /// What a snapshot needs, as the rules say it.
@@ -324,14 +322,16 @@ fn needed(snapshot: &Snapshot, snat_addresses: &[IpAddr]) -> HashSet<SteeringEnt
     for port in services.service_ports.iter().flatten() {
         for endpoint in port.endpoints.iter() {
             let address = endpoint.backend.address;
-            if !services.masquerade_all || port.external_policy == TrafficPolicy::Local {
-                let frontend = Frontend { address, protocol: port.protocol, port: endpoint.backend.port };
-                entries.insert(SteeringEntry::Endpoint(frontend));
-            }
+            let frontend = Frontend { address, protocol: port.protocol, port: endpoint.backend.port };
+            let keeps_source = !services.masquerade_all || port.external_policy == TrafficPolicy::Local;
+            entries.insert(match keeps_source {
+                true => SteeringEntry::Endpoint(frontend),
+                false => SteeringEntry::MasqueradedEndpoint(frontend),
+            });
             sources.extend(snapshot.network.source_address(address).filter(|_| snat_addresses.is_empty()));
         }
     }
-    entries.extend(sources.into_iter().map(|source| SteeringEntry::Snat(source, 61_000..=65_535)));
+    entries.extend(sources.into_iter().map(|source| SteeringEntry::Snat(source)));
     entries
 }
 
@@ -351,7 +351,7 @@ proptest! {
             Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces))
         });
         let (mut state, mut ids) = (ClusterState::default(), Ids::new());
-        let mut sets = SteeringSets::new(&configured, 61_000..=65_535);
+        let mut sets = SteeringSets::new(&configured);
         let mut options = CompileOptions { node_name: "gw".into(), ..CompileOptions::default() };
         let (mut entries, mut addresses) = (HashSet::new(), ShardedMap::default());
         let (mut services, mut network) = (Arc::default(), networks[0].clone());
@@ -373,7 +373,7 @@ proptest! {
             for entry in added {
                 prop_assert!(entries.insert(entry.clone()), "added twice: {:?}", entry);
             }
-            for entry in removed.into_iter().chain(abandoned.into_iter().map(SteeringEntry::Vip)) {
+            for entry in removed.into_iter().chain(abandoned) {
                 prop_assert!(entries.remove(&entry), "removed and not there: {:?}", entry);
             }
             prop_assert_eq!(&entries, &needed(&snapshot, &configured));

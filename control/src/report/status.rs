@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ringway_shared::Network;
+use ringway_shared::{Network, PortSet};
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::snapshot::Snapshot;
@@ -159,7 +158,7 @@ pub struct FlowCounts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnatReport {
-    /// All of them, as `61000-65535`.
+    /// All of them, as `1024-29999,61000-65535`.
     pub ports: String,
     /// The smallest share of a worker.
     pub per_worker: u64,
@@ -209,7 +208,7 @@ pub struct Facts<'a> {
     /// `flows.perWorker`.
     pub flows_per_worker: u32,
     /// `snat.ports`.
-    pub snat_ports: RangeInclusive<u16>,
+    pub snat_ports: PortSet,
     /// What makes no progress.
     pub stuck: Vec<String>,
 }
@@ -257,9 +256,9 @@ impl StatusReport {
                 evicted: sum.get(Counter::FlowsEvicted),
             },
             snat: SnatReport {
-                ports: format!("{}-{}", facts.snat_ports.start(), facts.snat_ports.end()),
-                // Shares differ by one where they do not come out even.
-                per_worker: (facts.snat_ports.len() as u64).div_ceil(workers.len().max(1) as u64),
+                ports: facts.snat_ports.to_string(),
+                // The last worker takes what the division leaves.
+                per_worker: u64::from(facts.snat_ports.len()) / workers.len().max(1) as u64,
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
                 reclaimed: sum.get(Counter::SnatPortsReclaimed),
             },

@@ -5,6 +5,7 @@ use ringway_control::report::overlooked;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, Segment, Source, Timeouts};
 use ringway_dataplane::trace::{Question, Trace, View, explain};
+use ringway_shared::PortSet;
 
 use crate::support::{World, endpoint, load_balancer, service, slice, slice_with};
 
@@ -208,7 +209,8 @@ fn a_flow_is_told_with_what_becomes_of_its_next_packet() {
         let target = before.compiled.services.find(&question.tuple.frontend()).unwrap();
         let backend = target.service_port.endpoints[0].backend;
         let timeouts = Timeouts::default();
-        let mut flows = FlowTable::new(&FlowConfig { capacity: 1, seed: 1, timeouts, snat_ports: 61_000..=61_001 });
+        let mut flows =
+            FlowTable::new(&FlowConfig { capacity: 1, seed: 1, timeouts, snat_ports: PortSet::from(61_000..=61_001) });
         let new = NewFlow {
             original: question.tuple,
             segment: Segment::default(),

@@ -3,9 +3,9 @@
 //! The object is built from `bpf/steer.bpf.c` and committed, so nobody needs clang. Links belong to this process: when it
 //! ends, however it ends, the kernel detaches the program.
 
+mod entries;
+
 use std::collections::{HashMap as StdHashMap, HashSet};
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -15,16 +15,15 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use ipnet::IpNet;
-use ringway_shared::{Frontend, MacAddress};
+use ringway_shared::MacAddress;
+
+pub use entries::SteeringEntry;
 
 pub use super::attachment::{AttachedMode, Attachment};
 use super::claims::Claims;
 pub use super::program_error::SteeringError;
 use super::program_error::{meaning, reasons};
-use super::program_keys::{
-    AddressKey, LinkKey, SocketKey, address_key, cidr_key, link_key, queue_key, range, socket_key,
-};
+use super::program_keys::{AddressKey, LinkKey, SocketKey, link_key, queue_key};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/steer.bpf.o");
 
@@ -45,7 +44,7 @@ pub struct Capacities {
     pub frontends: u32,
     /// SNAT addresses.
     pub snat: u32,
-    /// Endpoints of flows whose source is kept.
+    /// Endpoints.
     pub endpoints: u32,
 }
 
@@ -53,21 +52,6 @@ impl Default for Capacities {
     fn default() -> Self {
         Capacities { vips: 131_072, service_cidrs: 1024, frontends: 262_144, snat: 4096, endpoints: 524_288 }
     }
-}
-
-/// One thing that is ours on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SteeringEntry {
-    /// Packets to an address, protocol and port.
-    Frontend(Frontend),
-    /// Every packet to an address.
-    Vip(IpAddr),
-    /// Every packet into a service CIDR.
-    ServiceCidr(IpNet),
-    /// Packets to an address on the SNAT ports.
-    Snat(IpAddr, RangeInclusive<u16>),
-    /// Packets from an endpoint's address, protocol and port.
-    Endpoint(Frontend),
 }
 
 /// The loaded program and what it steers.
@@ -80,7 +64,8 @@ pub struct SteeringProgram {
     vips: HashMap<MapData, AddressKey, u8>,
     cidrs: LpmTrie<MapData, AddressKey, u8>,
     frontends: HashMap<MapData, SocketKey, u8>,
-    snat: HashMap<MapData, AddressKey, [u8; 4]>,
+    snat: HashMap<MapData, AddressKey, u8>,
+    snat_ports: Array<MapData, u64>,
     endpoints: HashMap<MapData, SocketKey, u8>,
     claims: Arc<Claims>,
     without_socket: Array<MapData, u32>,
@@ -119,6 +104,7 @@ impl SteeringProgram {
         let cidrs = LpmTrie::try_from(take("cidrs")?)?;
         let frontends = HashMap::try_from(take("frontends")?)?;
         let snat = HashMap::try_from(take("snat")?)?;
+        let snat_ports = Array::try_from(take("snat_ports")?)?;
         let endpoints = HashMap::try_from(take("endpoints")?)?;
         let Map::Array(claims) = take("claims")? else { return Err("the map claims is no array".into()) };
         let claims = Arc::new(Claims::of_map(claims.fd())?);
@@ -135,6 +121,7 @@ impl SteeringProgram {
             cidrs,
             frontends,
             snat,
+            snat_ports,
             endpoints,
             claims,
             without_socket,
@@ -264,89 +251,6 @@ impl SteeringProgram {
                 *slot = None;
             }
         }
-    }
-
-    /// Steers what `wanted` has and the program has not. Call it before a snapshot that needs it is published. What can
-    /// be added is, whatever fails; the first failure is told.
-    pub fn add_missing(&mut self, wanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
-        let missing: Vec<SteeringEntry> = wanted.difference(&self.entries).cloned().collect();
-        let mut result = Ok(());
-        for entry in missing {
-            match self.insert(&entry) {
-                Ok(()) => {
-                    self.entries.insert(entry);
-                }
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        result
-    }
-
-    /// Stops steering what `unwanted` and the program have. Call it when no worker uses an older snapshot any more. What
-    /// can be removed is, whatever fails; the first failure is told.
-    pub fn remove_present(&mut self, unwanted: &HashSet<SteeringEntry>) -> Result<(), SteeringError> {
-        let mut result = Ok(());
-        for entry in unwanted {
-            if !self.entries.contains(entry) {
-                continue;
-            }
-            // Entries of one address with another port range share a key: the one that stays keeps it.
-            let replaced = matches!(entry, SteeringEntry::Snat(address, _)
-                if self.entries.iter().any(|other| !unwanted.contains(other)
-                    && matches!(other, SteeringEntry::Snat(kept, _) if kept == address)));
-            match if replaced { Ok(()) } else { self.remove(entry) } {
-                Ok(()) => {
-                    self.entries.remove(entry);
-                }
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        result
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether nothing is steered.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    fn insert(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
-        let inserted = match entry {
-            SteeringEntry::Frontend(frontend) => self.frontends.insert(socket_key(frontend), 1, 0),
-            SteeringEntry::Vip(address) => self.vips.insert(address_key(*address), 1, 0),
-            SteeringEntry::ServiceCidr(cidr) => self.cidrs.insert(&cidr_key(cidr), 1, 0),
-            SteeringEntry::Snat(address, ports) => self.snat.insert(address_key(*address), range(ports), 0),
-            SteeringEntry::Endpoint(endpoint) => self.endpoints.insert(socket_key(endpoint), 1, 0),
-        };
-        inserted.map_err(|error| self.entry_error("add", entry, error))
-    }
-
-    fn remove(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
-        let removed = match entry {
-            SteeringEntry::Frontend(frontend) => self.frontends.remove(&socket_key(frontend)),
-            SteeringEntry::Vip(address) => self.vips.remove(&address_key(*address)),
-            SteeringEntry::ServiceCidr(cidr) => self.cidrs.remove(&cidr_key(cidr)),
-            SteeringEntry::Snat(address, _) => self.snat.remove(&address_key(*address)),
-            SteeringEntry::Endpoint(endpoint) => self.endpoints.remove(&socket_key(endpoint)),
-        };
-        removed.map_err(|error| self.entry_error("remove", entry, error))
-    }
-
-    fn entry_error(&self, what: &str, entry: &SteeringEntry, error: MapError) -> SteeringError {
-        let capacities = &self.capacities;
-        let (map, text, room) = match entry {
-            SteeringEntry::Frontend(frontend) => ("frontends", frontend.to_string(), capacities.frontends),
-            SteeringEntry::Vip(address) => ("vips", address.to_string(), capacities.vips),
-            SteeringEntry::ServiceCidr(cidr) => ("cidrs", cidr.to_string(), capacities.service_cidrs),
-            SteeringEntry::Snat(address, _) => ("snat", address.to_string(), capacities.snat),
-            SteeringEntry::Endpoint(endpoint) => ("endpoints", endpoint.to_string(), capacities.endpoints),
-        };
-        let same_map = |other: &&SteeringEntry| std::mem::discriminant(*other) == std::mem::discriminant(entry);
-        map_error(map, format!("{what} {text}"), self.entries.iter().filter(same_map).count(), room, error)
     }
 }
 

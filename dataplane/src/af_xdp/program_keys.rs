@@ -1,7 +1,6 @@
 //! Keys and values of the steering program's maps, byte for byte as the program reads them.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
@@ -40,9 +39,4 @@ pub(super) fn link_key(index: u32, vlan: Option<u16>) -> LinkKey {
 pub(super) fn queue_key(index: u32, queue: u32) -> [u8; 8] {
     let ([a, b, c, d], [e, f, g, h]) = (index.to_ne_bytes(), queue.to_ne_bytes());
     [a, b, c, d, e, f, g, h]
-}
-
-pub(super) fn range(ports: &RangeInclusive<u16>) -> [u8; 4] {
-    let ([a, b], [c, d]) = (ports.start().to_ne_bytes(), ports.end().to_ne_bytes());
-    [a, b, c, d]
 }

@@ -30,8 +30,9 @@ mod table;
 mod tcp;
 mod used;
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ringway_shared::PortSet;
 
 pub(crate) use hasher::Hasher;
 pub use opening::{NewFlow, OpenError, Opened, Source};
@@ -109,8 +110,8 @@ pub struct FlowConfig {
     pub seed: u64,
     /// When flows end.
     pub timeouts: Timeouts,
-    /// This worker's share of the SNAT port range.
-    pub snat_ports: RangeInclusive<u16>,
+    /// This worker's share of the SNAT ports.
+    pub snat_ports: PortSet,
 }
 
 /// What the table did since it was made.

@@ -14,10 +14,8 @@
 
 mod next;
 
-use std::ops::RangeInclusive;
-
 use next::Stage;
-use ringway_shared::FiveTuple;
+use ringway_shared::{FiveTuple, PortSet};
 
 use super::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use super::hasher::Hasher;
@@ -57,7 +55,7 @@ fn key(reply: &FiveTuple) -> FiveTuple {
 #[repr(C, align(64))]
 struct Pool {
     key: FiveTuple,
-    // Where in the range the pool began.
+    // The rank of the port that the pool began with.
     offset: u32,
     // How many ports were handed out for the first time; all of them are in use, ready or resting.
     known: u32,
@@ -104,7 +102,8 @@ pub(super) struct Found {
 
 /// All pools of a worker.
 pub(super) struct Ports {
-    first: u16,
+    set: PortSet,
+    // How many ports the set has.
     total: u32,
     pools: Box<[Pool]>,
     index: Index,
@@ -123,7 +122,7 @@ pub(super) struct Ports {
 const NONE: u32 = u32::MAX;
 
 impl Ports {
-    pub(super) fn new(capacity: u32, range: RangeInclusive<u16>, hasher: Hasher) -> Self {
+    pub(super) fn new(capacity: u32, set: PortSet, hasher: Hasher) -> Self {
         let pools = (capacity / 32).max(LEAST_POOLS) as usize;
         let blank = Pool {
             key: FiveTuple { source: [0; 2], destination: [0; 2], ports: 0 },
@@ -141,8 +140,8 @@ impl Ports {
             sorted: 0,
         };
         Ports {
-            first: *range.start(),
-            total: u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + u32::from(!range.is_empty()),
+            total: set.len(),
+            set,
             pools: spread(pools, blank),
             index: Index::new(pools),
             arena: Arena::new((capacity / 6).max(8192)),
@@ -284,7 +283,7 @@ impl Ports {
 
     #[inline]
     fn port(&self, offset: u32) -> u16 {
-        self.first.wrapping_add((offset % self.total.max(1)) as u16)
+        self.set.nth(offset % self.total.max(1))
     }
 
     #[inline]

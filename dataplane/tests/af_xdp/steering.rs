@@ -22,8 +22,10 @@ fn entries() -> Vec<SteeringEntry> {
         SteeringEntry::Vip("fd99::1".parse().unwrap()),
         SteeringEntry::Frontend(frontend(Protocol::Tcp, "10.77.0.1", 30080)),
         SteeringEntry::Frontend(frontend(Protocol::Udp, "fd77:0::1", 30053)),
-        SteeringEntry::Snat("10.77.0.1".parse().unwrap(), 61000..=62000),
+        SteeringEntry::Snat("10.77.0.1".parse().unwrap()),
         SteeringEntry::Endpoint(frontend(Protocol::Udp, "10.77.0.2", 53)),
+        SteeringEntry::MasqueradedEndpoint(frontend(Protocol::Udp, "10.77.0.2", 7)),
+        SteeringEntry::MasqueradedEndpoint(frontend(Protocol::Tcp, "10.77.0.2", 7)),
         SteeringEntry::Endpoint(frontend(Protocol::Tcp, "fd77:0::2", 80)),
         SteeringEntry::ServiceCidr("172.30.0.0/16".parse().unwrap()),
         SteeringEntry::ServiceCidr("fd30::/112".parse().unwrap()),
@@ -42,6 +44,7 @@ fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
 fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
     let to = |destination: &str| udp("10.77.0.2:1000", destination, b"x");
     let to6 = |destination: &str| udp("[fd77:0::2]:1000", destination, b"x");
+    let reply = |destination: &str| udp("10.77.0.2:7", destination, b"x");
     let vip = to("10.99.0.1:80");
     let node = syn("10.77.0.2:1000", "10.77.0.1:30080");
     let vip6 = to6("[fd99::1]:80");
@@ -88,10 +91,19 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("a NodePort, first fragment", with(&node, 20, &[0x20, 0]), false),
         ("a NodePort, later fragment", with(&node, 20, &[0, 10]), false),
         ("a NodePort, cut before the ports", node[..36].to_vec(), false),
-        ("a SNAT port, first", to("10.77.0.1:61000"), true),
-        ("a SNAT port, last", syn("10.77.0.2:9", "10.77.0.1:62000"), true),
-        ("below the SNAT ports", to("10.77.0.1:60999"), false),
-        ("above the SNAT ports", to("10.77.0.1:62001"), false),
+        ("a SNAT port, first", reply("10.77.0.1:61000"), true),
+        ("a SNAT port, last", syn("10.77.0.2:7", "10.77.0.1:62000"), true),
+        ("a SNAT port of the lower range, first", reply("10.77.0.1:2000"), true),
+        ("a SNAT port of the lower range, last", reply("10.77.0.1:2063"), true),
+        ("below the lower SNAT ports", reply("10.77.0.1:1999"), false),
+        ("above the lower SNAT ports", reply("10.77.0.1:2064"), false),
+        ("below the SNAT ports", reply("10.77.0.1:60999"), false),
+        ("above the SNAT ports", reply("10.77.0.1:62001"), false),
+        ("a SNAT port, on another address", reply("10.77.0.9:61000"), false),
+        ("a SNAT port, from somebody else", to("10.77.0.1:61000"), false),
+        ("a SNAT port, from an endpoint's other port", syn("10.77.0.2:9", "10.77.0.1:62000"), false),
+        ("a SNAT port, from another address", udp("10.77.0.3:7", "10.77.0.1:61000", b"x"), false),
+        ("a SNAT port, from an endpoint that sources are kept for", udp("10.77.0.2:53", "10.77.0.1:61000", b"x"), true),
         ("the node, echo request", echo("10.77.0.2", "10.77.0.1"), false),
         ("from an endpoint", udp("10.77.0.2:53", "10.1.2.3:4000", b"x"), true),
         ("from an endpoint, other port", udp("10.77.0.2:54", "10.1.2.3:4000", b"x"), false),
@@ -288,6 +300,49 @@ fn entries_come_and_go_in_two_phases() {
     worker.program.remove_present(&[vip(1), vip(9)].into()).unwrap();
     assert_eq!(worker.program.len(), 2);
     assert_eq!(steered(&mut worker), [2, 3]);
+}
+
+/// Flows of an endpoint may be of both kinds, and one kind may go first.
+#[test]
+fn an_endpoint_is_steered_by_what_takes_more_of_its_packets() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let endpoint = frontend(Protocol::Udp, "10.77.0.2", 99);
+    let [all, replies] = [SteeringEntry::Endpoint(endpoint), SteeringEntry::MasqueradedEndpoint(endpoint)];
+    // To a client, to a SNAT port, and the marker.
+    let packets = ["10.1.2.3:4000", "10.77.0.1:2000", "10.99.0.1:1"].map(|to| udp("10.77.0.2:99", to, b"x"));
+    let mut came = |worker: &mut Worker| {
+        for bytes in &packets {
+            let mut frame = umem.allocate().unwrap();
+            assert!(umem.fill(&mut frame, bytes));
+            sender.send(&mut umem, frame).unwrap();
+        }
+        let mut came = Vec::new();
+        until("the marker", || {
+            sender.flush(&mut umem);
+            came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
+            came.last() == packets.last()
+        });
+        came.len() - 1
+    };
+    for (entry, comes, count) in [
+        (None, true, 0),
+        (Some(&replies), true, 1),
+        (Some(&all), true, 2),
+        (Some(&replies), false, 2),
+        (Some(&replies), true, 2),
+        (Some(&all), false, 1),
+        (Some(&replies), false, 0),
+    ] {
+        let entry: HashSet<_> = entry.cloned().into_iter().collect();
+        match comes {
+            true => worker.program.add_missing(&entry).unwrap(),
+            false => worker.program.remove_present(&entry).unwrap(),
+        }
+        assert_eq!(came(&mut worker), count, "{entry:?} {comes}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry, SteeringProgram};
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
-use ringway_shared::MacAddress;
+use ringway_shared::{MacAddress, PortSet};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -190,6 +190,7 @@ impl Worker {
         let queues = device.queues().unwrap();
         let mut umem = umem(queues);
         let mut program = SteeringProgram::load().unwrap();
+        program.set_snat_ports(&PortSet::of([2000..=2063, 61_000..=62_000]).unwrap()).unwrap();
         program.add_missing(&entries.iter().cloned().collect()).unwrap();
         // VLAN 100 has the device's MAC address, VLAN 200 one of its own.
         let mac = device.mac().unwrap();

@@ -26,7 +26,7 @@ use ringway_dataplane::resolver::Resolver;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::network::ReversePath;
 use ringway_shared::snapshot::Generation;
-use ringway_shared::{DropReason, Services, Snapshot};
+use ringway_shared::{DropReason, PortSet, Services, Snapshot};
 
 pub use network::*;
 pub use services::*;
@@ -166,7 +166,7 @@ impl Bed {
 
     /// SNAT ports from 61000 on, this many.
     pub fn ports(self, count: u16) -> Self {
-        self.set(|settings| settings.pipeline.snat_ports = 61_000..=60_999 + count)
+        self.set(|settings| settings.pipeline.snat_ports = PortSet::from(61_000..=60_999 + count))
     }
 }
 

@@ -18,7 +18,7 @@ use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::{Direction, State};
 use ringway_dataplane::flow::{FlowConfig, FlowId, FlowTable, NewFlow, Segment, Source, Timeouts};
 use ringway_dataplane::wire::tcp::Flags;
-use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
+use ringway_shared::{BackendId, FiveTuple, PortSet, Protocol, ServicePortId};
 
 /// The first sequence numbers of client and endpoint in these tests.
 const CLIENT: u32 = 0xffff_fff0;
@@ -59,8 +59,8 @@ fn seconds(seconds: u64) -> Time {
     millis(seconds * 1000)
 }
 
-fn config(capacity: u32, snat_ports: std::ops::RangeInclusive<u16>) -> FlowConfig {
-    FlowConfig { capacity, seed: 7, timeouts: Timeouts::default(), snat_ports }
+fn config(capacity: u32, snat_ports: impl Into<PortSet>) -> FlowConfig {
+    FlowConfig { capacity, seed: 7, timeouts: Timeouts::default(), snat_ports: snat_ports.into() }
 }
 
 fn table(capacity: u32) -> FlowTable {

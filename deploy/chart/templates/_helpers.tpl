@@ -42,9 +42,11 @@ app.kubernetes.io/component: access
 {{- fail (printf "config.admin.metrics and config.admin.healthz cannot both have port %s; set another one" (include "ringway.port" $healthz)) }}
 {{- end }}
 {{- with dig "snat" "ports" "" $config }}
-{{- $ends := splitList "-" (toString .) }}
+{{- range splitList "," (toString .) }}
+{{- $ends := splitList "-" (trim .) }}
 {{- if gt (int (first $ends)) (int (last $ends)) }}
-{{- fail (printf "config.snat.ports is %s, whose end is before its beginning; write FIRST-LAST" (toString .)) }}
+{{- fail (printf "config.snat.ports has %s, whose end is before its beginning; write FIRST-LAST" (trim .)) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- toYaml $config }}

@@ -111,7 +111,7 @@ impl Bed {
         let network = NetworkWatch::fixed(network.unwrap_or_default());
         let program = SteeringProgram::load().ok();
         let steering = program.is_some();
-        let options = PublishOptions { compile, snat_addresses: Vec::new(), snat_ports: config.snat.ports.clone() };
+        let options = PublishOptions { compile, snat_addresses: Vec::new() };
         let first = Arc::new(state.clone());
         let (cluster, receiver) = watch::channel(first.clone());
         let program = Program(program.map(Mutex::new));

@@ -18,7 +18,7 @@ use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::handoff::Reader;
-use ringway_shared::{DropReason, InterfaceId, Snapshot};
+use ringway_shared::{DropReason, InterfaceId, PortSet, Snapshot};
 
 use super::cluster::frontend;
 use super::{CLIENT, GATEWAY_MAC, NEXT_HOP_MAC, WORKERS};
@@ -86,7 +86,7 @@ impl Forwarding {
             capacity: (flows * 2).next_power_of_two(),
             seed: 0x0123_4567_89ab_cdef,
             timeouts: Timeouts::default(),
-            snat_ports: 1024..=65_535,
+            snat_ports: PortSet::from(1024..=65_535),
         });
         let shared = Shared {
             directory: None,

@@ -55,7 +55,6 @@ impl Running {
         let options = |config: &Config| PublishOptions {
             compile: CompileOptions::from_config(config),
             snat_addresses: config.snat.addresses.clone(),
-            snat_ports: config.snat.ports.clone(),
         };
         let (before, now) = (options(running), options(config));
         let snat_changed = before.snat_addresses != now.snat_addresses;

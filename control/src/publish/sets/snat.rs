@@ -25,7 +25,7 @@ impl SteeringSets {
     /// Takes nothing away that flows of former settings need.
     pub(super) fn keep_former(&mut self, changes: &mut SteeringChanges) {
         if std::mem::take(&mut self.masqueraded) {
-            let endpoints = changes.removed.iter().filter_map(|entry| match entry {
+            let endpoints = changes.removed.iter().chain(&changes.abandoned).filter_map(|entry| match entry {
                 SteeringEntry::Endpoint(endpoint) => Some(*endpoint),
                 _ => None,
             });
@@ -37,11 +37,13 @@ impl SteeringSets {
                 self.former_endpoints.remove(endpoint);
             }
         }
-        changes.removed.retain(|entry| match entry {
-            SteeringEntry::Snat(address, _) => !self.former.contains(address),
+        let goes = |entry: &SteeringEntry| match entry {
+            SteeringEntry::Snat(address) => !self.former.contains(address),
             SteeringEntry::Endpoint(endpoint) => !self.former_endpoints.contains(endpoint),
             _ => true,
-        });
+        };
+        changes.removed.retain(goes);
+        changes.abandoned.retain(goes);
     }
 
     /// How many there are, former ones included.
