@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use ringway_shared::FiveTuple;
 
 use crate::clock::Time;
-use crate::flow::{Direction, Flow, FlowTable};
+use crate::flow::{Direction, Flow, FlowTable, PortUse};
 
 /// Flows that one step of a scan shows. Bounds what a question costs the packets that wait behind it.
 const SCAN_STEP: usize = 256;
@@ -25,6 +25,13 @@ pub enum Query {
         found: Option<(Flow, Direction)>,
         /// The worker's clock.
         now: Time,
+    },
+    /// The SNAT ports in use, towards each endpoint, from `cursor` on.
+    Ports {
+        /// Where to start; 0 for the beginning. Afterwards: where to go on, or `None` at the end.
+        cursor: Option<u32>,
+        /// What was found; no more than its capacity are written.
+        uses: Vec<PortUse>,
     },
     /// The next flows from `cursor` on.
     Scan {
@@ -43,6 +50,11 @@ impl Query {
         Query::Scan { cursor: Some(cursor), flows: Vec::with_capacity(SCAN_STEP), now: Time::default() }
     }
 
+    /// A step through the SNAT ports from `cursor`.
+    pub fn ports(cursor: u32) -> Self {
+        Query::Ports { cursor: Some(cursor), uses: Vec::with_capacity(SCAN_STEP) }
+    }
+
     /// A lookup of a packet's tuple.
     pub fn lookup(tuple: FiveTuple) -> Self {
         Query::Lookup { tuple, found: None, now: Time::default() }
@@ -53,6 +65,18 @@ impl Query {
             Query::Lookup { tuple, found, now } => {
                 *found = table.lookup(tuple, at).map(|(id, direction)| (*table.flow(id), direction));
                 *now = at;
+            }
+            Query::Ports { cursor, uses } => {
+                uses.clear();
+                let room = uses.capacity().min(SCAN_STEP);
+                // A push below the capacity does not allocate.
+                *cursor = cursor.and_then(|cursor| {
+                    table.scan_ports(cursor, room as u32, |port_use| {
+                        if uses.len() < room {
+                            uses.push(port_use);
+                        }
+                    })
+                });
             }
             Query::Scan { cursor, flows, now } => {
                 flows.clear();

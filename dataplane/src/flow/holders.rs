@@ -8,6 +8,7 @@
 //! (`state::PATIENCE`). TCP and SCTP that both sides take part in are in no list: their ports are never taken away.
 
 use super::expiry::END;
+use super::opening::Effort;
 use super::state::{State, is_ripe};
 use crate::af_xdp::mapping::spread;
 
@@ -114,8 +115,9 @@ impl Holders {
         }
     }
 
-    /// The flow of a pool that gives its port up first. `idle` says for how long a flow has been silent.
-    pub(super) fn first(&mut self, pool: u32, idle: impl Fn(u32) -> u32) -> Option<u32> {
+    /// The flow of a pool that gives its port up first; with `Effort::Ripe` only one of use to nobody. `idle` says for how long
+    /// a flow has been silent.
+    pub(super) fn first(&mut self, pool: u32, effort: Effort, idle: impl Fn(u32) -> u32) -> Option<u32> {
         let mut longest: Option<(u32, u32)> = None;
         for rank in 0..USED {
             let Some(head) = self.head(pool, rank) else { continue };
@@ -126,6 +128,9 @@ impl Holders {
             if longest.is_none_or(|(longest, _)| silence > longest) {
                 longest = Some((silence, head));
             }
+        }
+        if effort != Effort::Any {
+            return None;
         }
         for _ in 0..LOOKED_AT {
             let Some(next) = self.head(pool, USED) else { break };

@@ -36,6 +36,17 @@ pub enum Source {
     Masquerade(IpAddr),
 }
 
+/// What a new flow may take when no port is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Nothing.
+    Free,
+    /// The port of a flow that is over, or half-open or unreplied and silent for long.
+    Ripe,
+    /// The port of any flow that ever gives its own up.
+    Any,
+}
+
 /// A flow to be opened by the packet that asked for it.
 #[derive(Clone, Copy, Debug)]
 pub struct NewFlow {
@@ -99,6 +110,18 @@ impl FlowTable {
         replies: Option<ReplyQueues<'_>>,
         now: Time,
     ) -> Result<Opened, OpenError> {
+        self.open_with(hash, new, replies, Effort::Any, now)
+    }
+
+    /// As [`Self::open_new`], with no more than this effort for a port.
+    pub fn open_with(
+        &mut self,
+        hash: u64,
+        new: &NewFlow,
+        replies: Option<ReplyQueues<'_>>,
+        effort: Effort,
+        now: Time,
+    ) -> Result<Opened, OpenError> {
         debug_assert!(self.search(hash, &new.original).is_none(), "{} has a flow", new.original);
         if self.free == NONE && !self.lists.can_evict() {
             return Err(OpenError::TableFull);
@@ -106,7 +129,7 @@ impl FlowTable {
         let mut reclaimed = None;
         let reply = self.reply(new, replies, now).or_else(|| {
             // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
-            reclaimed = Some(self.reclaim_port(new, now)?);
+            reclaimed = Some(self.reclaim_port(new, effort, now)?);
             self.reply(new, replies, now)
         });
         let (reply, reply_hash, pool) = reply.ok_or(OpenError::PortsExhausted)?;
@@ -153,12 +176,18 @@ impl FlowTable {
     /// Ends a flow whose port `new` can use: by [`State::eviction_rank`], then the oldest. Says what state it was in; nothing
     /// when there is none.
     #[cold]
-    fn reclaim_port(&mut self, new: &NewFlow, now: Time) -> Option<State> {
+    fn reclaim_port(&mut self, new: &NewFlow, effort: Effort, now: Time) -> Option<State> {
+        if effort == Effort::Free {
+            return None;
+        }
         let (reply, original) = (reply_without_port(new), &new.original);
         let (flows, millis) = (&self.flows, now.millis());
         let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(millis));
         let found = match new.source {
-            Source::Masquerade(_) => self.ports.holder(&reply, idle).or_else(|| {
+            Source::Masquerade(_) => self.ports.holder(&reply, effort, idle).or_else(|| {
+                if effort != Effort::Any {
+                    return None;
+                }
                 let tried = self.ports.tried(&reply, now);
                 self.least_useful(tried.map(|port| with_port(&reply, port)), now)
             }),

@@ -21,6 +21,7 @@ use super::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use super::hasher::Hasher;
 use super::holders::{Holders, NO_POOL};
 use super::index::Index;
+use super::opening::Effort;
 use super::replies::{Judge, ReplyQueues};
 use super::state::State;
 use crate::af_xdp::mapping::spread;
@@ -163,9 +164,15 @@ impl Ports {
         self.high_water
     }
 
-    /// Every endpoint that has a pool.
-    pub(super) fn uses(&self) -> impl Iterator<Item = PortUse> {
-        self.pools.iter().filter(|pool| pool.live != 0).map(|pool| PortUse {
+    /// How many pools there have been at the same time.
+    pub(super) fn places(&self) -> u32 {
+        self.fresh
+    }
+
+    /// Every endpoint that has one of `most` pools from number `from` on.
+    pub(super) fn uses(&self, from: u32, most: u32) -> impl Iterator<Item = PortUse> {
+        let pools = self.pools.iter().skip(from as usize).take(most as usize);
+        pools.filter(|pool| pool.live != 0).map(|pool| PortUse {
             reply: pool.key,
             used: pool.used,
             high_water: pool.high_water,
@@ -246,10 +253,10 @@ impl Ports {
 
     /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number. `idle` says for
     /// how long a flow has been silent.
-    pub(super) fn holder(&mut self, reply: &FiveTuple, idle: impl Fn(u32) -> u32) -> Option<u32> {
+    pub(super) fn holder(&mut self, reply: &FiveTuple, effort: Effort, idle: impl Fn(u32) -> u32) -> Option<u32> {
         let key = key(reply);
         let pool = self.find(&key, self.hasher.hash(&key))?;
-        self.holders.first(pool, idle)
+        self.holders.first(pool, effort, idle)
     }
 
     /// The ports that `allocate` tried without a pool; none if there is one.

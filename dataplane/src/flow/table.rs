@@ -148,7 +148,15 @@ impl FlowTable {
 
     /// The ports in use, per endpoint that has or had masqueraded flows. For metrics: looks at all pools.
     pub fn port_uses(&self) -> impl Iterator<Item = PortUse> {
-        self.ports.uses()
+        self.ports.uses(0, u32::MAX)
+    }
+
+    /// As [`Self::port_uses`], but no more than `most` pools from number `cursor` on are looked at; says where to go on, or
+    /// nothing at the end.
+    pub fn scan_ports(&self, cursor: u32, most: u32, show: impl FnMut(PortUse)) -> Option<u32> {
+        self.ports.uses(cursor, most).for_each(show);
+        let next = cursor.saturating_add(most);
+        (next < self.ports.places()).then_some(next)
     }
 
     /// The ports in use towards the endpoint that this reply tuple comes from.

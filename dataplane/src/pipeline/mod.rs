@@ -12,6 +12,7 @@ mod direct;
 mod established;
 mod held;
 mod limiter;
+mod more_ports;
 mod open;
 mod portless;
 mod unreachable;
@@ -45,6 +46,9 @@ use ways::{Way, Ways};
 
 /// ICMP errors that a worker hands over in any second; a handover queue holds more.
 const ERRORS_PER_SECOND: u32 = 1_000;
+
+/// New flows that a worker without a free port gives to others in any second.
+const LOANS_PER_SECOND: u32 = 4_000;
 
 /// What the pipeline of one worker shares with others.
 #[derive(Clone)]
@@ -82,6 +86,8 @@ struct Core {
     limiter: Limiter,
     /// Of ICMP errors that are handed over.
     errors: Limiter,
+    /// Of new flows that others have a port for.
+    loans: Limiter,
     ways: Ways,
     watches: Watches,
     shared: Shared,
@@ -105,9 +111,11 @@ impl Pipeline {
         flows.watch(shared.counters.clone());
         let limiter = Limiter::new(config.replies_per_second);
         let errors = Limiter::new(ERRORS_PER_SECOND);
+        // One alone has nobody to ask.
+        let loans = Limiter::new(if config.workers > 1 { LOANS_PER_SECOND } else { 0 });
         let (held, ways, tally) = (Held::default(), Ways::new(shared.resolver.clone()), Tally::default());
         let watches = Watches::new(shared.direct.clone());
-        let core = Core { config, flows, held, limiter, errors, ways, watches, shared, tally };
+        let core = Core { config, flows, held, limiter, errors, loans, ways, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 

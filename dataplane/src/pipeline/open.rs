@@ -7,7 +7,7 @@ use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, sel
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
 use ringway_shared::{
-    Adjacency, AdjacencyId, DropReason, EndpointSet, Family, FiveTuple, InterfaceId, Protocol, Snapshot,
+    Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot,
 };
 
 use super::established::find_way;
@@ -15,7 +15,7 @@ use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
 use crate::batch::Received;
-use crate::flow::{Direction, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source};
+use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source};
 use crate::forward::nat::{self, Rewrite};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
@@ -128,7 +128,20 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
-        match self.flows.open_new(hash, &new, replies, context.now) {
+        let mut opened = match source {
+            Source::Masquerade(_) => self.flows.open_with(hash, &new, replies, Effort::Free, context.now),
+            Source::Kept | Source::Moved => self.flows.open_new(hash, &new, replies, context.now),
+        };
+        if let (Err(OpenError::PortsExhausted), Source::Masquerade(_)) = (opened, source) {
+            opened = match self.open_without_free_port(hash, &new, replies, received.handed_over, context.now) {
+                Ok(opened) => opened,
+                Err(worker) => {
+                    let verdict = Verdict::HandOver { worker, arrived: received.interface };
+                    return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+                }
+            };
+        }
+        match opened {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
                 if let Some(affinity) = &port.affinity {
@@ -207,11 +220,7 @@ impl Core {
         hash: u64,
         replies: Option<ReplyQueues<'_>>,
     ) -> Option<IpAddr> {
-        let family = Family::of(endpoint);
-        let usable = self.config.snat_addresses.iter().filter(|address| Family::of(**address) == family);
-        let count = usable.clone().count();
-        let start = (hash as usize).checked_rem(count)?;
-        let mut turn = usable.clone().skip(start).chain(usable.take(start)).copied();
+        let mut turn = self.snat_addresses(endpoint, hash);
         let first = turn.next();
         let (Some(replies), Some(address)) = (replies, first) else { return first };
         let fits = |address: &IpAddr| {
@@ -232,8 +241,15 @@ impl Core {
             let destination = packet.tuple.destination_address();
             let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
             let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
-            snapshot.services.find(&packet.tuple.frontend()).is_none().then_some(owner)
+            // A NodePort may have the same number; what begins is for that.
+            let is_reply = !begins(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
+            is_reply.then_some(owner)
         });
         owner.filter(|owner| *owner != self.config.worker && *owner < self.config.workers)
     }
+}
+
+/// Whether a packet can be no reply.
+fn begins(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Tcp { flags, .. } if flags.syn() && !flags.ack())
 }
