@@ -1,6 +1,7 @@
 //! The admin socket: HTTP with JSON on a Unix socket, for root alone. `docs/admin-api.md` describes it.
 
 mod ask;
+mod ports;
 
 use std::fs::Permissions;
 use std::io;
@@ -40,6 +41,7 @@ use crate::report::flows::{Fate, FlowFilter, FlowReport, FlowsReport};
 use crate::report::metrics::{self, Format, ServiceSeries, SharedScrape};
 use crate::report::neighbors::NeighborReport;
 use crate::report::overlooked;
+use crate::report::ports::PortUses;
 use crate::report::readiness::stuck;
 use crate::report::services::ServicesReport;
 use crate::report::status::{Counted, Facts, StatusReport};
@@ -65,6 +67,7 @@ pub struct Admin {
     source: SourceHealth,
     series: Mutex<ServiceSeries>,
     scraped: SharedScrape,
+    ports: watch::Sender<Arc<PortUses>>,
 }
 
 impl Admin {
@@ -93,6 +96,7 @@ impl Admin {
             source,
             series: Mutex::default(),
             scraped: SharedScrape::default(),
+            ports: watch::Sender::default(),
         })
     }
 
@@ -131,6 +135,7 @@ impl Admin {
         let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        report.snat.endpoints = self.port_uses().fullest();
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
         if published.ready {
             let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +148,10 @@ impl Admin {
     pub fn services(&self) -> ServicesReport {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let published = self.published();
-        ServicesReport::of(&AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() })
+        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        let mut report = ServicesReport::of(&view);
+        self.port_uses().note(&mut report);
+        report
     }
 
     /// Before the first list is in force nobody knows what is served: to say that nothing is would be untrue.
@@ -205,6 +213,7 @@ impl Admin {
             let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
             let mut trace = explain(&view, question);
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
+            self.tell_ports(&mut trace, question);
             let is_seen = published.lingering.contains(&question.tuple.destination_address());
             let is_passed = trace.verdict == TraceVerdict::Pass && !is_seen;
             let flow = found.map(|(worker, flow, now)| {

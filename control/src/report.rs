@@ -8,6 +8,7 @@ pub mod interfaces;
 pub mod metrics;
 pub mod neighbors;
 pub mod overlooked;
+pub mod ports;
 pub mod queues;
 pub(crate) mod readiness;
 pub mod services;

@@ -1,6 +1,8 @@
 //! Two workers: packets that the NIC gives to the wrong one reach the flow's owner, and the sum of the ledgers closes.
 
 mod bed;
+#[path = "handover/loans.rs"]
+mod loans;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -42,14 +44,21 @@ struct Team {
 
 impl Team {
     fn new(workers: u16) -> Self {
-        Self::with_ports(workers, PipelineConfig::single().snat_ports)
+        Self::with(workers, &PipelineConfig::single())
     }
 
-    fn with_ports(workers: u16, snat_ports: PortSet) -> Self {
+    /// One backend of a NodePort, few ports to it, and the same address for both.
+    fn with_ports(ports: PortSet) -> Self {
+        let snat_addresses = vec!["192.168.0.2".parse().unwrap()];
+        let config = PipelineConfig { snat_ports: ports, snat_addresses, ..PipelineConfig::single() };
+        let snapshot = snapshot(&["web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080"]);
+        Team { snapshot, ..Self::with(2, &config) }
+    }
+
+    fn with(workers: u16, config: &PipelineConfig) -> Self {
         let directory = FlowDirectory::new(4096);
         let worker_of = |number| {
-            let snat_ports = snat_ports.clone();
-            let pipeline = PipelineConfig { worker: number, workers, snat_ports, ..PipelineConfig::single() };
+            let pipeline = PipelineConfig { worker: number, workers, ..config.clone() };
             worker(&Settings { pipeline, directory: Some(directory.clone()), flows: 4096, ..Settings::default() })
         };
         Team { workers: (0..workers).map(worker_of).collect(), snapshot: snapshot(SERVICES) }
@@ -167,69 +176,6 @@ fn a_masqueraded_reply_finds_its_owner_by_its_port() {
     let sum = team.sum();
     let counts = [Counter::Rx, Counter::Forwarded, Counter::HandedOver, Counter::FlowsOpened];
     assert_eq!(counts.map(|counter| sum.get(counter)), [12, 12, 6, 3]);
-}
-
-/// The handshake of a masqueraded connection whose packets of the client come in at `worker`, and the endpoint's at another.
-/// Which worker has the flow, and by which port; nothing when it is refused.
-fn connect(team: &mut Team, worker: usize, client: u16, now: u64) -> Option<(usize, u16)> {
-    let from = format!("10.0.2.9:{client} > 10.0.255.254:30080");
-    let (at, verdict, sent) = team.line(worker, &format!("inside tcp S {from}"), ms(now));
-    if verdict != (Verdict::Forward { out: INSIDE }) {
-        assert_eq!(verdict, Verdict::Drop(DropReason::SnatPortsExhausted));
-        return None;
-    }
-    let port = source_port(&sent.unwrap());
-    let reply = format!("inside tcp SA 10.0.1.1:8080 > 10.0.255.254:{port} seq=5000 ack=1001");
-    let workers = team.workers.len();
-    assert_eq!(team.line((worker + 1) % workers, &reply, ms(now)).0, at);
-    let (still, verdict, sent) = team.line(worker, &format!("inside tcp A {from} seq=1001 ack=5001"), ms(now));
-    assert_eq!((still, verdict, source_port(&sent.unwrap())), (at, Verdict::Forward { out: INSIDE }, port));
-    Some((at, port))
-}
-
-#[test]
-fn a_worker_without_a_free_port_gives_the_flow_to_another() {
-    let mut team = Team::with_ports(2, PortSet::of([2000..=2001, 61_000..=61_001]).unwrap());
-    team.snapshot = snapshot(&["web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080"]);
-    let mut ports = Vec::new();
-    // All come in at worker 0. It has the first two ports.
-    for (client, owner) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
-        let (at, port) = connect(&mut team, 0, 40_000 + client, 1).unwrap();
-        assert_eq!(at, owner, "client {client}");
-        ports.push(port);
-    }
-    ports.sort_unstable();
-    assert_eq!(ports, [2000, 2001, 61_000, 61_001]);
-    // Nobody has one, wherever it comes in.
-    assert_eq!(connect(&mut team, 0, 40_005, 2), None);
-    assert_eq!(connect(&mut team, 1, 40_006, 2), None);
-    let sum = team.sum();
-    assert_eq!(sum.get(Counter::FlowsOpened), 4);
-    assert_eq!(sum.get(Counter::FlowsEvicted), 0);
-}
-
-#[test]
-fn a_flood_that_no_worker_has_ports_for_fills_no_queue() {
-    let mut team = Team::with_ports(2, PortSet::from(61_000..=61_001));
-    team.snapshot = snapshot(&["web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080"]);
-    for worker in 0..2 {
-        connect(&mut team, worker, 40_000 + worker as u16, 1).unwrap();
-    }
-    let handed_over = team.sum().get(Counter::HandedOver);
-    for client in 0..10_000 {
-        assert_eq!(connect(&mut team, 0, 41_000 + client, 2), None);
-    }
-    assert_eq!(team.sum().get(Counter::HandedOver) - handed_over, 4_000);
-}
-
-/// NodePorts may be configured to lie among the SNAT ports.
-#[test]
-fn a_reply_to_a_port_that_is_a_node_port_too_finds_its_owner() {
-    let mut team = Team::with_ports(2, PortSet::from(30_080..=30_081));
-    team.snapshot = snapshot(&["web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080"]);
-    // The flow of worker 0 gets the NodePort's number; a new connection to the NodePort stays where it comes in.
-    assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_080)));
-    assert_eq!(connect(&mut team, 1, 40_001, 1), Some((1, 30_081)));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::daemon::WorkerView;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
+use crate::report::ports::PortUses;
 
 /// How long a worker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -61,6 +62,22 @@ impl Asker {
             }
         }
         None
+    }
+
+    /// The SNAT ports in use, of `limit`. A worker that does not answer is left out.
+    pub(super) async fn ports(&self, limit: u32) -> PortUses {
+        let (mut all, began) = (PortUses::of_limit(limit), Instant::now());
+        for (id, queries) in &self.workers {
+            let mut next = Some(0);
+            while let Some(from) = next.filter(|_| began.elapsed() < SCAN) {
+                let queries = queries.lock().await;
+                let Some(answer) = self.ask(*id, &queries, Query::ports(from)).await else { break };
+                let Query::Ports { cursor, uses } = *answer else { break };
+                uses.iter().for_each(|port_use| all.add(port_use));
+                next = cursor;
+            }
+        }
+        all
     }
 
     /// The flows that match. `total`: how many there are in all.

@@ -11,6 +11,7 @@ use super::status::counted;
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::plain;
+use crate::report::ports::EndpointPortCounts;
 use crate::report::services::{BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
 
 /// What `ringway services` is asked.
@@ -157,7 +158,11 @@ fn endpoints(port: &ServicePortReport) -> String {
         let failed = (unanswered + refused > 0).then(|| format!("{unanswered} unanswered, {refused} refused"));
         let silent = endpoint.unanswering.as_ref().map(|what| format!("does not answer: {what}"));
         let told = silent.as_ref().or(failed.as_ref());
-        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref(), told].into_iter().flatten();
+        let high = |ports: &EndpointPortCounts| ports.used * 2 > ports.limit;
+        let ports = endpoint.snat_ports.filter(high);
+        let ports = ports.map(|ports| format!("{} of {} SNAT ports in use", ports.used, ports.limit));
+        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref(), told, ports.as_ref()];
+        let notes = notes.into_iter().flatten();
         table.row([
             format!("  {}", endpoint.endpoint),
             endpoint.slice.clone(),

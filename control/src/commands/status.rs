@@ -18,6 +18,7 @@ use crate::report::LedgerReport;
 use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
 use crate::report::interfaces::{InterfaceReport, PortReport};
 use crate::report::neighbors::{NeighborReport, SilentReport};
+use crate::report::ports::EndpointPorts;
 use crate::report::source::{KubernetesReport, SourceReport};
 use crate::report::status::{StatusReport, WorkerReport};
 
@@ -121,6 +122,13 @@ impl Text<'_> {
             "snat       {} of {} ports used at most to one endpoint ({}), {} taken back",
             snat.high_water, snat.per_worker, snat.ports, snat.reclaimed
         )?;
+        if let Some(fullest) = snat.endpoints.first().filter(|fullest| fullest.used > 0) {
+            let EndpointPorts { endpoint, protocol, used, limit, fullest_worker_percent, .. } = fullest;
+            writeln!(
+                f,
+                "           now {used} of {limit} to {protocol}:{endpoint}, {fullest_worker_percent} % of a worker's share"
+            )?;
+        }
         writeln!(f, "neighbours {}", neighbors(&status.neighbors))?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
         writeln!(f, "interfaces {}", interface_losses(&InterfaceLosses::of(&status.interfaces)))?;

@@ -221,6 +221,7 @@ impl Running {
             self.neighbors.clone(),
             self.source.clone(),
         );
+        tasks.spawn(&here, "the use of SNAT ports", admin.clone().follow_ports());
         let scraped = admin.clone();
         let answer = move |door| serve_metrics(door, scraped.clone(), guests.clone());
         tasks.spawn(&here, "metrics", doorway::serve(metrics_listeners, Duration::ZERO, answer));

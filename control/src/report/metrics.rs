@@ -1,12 +1,14 @@
 //! What Prometheus is told: the status and the drops as numbers, in the OpenMetrics text format or in its older own.
 //!
 //! Nothing is counted for it: a scrape reads what `status` and `drops` read. There are no series by endpoint, which a large
-//! cluster has 100,000 of, and by Service only those that are asked for; `services` has the counts of all.
+//! cluster has 100,000 of, but for the few that use the most SNAT ports, and by Service only those that are asked for;
+//! `services` has the counts of all.
 
 mod format;
 mod network;
 mod services;
 mod shared_scrape;
+mod snat;
 
 use std::fmt;
 
@@ -100,6 +102,7 @@ pub fn metrics(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
     all.extend(network::interfaces(status));
     all.extend(network::neighbors(status));
     all.extend(flows(status));
+    all.extend(snat::ports(status));
     all.push(one(
         "packets_stateless",
         "UDP packets that were sent on without a flow because a table was full.",
@@ -157,7 +160,7 @@ fn packets(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
 }
 
 fn flows(status: &StatusReport) -> Vec<Metric> {
-    let (flows, snat) = (&status.flows, &status.snat);
+    let flows = &status.flows;
     vec![
         one("flows", "Flows in the tables now.", Number::Gauge(flows.open as f64)),
         one("flows_half_open", "Of these, half-open and unreplied.", Number::Gauge(flows.half_open as f64)),
@@ -168,21 +171,6 @@ fn flows(status: &StatusReport) -> Vec<Metric> {
             "flows_evicted",
             "Flows ended early because a table was full or no SNAT port was free.",
             Number::Count(flows.evicted),
-        ),
-        one(
-            "snat_ports_per_worker",
-            "SNAT ports that a worker has towards each endpoint.",
-            Number::Gauge(snat.per_worker as f64),
-        ),
-        one(
-            "snat_ports_high_water",
-            "The most SNAT ports that one worker ever used towards one endpoint.",
-            Number::Gauge(snat.high_water as f64),
-        ),
-        one(
-            "snat_ports_reclaimed",
-            "SNAT ports taken back from half-open, unreplied and silent UDP flows because none was free.",
-            Number::Count(snat.reclaimed),
         ),
     ]
 }

@@ -13,6 +13,7 @@ use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::answers::AnswerView;
+use super::ports::EndpointPortCounts;
 use super::source::ProblemReport;
 use super::status::why_unreachable;
 use crate::parse::{Kind, ObjectKey};
@@ -112,6 +113,9 @@ pub struct EndpointReport {
     /// What it has not answered, when it does not answer any more.
     #[serde(default)]
     pub unanswering: Option<String>,
+    /// The SNAT ports towards it, where masqueraded flows use or used some, as they were within the last seconds.
+    #[serde(default)]
+    pub snat_ports: Option<EndpointPortCounts>,
     /// What it got.
     #[serde(flatten)]
     pub counts: BackendCounts,
@@ -255,6 +259,7 @@ fn endpoint_report(
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
         unreachable: unreachable.map(|why| why_unreachable(snapshot, &why)),
         unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
+        snat_ports: None,
         counts: view.tally(endpoint.backend.id).into(),
     }
 }

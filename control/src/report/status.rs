@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ringway_shared::{Network, PortSet};
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::snapshot::Snapshot;
+use ringway_shared::{Network, PortSet};
 use serde::{Deserialize, Serialize};
 
 use super::LedgerReport;
@@ -16,6 +16,7 @@ use super::configuration::ConfigurationReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use super::neighbors::NeighborReport;
+use super::ports::EndpointPorts;
 use super::readiness::reasons;
 use super::source::{KubernetesReport, SourceReport};
 use crate::publish::Published;
@@ -160,6 +161,9 @@ pub struct FlowCounts {
 pub struct SnatReport {
     /// All of them, as `1024-29999,61000-65535`.
     pub ports: String,
+    /// How many: the limit of all workers together, towards each endpoint and for each SNAT address.
+    #[serde(default)]
+    pub total: u64,
     /// The smallest share of a worker.
     pub per_worker: u64,
     /// The most that one worker ever used at once towards one endpoint.
@@ -167,6 +171,9 @@ pub struct SnatReport {
     /// Ports that were taken back from half-open, unreplied and silent UDP flows because none was free.
     #[serde(default)]
     pub reclaimed: u64,
+    /// The endpoints with the most ports in use, the fullest first, as they were within the last seconds.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointPorts>,
 }
 
 /// An endpoint that no packet can be sent to.
@@ -257,10 +264,12 @@ impl StatusReport {
             },
             snat: SnatReport {
                 ports: facts.snat_ports.to_string(),
+                total: u64::from(facts.snat_ports.len()),
                 // The last worker takes what the division leaves.
                 per_worker: u64::from(facts.snat_ports.len()) / workers.len().max(1) as u64,
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
                 reclaimed: sum.get(Counter::SnatPortsReclaimed),
+                endpoints: Vec::new(),
             },
             kernel: KernelLosses::of(&sum),
             ports: PortCounts::of(&sum),

@@ -6,9 +6,7 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
-use ringway_shared::{
-    Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot,
-};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
 
 use super::established::find_way;
 use super::ways::Way;

@@ -140,17 +140,17 @@ pub(crate) fn rows() -> Vec<Row> {
             }),
             script: "
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
-                -> forward inside 192.168.0.98:61000 > 10.0.1.1:8080
-                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
                 -> forward inside 192.168.0.99:61000 > 10.0.1.1:8080
-                inside tcp SA 10.0.1.1:8080 > 192.168.0.98:61000 seq=5000 ack=1001
-                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
-                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
                 -> forward inside 192.168.0.98:61000 > 10.0.1.1:8080
                 inside tcp SA 10.0.1.1:8080 > 192.168.0.99:61000 seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 192.168.0.99:61000 > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 192.168.0.98:61000 seq=5000 ack=1001
                 -> forward outside 172.30.0.41:80 > 203.0.113.9:40001
                 outside tcp A 203.0.113.9:40001 > 172.30.0.41:80 seq=1001 ack=5001
-                -> forward inside 192.168.0.99:61000 > 10.0.1.1:8080
+                -> forward inside 192.168.0.98:61000 > 10.0.1.1:8080
                 outside tcp S 203.0.113.9:40002 > 172.30.0.41:80
                 -> drop snat_ports_exhausted",
             ledger: "rx=7 forwarded=6 drop:snat_ports_exhausted=1 flowsOpened=2",

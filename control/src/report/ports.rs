@@ -1,0 +1,250 @@
+//! How many of the SNAT ports towards each endpoint are in use, and how many there are: before none is left.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use ringway_dataplane::flow::PortUse;
+use ringway_shared::{FiveTuple, Protocol};
+use serde::{Deserialize, Serialize};
+
+use super::services::ServicesReport;
+
+/// The endpoints that `status` and the metrics name: those with the most ports in use.
+pub const NAMED: usize = 10;
+
+/// Percent of a worker's share from which on a warning is due.
+const HIGH: u64 = 80;
+
+/// Percent below which another warning may come.
+const LOW: u64 = 60;
+
+/// The SNAT ports towards one endpoint, from one SNAT address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointPorts {
+    /// `IP:PORT`.
+    pub endpoint: String,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// The SNAT address.
+    pub address: String,
+    /// Ports in use, over all workers.
+    pub used: u64,
+    /// Ports that there are, over all workers.
+    pub limit: u64,
+    /// The most that were in use: each worker's own most, added up.
+    pub high_water: u64,
+    /// Percent in use of the share of the worker that is nearest to its end.
+    pub fullest_worker_percent: u64,
+}
+
+impl EndpointPorts {
+    /// For a sentence.
+    fn sentence(&self) -> String {
+        format!(
+            "{} of {} SNAT ports are in use from {} to {}:{}, and {} % of one worker's share: when none is left, new connections \
+             are dropped (snat_ports_exhausted); add ports to snat.ports, addresses to snat.addresses, or endpoints",
+            self.used, self.limit, self.address, self.protocol, self.endpoint, self.fullest_worker_percent
+        )
+    }
+}
+
+/// What several workers use towards one endpoint from one SNAT address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    used: u64,
+    high_water: u64,
+    fullest_percent: u64,
+}
+
+/// All of them at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct PortUses {
+    // By endpoint and SNAT address: the reply tuple, with 0 for the SNAT port.
+    sums: HashMap<FiveTuple, Sum>,
+    limit: u64,
+}
+
+impl PortUses {
+    /// Nothing in use of `limit` ports.
+    pub fn of_limit(limit: u32) -> Self {
+        PortUses { sums: HashMap::new(), limit: u64::from(limit) }
+    }
+
+    /// Adds what one worker uses.
+    pub fn add(&mut self, port_use: &PortUse) {
+        let sum = self.sums.entry(port_use.reply).or_default();
+        sum.used += u64::from(port_use.used);
+        sum.high_water += u64::from(port_use.high_water);
+        let percent = u64::from(port_use.used) * 100 / u64::from(port_use.total.max(1));
+        sum.fullest_percent = sum.fullest_percent.max(percent);
+    }
+
+    /// Those with the most ports in use, the fullest first.
+    pub fn fullest(&self) -> Vec<EndpointPorts> {
+        let mut all: Vec<_> = self.sums.iter().collect();
+        let order = |(tuple, sum): &(&FiveTuple, &Sum)| {
+            let address = (tuple.source_address(), tuple.source_port(), tuple.destination_address());
+            (Reverse((sum.fullest_percent, sum.used, sum.high_water)), address, tuple.protocol())
+        };
+        if all.len() > NAMED {
+            all.select_nth_unstable_by_key(NAMED, order);
+            all.truncate(NAMED);
+        }
+        all.sort_by_key(order);
+        all.into_iter().map(|(tuple, sum)| self.named(tuple, sum)).collect()
+    }
+
+    /// From all SNAT addresses, by protocol and endpoint.
+    fn by_endpoint(&self) -> HashMap<(Protocol, SocketAddr), EndpointPortCounts> {
+        let mut all: HashMap<_, EndpointPortCounts> = HashMap::new();
+        for (tuple, sum) in &self.sums {
+            let endpoint = SocketAddr::new(tuple.source_address(), tuple.source_port());
+            let counts = all.entry((tuple.protocol(), endpoint)).or_default();
+            counts.used += sum.used;
+            counts.high_water += sum.high_water;
+            counts.limit += self.limit;
+        }
+        all
+    }
+
+    /// Notes in a report about all Services what their endpoints use.
+    pub fn note(&self, report: &mut ServicesReport) {
+        let counts = self.by_endpoint();
+        let labels: HashMap<String, Protocol> =
+            counts.keys().map(|(protocol, _)| (protocol.to_string(), *protocol)).collect();
+        for port in report.services.iter_mut().flat_map(|service| &mut service.ports) {
+            let Some(protocol) = labels.get(&port.protocol) else { continue };
+            for endpoint in &mut port.endpoints {
+                let at = endpoint.endpoint.parse().ok();
+                endpoint.snat_ports = at.and_then(|at| counts.get(&(*protocol, at)).copied());
+            }
+        }
+    }
+
+    /// What a new masqueraded flow to this endpoint will find, in words; `None` when none ever was.
+    pub fn sentence(&self, protocol: Protocol, endpoint: SocketAddr) -> Option<String> {
+        let EndpointPortCounts { used, limit, .. } = self.by_endpoint().get(&(protocol, endpoint)).copied()?;
+        Some(format!("{used} of {limit} SNAT ports towards {endpoint} are in use."))
+    }
+
+    fn named(&self, tuple: &FiveTuple, sum: &Sum) -> EndpointPorts {
+        EndpointPorts {
+            endpoint: SocketAddr::new(tuple.source_address(), tuple.source_port()).to_string(),
+            protocol: tuple.protocol().to_string(),
+            address: tuple.destination_address().to_string(),
+            used: sum.used,
+            limit: self.limit,
+            high_water: sum.high_water,
+            fullest_worker_percent: sum.fullest_percent,
+        }
+    }
+}
+
+/// The SNAT ports towards one endpoint, from all SNAT addresses that were ever used to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointPortCounts {
+    /// Ports in use.
+    pub used: u64,
+    /// Ports that there are.
+    pub limit: u64,
+    /// The most that were in use: each worker's own most, added up.
+    pub high_water: u64,
+}
+
+/// Who was warned of: once, until far fewer ports are in use.
+#[derive(Debug, Default)]
+pub struct PortWarnings {
+    told: Vec<(String, String, String)>,
+}
+
+impl PortWarnings {
+    /// What is to be told now: no more than there are endpoints that `status` names.
+    pub fn due(&mut self, fullest: &[EndpointPorts]) -> Vec<String> {
+        let key = |ports: &EndpointPorts| (ports.endpoint.clone(), ports.protocol.clone(), ports.address.clone());
+        let stays = |told: &(String, String, String)| {
+            fullest.iter().any(|ports| key(ports) == *told && ports.fullest_worker_percent >= LOW)
+        };
+        self.told.retain(stays);
+        let mut due = Vec::new();
+        for ports in fullest.iter().filter(|ports| ports.fullest_worker_percent >= HIGH) {
+            if !self.told.contains(&key(ports)) {
+                self.told.push(key(ports));
+                due.push(ports.sentence());
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::services::{EndpointReport, ServicePortReport, ServiceReport};
+
+    fn port_use(endpoint: &str, address: &str, used: u32, total: u32) -> PortUse {
+        let address = SocketAddr::new(address.parse().unwrap(), 0);
+        let reply = FiveTuple::new(Protocol::Tcp, endpoint.parse().unwrap(), address);
+        PortUse { reply, used, high_water: used + 1, total }
+    }
+
+    #[test]
+    fn the_fullest_endpoints_are_named_with_what_all_workers_use() {
+        let mut uses = PortUses::of_limit(200);
+        for number in 0..20u8 {
+            uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", u32::from(number), 100));
+        }
+        uses.add(&port_use("10.0.0.7:80", "192.0.2.1", 90, 100));
+        uses.add(&port_use("10.0.0.7:80", "192.0.2.2", 3, 100));
+        let fullest = uses.fullest();
+        assert_eq!(fullest.len(), NAMED);
+        let first = EndpointPorts {
+            endpoint: "10.0.0.7:80".into(),
+            protocol: "tcp".into(),
+            address: "192.0.2.1".into(),
+            used: 97,
+            limit: 200,
+            high_water: 99,
+            fullest_worker_percent: 90,
+        };
+        assert_eq!(fullest.first(), Some(&first));
+        assert_eq!(fullest.get(1).map(|ports| ports.used), Some(19));
+        let counts = EndpointPortCounts { used: 100, limit: 400, high_water: 103 };
+        let endpoint: SocketAddr = "10.0.0.7:80".parse().unwrap();
+        assert_eq!(uses.by_endpoint().get(&(Protocol::Tcp, endpoint)), Some(&counts));
+        let told = uses.sentence(Protocol::Tcp, endpoint);
+        assert_eq!(told.as_deref(), Some("100 of 400 SNAT ports towards 10.0.0.7:80 are in use."));
+        assert_eq!(uses.sentence(Protocol::Udp, endpoint), None);
+        let [web, dns] =
+            [("tcp", "10.0.0.7:80"), ("udp", "10.0.0.7:80")].map(|(protocol, endpoint)| ServicePortReport {
+                protocol: protocol.into(),
+                endpoints: vec![EndpointReport { endpoint: endpoint.into(), ..EndpointReport::default() }],
+                ..ServicePortReport::default()
+            });
+        let service = ServiceReport { ports: vec![web, dns], ..ServiceReport::default() };
+        let mut report = ServicesReport { services: vec![service] };
+        uses.note(&mut report);
+        let noted: Vec<_> = report.services[0].ports.iter().map(|port| port.endpoints[0].snat_ports).collect();
+        assert_eq!(noted, [Some(counts), None]);
+    }
+
+    #[test]
+    fn a_warning_comes_once_until_far_fewer_ports_are_in_use() {
+        let mut warnings = PortWarnings::default();
+        let mut due = |used| {
+            let mut uses = PortUses::of_limit(100);
+            uses.add(&port_use("10.0.0.7:80", "192.0.2.1", used, 100));
+            warnings.due(&uses.fullest())
+        };
+        assert_eq!(due(79), [""; 0]);
+        let [told] = &due(80)[..] else { panic!("not told") };
+        assert!(told.starts_with("80 of 100 SNAT ports are in use from 192.0.2.1 to tcp:10.0.0.7:80"), "{told}");
+        assert_eq!(due(99), [""; 0]);
+        assert_eq!(due(61), [""; 0]);
+        assert_eq!(due(80), [""; 0]);
+        assert_eq!(due(59), [""; 0]);
+        assert_eq!(due(80).len(), 1);
+    }
+}
