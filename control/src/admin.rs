@@ -129,7 +129,12 @@ impl Admin {
             snat_ports: config.snat.ports.clone(),
             stuck: stuck(&hearts().silent()).collect(),
         };
-        let count = |worker: &WorkerView| Counted { id: worker.id, cpu: worker.cpu, tally: worker.counters.read() };
+        let count = |worker: &WorkerView| Counted {
+            id: worker.id,
+            cpu: worker.cpu,
+            memory: worker.memory,
+            tally: worker.counters.read(),
+        };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
         let (published, interfaces, neighbors) = (self.published(), self.interfaces.now(), self.neighbors.borrow());
         let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);

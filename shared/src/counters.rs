@@ -70,8 +70,7 @@ pub enum Counter {
     FreeFrames,
     /// Kernel: frames dropped because the rx ring was full.
     KernelRxRingFull,
-    /// Kernel: times that it found the fill ring empty. In copy mode each is a frame dropped; in zero-copy mode the driver
-    /// asked in vain for a free one, and may have lost none.
+    /// Kernel: times that the fill ring was empty. A frame dropped each in copy mode, none perhaps in zero-copy mode.
     KernelFillRingEmpty,
     /// Kernel: frames dropped for other reasons.
     KernelRxDropped,

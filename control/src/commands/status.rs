@@ -303,12 +303,16 @@ const FEW_INTERFACES: usize = 10;
 pub(super) fn losses(kernel: &KernelLosses) -> String {
     let counts = [
         ("receive ring full", kernel.rx_ring_full),
-        ("fill ring empty", kernel.fill_ring_empty),
-        ("not received for other reasons", kernel.rx_dropped),
+        ("no free frame, or not received for other reasons", kernel.rx_dropped),
         ("invalid receive descriptors", kernel.rx_invalid),
         ("invalid transmit descriptors", kernel.tx_invalid),
     ];
-    lost(&counts)
+    // In copy mode each such packet is among the former; in zero-copy mode the driver asks again, and none need be lost.
+    let empty = match kernel.fill_ring_empty {
+        0 => String::new(),
+        many => format!("; the fill ring was found empty {}", counted(many, "time", "times")),
+    };
+    format!("{}{empty}", lost(&counts))
 }
 
 /// What ports lost after the kernel had delivered it, and what they cut.
@@ -343,8 +347,9 @@ fn interfaces(interfaces: &[InterfaceReport]) -> Table {
 }
 
 fn workers(workers: &[WorkerReport]) -> Table {
-    let headings = ["WORKER", "CPU", "QUEUES", "FLOWS", "RX", "FORWARDED", "REPLIED", "PASSED", "HELD", "DROPPED"];
-    let mut table = Table::new(headings).dispensable(&["QUEUES", "REPLIED", "HELD", "PASSED", "FLOWS", "CPU"]);
+    let headings =
+        ["WORKER", "CPU", "QUEUES", "FREE", "FLOWS", "RX", "FORWARDED", "REPLIED", "PASSED", "HELD", "DROPPED"];
+    let mut table = Table::new(headings).dispensable(&["QUEUES", "FREE", "REPLIED", "HELD", "PASSED", "FLOWS", "CPU"]);
     for worker in workers {
         let LedgerReport { rx, forwarded, replied, passed, held, drops, .. } = &worker.ledger;
         let dropped: u64 = drops.values().sum();
@@ -353,7 +358,8 @@ fn workers(workers: &[WorkerReport]) -> Table {
         let [flows, rx, forwarded, replied, passed, held, dropped] = numbers;
         let cpu = worker.cpu.map_or("any".into(), |cpu| cpu.to_string());
         let queues = worker.queues.join(",");
-        table.row([worker.id.to_string(), cpu, queues, flows, rx, forwarded, replied, passed, held, dropped]);
+        let free = format!("{}/{}", worker.frames.free, worker.frames.total);
+        table.row([worker.id.to_string(), cpu, queues, free, flows, rx, forwarded, replied, passed, held, dropped]);
     }
     table
 }

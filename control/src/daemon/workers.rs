@@ -38,6 +38,8 @@ pub struct WorkerView {
     pub id: u16,
     /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
+    /// How many frames its packet memory has, and of how many bytes.
+    pub memory: (u32, u32),
     /// Its counts.
     pub counters: Arc<WorkerCounters>,
     /// Questions to it.
@@ -126,7 +128,7 @@ impl Workers {
             };
             let handle = spawn(parts, mesh.clone(), counters.clone()).map_err(RunError::start("a worker's thread"))?;
             let (cpu, queries) = (handle.cpu, handle.queries.clone());
-            views.push(WorkerView { id, cpu, counters, queries });
+            views.push(WorkerView { id, cpu, memory: (memory.frames, memory.chunk_size), counters, queries });
             handles.push(handle);
         }
         Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, clock }, publisher))

@@ -66,9 +66,10 @@ pub struct ReasonReport {
 pub struct KernelLosses {
     /// The receive ring was full: workers are too slow.
     pub rx_ring_full: u64,
-    /// The fill ring was empty: workers are too slow.
+    /// How often the kernel found the fill ring empty. No packets: in copy mode what is lost so counts as `rx_dropped`, and in
+    /// zero-copy mode the driver asks again.
     pub fill_ring_empty: u64,
-    /// Other reasons.
+    /// No free frame, or other reasons.
     pub rx_dropped: u64,
     /// Invalid receive descriptors.
     pub rx_invalid: u64,

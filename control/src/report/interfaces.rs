@@ -151,4 +151,40 @@ pub struct PortReport {
     pub copy: String,
     /// Why not zero-copy.
     pub copy_reason: Option<String>,
+    /// The sizes of its rings; `null` from an instance that does not tell.
+    #[serde(default)]
+    pub rings: Option<RingReport>,
+    /// Frames that wait to be received into.
+    #[serde(default)]
+    pub in_receive: u32,
+    /// Frames that wait to be sent, or to be given back as sent.
+    #[serde(default)]
+    pub in_transmit: u32,
+    /// For how many seconds frames have waited to be sent and none was: the port is stalled. `null` while it is not.
+    #[serde(default)]
+    pub stalled_seconds: Option<u64>,
+}
+
+impl PortReport {
+    /// That it is stalled, in words.
+    pub fn stall(&self) -> Option<String> {
+        let seconds = self.stalled_seconds?;
+        Some(format!("stalled: {} frames wait to be sent, and none was for {seconds} s", self.in_transmit))
+    }
+}
+
+/// How many entries the rings of a port have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RingReport {
+    /// Free frames for the kernel.
+    pub fill: u32,
+    /// Received packets.
+    pub receive: u32,
+    /// Packets to send.
+    pub transmit: u32,
+    /// Sent frames on their way back.
+    pub completion: u32,
+    /// Frames that are set aside for the NIC's own receive ring; 0 in copy mode.
+    pub nic: u32,
 }

@@ -21,7 +21,7 @@ use ringway_shared::answers::{Answers, HANDSHAKE_BOUNDS};
 use ringway_shared::counters::{Counter, Tally};
 
 use super::source::ResourceReport;
-use super::status::StatusReport;
+use super::status::{FrameReport, StatusReport};
 pub use format::Format;
 pub use services::ServiceSeries;
 pub use shared_scrape::SharedScrape;
@@ -132,7 +132,13 @@ fn packets(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
         ("large_lost", ports.large_lost),
         ("outside_umem", ports.outside_umem),
     ];
+    let frames = |number: fn(&FrameReport) -> u64| {
+        let frames = status.workers.iter().map(|w| (w.id.to_string(), Gauge(number(&w.frames) as f64)));
+        frames.collect::<Vec<_>>()
+    };
     vec![
+        many("worker_frames", "Frames of the worker's packet memory.", "worker", frames(|frames| frames.total)),
+        many("worker_frames_free", "Frames that are free now.", "worker", frames(|frames| frames.free)),
         many("packets_received", "Packets that workers received.", "worker", workers(|ledger| Count(ledger.rx))),
         many("packets_forwarded", "Packets that were sent on.", "worker", workers(|ledger| Count(ledger.forwarded))),
         many("packets_replied", "Packets that Ringway answered itself.", "worker", workers(|l| Count(l.replied))),

@@ -1,8 +1,9 @@
 //! Why an instance is not ready, in words: what `/healthz` and the first line of `status` say.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::interfaces::InterfaceReport;
+use super::interfaces::{InterfaceReport, PortReport};
 use crate::publish::Published;
 use crate::watch::Silence;
 
@@ -17,6 +18,7 @@ pub(crate) fn reasons(
         reasons.push("the first full list is not in force yet".to_owned());
     }
     reasons.extend(no_way_out(interfaces));
+    reasons.extend(stalled(interfaces));
     reasons.extend(stuck);
     reasons
 }
@@ -24,6 +26,12 @@ pub(crate) fn reasons(
 /// What makes no progress.
 pub(crate) fn stuck(silent: &[Silence]) -> impl Iterator<Item = String> {
     silent.iter().map(|Silence { name, lasts }| format!("no progress for {} s: {name}", lasts.as_secs()))
+}
+
+/// Ports that do not send what they should. Several interfaces may share a device.
+fn stalled(interfaces: &[InterfaceReport]) -> BTreeSet<String> {
+    let stall = |port: &PortReport| Some(format!("{} queue {} is {}", port.device, port.queue, port.stall()?));
+    interfaces.iter().flat_map(|interface| &interface.ports).filter_map(stall).collect()
 }
 
 /// No packet can leave when every interface is down or not attached.
@@ -66,6 +74,20 @@ mod tests {
             ["no packet can leave: every interface is down or not attached (eth0: down, eth1: not attached)"]
         );
         assert_eq!(why(&[]), ["no packet can leave: every interface is down or not attached"]);
+    }
+
+    #[test]
+    fn a_stalled_port_is_named() {
+        let ready = Published { ready: true, ..Published::default() };
+        let mut eth0 = interface("eth0", true, true);
+        eth0.ports = vec![PortReport { device: "eth0".into(), queue: 1, in_transmit: 5, ..PortReport::default() }];
+        assert!(reasons(&ready, &[eth0.clone()], []).is_empty());
+        eth0.ports[0].stalled_seconds = Some(3);
+        let vlan = InterfaceReport { name: "eth0.100".into(), ..eth0.clone() };
+        assert_eq!(
+            reasons(&ready, &[eth0, vlan], []),
+            ["eth0 queue 1 is stalled: 5 frames wait to be sent, and none was for 3 s"]
+        );
     }
 
     #[test]

@@ -131,10 +131,25 @@ pub struct WorkerReport {
     pub ack: Option<u64>,
     /// Its queues, as `eth0/0`.
     pub queues: Vec<String>,
+    /// Its packet memory.
+    #[serde(default)]
+    pub frames: FrameReport,
     /// What became of its packets.
     pub ledger: LedgerReport,
     /// Everything else that it counts.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The packet memory of a worker, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrameReport {
+    /// Held by nobody now.
+    pub free: u64,
+    /// All of them.
+    pub total: u64,
+    /// Bytes of one.
+    pub size: u64,
 }
 
 /// The flows.
@@ -194,6 +209,8 @@ pub struct Counted {
     pub id: u16,
     /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
+    /// How many frames its packet memory has, and of how many bytes.
+    pub memory: (u32, u32),
     /// Its counts.
     pub tally: Tally,
 }
@@ -336,6 +353,11 @@ fn worker(counted: &Counted, published: &Published, interfaces: &[InterfaceRepor
         cpu: counted.cpu,
         ack: published.acks.get(usize::from(counted.id)).copied(),
         queues,
+        frames: FrameReport {
+            free: counted.tally.get(Counter::FreeFrames),
+            total: counted.memory.0.into(),
+            size: counted.memory.1.into(),
+        },
         ledger: LedgerReport::from(&counted.tally),
         counters: Counter::ALL.into_iter().map(|c| (c.label().to_owned(), counted.tally.get(c))).collect(),
     }

@@ -3,16 +3,32 @@
 use ringway_shared::counters::Counter;
 
 use super::{Metric, Number, flag, gauge, many, one};
-use crate::report::interfaces::InterfaceCounters;
+use crate::report::interfaces::{InterfaceCounters, InterfaceReport};
 use crate::report::status::StatusReport;
 
-/// What the interfaces count themselves, and how their queues are chosen.
+/// What the interfaces count themselves, how their queues are chosen, and their ports.
 pub(super) fn interfaces(status: &StatusReport) -> Vec<Metric> {
+    let ports = |number: fn(&InterfaceReport) -> f64| {
+        let attached = status.interfaces.iter().filter(|interface| interface.mode.is_some());
+        attached.map(|i| (i.name.clone(), Number::Gauge(number(i)))).collect::<Vec<_>>()
+    };
     let known: Vec<_> = status.interfaces.iter().filter_map(|i| Some((&i.name, i.counters?))).collect();
     let all = |number: fn(&InterfaceCounters) -> u64| {
         known.iter().map(|(name, counters)| ((*name).clone(), Number::Count(number(counters)))).collect::<Vec<_>>()
     };
     vec![
+        many(
+            "interface_ports_stalled",
+            "Ports whose frames wait to be sent, and none was for a second.",
+            "interface",
+            ports(|i| i.ports.iter().filter(|port| port.stalled_seconds.is_some()).count() as f64),
+        ),
+        many(
+            "interface_frames_in_transmit",
+            "Frames that wait to be sent, or to be given back as sent.",
+            "interface",
+            ports(|i| i.ports.iter().map(|port| f64::from(port.in_transmit)).sum()),
+        ),
         many(
             "interface_received",
             "Packets that the interface received by its own counters.",
