@@ -13,6 +13,7 @@ mod instance;
 mod interfaces;
 mod limits;
 pub(crate) mod logging;
+mod nics;
 mod packet_memory;
 mod placement;
 mod pod;
@@ -187,7 +188,9 @@ impl Running {
                     Ok(Ok(())) => break,
                     Ok(Err(_)) => tokio::time::sleep(LOOK).await,
                     Err(_) if !complete => break,
-                    Err(_) => tokio::task::block_in_place(|| self.interfaces.look_after()),
+                    // What was let go of is attached anew.
+                    Err(_) if tokio::task::block_in_place(|| self.interfaces.look_after()) => break,
+                    Err(_) => {}
                 }
             }
         }

@@ -212,6 +212,10 @@ impl Worker {
                 self.io.set_tap(interface, tap);
                 Ok(None)
             }
+            Change::Probe(device, frame) => {
+                self.io.probe(device, &frame, &mut self.umem);
+                Ok(None)
+            }
             Change::Detach(device) => {
                 for port in self.io.detach(device) {
                     self.leftovers.take(port.close(), &mut self.umem, self.clock.tick());

@@ -34,7 +34,7 @@ pub fn forward(way: &Way, ready: impl FnOnce(), mut stop: impl FnMut() -> bool) 
     let mut taps = tap(&way.from, &way.addresses, Attachment::Auto, rings.frames())?;
     let device = Device::by_name(&way.to).map_err(failed("cannot forward"))?;
     let mac = device.mac().map_err(failed("cannot forward"))?;
-    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false };
+    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
     let mut out = Port::open(&options, &mut taps.umem, &taps.ports).map_err(failed("cannot forward"))?;
     ready();

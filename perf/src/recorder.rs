@@ -32,7 +32,8 @@ pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra:
     let device = Device::by_name(interface).map_err(|error| fail(&error))?;
     let queues = device.queues().map_err(|error| fail(&error))?;
     let rings = RingSizes::DEFAULT;
-    let mut umem = Umem::new(UmemLayout::of_frames(queues * rings.frames() + BATCH as u32 + extra))
+    let direct = if device.may_zero_copy() { device.mtu().map_err(|error| fail(&error))? } else { 0 };
+    let mut umem = Umem::new(UmemLayout::for_zero_copy(queues * rings.frames() + BATCH as u32 + extra, direct))
         .map_err(|error| fail(&error))?;
     let mut program = SteeringProgram::load().map_err(|error| fail(&error))?;
     let entries = addresses.iter().map(|address| SteeringEntry::Vip(*address)).collect();
@@ -43,7 +44,7 @@ pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra:
     let generic = mode != AttachedMode::Native;
     let mut ports = Vec::new();
     for queue in 0..queues {
-        let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic, busy_poll: false };
+        let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic, busy_poll: false, announces: None };
         let options = PortOptions { device: &device, queue, socket };
         let port = Port::open(&options, &mut umem, &ports).map_err(|error| fail(&error))?;
         if let Some(fd) = port.fd() {

@@ -5,14 +5,16 @@
 //! receive and send changes without attaching anything.
 
 mod carriers;
+mod check;
 mod taps;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ringway_dataplane::af_xdp::program::SteeringProgram;
-use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
 use ringway_dataplane::worker::WorkerHandle;
 use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
@@ -24,6 +26,7 @@ use crate::report::interfaces::InterfaceReport;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, log_mode};
 use taps::Looks;
+use watched::Watch;
 
 /// One lock for a short moment; a holder that panicked left nothing half done that matters here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,6 +59,7 @@ pub(super) struct Interfaces {
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
     looks: Looks,
+    watch: Watch,
     pub(super) heart: Heart,
 }
 
@@ -67,6 +71,7 @@ impl Interfaces {
         poll: Poll,
         workers: Arc<Mutex<Vec<WorkerHandle>>>,
         steering: Arc<Mutex<SteeringProgram>>,
+        memory: UmemLayout,
     ) -> Self {
         Interfaces {
             listed,
@@ -81,6 +86,7 @@ impl Interfaces {
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
             looks: Looks::new(Instant::now()),
+            watch: Watch::new(memory.zero_copy_mtu()),
             heart: heart("interfaces"),
         }
     }
@@ -100,6 +106,8 @@ impl Interfaces {
     pub(super) fn follow(&mut self, network: &Network) -> bool {
         self.failed.clear();
         self.gone.clear();
+        // What this lets go of is attached below.
+        self.look_after_ports();
         for interface in network.interfaces() {
             let known = self.attached.get(&interface.id);
             if known.is_some_and(|attached| is_other(attached, interface) || !unable(interface).is_empty()) {

@@ -4,6 +4,7 @@ use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, UmemLayout};
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
 
+use super::nics::NicFacts;
 use crate::config::{Config, XdpMode, ZeroCopy};
 
 /// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
@@ -15,6 +16,7 @@ struct Carrier {
     mtu: u32,
     /// Whether its driver may work on the memory directly.
     zero_copy: bool,
+    rings: RingSizes,
 }
 
 /// The memory of one worker with `ports` ports at the devices of these interfaces.
@@ -29,14 +31,20 @@ fn carriers(config: &Config, interface: &Interface) -> Vec<Carrier> {
     let asked = listed.is_none_or(|listed| listed.zero_copy != ZeroCopy::Off && listed.xdp != XdpMode::Generic);
     let lower = |name: &str| {
         let device = KernelDevice::by_name(name).ok()?;
-        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && device.may_zero_copy() })
+        let nic = NicFacts::of(&device);
+        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && nic.zero_copy, rings: nic.rings(asked) })
     };
-    let itself = Carrier { mtu: interface.mtu, zero_copy: false };
-    interface.lowers.devices.iter().filter_map(|device| lower(&device.name)).chain([itself]).collect()
+    let itself = Carrier { mtu: interface.mtu, zero_copy: false, rings: RingSizes::DEFAULT };
+    let devices = &interface.lowers.devices;
+    // A configured network does not know what carries its interfaces: they do it themselves.
+    let own = devices.is_empty().then(|| lower(&interface.name)).flatten();
+    devices.iter().filter_map(|device| lower(&device.name)).chain(own).chain([itself]).collect()
 }
 
 fn of(ports: u32, carriers: &[Carrier]) -> UmemLayout {
-    let frames = ports * RingSizes::DEFAULT.frames() + SPARE_FRAMES;
+    // Which device a later port is at is not known.
+    let of_a_port = carriers.iter().map(|carrier| carrier.rings.frames()).max().unwrap_or(RingSizes::DEFAULT.frames());
+    let frames = ports * of_a_port + SPARE_FRAMES;
     let largest = |direct: bool| {
         carriers.iter().filter(|carrier| carrier.zero_copy || !direct).map(|carrier| carrier.mtu).max().unwrap_or(0)
     };
@@ -52,7 +60,10 @@ mod tests {
     #[test]
     fn frames_are_large_where_a_driver_may_work_on_them_or_packets_are() {
         let size = |carriers: &[(u32, bool)]| {
-            let carriers: Vec<Carrier> = carriers.iter().map(|&(mtu, zero_copy)| Carrier { mtu, zero_copy }).collect();
+            let carriers: Vec<Carrier> = carriers
+                .iter()
+                .map(|&(mtu, zero_copy)| Carrier { mtu, zero_copy, rings: RingSizes::DEFAULT })
+                .collect();
             of(2, &carriers).chunk_size
         };
         assert_eq!(size(&[(1500, false), (1774, false)]), 2048);
@@ -61,5 +72,7 @@ mod tests {
         assert_eq!(size(&[(1500, false), (1000, true)]), 2048);
         assert_eq!(size(&[]), 2048);
         assert_eq!(of(2, &[]).frames, 2 * 8192 + 2048);
+        let nic = Carrier { mtu: 1500, zero_copy: true, rings: RingSizes::for_nic(4096) };
+        assert_eq!(of(2, &[nic]).frames, 2 * (8192 + 2048 + 4096) + 2048);
     }
 }

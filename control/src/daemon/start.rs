@@ -141,6 +141,7 @@ impl Running {
             config.workers.poll,
             workers.handles.clone(),
             steering.clone(),
+            memory,
         );
         tokio::task::block_in_place(|| interfaces.follow(&first));
         check_attached(config, &interfaces)?;
@@ -211,6 +212,7 @@ impl Running {
             tasks.spawn(&here, "UDP hash of NICs", telling);
         }
         let (interfaces, counting) = counters::count(self.interfaces.reports());
+        self.interfaces.count_by(interfaces.sums());
         tasks.spawn(&here, "interface counters", counting);
         let admin = Admin::new(
             self.reloader.loaded(),

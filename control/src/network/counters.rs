@@ -29,6 +29,11 @@ pub struct CountedInterfaces {
 }
 
 impl CountedInterfaces {
+    /// The counters of each, by name.
+    pub fn sums(&self) -> watch::Receiver<Arc<BTreeMap<String, InterfaceCounters>>> {
+        self.sums.clone()
+    }
+
     /// All interfaces now.
     pub fn now(&self) -> Vec<InterfaceReport> {
         let sums = self.sums.borrow().clone();

@@ -187,6 +187,11 @@ impl<T: Entry> Producer<T> {
         self.ring.producer().store(self.next, Ordering::Release);
     }
 
+    /// How many entries the consumer has not taken yet.
+    pub fn waiting(&mut self) -> u32 {
+        self.ring.size - self.room(self.ring.size)
+    }
+
     /// True when the consumer has taken everything submitted.
     #[inline]
     pub fn is_drained(&mut self) -> bool {

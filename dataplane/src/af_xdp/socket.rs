@@ -47,6 +47,8 @@ pub struct SocketOptions {
     pub generic: bool,
     /// Whether the worker polls the driver itself (`poll: busy`).
     pub busy_poll: bool,
+    /// Whether the driver announces zero-copy; `None` where the kernel does not tell (before Linux 6.3).
+    pub announces: Option<bool>,
 }
 
 /// How packets get between the driver and the UMEM.
@@ -166,10 +168,10 @@ impl Socket {
     }
 
     fn open_zero_copy(order: &Order<'_>, mtu: u32) -> Result<(Socket, Rings), SocketError> {
-        let Order { device, queue, umem, .. } = *order;
+        let Order { device, queue, umem, options, .. } = *order;
         let layout = umem.layout();
         // Where the driver cannot anyway, the kernel's own answer is the better reason.
-        if mtu > layout.zero_copy_mtu() && device.may_zero_copy() {
+        if mtu > layout.zero_copy_mtu() && options.announces.unwrap_or_else(|| device.may_zero_copy()) {
             return Err(SocketError::frames(device, mtu, layout));
         }
         let (fd, rings) = Self::bind_patiently(order, Attempt { zero_copy: true, large: false })?;

@@ -315,7 +315,7 @@ impl Port {
 
     /// Notes how far it is, for whoever reads [`Self::progress`].
     pub fn note(&mut self, now: Time) {
-        self.tracker.note(self.in_receive, self.in_transmit, now);
+        self.tracker.note(self.in_receive, self.in_transmit, self.rings.transmit.waiting(), now);
     }
 
     /// Where to read how far it is.

@@ -183,6 +183,17 @@ impl Ports {
         &mut self.handover
     }
 
+    /// Sends this frame, as it is, by every port of a device. A port whose ring is full sends others meanwhile.
+    pub fn probe(&mut self, device: u32, bytes: &[u8], umem: &mut Umem) {
+        for port in self.ports.iter_mut().filter(|port| port.device == device) {
+            let Some(mut frame) = umem.allocate() else { return };
+            umem.fill(&mut frame, bytes);
+            if let Err(frame) = port.send(umem, frame) {
+                umem.free(frame);
+            }
+        }
+    }
+
     /// Has every port note how far it is.
     pub fn note(&mut self, now: Time) {
         self.ports.iter_mut().for_each(|port| port.note(now));

@@ -27,6 +27,8 @@ pub(super) enum Change {
     Carry(InterfaceId, Lowers),
     /// Give back by this device what came by that interface and is not ours; by none.
     Tap(InterfaceId, Option<Arc<Tap>>),
+    /// Send this frame by every port of a device, by its ifindex.
+    Probe(u32, [u8; 60]),
     /// Close the ports of a device, by its ifindex.
     Detach(u32),
     /// Go on with other settings.
@@ -108,6 +110,12 @@ impl WorkerHandle {
     /// Gives packets of an interface that are not ours back by `tap` from now on. Waits for the worker, at most 5 s.
     pub fn set_tap(&mut self, interface: InterfaceId, tap: Option<Arc<Tap>>) -> Result<(), AttachError> {
         self.change(Change::Tap(interface, tap))??;
+        Ok(())
+    }
+
+    /// Sends a frame by every port of a device, by its ifindex, whatever it carries. Waits for the worker, at most 5 s.
+    pub fn probe(&mut self, device: u32, frame: [u8; 60]) -> Result<(), AttachError> {
+        self.change(Change::Probe(device, frame))??;
         Ok(())
     }
 

@@ -152,7 +152,7 @@ pub(crate) fn umem(ports: u32) -> Umem {
 }
 
 pub(crate) fn options(generic: bool) -> SocketOptions {
-    SocketOptions { rings: SIZES, zero_copy: ZeroCopy::Auto, generic, busy_poll: false }
+    SocketOptions { rings: SIZES, zero_copy: ZeroCopy::Auto, generic, busy_poll: false, announces: None }
 }
 
 /// A port on a queue of an interface of the calling thread's namespace.

@@ -18,8 +18,9 @@ const DRAIN: Duration = Duration::from_millis(200);
 pub(super) fn send(interface: &str, load: &Load) -> Result<Offered, Failure> {
     let rings = RingSizes::DEFAULT;
     let device = Device::by_name(interface).map_err(failed("cannot send"))?;
-    let mut umem = Umem::new(UmemLayout::of_frames(rings.frames() + 64)).map_err(failed("cannot send"))?;
-    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false };
+    let direct = if device.may_zero_copy() { device.mtu().map_err(failed("cannot send"))? } else { 0 };
+    let mut umem = Umem::new(UmemLayout::for_zero_copy(rings.frames() + 64, direct)).map_err(failed("cannot send"))?;
+    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
     let mut port = Port::open(&options, &mut umem, &[]).map_err(failed("cannot send"))?;
     let mut writer = Writer::new(&load.mix);

@@ -32,7 +32,7 @@ fn send(interface: &str, hex: &str, count: &str) -> Result<u32, Box<dyn std::err
     let rings = RingSizes::DEFAULT;
     let mut umem = Umem::new(UmemLayout::of_frames(rings.frames() + count))?;
     let device = Device::by_name(interface)?;
-    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Off, generic: true, busy_poll: false };
+    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Off, generic: true, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
     let mut port = Port::open(&options, &mut umem, &[])?;
     for _ in 0..count {

@@ -5,20 +5,24 @@ use std::os::fd::AsFd;
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
+use ringway_dataplane::io::PortError;
+use ringway_dataplane::worker::AttachError;
 use ringway_shared::Network;
-use ringway_shared::network::Interface;
+use ringway_shared::network::{Interface, Lower};
 
+use super::watched::Watched;
 use super::{Attached, Interfaces, lock, lowers_of};
 use crate::config::{XdpMode, ZeroCopy};
+use crate::daemon::nics::NicFacts;
 use crate::daemon::placement::Device;
-use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport};
+use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
 
 /// A device that Ringway is attached to.
 pub(super) struct Carrier {
-    device: KernelDevice,
+    pub(super) device: KernelDevice,
     mode: &'static str,
     mode_reason: Option<String>,
-    ports: Vec<PortReport>,
+    pub(super) watched: Watched,
 }
 
 /// A device that is needed: its name, and how it is to be attached.
@@ -59,7 +63,10 @@ impl Interfaces {
                 continue;
             }
             match self.attach_device(index, &wanted) {
-                Ok(carrier) => drop(self.carriers.insert(index, carrier)),
+                Ok(carrier) => {
+                    self.carriers.insert(index, carrier);
+                    self.steer_again(index);
+                }
                 Err(problem) => {
                     if before.get(&index) != Some(&problem) {
                         tracing::warn!("cannot attach to {}: {problem}", wanted.name);
@@ -107,8 +114,8 @@ impl Interfaces {
         if device.index != index {
             return Err("it was replaced by another device of this name just now".to_owned());
         }
-        let queues = device.queues().map_err(|error| error.to_string())?;
-        let placed = Device::read("/sys".as_ref(), &device.name, device.index, queues);
+        let number = device.queues().map_err(|error| error.to_string())?;
+        let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
         let how = match wanted.xdp {
             XdpMode::Auto => Attachment::Auto,
@@ -121,33 +128,70 @@ impl Interfaces {
             AttachedMode::Native => ("native", None),
             AttachedMode::Generic { because } => ("generic", Some(because)),
         };
-        let socket = SocketOptions {
-            rings: RingSizes::DEFAULT,
-            zero_copy: match wanted.zero_copy {
-                ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
-                ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
-                ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
-            },
-            generic: mode == "generic",
-            busy_poll: self.busy_poll,
+        let distrust = self.watch.distrust(index).filter(|_| wanted.zero_copy == ZeroCopy::Auto);
+        let zero_copy = match wanted.zero_copy {
+            ZeroCopy::Auto if distrust.is_some() => ringway_dataplane::af_xdp::ZeroCopy::Off,
+            ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
+            ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
+            ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
         };
+        let (nic, generic) = (NicFacts::of(&device), mode == "generic");
+        let direct = !generic && zero_copy != ringway_dataplane::af_xdp::ZeroCopy::Off;
+        let rings = nic.rings(direct);
+        let mut socket =
+            SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
         let mut ports = Vec::new();
         for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
             for queue in queues {
                 self.heart.beat();
-                let attached =
-                    worker.attach(&device, queue, socket).map_err(|error| format!("queue {queue}: {error}"))?;
+                let mut attached = worker.attach(&device, queue, socket);
+                if let Err(AttachError::Port(PortError::Frames { free, .. })) = &attached
+                    && socket.rings != RingSizes::DEFAULT
+                {
+                    // Packet memory was laid out for other devices.
+                    let wanted = rings.frames();
+                    tracing::warn!(
+                        "{device}: its descriptors want {wanted} frames a queue, and packet memory has {free} to spare: it gets \
+                         smaller rings; restart Ringway, so that it sets aside enough"
+                    );
+                    socket.rings = RingSizes::DEFAULT;
+                    attached = worker.attach(&device, queue, socket);
+                }
+                let attached = attached.map_err(|error| format!("queue {queue}: {error}"))?;
                 steering.set_socket(index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
                 let (copy, copy_reason) = match attached.mode {
                     CopyMode::ZeroCopy => ("zero-copy", None),
-                    CopyMode::Copy { because } => ("copy", Some(because)),
+                    CopyMode::Copy { because } => ("copy", Some(distrust.cloned().unwrap_or(because))),
                 };
-                let name = device.name.clone();
-                ports.push(PortReport { device: name, queue, worker: worker.id, copy: copy.to_owned(), copy_reason });
+                let RingSizes { fill, receive, transmit, completion, driver } = socket.rings;
+                let report = PortReport {
+                    device: device.name.clone(),
+                    queue,
+                    worker: worker.id,
+                    copy: copy.to_owned(),
+                    copy_reason,
+                    rings: Some(RingReport { fill, receive, transmit, completion, nic: driver }),
+                    ..PortReport::default()
+                };
+                ports.push((report, attached.progress));
             }
         }
-        ports.sort_by_key(|port| port.queue);
-        Ok(Carrier { device, mode, mode_reason, ports })
+        ports.sort_by_key(|(port, _)| port.queue);
+        let watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
+        Ok(Carrier { device, mode, mode_reason, watched })
+    }
+
+    /// Has the steering program look at frames of the interfaces that a device carries, which was attached anew.
+    fn steer_again(&self, index: u32) {
+        let mut steering = lock(&self.steering);
+        for attached in self.attached.values() {
+            let receives = |lower: &&Lower| lower.index == index && lower.receives;
+            if attached.lowers.devices.iter().any(|lower| receives(&lower))
+                && let Err(error) = steering.set_link(index, attached.lowers.vlan, attached.mac)
+            {
+                tracing::warn!("{error}");
+            }
+        }
     }
 
     /// What `status` says of an attached interface. It is attached in native mode when all its devices are.
@@ -166,7 +210,7 @@ impl Interfaces {
                 problem: self.refused.get(&lower.index).cloned(),
             });
             let Some(carrier) = carrier else { continue };
-            report.ports.extend(carrier.ports.iter().cloned());
+            report.ports.extend(carrier.watched.reports());
             if report.mode.is_none() || carrier.mode_reason.is_some() {
                 report.mode = Some(carrier.mode.to_owned());
                 report.mode_reason = report.mode_reason.or_else(|| carrier.mode_reason.clone());
@@ -186,7 +230,7 @@ pub(super) fn log_mode(report: &InterfaceReport) {
     let by = if others.is_empty() { String::new() } else { format!(" by {}{vlan}", others.join(", ")) };
     tracing::info!("attached to {}{by}: {mode} XDP{}", report.name, because(&report.mode_reason));
     for port in &report.ports {
-        let PortReport { device, queue, worker, copy, copy_reason } = port;
+        let PortReport { device, queue, worker, copy, copy_reason, .. } = port;
         tracing::info!("{device} queue {queue}: worker {worker}, {copy}{}", because(copy_reason));
     }
     if let Some(problem) = &report.tap_problem {

@@ -34,11 +34,13 @@ enum Found {
 }
 
 impl Interfaces {
-    /// Looks whether every interface has its TAP device as it should be, and puts right what is not. `status` tells.
-    pub(in crate::daemon) fn look_after(&mut self) {
-        if self.look_after_taps() {
-            self.tell();
-        }
+    /// Looks whether every interface has its TAP device as it should be, and puts right what is not; and looks at the ports.
+    /// `status` tells. Whether devices were let go of, to be attached anew.
+    pub(in crate::daemon) fn look_after(&mut self) -> bool {
+        self.look_after_taps();
+        let anew = self.look_after_ports();
+        self.tell();
+        anew
     }
 
     /// Whether there was anything to tell.

@@ -199,7 +199,8 @@ mod tests {
         let holder = umem.new_holder(256).unwrap();
         let chunks: Vec<u64> = (0..64).map_while(|_| umem.take_for(holder)).collect();
         let rings = RingSizes { fill: 64, completion: 64, receive: 64, transmit: 64, driver: 0 };
-        let options = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: true };
+        let options =
+            SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: true, announces: None };
         let device = Device::by_name("lo").unwrap();
         let order = Order { device: &device, queue: 0, umem: &umem, siblings: &[], options: &options, chunks: &chunks };
         for attempt in [(true, false), (false, true), (false, false)] {

@@ -14,8 +14,10 @@ pub struct Progress {
     pub completed: u64,
     /// Chunks that wait to be received into.
     pub in_receive: u32,
-    /// Frames that wait to be sent.
+    /// Frames that wait to be sent, or to be given back as sent.
     pub in_transmit: u32,
+    /// Of these, those that the driver has not taken from the transmit ring.
+    pub untaken: u32,
     /// For how long frames have waited without one being sent, in milliseconds.
     pub waits: u64,
 }
@@ -27,6 +29,7 @@ pub struct ProgressCell {
     completed: AtomicU64,
     in_receive: AtomicU64,
     in_transmit: AtomicU64,
+    untaken: AtomicU64,
     waits: AtomicU64,
 }
 
@@ -39,6 +42,7 @@ impl ProgressCell {
             completed: read(&self.completed),
             in_receive: read(&self.in_receive) as u32,
             in_transmit: read(&self.in_transmit) as u32,
+            untaken: read(&self.untaken) as u32,
             waits: read(&self.waits),
         }
     }
@@ -49,6 +53,7 @@ impl ProgressCell {
         write(&self.completed, progress.completed);
         write(&self.in_receive, progress.in_receive.into());
         write(&self.in_transmit, progress.in_transmit.into());
+        write(&self.untaken, progress.untaken.into());
         write(&self.waits, progress.waits);
     }
 }
@@ -75,7 +80,7 @@ impl Tracker {
 
     /// Notes how far the port is. Frames wait since the first of these looks that found them waiting and none sent since the
     /// one before; that there were none meanwhile takes a completion.
-    pub(super) fn note(&mut self, in_receive: u32, in_transmit: u32, now: Time) {
+    pub(super) fn note(&mut self, in_receive: u32, in_transmit: u32, untaken: u32, now: Time) {
         if in_transmit == 0 {
             self.since = None;
         } else if self.completed != self.seen || self.since.is_none() {
@@ -84,6 +89,6 @@ impl Tracker {
         self.seen = self.completed;
         let waits = self.since.map_or(0, |since| now.0.saturating_sub(since.0) / 1_000_000);
         let (received, completed) = (self.received, self.completed);
-        self.cell.write(Progress { received, completed, in_receive, in_transmit, waits });
+        self.cell.write(Progress { received, completed, in_receive, in_transmit, untaken, waits });
     }
 }

@@ -167,13 +167,16 @@ fn a_port_waits_from_the_first_look_without_a_completion_until_one_comes() {
         let Progress { completed, in_transmit, waits, .. } = progress.read();
         (completed, in_transmit, waits)
     };
+    let untaken = || progress.read().untaken;
     assert_eq!(look(&mut port, 1), (0, 0, 0));
     send(&mut port, &mut umem);
     assert_eq!(look(&mut port, 2), (0, 1, 0));
     send(&mut port, &mut umem);
     assert_eq!(look(&mut port, 3), (0, 2, 1_000), "more frames are no progress");
+    assert_eq!(untaken(), 2);
     assert!(kernel.transmit(&mut umem).is_some());
     assert_eq!(look(&mut port, 4), (0, 2, 2_000), "not fetched yet");
+    assert_eq!(untaken(), 1);
     port.flush(&mut umem);
     assert_eq!(look(&mut port, 5), (1, 1, 0), "one was sent");
     assert_eq!(look(&mut port, 7), (1, 1, 2_000));

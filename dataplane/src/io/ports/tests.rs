@@ -249,3 +249,23 @@ fn a_detached_device_leaves_the_others_their_interfaces() {
     assert_eq!(bed.send(1, &tcp(1)), Err(DropReason::InterfaceDown));
     bed.conserves();
 }
+
+/// A driver that takes frames and completes none is found by one frame of ours, without any traffic.
+#[test]
+fn a_probe_leaves_by_the_ports_of_its_device_and_shows_who_completes() {
+    let mut bed = bed(2);
+    bed.ports.carry(InterfaceId(0), only(10, Some(100)));
+    let second = |seconds: u64| Time(seconds * 1_000_000_000);
+    let probe = [7; 60];
+    bed.ports.probe(10, &probe, &mut bed.umem);
+    bed.ports.probe(11, &probe, &mut bed.umem);
+    assert_eq!(bed.sent(0), [probe.to_vec()], "as it is, without a tag");
+    bed.ports.flush(&mut bed.umem);
+    for at in [1, 3] {
+        bed.ports.note(second(at));
+    }
+    let progress: Vec<_> = bed.ports.iter().map(|port| port.progress().read()).collect();
+    assert_eq!((progress[0].completed, progress[0].in_transmit, progress[0].waits), (1, 0, 0));
+    assert_eq!((progress[1].completed, progress[1].untaken, progress[1].waits), (0, 1, 2_000));
+    bed.conserves();
+}

@@ -1,0 +1,185 @@
+//! Looking after the ports of a device: whether they send what they should, whether zero-copy carries, and whether the
+//! device still has the queues that they are at and the MTU that they were opened for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_dataplane::io::port::{Progress, ProgressCell};
+use ringway_shared::MacAddress;
+use tokio::sync::watch;
+
+use super::carriers::Carrier;
+use super::check::{self, Link, Moment, Next, Trial};
+use super::{Interfaces, lock};
+use crate::report::interfaces::{InterfaceCounters, PortReport};
+
+/// How often ports are looked at.
+const LOOK: Duration = Duration::from_millis(900);
+
+/// What interfaces count themselves, by name.
+pub(in crate::daemon) type CountersByName = watch::Receiver<Arc<BTreeMap<String, InterfaceCounters>>>;
+
+/// What is known of ports beyond one device.
+pub(super) struct Watch {
+    last: Instant,
+    /// Devices on which zero-copy does not carry, and why, by ifindex. A device that is made again gets another chance.
+    distrusted: BTreeMap<u32, String>,
+    /// The largest MTU that packet memory carries in zero-copy mode.
+    zero_copy_mtu: u32,
+    counters: Option<CountersByName>,
+}
+
+impl Watch {
+    pub(super) fn new(zero_copy_mtu: u32) -> Self {
+        Watch { last: Instant::now(), distrusted: BTreeMap::new(), zero_copy_mtu, counters: None }
+    }
+
+    /// Why zero-copy is not to be used on a device, as a trial has shown.
+    pub(super) fn distrust(&self, index: u32) -> Option<&String> {
+        self.distrusted.get(&index)
+    }
+}
+
+/// The ports of one device, and what their worker notes of each.
+pub(super) struct Watched {
+    pub(super) ports: Vec<(PortReport, Arc<ProgressCell>)>,
+    queues: u32,
+    /// Until it is clear that zero-copy carries; none in copy mode, and where the configuration insists.
+    trial: Option<Trial>,
+    link: Link,
+    late: bool,
+    stalled: bool,
+}
+
+impl Watched {
+    /// `insists`: whether the configuration wants zero-copy or nothing.
+    pub(super) fn new(
+        device: &KernelDevice,
+        queues: u32,
+        ports: Vec<(PortReport, Arc<ProgressCell>)>,
+        insists: bool,
+    ) -> Self {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let late = check::is_late(&device.driver(), &release);
+        let mut watched = Watched { ports, queues, trial: None, link: Link::default(), late, stalled: false };
+        watched.trial = (watched.is_zero_copy() && !insists).then(Trial::default);
+        watched
+    }
+
+    fn is_zero_copy(&self) -> bool {
+        self.ports.iter().any(|(port, _)| port.copy == "zero-copy")
+    }
+
+    /// What `status` says.
+    pub(super) fn reports(&self) -> impl Iterator<Item = PortReport> {
+        self.ports.iter().map(|(port, _)| port.clone())
+    }
+}
+
+/// A device's share in what interfaces do.
+struct Use {
+    up: bool,
+    sends: bool,
+    mac: MacAddress,
+}
+
+impl Interfaces {
+    /// Interfaces count for themselves here, from now on.
+    pub(in crate::daemon) fn count_by(&mut self, counters: CountersByName) {
+        self.watch.counters = Some(counters);
+    }
+
+    /// Looks at all ports; `status` tells. Whether devices were let go of, to be attached anew.
+    pub(super) fn look_after_ports(&mut self) -> bool {
+        if self.watch.last.elapsed() < LOOK {
+            return false;
+        }
+        let now = Instant::now();
+        self.watch.last = now;
+        let uses: Vec<(u32, Use)> =
+            self.carriers.keys().filter_map(|index| Some((*index, self.use_of(*index)?))).collect();
+        let mut anew = Vec::new();
+        for (index, used) in uses {
+            self.heart.beat();
+            let Some(carrier) = self.carriers.get_mut(&index) else { continue };
+            if let Some(reason) = changed(carrier, self.watch.zero_copy_mtu) {
+                anew.push((index, reason));
+                continue;
+            }
+            let counters = self.watch.counters.as_ref();
+            let counters = counters.and_then(|counters| counters.borrow().get(&carrier.device.name).copied());
+            match look(carrier, &used, counters, now) {
+                Next::Nothing => {}
+                Next::Probe => {
+                    for worker in lock(&self.workers).iter_mut() {
+                        if let Err(error) = worker.probe(index, check::probe(used.mac)) {
+                            tracing::warn!("{}: {error}", carrier.device);
+                        }
+                    }
+                }
+                Next::Fails(reason) => {
+                    self.watch.distrusted.insert(index, reason.clone());
+                    anew.push((index, format!("{reason}; it goes on in copy mode")));
+                }
+            }
+        }
+        for (index, reason) in &anew {
+            if let Some(carrier) = self.carriers.get(index) {
+                tracing::warn!("{}: {reason}: attaching anew", carrier.device);
+            }
+            self.detach(*index);
+        }
+        !anew.is_empty()
+    }
+
+    /// What interfaces do by a device that carries them.
+    fn use_of(&self, index: u32) -> Option<Use> {
+        let mut used: Option<Use> = None;
+        for attached in self.attached.values() {
+            for lower in attached.lowers.devices.iter().filter(|lower| lower.index == index) {
+                let is_used = lower.sends || lower.receives;
+                let used = used.get_or_insert(Use { up: false, sends: false, mac: attached.mac });
+                used.up |= attached.report.up && is_used;
+                used.sends |= attached.report.up && lower.sends;
+            }
+        }
+        used
+    }
+}
+
+/// Why a device is to be attached anew: it has other queues, or an MTU that its driver would split packets for.
+fn changed(carrier: &Carrier, zero_copy_mtu: u32) -> Option<String> {
+    let (device, watched) = (&carrier.device, &carrier.watched);
+    // What cannot be asked is about to go away.
+    let queues = device.queues().ok()?;
+    if queues != watched.queues {
+        return Some(format!("it has {queues} queues, and had {}", watched.queues));
+    }
+    let mtu = device.mtu().ok()?;
+    (watched.is_zero_copy() && mtu > zero_copy_mtu)
+        .then(|| format!("its MTU is {mtu} now, and packet memory carries {zero_copy_mtu} in zero-copy mode"))
+}
+
+fn look(carrier: &mut Carrier, used: &Use, counters: Option<InterfaceCounters>, now: Instant) -> Next {
+    let (device, watched) = (&carrier.device, &mut carrier.watched);
+    watched.link.note(used.up, now);
+    let mut progress: Vec<(u32, Progress)> = Vec::new();
+    for (port, cell) in &mut watched.ports {
+        let noted = cell.read();
+        (port.in_receive, port.in_transmit) = (noted.in_receive, noted.in_transmit);
+        port.stalled_seconds = check::stalled(&noted, watched.link, watched.late, now).map(|waits| waits.as_secs());
+        progress.push((port.queue, noted));
+    }
+    let stall = watched.ports.iter().find_map(|(port, _)| Some((port.queue, port.stall()?)));
+    match (&stall, watched.stalled) {
+        (Some((queue, stall)), false) => tracing::warn!("{device} queue {queue} is {stall}"),
+        (None, true) => tracing::info!("{device} sends again"),
+        _ => {}
+    }
+    watched.stalled = stall.is_some();
+    let (link, late) = (watched.link, watched.late);
+    let moment = Moment { now, link, sends: used.sends, late, ports: &progress, counters };
+    watched.trial.as_mut().map_or(Next::Nothing, |trial| trial.look(&moment))
+}

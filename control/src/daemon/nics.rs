@@ -1,0 +1,53 @@
+//! What packet memory and sockets need to know of a device's NIC.
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
+
+use crate::network::nic::Nic;
+
+/// A device's NIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NicFacts {
+    /// Whether its driver announces zero-copy; `None` where the kernel does not tell (before Linux 6.3).
+    pub(super) announces: Option<bool>,
+    /// Whether zero-copy is to be reckoned with.
+    pub(super) zero_copy: bool,
+    /// Descriptors of each receive queue; 0 where the driver has none or does not tell.
+    descriptors: u32,
+}
+
+impl NicFacts {
+    /// Asks the kernel. What it does not say is left open.
+    pub(super) fn of(device: &KernelDevice) -> Self {
+        let Ok(mut nic) = Nic::open() else {
+            return NicFacts { zero_copy: device.may_zero_copy(), ..NicFacts::default() };
+        };
+        let announces = nic.xdp_features(device.index, &device.name).ok().map(|features| features.zero_copy);
+        let descriptors = nic.rings(&device.name).map_or(0, |rings| rings.rx);
+        NicFacts { announces, zero_copy: announces.unwrap_or_else(|| device.may_zero_copy()), descriptors }
+    }
+
+    /// How large the rings of its ports should be. `wanted`: whether zero-copy is, by the configuration.
+    pub(super) fn rings(&self, wanted: bool) -> RingSizes {
+        if self.zero_copy && wanted { RingSizes::for_nic(self.descriptors) } else { RingSizes::DEFAULT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_larger_where_zero_copy_comes_into_question() {
+        let nic = NicFacts { announces: Some(true), zero_copy: true, descriptors: 4096 };
+        assert_eq!(nic.rings(true), RingSizes::for_nic(4096));
+        assert_eq!(nic.rings(false), RingSizes::DEFAULT);
+        assert_eq!(NicFacts { zero_copy: false, ..nic }.rings(true), RingSizes::DEFAULT);
+    }
+
+    #[test]
+    fn the_loopback_interface_has_no_zero_copy() {
+        let device = KernelDevice::by_name("lo").unwrap();
+        let facts = NicFacts::of(&device);
+        assert!(facts.announces != Some(true) && facts.descriptors == 0, "{facts:?}");
+    }
+}
