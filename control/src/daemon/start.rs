@@ -338,13 +338,23 @@ fn can_be_listed(name: &str) -> bool {
     name != "lo" && !name.strip_prefix("rw").is_some_and(is_tap)
 }
 
+/// The devices that carry the interfaces, each once: their queues are what workers poll.
 fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
-    let read = |interface: &Interface| {
-        let device = KernelDevice::by_name(&interface.name)?;
+    let mut names: Vec<&str> = Vec::new();
+    for interface in network.interfaces() {
+        let lowers = interface.lowers.devices.iter().map(|lower| &*lower.name);
+        // Of a configured network nothing is known of what carries it.
+        let itself = interface.lowers.devices.is_empty().then_some(&*interface.name);
+        names.extend(lowers.chain(itself));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let read = |name: &&str| {
+        let device = KernelDevice::by_name(name)?;
         let queues = device.queues()?;
         Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
     };
-    network.interfaces().iter().map(read).collect()
+    names.iter().map(read).collect()
 }
 
 /// What was named must be attached; of what globs mean, something.

@@ -2,14 +2,16 @@
 
 use rtnetlink::packet_route::link::{
     BondAdInfo, BondAllPortActive, BondMode, BondPortState, BridgePortState, InfoBond, InfoBondPort, InfoBridge,
-    InfoBridgePort, InfoData, InfoPortData, InfoPortKind, InfoVlan, LacpState, LinkAttribute, LinkInfo, LinkMessage,
-    MiiStatus,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVlan, LacpState, LinkAttribute, LinkInfo,
+    LinkMessage, MiiStatus,
 };
 
 /// What a device is made of, as far as it matters for who carries its frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
     pub(super) kind: Kind,
+    /// One end of a pair: VLAN devices at the other end leave their tags beside the frame, where XDP does not see them.
+    pub(super) is_veth: bool,
     /// The ifindex of the device below a VLAN device; `None` where that is in another network namespace.
     pub(super) below: Option<u32>,
     /// The ifindex of the bond, bridge, … that has this device as a member, and what it is there.
@@ -68,7 +70,7 @@ pub(super) struct BondMember {
 impl Layer {
     /// What a message says.
     pub(super) fn of(message: &LinkMessage) -> Self {
-        let (mut below, mut elsewhere, mut upper) = (None, false, None);
+        let (mut below, mut elsewhere, mut upper, mut is_veth) = (None, false, None, false);
         let (mut kind, mut port_kind, mut port) = (Kind::Plain, None, None);
         for attribute in &message.attributes {
             match attribute {
@@ -78,6 +80,7 @@ impl Layer {
                 LinkAttribute::LinkInfo(all) => {
                     for info in all {
                         match info {
+                            LinkInfo::Kind(InfoKind::Veth) => is_veth = true,
                             LinkInfo::Data(data) => kind = Kind::of(data),
                             LinkInfo::PortKind(name) => port_kind = Some(name),
                             LinkInfo::PortData(data) => port = Some(data),
@@ -91,6 +94,7 @@ impl Layer {
         let is_vlan = matches!(kind, Kind::Vlan { .. });
         Layer {
             kind,
+            is_veth,
             below: below.filter(|index| is_vlan && !elsewhere && *index != 0),
             // A VRF leaves a device its frames, and its addresses.
             member: upper.and_then(|upper| Some((upper, Member::of(port_kind?, port)?))),

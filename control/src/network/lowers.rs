@@ -2,7 +2,7 @@
 //!
 //! | a link | is carried by |
 //! |---|---|
-//! | a VLAN device | what carries the device below it, under its tag |
+//! | a VLAN device | what carries the device below it, under its tag; above a veth, itself |
 //! | a bond | its members: which of them receive and send now is the bond's own choice |
 //! | a bridge with one port | what carries that port |
 //! | any other bridge | itself: where a frame goes only the bridge knows |
@@ -131,6 +131,15 @@ fn vlan(link: &Link, id: u16, all: &[Link], deepest: usize) -> Result<Carriage, 
     }
     if carriage.lowers.vlan.is_some() {
         return Err(twice(&format!("{}, whose frames have one already", below.name)));
+    }
+    let is_veth = |lower: &&Lower| find(all, lower.index).is_some_and(|link| link.layer.is_veth);
+    if let Some(veth) = carriage.lowers.devices.iter().find(is_veth) {
+        let why = format!(
+            "is a VLAN device above the veth {}, which does not show XDP the tags, so Ringway is attached to {name} itself, where \
+             frames are copied",
+            veth.name
+        );
+        return Ok(Carriage::itself(link, Some(why)));
     }
     Ok(Carriage { lowers: Lowers { vlan: Some(id), ..carriage.lowers }, ..carriage })
 }

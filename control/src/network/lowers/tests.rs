@@ -76,6 +76,17 @@ fn a_vlan_device_whose_nic_is_elsewhere_is_carried_by_itself() {
 }
 
 #[test]
+fn a_vlan_device_above_a_veth_is_carried_by_itself() {
+    let mut veth = plain(2, "eth0");
+    veth.layer.is_veth = true;
+    assert_eq!(told(std::slice::from_ref(&veth)), "eth0 rs");
+    let said = told(&[vlan(3, "eth0.100", 2, 100), veth.clone()]);
+    assert!(said.starts_with("eth0.100 rs: is a VLAN device above the veth eth0, which does not show XDP"), "{said}");
+    let said = told(&[vlan(9, "br0.7", 4, 7), bridge(4), port(veth, 4)]);
+    assert!(said.starts_with("br0.7 rs: is a VLAN device above the veth eth0"), "{said}");
+}
+
+#[test]
 fn two_tags_are_refused() {
     let said = told(&[vlan(4, "eth0.100.7", 3, 7), vlan(3, "eth0.100", 2, 100), plain(2, "eth0")]);
     assert!(said.starts_with("no: is a VLAN device under the VLAN device eth0.100") && said.contains("QinQ"), "{said}");
