@@ -6,10 +6,12 @@
 
 mod carriers;
 mod check;
+mod offload;
 mod taps;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -25,6 +27,7 @@ use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, log_mode};
+use offload::Offloads;
 use taps::Looks;
 use watched::Watch;
 
@@ -60,12 +63,14 @@ pub(super) struct Interfaces {
     reports: watch::Sender<Arc<[InterfaceReport]>>,
     looks: Looks,
     watch: Watch,
+    offloads: Offloads,
     pub(super) heart: Heart,
 }
 
 impl Interfaces {
-    /// Nothing attached yet.
+    /// Nothing attached yet. `state`: the folder for what outlives a process.
     pub(super) fn new(
+        state: &Path,
         listed: Vec<InterfaceConfig>,
         placement: Placement,
         poll: Poll,
@@ -87,6 +92,7 @@ impl Interfaces {
             reports: watch::channel(Arc::from([])).0,
             looks: Looks::new(Instant::now()),
             watch: Watch::new(memory.zero_copy_mtu()),
+            offloads: Offloads::new(state),
             heart: heart("interfaces"),
         }
     }
@@ -183,6 +189,7 @@ impl Interfaces {
         attached.into_iter().for_each(|id| self.let_go(id));
         let carriers: Vec<u32> = self.carriers.keys().copied().collect();
         carriers.into_iter().for_each(|index| self.detach(index));
+        self.offloads.restore_all();
         self.tell();
     }
 

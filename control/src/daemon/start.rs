@@ -136,6 +136,7 @@ impl Running {
         let steering = Arc::new(Mutex::new(steering));
         let (workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
         let mut interfaces = Interfaces::new(
+            &config.state,
             config.interfaces.clone(),
             placement,
             config.workers.poll,

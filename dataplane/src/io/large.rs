@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::af_xdp::rings::{CONTINUES, Descriptor};
 use crate::af_xdp::umem::Holder;
 use crate::af_xdp::{Frame, Umem};
-use crate::wire::checksum;
+use crate::wire::{checksum, vlan};
 
 /// The largest IP packet that pieces become, MTU permitting: what every IPv6 link carries, and in practice every IPv4 link.
 pub(super) const PIECE: u32 = 1280;
@@ -26,8 +26,8 @@ const ETHERNET: usize = 14;
 const IPV4: usize = 20;
 const IPV6: usize = 40;
 const TCP: usize = 20;
-/// Ethernet, IPv4 with options, TCP with options.
-const LONGEST_HEADERS: usize = ETHERNET + 60 + 60;
+/// Ethernet with a tag, IPv4 with options, TCP with options.
+const LONGEST_HEADERS: usize = ETHERNET + vlan::TAG + 60 + 60;
 
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
@@ -59,6 +59,8 @@ pub(super) struct Large {
 #[derive(Debug)]
 struct Cut {
     headers: ArrayVec<u8, LONGEST_HEADERS>,
+    /// Where the IP header starts: behind the tag, when there is one.
+    ip: usize,
     /// Where the TCP header starts.
     tcp: usize,
     tuple: FiveTuple,
@@ -140,7 +142,7 @@ impl Large {
     fn write_piece(&mut self, umem: &mut Umem, frame: &mut Frame) -> Option<bool> {
         let cut = self.cut.as_mut()?;
         let headers = cut.headers.len();
-        let size = (self.piece + ETHERNET).saturating_sub(headers).min(cut.payload - cut.done);
+        let size = (self.piece + cut.ip).saturating_sub(headers).min(cut.payload - cut.done);
         if size == 0 || !umem.resize(frame, headers + size) {
             return None;
         }
@@ -206,8 +208,12 @@ impl Large {
 impl Cut {
     /// How to cut the packet of `total` bytes that starts with `start`; `None` when it is not one that can be.
     fn of(start: &[u8], total: usize) -> Option<Cut> {
-        let ip = start.get(ETHERNET..)?;
-        let (ip_header, length, source, destination): (usize, usize, IpAddr, IpAddr) = match start.get(12..14)? {
+        let (at, ether_type) = match start.get(12..14)? {
+            [0x81, 0x00] => (ETHERNET + vlan::TAG, start.get(16..18)?),
+            untagged => (ETHERNET, untagged),
+        };
+        let ip = start.get(at..)?;
+        let (ip_header, length, source, destination): (usize, usize, IpAddr, IpAddr) = match ether_type {
             [0x08, 0x00] => {
                 let header: &[u8; IPV4] = ip.first_chunk()?;
                 let is_fragment = read_u16(header, 6)? & 0x3fff != 0;
@@ -234,17 +240,17 @@ impl Cut {
             }
             _ => return None,
         };
-        let tcp = ETHERNET + ip_header;
+        let tcp = at + ip_header;
         let tcp_header = usize::from(start.get(tcp + 12)? >> 4) * 4;
         let headers = start.get(..tcp + tcp_header)?;
-        let payload = (ETHERNET + length).checked_sub(headers.len())?;
-        if tcp_header < TCP || payload == 0 || ETHERNET + length > total {
+        let payload = (at + length).checked_sub(headers.len())?;
+        if tcp_header < TCP || payload == 0 || at + length > total {
             return None;
         }
         let tuple = FiveTuple::from_parts(Protocol::Tcp, source, 0, destination, 0);
         let headers_kept: ArrayVec<u8, LONGEST_HEADERS> = headers.try_into().ok()?;
         let (place, offset) = (0, headers.len());
-        Some(Cut { headers: headers_kept, tcp, tuple, payload, done: 0, pieces: 0, place, offset })
+        Some(Cut { headers: headers_kept, ip: at, tcp, tuple, payload, done: 0, pieces: 0, place, offset })
     }
 
     /// Writes the headers of a piece of `size` payload bytes: lengths, identification, sequence number, flags, the IPv4
@@ -252,16 +258,16 @@ impl Cut {
     fn write_headers(&self, piece: &mut [u8], size: usize, is_first: bool, is_last: bool) -> Option<()> {
         let headers = piece.get_mut(..self.headers.len())?;
         headers.copy_from_slice(&self.headers);
-        let length = self.headers.len() - ETHERNET + size;
+        let length = self.headers.len() - self.ip + size;
         if self.tuple.family() == ringway_shared::Family::V4 {
-            write_u16(headers, ETHERNET + 2, length as u16)?;
-            let identification = read_u16(headers, ETHERNET + 4)?.wrapping_add(self.pieces);
-            write_u16(headers, ETHERNET + 4, identification)?;
-            write_u16(headers, ETHERNET + 10, 0)?;
-            let sum = checksum::checksum(headers.get(ETHERNET..self.tcp)?);
-            write_u16(headers, ETHERNET + 10, sum)?;
+            write_u16(headers, self.ip + 2, length as u16)?;
+            let identification = read_u16(headers, self.ip + 4)?.wrapping_add(self.pieces);
+            write_u16(headers, self.ip + 4, identification)?;
+            write_u16(headers, self.ip + 10, 0)?;
+            let sum = checksum::checksum(headers.get(self.ip..self.tcp)?);
+            write_u16(headers, self.ip + 10, sum)?;
         } else {
-            write_u16(headers, ETHERNET + 4, (length - IPV6) as u16)?;
+            write_u16(headers, self.ip + 4, (length - IPV6) as u16)?;
         }
         let sequence: &mut [u8; 4] = headers.get_mut(self.tcp + 4..)?.first_chunk_mut()?;
         *sequence = u32::from_be_bytes(*sequence).wrapping_add(self.done as u32).to_be_bytes();

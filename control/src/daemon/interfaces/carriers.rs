@@ -23,6 +23,8 @@ pub(super) struct Carrier {
     mode: &'static str,
     mode_reason: Option<String>,
     pub(super) watched: Watched,
+    /// Why the tags of frames cannot be seen.
+    blind: Option<String>,
 }
 
 /// A device that is needed: its name, and how it is to be attached.
@@ -30,25 +32,27 @@ struct Wanted {
     name: String,
     xdp: XdpMode,
     zero_copy: ZeroCopy,
+    /// An interface that it carries has a tag.
+    tagged: bool,
 }
 
 impl Interfaces {
     /// The devices that interfaces need, by ifindex. One that carries itself is attached as its own entry in the
     /// configuration says, another as that of the first interface that it carries.
     fn wanted(&self, network: &Network) -> BTreeMap<u32, Wanted> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted: BTreeMap<u32, Wanted> = BTreeMap::new();
         let there = |interface: &&Interface| super::is_there(interface) && super::unable(interface).is_empty();
         for interface in network.interfaces().iter().filter(there) {
             let Ok(lowers) = lowers_of(interface) else { continue };
             let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
             let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
             for lower in lowers.devices.iter() {
-                let one = Wanted { name: lower.name.to_string(), xdp, zero_copy };
+                let new = || Wanted { name: lower.name.to_string(), xdp, zero_copy, tagged: false };
+                let one = wanted.entry(lower.index).or_insert_with(new);
                 if lower.index == interface.index {
-                    wanted.insert(lower.index, one);
-                } else {
-                    wanted.entry(lower.index).or_insert(one);
+                    (one.xdp, one.zero_copy) = (xdp, zero_copy);
                 }
+                one.tagged |= lowers.vlan.is_some();
             }
         }
         wanted
@@ -74,6 +78,7 @@ impl Interfaces {
                     // What was done so far is undone.
                     lock(&self.steering).detach(index);
                     lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(index)));
+                    self.offloads.restore(index);
                     self.refused.insert(index, problem);
                 }
             }
@@ -106,10 +111,26 @@ impl Interfaces {
                 tracing::warn!("letting go of {}: {error}", carrier.device);
             }
         }
+        self.offloads.restore(index);
         tracing::debug!("detached from {}", carrier.device);
     }
 
-    fn attach_device(&self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
+    /// Looks whether tags are still left in the frames of every device; whether there is anything to tell.
+    pub(super) fn look_after_offloads(&mut self) -> bool {
+        let mut changed = false;
+        for carrier in self.carriers.values_mut().filter(|carrier| !is_virtual(&carrier.device)) {
+            self.heart.beat();
+            let blind = self.offloads.look(&carrier.device).err();
+            if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
+                tracing::warn!("{}: {}", carrier.device, blindness(why));
+            }
+            changed |= blind != carrier.blind;
+            carrier.blind = blind;
+        }
+        changed
+    }
+
+    fn attach_device(&mut self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
         let device = KernelDevice::by_name(&wanted.name).map_err(|error| error.to_string())?;
         if device.index != index {
             return Err("it was replaced by another device of this name just now".to_owned());
@@ -117,6 +138,14 @@ impl Interfaces {
         let number = device.queues().map_err(|error| error.to_string())?;
         let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
+        // Before XDP is there: some drivers reset the NIC for it.
+        let blind = if is_virtual(&device) { None } else { self.offloads.switch_off(&device).err() };
+        if let Some(why) = blind.as_ref().filter(|_| wanted.tagged) {
+            return Err(format!(
+                "{}; no VLAN device above it can be served, take those out of interfaces or use another NIC",
+                blindness(why)
+            ));
+        }
         let how = match wanted.xdp {
             XdpMode::Auto => Attachment::Auto,
             XdpMode::Native => Attachment::Native,
@@ -178,7 +207,7 @@ impl Interfaces {
         }
         ports.sort_by_key(|(port, _)| port.queue);
         let watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
-        Ok(Carrier { device, mode, mode_reason, watched })
+        Ok(Carrier { device, mode, mode_reason, watched, blind })
     }
 
     /// Has the steering program look at frames of the interfaces that a device carries, which was attached anew.
@@ -211,6 +240,7 @@ impl Interfaces {
             });
             let Some(carrier) = carrier else { continue };
             report.ports.extend(carrier.watched.reports());
+            report.notes.extend(carrier.blind.iter().map(|why| format!("{}: {}", lower.name, blindness(why))));
             if report.mode.is_none() || carrier.mode_reason.is_some() {
                 report.mode = Some(carrier.mode.to_owned());
                 report.mode_reason = report.mode_reason.or_else(|| carrier.mode_reason.clone());
@@ -218,6 +248,16 @@ impl Interfaces {
         }
         report
     }
+}
+
+/// Whether it is a device without hardware, whose tags no offload takes away.
+fn is_virtual(device: &KernelDevice) -> bool {
+    !device.may_zero_copy()
+}
+
+/// What follows from an offload that stays on.
+fn blindness(why: &str) -> String {
+    format!("receive VLAN offload stays on, so frames of any VLAN look untagged ({why})")
 }
 
 /// Says how an interface was attached.

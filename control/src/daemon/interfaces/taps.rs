@@ -51,7 +51,7 @@ impl Interfaces {
         self.looks.last = Instant::now();
         self.looks.number = self.looks.number.wrapping_add(1);
         let thorough = self.looks.number.is_multiple_of(THOROUGH);
-        let mut changed = false;
+        let mut changed = thorough && self.look_after_offloads();
         let ids: Vec<InterfaceId> = self.attached.keys().copied().collect();
         for id in ids {
             self.heart.beat();

@@ -102,11 +102,20 @@ proptest! {
         seed in any::<u8>(),
         is_v6 in any::<bool>(),
         is_partial in any::<bool>(),
+        is_tagged in any::<bool>(),
     ) {
         let payload: Vec<u8> = (0..size).map(|index| (index as u8).wrapping_mul(31) ^ (index >> 8) as u8 ^ seed).collect();
         let (mut umem, mut port, mut kernel) = bed(64);
-        prop_assert!(kernel.deliver(&mut umem, &tcp(is_v6, &payload, is_partial)));
-        let pieces: Vec<Piece> = receive_all(&mut umem, &mut port).iter().map(|piece| judged(piece)).collect();
+        // In generic mode the kernel merges what came under a tag, too.
+        let tag: &[u8] = if is_tagged { &[0x81, 0, 0xf0, 100] } else { &[] };
+        let mut packet = tcp(is_v6, &payload, is_partial);
+        packet.splice(12..12, tag.iter().copied());
+        prop_assert!(kernel.deliver(&mut umem, &packet));
+        let untagged = |mut piece: Vec<u8>| {
+            assert_eq!(piece.drain(12..12 + tag.len()).collect::<Vec<_>>(), tag);
+            judged(&piece)
+        };
+        let pieces: Vec<Piece> = receive_all(&mut umem, &mut port).into_iter().map(untagged).collect();
         let mut next = u32::MAX - 2000;
         for (number, piece) in pieces.iter().enumerate() {
             let is_last = number + 1 == pieces.len();
