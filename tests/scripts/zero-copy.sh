@@ -3,6 +3,7 @@
 # add one, says machine/machine.sh. A line for each kernel, kind of NIC and scenario.
 # Usage: zero-copy.sh [SERIES ...] [KIND ...] [SCENARIO ...]     zero-copy.sh 6.18 igb-2 zero-copy
 #
+# Without series, on those that the scenarios name for each kind of NIC; with them, every kind on each.
 # KEEP=1 leaves the consoles, and says where. Kernels stay below target/kernels, QEMU below target/qemu where this machine's is too old.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,29 +29,49 @@ for argument in "$@"; do
     esac
 done
 ((${#scenarios[@]})) || scenarios=("${all[@]}")
-((${#series[@]})) || series=(6.18 7)
-((${#kinds[@]})) || mapfile -t kinds < <(machine_needs beds "${scenarios[@]}" | sort -u)
 
-failed=()
-for one in "${series[@]}"; do
-    for kind in "${kinds[@]}"; do
-        wanted=() nics=0
-        for scenario in "${scenarios[@]}"; do
-            machine_needs beds "$scenario" | grep -qx -- "$kind" || continue
-            wanted+=("$scenario")
-            need="$(machine_needs nics "$scenario")"
-            ((need <= nics)) || nics="$need"
-        done
-        ((${#wanted[@]})) || continue
-        machine_bed "$kind" "$nics"
-        machine_fetch "$one" "$machine_flavour" || machine_die "the archive has no $one kernel with what $kind takes"
-        folder="$work/$one-$kind"
-        mkdir "$folder"
-        machine_image "$folder" "${wanted[@]}"
-        machine_say "booting $machine_version with $kind: ${wanted[*]}${KEEP:+ (console: $folder/console.text)}"
-        machine_boot "$folder"
-        results="$(machine_results "$folder" "${wanted[@]}")" || failed+=("$machine_version $kind")
-        sed "s/^/$machine_version $kind /" <<<"$results"
+# Every machine, as SERIES KIND; of a scenario's bed, KIND or KIND@SERIES.
+machines() {
+    local bed kind
+    machine_needs beds "${scenarios[@]}" | while read -r bed; do
+        kind="${bed%@*}"
+        ((${#kinds[@]} == 0)) || [[ " ${kinds[*]} " == *" $kind "* ]] || continue
+        if ((${#series[@]})); then printf "%s $kind\n" "${series[@]}"; else printf '%s %s\n' "$(series_of "$bed")" "$kind"; fi
+    done | sort -u
+}
+series_of() { if [[ "$1" == *@* ]]; then echo "${1#*@}"; else echo 6.18; fi; }
+# runs_on SERIES KIND SCENARIO: whether the scenario runs there.
+runs_on() {
+    local bed
+    for bed in $(machine_needs beds "$3"); do
+        [[ "${bed%@*}" == "$2" ]] && { ((${#series[@]})) || [[ "$(series_of "$bed")" == "$1" ]]; } && return
     done
-done
+    return 1
+}
+
+failed=() ran=0
+# By another descriptor, since what fetches may read the usual one.
+while read -r one kind <&3; do
+    wanted=() nics=0
+    for scenario in "${scenarios[@]}"; do
+        runs_on "$one" "$kind" "$scenario" || continue
+        wanted+=("$scenario")
+        need="$(machine_needs nics "$scenario")"
+        ((need <= nics)) || nics="$need"
+    done
+    machine_bed "$kind" "$nics"
+    machine_fetch "$one" "$machine_flavour" || {
+        machine_say "the archive has no $one kernel with what $kind takes: left out"
+        continue
+    }
+    folder="$work/$one-$kind"
+    mkdir "$folder"
+    machine_image "$folder" "${wanted[@]}"
+    machine_say "booting $machine_version with $kind: ${wanted[*]}${KEEP:+ (console: $folder/console.text)}"
+    machine_boot "$folder"
+    ran=$((ran + 1))
+    results="$(machine_results "$folder" "${wanted[@]}")" || failed+=("$machine_version $kind")
+    sed "s/^/$machine_version $kind /" <<<"$results"
+done 3< <(machines)
+((ran)) || machine_die "no machine ran: ${scenarios[*]} on ${kinds[*]:-any NICs}, Linux ${series[*]:-as the scenarios name it}"
 ((${#failed[@]} == 0)) || machine_die "failed on: ${failed[*]}"

@@ -10,7 +10,8 @@
 #     #: network machine           runs among the machine's own devices, and not in a network namespace of its own
 #     #: seconds 120               how long it may take; 300 otherwise
 #     #: nics 4                    NICs that the machine has: the first two are the ends of one cable, the next two of another
-#     #: beds virtio-1 igb-2       of which kind they are, a machine for each (machine_bed says the kinds)
+#     #: beds virtio-1 igb-2@7     of which kind they are, a machine for each (machine_bed says the kinds); on Linux 6.18, or on
+#                                  the series that is named
 #
 # Every machine has busybox, dash as sh, ip, and ringway. A scenario has /run, /tmp and its processes to itself, so it need
 # not clean up. bed.sh has what most of them begin with: `. /scenarios/bed.sh`; nics.sh has it for NICs.

@@ -2,7 +2,7 @@
 #: programs iperf3 ethtool socat
 #: network machine
 #: nics 4
-#: beds virtio-2 igb-2
+#: beds virtio-2@7 igb-2@7
 # Replies come to the queue of the worker that owns their flow: the SNAT port is chosen by the NIC's key and table. What is left
 # to hand over is counted, for several keys.
 . /scenarios/nics.sh

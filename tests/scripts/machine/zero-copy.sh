@@ -2,7 +2,7 @@
 #: programs iperf3 ethtool socat
 #: network machine
 #: nics 4
-#: beds virtio-1 virtio-2 igb-1 igb-2
+#: beds virtio-1 virtio-2@7 igb-1@7 igb-2
 #: seconds 600
 # Zero-copy with everything that happens to it: sizes, links, ends, restarts, a stopped process, a NIC that is pulled. What is
 # asked after each is the same: traffic by the Service and of the kernel by the same NICs, and a closed ledger.
