@@ -148,3 +148,44 @@ fn what_an_interface_lost_by_its_own_count_is_told() {
         assert!(line.contains(&format!("front rx_dropped {after}")), "{line}");
     }
 }
+
+#[test]
+fn queues_that_somebody_adds_are_polled_and_the_other_interface_goes_on() {
+    if !can_run("queues_that_somebody_adds", &["ip", "nginx", "curl", "ethtool"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { queues: 2, xdp: "generic", ..Options::default() });
+    let queues = |bed: &Bed, count: &str| {
+        run(&bed.gateway, "ethtool", &["-L", "front", "rx", count, "tx", count], SOON).expect("ethtool -L")
+    };
+    queues(&bed, "1");
+    bed.serve();
+    bed.start_ringway();
+    let ports = |bed: &mut Bed, name: &str| {
+        let status = bed.ringway().ask("/status");
+        let interfaces = status["interfaces"].as_array().expect("interfaces").clone();
+        let ports = interfaces.iter().find(|i| i["name"] == name).and_then(|i| i["ports"].as_array().cloned());
+        ports.unwrap_or_default()
+    };
+    assert_eq!(ports(&mut bed, "front").len(), 1);
+    let before = ports(&mut bed, "back");
+    assert_eq!(before[0]["rings"]["fill"], 2048);
+    queues(&bed, "2");
+    eventually(SOON, "both queues are polled", || {
+        let front = ports(&mut bed, "front");
+        if front.len() == 2 { Ok(()) } else { Err(format!("{front:?}")) }
+    });
+    assert_eq!(ports(&mut bed, "back").len(), before.len(), "the other one was left alone");
+    let since = bed.ledger();
+    // Connections of as many ports come on both queues.
+    for number in 0..24 {
+        ask(&bed.client, at(CLUSTER_IPS[number % 2], HTTP.port));
+    }
+    let ledger = bed.ledger().since(&since);
+    assert_eq!(ledger.dropped(), 0, "{ledger:?}");
+    let status = bed.ringway().ask("/status");
+    assert_eq!(status["ready"], true, "{status}");
+    let frames = &status["workers"][0]["frames"];
+    let (free, total) = (frames["free"].as_u64().expect("free"), frames["total"].as_u64().expect("total"));
+    assert!(0 < free && free < total, "{frames}");
+}
