@@ -1,0 +1,153 @@
+#: modules veth tun 8021q bonding
+#: programs iperf3 ethtool socat
+#: network machine
+#: nics 6
+#: beds virtio-1
+#: seconds 500
+# Bonds as servers have them. NICs 1 and 3 are the gateway's bond0, their other ends those of the client; NIC 5 leads to the
+# endpoint. First active-backup, with cables that are pulled under traffic, then 802.3ad with LACP at both ends and a VLAN device
+# above, members that go and come back, and the modes that are refused.
+. /scenarios/nics.sh
+nic 1 e1
+nic 3 e2
+nic 2 c1 client
+nic 4 c2 client
+nic 5 g1
+nic 6 b0 endpoint
+address g1 10.180.0.1 fd00:2::1
+address b0 10.180.0.11 fd00:2::11 endpoint
+
+# bonded MODE [OPTION ...]: bond0 at both ends, with the usual addresses.
+bonded() {
+    for at in '' '-n client'; do
+        ip $at link del bond0 2>/dev/null
+        ip $at link add bond0 type bond mode "$@" miimon 50
+        if [ -z "$at" ]; then members='e1 e2'; else members='c1 c2'; fi
+        for name in $members; do
+            ip $at link set "$name" down
+            # LACP takes only links whose speed it knows.
+            ${at:+ip netns exec client} ethtool -s "$name" speed 1000 duplex full
+            ip $at link set "$name" master bond0
+            ip $at link set "$name" up
+        done
+        ip $at link set bond0 up
+    done
+    address bond0 192.168.0.2 fd00:1::2
+    address bond0 192.168.0.1 fd00:1::1 client
+    ways
+}
+
+# carried: the devices of the first interface in use, as status tells: e1 receives and sends.
+carried() {
+    ringway status --output json | tr -d ' \n' | grep -o '"lowers":\[[^]]*\]' | head -n 1 | tr '}' '\n' |
+        sed -n 's/.*"name":"\([^"]*\)".*"receives":true.*"sends":true.*/\1/p' | tr '\n' ' '
+}
+carries() { [ "$(carried)" = "$1 " ]; }
+# arrived N: what came by the client's member N. Drivers do not count what AF_XDP sockets send without a copy.
+arrived() { ip -n client -s link show "c$1" | awk 'rx { print $2; exit } /RX:/ { rx = 1 }'; }
+# use N: both ends go on to their member N.
+use() {
+    ip link set bond0 type bond active_slave "e$1"
+    ip -n client link set bond0 type bond active_slave "c$1"
+}
+
+works() {
+    within 30 http 198.51.100.10 || fail "$1: HTTP"
+    within 10 http '[2001:db8::10]' || fail "$1: HTTP by IPv6"
+    for size in 64 1472; do
+        within 6 echo_of 198.51.100.10 $size || fail "$1: a datagram of $size bytes"
+    done
+    within 6 large 198.51.100.10 || fail "$1: ten megabytes"
+    for host in 192.168.0.1 fd00:1::1 10.180.0.11; do
+        within 6 from_kernel $host 1400 || fail "$1: the kernel's ping to $host"
+    done
+    within 5 ledger || fail "$1: the ledger is not closed"
+}
+
+bonded active-backup
+web
+configure '{name: bond0}, {name: g1}'
+ringway check --config /tmp/ringway.yaml || fail 'check'
+start
+works 'active-backup'
+ringway status
+within 10 use 1 || fail 'member 1 cannot be made active'
+within 5 carries e1 || fail "not carried by e1, but by $(carried)"
+
+# The active member's cable is pulled while a connection runs.
+timeout 90 ip netns exec client iperf3 --client 198.51.100.10 --port 5201 --time 15 --interval 1 >/tmp/transfer 2>&1 &
+transfer=$!
+sleep 4
+before=$(arrived 2)
+cable 1 off
+within 10 carries e2 || fail "failover: $(carried) carries, the active member is $(cat /sys/class/net/bond0/bonding/active_slave)"
+wait $transfer || { cat /tmp/transfer; fail 'the connection did not outlive the failover'; }
+grep -E 'sec|receiver' /tmp/transfer | tail -n 17
+[ "$(arrived 2)" -gt $((before + 100)) ] || fail 'nothing was sent by e2'
+works 'after the failover'
+cable 1 on
+# And by command, back and forth.
+for number in 1 2 1; do
+    within 10 use $number || fail "member $number cannot be made active"
+    within 5 carries e$number || fail "e$number was made active, and $(carried) carries"
+    within 10 http 198.51.100.10 || fail "HTTP by e$number"
+done
+# A member leaves and comes back.
+ip link set e1 nomaster
+within 5 ip -n client link set bond0 type bond active_slave c2
+within 5 carries e2 || fail "e1 left, and $(carried) carries"
+works 'with one member'
+ip link set e1 down
+ip link set e1 master bond0
+ip link set e1 up
+within 10 use 1 || fail 'member 1 cannot be made active again'
+within 10 carries e1 || fail "e1 came back, and $(carried) carries"
+works 'with both again'
+end() { kill "$ringway"; wait "$ringway" || fail "ringway run ended with exit status $?"; }
+end
+
+# 802.3ad; the same members, and a VLAN device above.
+bonded 802.3ad lacp_rate fast xmit_hash_policy layer3+4
+for at in '' '-n client'; do
+    ip $at link add link bond0 name bond0.100 type vlan id 100
+    ip $at link set bond0.100 up
+done
+address bond0.100 192.168.9.2 fd00:9::2
+address bond0.100 192.168.9.1 fd00:9::1 client
+agreed() { [ "$(grep -c 'port state: 6[13]' /proc/net/bonding/bond0)" -ge 4 ]; }
+within 30 agreed || { cat /proc/net/bonding/bond0; fail 'no LACP between the ends'; }
+configure '{name: bond0}, {name: g1}, {name: bond0.100}'
+start
+within 10 carries 'e1 e2' || { ringway status; fail "LACP: $(carried) carries"; }
+works '802.3ad'
+one=$(arrived 1) two=$(arrived 2)
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do http 198.51.100.10 || fail "HTTP number $n"; done
+echo "802.3ad: 16 connections, $(($(arrived 1) - one)) packets by e1, $(($(arrived 2) - two)) by e2"
+[ "$(arrived 1)" -gt $((one + 10)) ] && [ "$(arrived 2)" -gt $((two + 10)) ] || fail 'one member sent everything'
+# By the VLAN.
+ip -n client route replace 198.51.100.10/32 via 192.168.9.2
+within 10 http 198.51.100.10 || fail 'HTTP in the VLAN above the bond'
+within 6 large 198.51.100.10 || fail 'ten megabytes in the VLAN above the bond'
+ip -n client route del 198.51.100.10/32
+# One member fails.
+cable 1 off
+within 10 carries e2 || fail "e1 failed, and $(carried) carries"
+works '802.3ad with one member'
+cable 1 on
+within 40 carries 'e1 e2' || { cat /proc/net/bonding/bond0; fail "e1 is back, and $(carried) carries"; }
+works '802.3ad with both again'
+ringway status
+end
+
+# A member beside its bond, and modes that choose ways by rules of their own.
+configure '{name: bond0}, {name: e1}'
+timeout 20 ringway run --config /tmp/ringway.yaml >/tmp/out 2>&1
+[ $? = 2 ] && grep -q 'member of the bond bond0' /tmp/out || { cat /tmp/out; fail 'a member beside its bond'; }
+for mode in balance-tlb balance-alb broadcast; do
+    bonded $mode
+    configure '{name: bond0}, {name: g1}'
+    timeout 20 ringway run --config /tmp/ringway.yaml >/tmp/out 2>&1
+    [ $? = 2 ] && grep -q "in mode $mode" /tmp/out || { cat /tmp/out; fail "mode $mode is not refused"; }
+done
+[ "$failures" -eq 0 ] || cat /tmp/log
+exit "$failures"
