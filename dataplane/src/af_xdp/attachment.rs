@@ -23,3 +23,22 @@ pub enum AttachedMode {
         because: String,
     },
 }
+
+/// Why generic XDP is the better one with this driver, where there is a choice.
+pub(super) fn better_generic(driver: &str) -> Option<&'static str> {
+    (driver == "hv_netvsc").then_some(
+        "hv_netvsc: what its virtual function receives (accelerated networking) would pass a native program by; xdp: native \
+         takes native XDP all the same",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_driver_that_hands_packets_past_a_native_program_is_better_served_generic() {
+        assert!(better_generic("hv_netvsc").is_some_and(|why| why.contains("accelerated networking")));
+        assert_eq!(better_generic("mlx5_core").or(better_generic("veth")).or(better_generic("")), None);
+    }
+}

@@ -19,8 +19,10 @@ use ringway_shared::MacAddress;
 
 pub use entries::SteeringEntry;
 
+use super::attachment::better_generic;
 pub use super::attachment::{AttachedMode, Attachment};
 use super::claims::Claims;
+use super::device::Device;
 pub use super::program_error::SteeringError;
 use super::program_error::{meaning, reasons};
 use super::program_keys::{AddressKey, LinkKey, SocketKey, link_key, queue_key};
@@ -147,6 +149,13 @@ impl SteeringProgram {
     /// Attaches the program to a device. Of its frames those are looked at for which there is an address
     /// ([`Self::set_link`]).
     pub fn attach(&mut self, interface: &str, index: u32, how: Attachment) -> Result<AttachedMode, SteeringError> {
+        let driver = Device { name: interface.to_owned(), index }.driver();
+        if how == Attachment::Auto
+            && let Some(because) = better_generic(&driver)
+        {
+            self.attach_as(interface, index, XdpMode::Skb)?;
+            return Ok(AttachedMode::Generic { because: because.to_owned() });
+        }
         if how != Attachment::Generic {
             match self.attach_as(interface, index, XdpMode::Driver) {
                 Ok(()) => return Ok(AttachedMode::Native),

@@ -91,6 +91,14 @@ pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
         Errno::OPNOTSUPP => {
             "this driver has no native XDP, or not with the receive offloads that are on (rx-gro-hw, lro)"
         }
+        Errno::NOMEM => {
+            "the driver has too few free queues for native XDP, or no memory: give it fewer in use (ethtool -L), or more from the \
+             hypervisor"
+        }
+        Errno::INVAL => {
+            "the driver refuses native XDP as it is set now (MTU, number of queues, merged receive): ringway nic says what is in \
+             the way, and journalctl -k what the driver says"
+        }
         _ => return None,
     })
 }
@@ -141,5 +149,14 @@ mod tests {
         let brief = brief(log);
         assert_eq!(brief, "Permission denied. The verifier says: R9 pointer arithmetic prohibited for !root");
         assert_eq!(super::brief("no such map"), "no such map");
+    }
+
+    #[test]
+    fn a_refusal_of_native_xdp_is_told_with_what_to_do() {
+        let told = |errno: Errno| meaning(&std::io::Error::from(errno)).unwrap_or_default();
+        assert!(told(Errno::NOMEM).contains("ethtool -L"));
+        assert!(told(Errno::INVAL).contains("ringway nic says what is in the way"));
+        assert!(told(Errno::OPNOTSUPP).contains("no native XDP"));
+        assert_eq!(told(Errno::IO), "");
     }
 }
