@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::table::fit_to_terminal;
-use crate::commands::{check, completion, drops, flows, man, reload, replay, run, services, status, trace};
+use crate::commands::{check, completion, drops, flows, man, nic, reload, replay, run, services, status, trace};
 use crate::config::ConfigError;
 use crate::daemon::logging;
 use crate::demo;
@@ -41,6 +41,8 @@ enum Command {
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man(man::Arguments),
+    /// Say what a performance engineer asks of an interface: its hardware, how it is set, and what to change
+    Nic(nic::Arguments),
     /// Let the running instance read its configuration anew, and say what changed and what takes a restart
     Reload(reload::Arguments),
     /// Run a capture through the real packet path, offline and deterministic
@@ -163,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Completion(arguments) => completion::run(&arguments, command(), out),
         Command::Man(arguments) => man::run(&arguments, command()),
+        Command::Nic(arguments) => nic::run(&arguments, out),
         Command::Reload(arguments) => reload::run(&arguments, out),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

@@ -8,6 +8,7 @@ pub mod drops;
 pub mod flows;
 mod idle;
 pub mod man;
+pub mod nic;
 mod objects;
 pub mod reload;
 pub mod replay;

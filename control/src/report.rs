@@ -7,6 +7,7 @@ pub mod flows;
 pub mod interfaces;
 pub mod metrics;
 pub mod neighbors;
+pub mod nic;
 pub mod overlooked;
 pub mod ports;
 pub mod queues;

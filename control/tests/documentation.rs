@@ -139,7 +139,7 @@ fn keys_of(value: &serde_json::Value, into: &mut std::collections::BTreeSet<Stri
 #[test]
 fn the_commands_page_names_every_option_and_every_key() {
     let (commands, admin) = (read("docs/commands.md"), read("docs/admin-api.md"));
-    let asked = ["check", "run", "reload", "trace", "replay", "status", "services", "flows", "drops", "demo"];
+    let asked = ["check", "run", "reload", "trace", "replay", "status", "services", "flows", "drops", "nic", "demo"];
     let mut options = std::collections::BTreeSet::new();
     for command in asked {
         let help = run(&format!("ringway {command} --help"));
@@ -160,6 +160,7 @@ fn the_commands_page_names_every_option_and_every_key() {
             "ringway trace --config deploy/gateway/ringway.yaml --objects {objects} --output json tcp:203.0.113.7:50000->198.51.100.10:80"
         ),
         "ringway drops --reasons --output json".to_owned(),
+        "ringway nic --config deploy/gateway/ringway.yaml lo --output json".to_owned(),
     ] {
         keys_of(&serde_json::from_str(&run(&line)).unwrap(), &mut keys);
     }

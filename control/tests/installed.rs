@@ -155,8 +155,20 @@ fn every_command_has_a_manual_page_without_a_fault() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let commands =
-        ["check", "completion", "demo", "drops", "flows", "reload", "replay", "run", "services", "status", "trace"];
+    let commands = [
+        "check",
+        "completion",
+        "demo",
+        "drops",
+        "flows",
+        "nic",
+        "reload",
+        "replay",
+        "run",
+        "services",
+        "status",
+        "trace",
+    ];
     let mut wanted: Vec<String> = commands.iter().map(|command| format!("ringway-{command}.8")).collect();
     wanted.extend(["ringway.8".into(), "ringway.yaml.5".into()]);
     wanted.sort();

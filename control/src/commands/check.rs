@@ -1,6 +1,9 @@
 //! `ringway check`: validate a configuration and its objects with no NIC, and say what would be done.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod nics;
+mod served;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ringway_dataplane::trace::unreachable;
 use ringway_shared::snapshot::Services;
-use ringway_shared::{Network, PortSet, ServicePortId};
+use ringway_shared::{Network, PortSet};
 use serde::Serialize;
 
 use super::config_file::ConfigFile;
@@ -24,6 +27,7 @@ use crate::plain;
 use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
+use served::{ServedPort, served};
 
 /// Where Linux says which source ports it gives to the node's own connections.
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -80,17 +84,6 @@ struct ListedInterface {
     zero_copy: &'static str,
 }
 
-/// One service port, with everything that leads to it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServedPort {
-    service: String,
-    port: String,
-    frontends: Vec<String>,
-    eligible: usize,
-    endpoints: usize,
-}
-
 /// Checks, reports, and fails when there is a problem.
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let source = if arguments.objects.is_empty() { SourceKey::Read } else { SourceKey::Replaced };
@@ -134,6 +127,9 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
             && let Err(error) = check_name(place, &listed.name)
         {
             problems.push(format!("{}: {error}", plain::path(file)));
+        }
+        if network.is_none() {
+            notes.extend(nics::notes(&matches, config));
         }
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
@@ -283,38 +279,6 @@ fn zero_copy(mode: ZeroCopy) -> &'static str {
         ZeroCopy::On => "on",
         ZeroCopy::Off => "off",
     }
-}
-
-/// Every service port with its frontends, by Service.
-fn served(services: &Services) -> Vec<ServedPort> {
-    let mut frontends: BTreeMap<ServicePortId, BTreeSet<_>> = BTreeMap::new();
-    for (frontend, target) in services.frontends.iter() {
-        let of_port = frontends.entry(target.service_port.id).or_default();
-        of_port.insert((target.matched, *frontend));
-    }
-    let ports = services.service_ports.iter().flatten();
-    let mut served: Vec<ServedPort> = ports
-        .map(|port| {
-            let name = match &*port.port_name {
-                "" => String::new(),
-                name => format!("{name}:"),
-            };
-            let of_port = frontends.get(&port.id).into_iter().flatten();
-            ServedPort {
-                service: port.service.to_string(),
-                port: format!("{name}{}/{}", port.port, port.protocol),
-                frontends: of_port.map(|(matched, f)| format!("{}={}", matched.label(), socket(f))).collect(),
-                eligible: port.cluster.backends().len(),
-                endpoints: port.endpoints.len(),
-            }
-        })
-        .collect();
-    served.sort_by(|a, b| (&a.service, &a.port, &a.frontends).cmp(&(&b.service, &b.port, &b.frontends)));
-    served
-}
-
-fn socket(frontend: &ringway_shared::Frontend) -> std::net::SocketAddr {
-    (frontend.address, frontend.port).into()
 }
 
 /// What would be dropped for want of a way, endpoint by endpoint.

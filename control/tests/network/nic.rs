@@ -93,3 +93,51 @@ fn changes_are_heard_of() {
         })
         .unwrap();
 }
+
+#[test]
+fn the_command_tells_of_a_device_of_all_of_those_listed_and_of_what_is_below() {
+    let Some(bed) = Bed::new() else { return };
+    bed.gateway("link add br0 type bridge");
+    bed.gateway("link set eth0 master br0");
+    let told = |arguments: &[&str]| {
+        let output = bed.gateway.command(env!("CARGO_BIN_EXE_ringway")).arg("nic").args(arguments).output().unwrap();
+        let [out, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), out, said)
+    };
+    let (status, out, said) = told(&["eth0"]);
+    assert_eq!((status, &*said), (Some(0), ""), "{out}");
+    for part in [
+        "eth0        veth 1.0, 10000 Mbit/s, MTU 1500\n",
+        "queues      1 of ",
+        "zero-copy   no: ",
+        "NOTE   no zero-copy",
+    ] {
+        assert!(out.contains(part), "{part:?}:\n{out}");
+    }
+    let (_, out, _) = told(&["br0"]);
+    assert!(out.contains("below       eth0\n") && out.contains("ringway nic eth0\n"), "{out}");
+
+    let (status, out, said) = told(&["--output", "json"]);
+    assert_eq!((status, &*said), (Some(0), ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<_> = report["nics"].as_array().unwrap().iter().map(|nic| nic["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["eth0", "eth1", "br0"]);
+    assert_eq!((&report["nics"][0]["driver"], &report["nics"][0]["queues"]["receive"]), (&"veth".into(), &1.into()));
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        "nodeName: a\nsource: {files: x}\ninterfaces: [{name: eth1}]\nworkers: {cpus: [0, 1]}\n",
+    )
+    .unwrap();
+    let path = file.path().to_str().unwrap();
+    let (_, out, _) = told(&["--config", path]);
+    assert!(out.starts_with("eth1 ") && out.contains("WRONG  1 queue for 2 workers"), "{out}");
+    let check = bed.gateway.command(env!("CARGO_BIN_EXE_ringway")).args(["check", "--config", path]).output().unwrap();
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert!(said.contains("note: eth1: 1 queue for 2 workers: Ringway does not start"), "{said}");
+
+    let (status, out, said) = told(&["eth9"]);
+    assert_eq!((status, &*out), (Some(1), ""));
+    assert_eq!(said, "error: there is no interface eth9; `ip link` lists those there are\n");
+}

@@ -23,7 +23,7 @@ pub enum NicError {
         since: &'static str,
     },
     /// The driver has no answer.
-    #[error("the driver of {name} does not tell or take {what}")]
+    #[error("the driver of {name} does not tell or take what was asked: {what}")]
     Unsupported {
         /// The interface.
         name: String,
@@ -43,7 +43,7 @@ pub enum NicError {
         why: &'static str,
     },
     /// The kernel or the driver said no.
-    #[error("{name}: {what}: {}{}", io::Error::from_raw_os_error(*.errno), .text.as_ref().map_or_else(String::new, |text| format!(" ({text})")))]
+    #[error("{name}: {what}: {}{}{}", io::Error::from_raw_os_error(*.errno), .text.as_ref().map_or_else(String::new, |text| format!(" ({text})")), advice(*.errno))]
     Refused {
         /// The interface.
         name: String,
@@ -57,6 +57,16 @@ pub enum NicError {
     /// The kernel could not be asked at all.
     #[error("cannot ask the kernel over generic netlink: {0}")]
     Socket(#[from] io::Error),
+}
+
+/// What to do about an error number.
+fn advice(errno: i32) -> &'static str {
+    match Errno::from_raw_os_error(errno) {
+        Errno::PERM | Errno::ACCESS => "; it takes the capability NET_ADMIN: run as root",
+        Errno::BUSY => "; its driver does not do that while queues are in use: it may with Ringway stopped",
+        Errno::INVAL => "; its driver does not take this value: ethtool shows those that it has",
+        _ => "",
+    }
 }
 
 impl NicError {
@@ -87,5 +97,27 @@ impl NicError {
             DeviceError::Missing { name } | DeviceError::Name { name } => NicError::Missing { name },
             DeviceError::Refused { name, what, errno } => NicError::of(&name, what, errno.raw_os_error(), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_the_kernels_words_and_what_to_do() {
+        let told = |errno: Errno, text: Option<&str>| {
+            let error =
+                NicError::of("eth0", "set what is hashed of packets", errno.raw_os_error(), text.map(str::to_owned));
+            (error.to_string(), error.is_lasting(), error.is_privilege())
+        };
+        let (text, lasting, privilege) = told(Errno::PERM, None);
+        assert!(text.starts_with("eth0: set what is hashed of packets: ") && text.ends_with("run as root"), "{text}");
+        assert_eq!((lasting, privilege), (false, true));
+        let (text, ..) = told(Errno::BUSY, Some("queue 3 has a socket"));
+        assert!(text.contains("(queue 3 has a socket); its driver does not do that while"), "{text}");
+        let (text, lasting, privilege) = told(Errno::OPNOTSUPP, None);
+        assert_eq!(text, "the driver of eth0 does not tell or take what was asked: set what is hashed of packets");
+        assert_eq!((lasting, privilege), (true, false));
     }
 }

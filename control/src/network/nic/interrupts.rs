@@ -60,7 +60,7 @@ fn name_of(interrupts: &str, number: u32) -> String {
 }
 
 /// The CPUs in a list as the kernel writes it: `0-3,8`.
-fn cpu_list(text: &str) -> Vec<u32> {
+pub(super) fn cpu_list(text: &str) -> Vec<u32> {
     /// More CPUs than any machine has.
     const MOST: u32 = 1 << 16;
     let mut cpus = Vec::new();

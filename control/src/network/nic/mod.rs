@@ -7,16 +7,23 @@
 mod answers;
 mod attributes;
 mod changes;
+mod cpus;
 mod error;
+mod facts;
+mod findings;
 mod generic;
 mod interrupts;
 mod kernel;
+mod links;
 mod rss;
 mod telling;
+mod zero_copy;
 
 pub use answers::{Channels, Driver, Feature, Features, Rings, XdpFeatures};
 pub use changes::Changes;
 pub use error::NicError;
+pub use facts::Surveyor;
+pub use findings::{Wish, judge, together};
 pub use interrupts::{Interrupt, interrupts};
 pub use kernel::Nic;
 pub use ringway_dataplane::af_xdp::{HashFields, Hashed};

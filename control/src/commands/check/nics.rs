@@ -1,0 +1,29 @@
+//! What `check` says of the NICs that it finds here: in short what `ringway nic` says.
+
+use crate::commands::nic::{cpus, wish};
+use crate::config::Config;
+use crate::network::nic::Surveyor;
+use crate::report::nic::{Finding, Severity};
+
+/// What is to be changed at these interfaces, a sentence each.
+pub(super) fn notes(names: &[String], config: &Config) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let mut surveyor = match Surveyor::open(cpus()) {
+        Ok(surveyor) => surveyor,
+        Err(error) => return vec![format!("nothing can be said of NICs: {error}")],
+    };
+    let mut notes = Vec::new();
+    for name in names {
+        // One that went away just now is told of elsewhere.
+        let Ok(report) = surveyor.report(name, &wish(name, Some(config))) else { continue };
+        notes.extend(report.findings.iter().filter(|one| one.severity != Severity::Note).map(|one| line(name, one)));
+    }
+    notes
+}
+
+fn line(name: &str, finding: &Finding) -> String {
+    let command = finding.command.as_ref().map_or_else(String::new, |command| format!("; {command}"));
+    format!("{name}: {}{command}", finding.text)
+}
