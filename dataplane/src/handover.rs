@@ -116,6 +116,7 @@ impl Mesh {
 pub struct Handover {
     mesh: Arc<Mesh>,
     worker: u16,
+    #[allow(clippy::vec_box, reason = "parcels go from worker to worker in the boxes that they were made in")]
     stock: Vec<Box<Parcel>>,
 }
 

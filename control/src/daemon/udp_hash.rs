@@ -23,10 +23,13 @@ const UDP: [(Hashed, &str); 2] = [(Hashed::Udp4, "udp4"), (Hashed::Udp6, "udp6")
 #[derive(Clone, Default)]
 pub(super) struct UdpHash(Arc<Mutex<Told>>);
 
+/// A device's name, and what was changed of it.
+type Changed = (Arc<str>, Vec<(Hashed, &'static str)>);
+
 #[derive(Default)]
 struct Told {
     /// By the device's ifindex: its name, and what it was told.
-    devices: BTreeMap<u32, (Arc<str>, Vec<(Hashed, &'static str)>)>,
+    devices: BTreeMap<u32, Changed>,
     over: bool,
 }
 
