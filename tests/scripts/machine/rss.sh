@@ -17,10 +17,10 @@ within 6 echo_of '[2001:db8::10]' 100 || fail 'a datagram by IPv6'
 
 # What is read of the NIC is told; a NIC that spread UDP by addresses was told to use ports.
 told() { ringway status --output json 2>/dev/null; }
-computed() { [ "$(told | grep -c '"computed": *true')" = 2 ]; }
+computed() { [ "$(told | grep -o '"computed": *true' | wc -l)" = 2 ]; }
 unread() { ringway status | grep 'replies that come to another worker.s queue are handed over: '; }
 another_than() { [ "$(told | grep -o '"networkGeneration": *[0-9]*')" != "$1" ]; }
-by_ports() { ethtool -n g1 rx-flow-hash "$1" | grep -q 'bytes 0 and 1'; }
+by_ports() { ethtool -n g1 rx-flow-hash "$1" | grep -q 'bytes 0 & 1'; }
 if [ $driver = igb ]; then
     for kind in udp4 udp6; do within 10 by_ports $kind || fail "$kind is not spread by ports"; done
 fi
@@ -50,7 +50,7 @@ else
     within 15 unread || fail 'status does not say that the key is not told'
 fi
 # Read again since it was told something.
-ports_told() { [ "$(told | grep -c '"udp4": *"addresses and ports"')" = 2 ]; }
+ports_told() { [ "$(told | grep -o '"udp4": *"addresses and ports"' | wc -l)" = 2 ]; }
 [ $driver != igb ] || [ $readable = no ] || within 15 ports_told || fail 'the ports of UDP went unnoticed'
 for key in own other another; do
     if [ $key != own ]; then
