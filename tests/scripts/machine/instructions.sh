@@ -63,10 +63,14 @@ wait "$ringway" || end=$?
 [ $end = 0 ] || fail "ringway run ended with exit status $end"
 
 b0=$(ip -n endpoint link show b0 | sed -n 's/.*ether \([^ ]*\).*/\1/p')
-ringway-perf forward --from g0 --to g1 --address 198.51.100.10 --next-hop "$b0" --seconds 100000 >/tmp/bare 2>&1 &
+ringway-perf forward --from g0 --to g1 --address 198.51.100.10 --next-hop "$b0" --seconds 3600 >/tmp/bare 2>&1 &
 bare=$!
 attached() { ip link show "$1" | grep -q prog/xdp; }
-within 20 attached g0 || fail 'the bare forwarder is not attached'
+within 20 attached g0 || {
+    cat /tmp/bare
+    echo 'the bare forwarder is not attached'
+    exit 1
+}
 turns bare "$bare"
 [ -e "/proc/$bare" ] || cat /tmp/bare
 kill "$bare"
