@@ -26,9 +26,10 @@ build() (
 if [[ "${1:-}" == --check ]]; then
 	elsewhere=$(mktemp -d)
 	trap 'rm -rf "$elsewhere"' EXIT
+	shopt -s nullglob
 	for source in "${sources[@]}"; do
 		object=${source%.c}.o
-		cp "$source" "$elsewhere"
+		cp "$source" "$(dirname "$source")"/*.h "$elsewhere"
 		build "$elsewhere/$(basename "$source")"
 		if ! cmp "$elsewhere/$(basename "$object")" "$object"; then
 			echo "error: $object is not what $source builds to; run dataplane/bpf/build.sh and commit the object" >&2

@@ -21,13 +21,13 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: Arc<str>,
-    /// Its MAC address; `None` where Ringway cannot be attached to it ([`super::unfit`]).
+    /// Its MAC address; `None` where Ringway cannot be attached to it (`unfit.rs`).
     pub mac: Option<MacAddress>,
     /// The largest IP packet it carries.
     pub mtu: u32,
     /// Administratively up, with a carrier.
     pub up: bool,
-    /// Why Ringway cannot be attached to it, in words that go on after its name ([`super::unfit`]).
+    /// Why Ringway cannot be attached to it, in words that go on after its name (`unfit.rs`).
     pub(super) unfit: Option<Arc<str>>,
     /// What it is made of.
     pub layer: Layer,

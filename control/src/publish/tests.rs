@@ -272,7 +272,7 @@ async fn other_settings_take_nothing_away_that_open_flows_need() {
     assert_eq!((published.steering.snat_addresses, published.steering.endpoints), (2, 2));
     // And back again.
     let compile = CompileOptions::from_config(&config);
-    let options = PublishOptions { compile, snat_addresses: Vec::new(), ..options };
+    let options = PublishOptions { compile, snat_addresses: Vec::new() };
     reset.send_replace(Some(Resetting { number: 2, options }));
     let published = bed.until("the old settings", |p| p.in_force && p.settings == 2).await;
     assert!(!published.snapshot.services.masquerade_all);
@@ -331,7 +331,7 @@ fn needed(snapshot: &Snapshot, snat_addresses: &[IpAddr]) -> HashSet<SteeringEnt
             sources.extend(snapshot.network.source_address(address).filter(|_| snat_addresses.is_empty()));
         }
     }
-    entries.extend(sources.into_iter().map(|source| SteeringEntry::Snat(source)));
+    entries.extend(sources.into_iter().map(SteeringEntry::Snat));
     entries
 }
 
