@@ -1,5 +1,6 @@
 //! `ringway check`: validate a configuration and its objects with no NIC, and say what would be done.
 
+mod carriage;
 mod nics;
 mod served;
 
@@ -14,6 +15,7 @@ use ringway_shared::snapshot::Services;
 use ringway_shared::{Network, PortSet};
 use serde::Serialize;
 
+use self::carriage::Carriage;
 use super::config_file::ConfigFile;
 use super::idle::{idle, orphan};
 use super::objects::Offline;
@@ -80,6 +82,7 @@ struct Report {
 struct ListedInterface {
     name: String,
     matches: Vec<String>,
+    carried: Vec<Carriage>,
     xdp: &'static str,
     zero_copy: &'static str,
 }
@@ -128,11 +131,13 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         {
             problems.push(format!("{}: {error}", plain::path(file)));
         }
+        let (carried, noted) = carriage::of(&matches, &listing);
+        notes.extend(noted);
         if network.is_none() {
             notes.extend(nics::notes(&matches, config));
         }
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
-        interfaces.push(ListedInterface { name: listed.name.to_string(), matches, xdp, zero_copy });
+        interfaces.push(ListedInterface { name: listed.name.to_string(), matches, carried, xdp, zero_copy });
     }
     if network.is_none() && !config.snat.ports_are_free {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
@@ -318,9 +323,10 @@ impl fmt::Display for Report {
                 [only] if *only == interface.name => "here".to_owned(),
                 several => format!("here: {}", several.join(", ")),
             };
+            let carried: String = interface.carried.iter().map(|one| one.text(&interface.name)).collect();
             writeln!(
                 f,
-                "{heading:<12} {}: {matches}; XDP {}, zero copy {}",
+                "{heading:<12} {}: {matches}{carried}; XDP {}, zero copy {}",
                 interface.name, interface.xdp, interface.zero_copy
             )?;
         }

@@ -2,7 +2,8 @@
 
 use crate::report::nic::ZeroCopyVerdict;
 
-/// Drivers whose zero-copy is in Linux, and since when: by the kernel's source.
+/// Drivers whose zero-copy is in Linux, and since when, as far as is known. Asked only where the kernel does not announce it, and for the
+/// words about a kernel that is too old.
 const DRIVERS: [(&str, (u32, u32)); 13] = [
     ("i40e", (4, 20)),
     ("ixgbe", (4, 20)),
