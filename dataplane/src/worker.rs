@@ -1,6 +1,8 @@
 //! A worker: a pinned thread that alone polls its ports.
 
 mod handle;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,8 +151,8 @@ impl Worker {
                 dispatch(batch, umem, pipeline.tally(), io);
             }
         }
-        // Others may hand over as much as comes by all of their ports.
-        for _ in 0..io.len() {
+        // Others may hand over as much as comes by all of their ports; one without ports is handed packets as well.
+        for _ in 0..io.len().max(1) {
             if !io.handover().is_waiting() {
                 break;
             }
