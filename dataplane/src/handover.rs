@@ -12,20 +12,32 @@ use ringway_shared::InterfaceId;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::af_xdp::Piece;
+
 /// The largest packet that can be handed over, in bytes: a frame's worth.
 pub const PARCEL_BYTES: usize = 4096;
 
 /// Parcels that a worker may have under way: two receive rings full, so that a burst which the NIC had room for has room
-/// here as well while the other worker is busy. The parcels lent last are used first, so that memory is touched as far as
-/// it is needed: 16 MiB a worker at most.
+/// here as well while the other worker is busy. The parcels lent last are used first, and a parcel that was never used
+/// takes no memory: 16 MiB a worker at most, next to nothing where little is handed over.
 const PARCELS: usize = 4096;
+
+/// Parcels that wait in an inbox at most: what four others can send at once. One that is so far behind gets no better by
+/// a longer queue, and every slot takes memory from the start.
+const INBOX: usize = 4 * PARCELS;
+
+/// Bytes that a queue takes for each of its slots.
+const SLOT: usize = 16;
+
+/// Address space that each of several workers takes for handover, in bytes, with what the heap adds to a parcel.
+pub const BYTES_A_WORKER: usize = PARCELS * (PARCEL_BYTES + size_of::<Parcel>() + 2 * SLOT + 8) + INBOX * SLOT;
 
 struct Parcel {
     sender: u16,
     interface: InterfaceId,
     tag: u64,
     length: usize,
-    bytes: Box<[u8]>,
+    bytes: Piece,
 }
 
 /// What the workers share: an inbox each, and a way to wake each.
@@ -84,7 +96,7 @@ impl Mesh {
     pub fn new(workers: u16) -> rustix::io::Result<(Arc<Mesh>, Vec<Handover>)> {
         let inbox = |_| {
             Ok(Inbox {
-                parcels: ArrayQueue::new(PARCELS * usize::from(workers.max(2) - 1)),
+                parcels: ArrayQueue::new(INBOX.min(PARCELS * usize::from(workers.max(2) - 1))),
                 returned: ArrayQueue::new(PARCELS),
                 waker: Waker::new()?,
             })
@@ -92,17 +104,14 @@ impl Mesh {
         let inboxes = (0..workers).map(inbox).collect::<rustix::io::Result<_>>()?;
         let mesh = Arc::new(Mesh { inboxes });
         let parcels = if workers > 1 { PARCELS } else { 0 };
-        let parcel = |sender| {
-            let bytes = vec![0; PARCEL_BYTES].into_boxed_slice();
-            Box::new(Parcel { sender, interface: InterfaceId(0), tag: 0, length: 0, bytes })
+        let end = |worker| {
+            let pieces = Piece::several(parcels, PARCEL_BYTES)?;
+            // The first piece is used first.
+            let parcel =
+                |bytes| Box::new(Parcel { sender: worker, interface: InterfaceId(0), tag: 0, length: 0, bytes });
+            Ok(Handover { mesh: mesh.clone(), worker, stock: pieces.into_iter().rev().map(parcel).collect() })
         };
-        let ends = (0..workers)
-            .map(|worker| Handover {
-                mesh: mesh.clone(),
-                worker,
-                stock: (0..parcels).map(|_| parcel(worker)).collect(),
-            })
-            .collect();
+        let ends = (0..workers).map(end).collect::<rustix::io::Result<_>>()?;
         Ok((mesh, ends))
     }
 
@@ -203,6 +212,22 @@ mod tests {
         assert!(a.send(1, b"x", InterfaceId(0), 0), "a returned parcel is used again");
         assert!(!a.send(1, &[0; PARCEL_BYTES + 1], InterfaceId(0), 0));
         assert!(!a.send(7, b"x", InterfaceId(0), 0));
+    }
+
+    #[test]
+    fn an_inbox_holds_no_more_than_its_slots_however_many_send() {
+        let (mesh, mut ends) = Mesh::new(6).unwrap();
+        let mut receiver = ends.remove(0);
+        let mut accepted = 0;
+        for sender in &mut ends {
+            accepted += (0..PARCELS).filter(|_| sender.send(0, b"x", InterfaceId(0), 0)).count();
+        }
+        assert_eq!((accepted, receiver.waiting()), (INBOX, INBOX));
+        assert!(receiver.receive(|_, _, _| ()).is_some());
+        assert!(ends[4].send(0, b"x", InterfaceId(0), 0), "what was refused stayed in the stock");
+        let slots = |workers| Mesh::new(workers).unwrap().0.inboxes[0].parcels.capacity();
+        assert_eq!([1, 2, 3, 64].map(slots), [PARCELS, PARCELS, 2 * PARCELS, INBOX]);
+        drop(mesh);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The limits of this process, looked at before what they bound is taken: an allocation that fails ends a process without
 //! advice, and a descriptor that is missing is missed by whoever comes last.
 
+use ringway_dataplane::handover;
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
@@ -64,8 +65,8 @@ fn address_space() -> Option<u64> {
 
 fn fits_memory(limit: Option<u64>, taken: u64, flows: u64, size: Size) -> Result<(), LimitTooLow> {
     let Size { workers, packets, .. } = size;
-    let shared = if workers > 1 { BYTES_A_SHARED_FLOW } else { 0 };
-    let of_workers = workers * (flows * (BYTES_A_FLOW + shared) + BYTES_A_WORKER);
+    let (shared, handover) = if workers > 1 { (BYTES_A_SHARED_FLOW, handover::BYTES_A_WORKER as u64) } else { (0, 0) };
+    let of_workers = workers * (flows * (BYTES_A_FLOW + shared) + BYTES_A_WORKER + handover);
     let needed = taken + MEMORY + packets + of_workers;
     match limit {
         Some(limit) if limit < needed => Err(LimitTooLow {
@@ -105,10 +106,10 @@ mod tests {
         let told = fits_memory(Some(100 << 20), 100 << 20, 1 << 20, size).unwrap_err().to_string();
         assert_eq!(
             told,
-            "the limit of address space (RLIMIT_AS) is 102400 KiB, and this takes 1052672 KiB with 1048576 flows for each of 2 \
+            "the limit of address space (RLIMIT_AS) is 102400 KiB, and this takes 1086656 KiB with 1048576 flows for each of 2 \
              workers: raise or remove it (ulimit -v unlimited, LimitAS=infinity), or lower flows.perWorker"
         );
-        assert_eq!(fits_memory(Some(1052672 << 10), 100 << 20, 1 << 20, size), Ok(()));
+        assert_eq!(fits_memory(Some(1086656 << 10), 100 << 20, 1 << 20, size), Ok(()));
         assert_eq!(fits_descriptors(None, size), Ok(()));
         assert_eq!(fits_descriptors(Some(160), size), Ok(()));
         let told = fits_descriptors(Some(159), size).unwrap_err().to_string();

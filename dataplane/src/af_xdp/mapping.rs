@@ -25,10 +25,18 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Zeroed memory that nobody else sees, its pages present.
     pub(crate) fn anonymous(length: usize) -> Result<Self, Errno> {
+        Self::private(length, MapFlags::POPULATE)
+    }
+
+    /// Zeroed memory that nobody else sees, whose pages come when they are touched.
+    pub(crate) fn untouched(length: usize) -> Result<Self, Errno> {
+        Self::private(length, MapFlags::empty())
+    }
+
+    fn private(length: usize, flags: MapFlags) -> Result<Self, Errno> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a null hint lets the kernel choose a free range, so no live memory is replaced.
-        let start =
-            unsafe { mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE | MapFlags::POPULATE) }?;
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE | flags) }?;
         Self::of(start, length)
     }
 
