@@ -194,6 +194,15 @@ impl Core {
         flow.network_generation = snapshot.network.generation;
         flow.set_adjacency(Direction::Original, endpoint_way);
         flow.set_adjacency(Direction::Reply, None);
+        let (masquerade, reply) = (flow.masquerade(), flow.reply());
+        // Where its port is a frontend's as well, a reply cannot be told from what clients send by its port.
+        if let Some(directory) =
+            self.shared.directory.as_ref().filter(|_| masquerade && reply.protocol() != Protocol::Tcp)
+            && snapshot.services.find(&reply.frontend()).is_some()
+        {
+            directory.note(self.flows.hash(&reply), self.config.worker);
+        }
+        let flow = self.flows.flow_mut(id);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
             find_way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
@@ -239,15 +248,16 @@ impl Core {
             let destination = packet.tuple.destination_address();
             let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
             let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
-            // A NodePort may have the same number; what begins is for that.
-            let is_reply = !begins(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
+            // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything,
+            // since for replies of such flows there is a hint.
+            let is_reply = continues(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
             is_reply.then_some(owner)
         });
         owner.filter(|owner| *owner != self.config.worker && *owner < self.config.workers)
     }
 }
 
-/// Whether a packet can be no reply.
-fn begins(packet: &Packet) -> bool {
-    matches!(packet.kind, Kind::Tcp { flags, .. } if flags.syn() && !flags.ack())
+/// Whether a packet belongs to a connection that has begun, as far as it tells.
+fn continues(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Tcp { flags, .. } if !flags.syn() || flags.ack())
 }

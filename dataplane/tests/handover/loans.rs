@@ -1,10 +1,11 @@
 //! Masqueraded flows for which the worker that their first packet comes to has no port.
 
+use ringway_dataplane::config::PipelineConfig;
 use ringway_dataplane::verdict::Verdict;
 use ringway_shared::counters::Counter;
 use ringway_shared::{DropReason, PortSet};
 
-use crate::bed::{INSIDE, ms};
+use crate::bed::{INSIDE, OUTSIDE, ms, snapshot};
 use crate::{Team, source_port};
 
 /// The handshake of a masqueraded connection whose packets of the client come in at `worker`, and the endpoint's at another.
@@ -65,4 +66,31 @@ fn a_reply_to_a_port_that_is_a_node_port_too_finds_its_owner() {
     // The flow of worker 0 gets the NodePort's number; a new connection to the NodePort stays where it comes in.
     assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_080)));
     assert_eq!(connect(&mut team, 1, 40_001, 1), Some((1, 30_081)));
+}
+
+/// A frontend whose address is the node's and whose port is among the SNAT ports: UDP never says that it begins.
+#[test]
+fn udp_to_a_frontend_among_the_snat_ports_is_everybodys_and_its_replies_are_the_owners() {
+    let snat_addresses = vec!["192.168.0.2".parse().unwrap()];
+    let ports = PortSet::from(30_052..=30_055);
+    let config = PipelineConfig { snat_ports: ports, snat_addresses, ..PipelineConfig::single() };
+    let mut team = Team::with(2, &config);
+    team.snapshot = snapshot(&["dns udp 172.30.0.53:53 node=30053 -> 10.0.1.3:5353"]);
+    let mut used = Vec::new();
+    for (client, worker) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
+        let question = format!("outside udp 203.0.113.9:{} > 192.168.0.2:30053", 40_000 + client);
+        let (at, verdict, sent) = team.line(worker, &question, ms(1));
+        assert_eq!((at, verdict), (worker, Verdict::Forward { out: INSIDE }), "client {client}");
+        used.push((source_port(&sent.unwrap()), worker));
+    }
+    used.sort_unstable();
+    assert_eq!(used, [(30_052, 0), (30_053, 0), (30_054, 1), (30_055, 1)]);
+    for (port, owner) in used {
+        for worker in 0..2 {
+            let reply = format!("inside udp 10.0.1.3:5353 > 192.168.0.2:{port}");
+            let (at, verdict, _) = team.line(worker, &reply, ms(2));
+            assert_eq!((at, verdict), (owner, Verdict::Forward { out: OUTSIDE }), "{port} at {worker}");
+        }
+    }
+    assert_eq!(team.sum().get(Counter::FlowsOpened), 4);
 }
