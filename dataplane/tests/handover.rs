@@ -340,14 +340,22 @@ fn random_packets_at_random_workers_all_come_back_to_their_clients() {
 /// that does no harm.
 #[test]
 fn answers_come_to_the_queue_of_the_worker_that_opened_the_flow() {
-    assert_eq!(handed_answers(64), 0);
-    let handed = handed_answers(0);
-    assert!((200..400).contains(&handed), "{handed} of 400 answers of UDP were handed over");
+    for (addresses, udp) in [(64, 0..1), (0, 200..400)] {
+        let handed = handed_answers(addresses);
+        // For a few in a hundred no port that fits is among those looked at.
+        assert!(handed.tcp <= 48, "{} of 800 answers of TCP were handed over", handed.tcp);
+        assert!(udp.contains(&handed.udp), "{} of 400 answers of UDP were handed over", handed.udp);
+    }
 }
 
-/// How many of 400 answers of UDP were handed over, with so many SNAT addresses.
-fn handed_answers(addresses: u8) -> u64 {
-    let mut handed = 0;
+struct Handed {
+    tcp: u64,
+    udp: u64,
+}
+
+/// How many of 800 answers of TCP and of 400 of UDP were handed over, with so many SNAT addresses.
+fn handed_answers(addresses: u8) -> Handed {
+    let mut handed = Handed { tcp: 0, udp: 0 };
     for seed in 1..=4 {
         let mut random = Random::new(seed);
         let mut fields = FieldsByPacket::all(HashedFields::AddressesAndPorts);
@@ -375,10 +383,8 @@ fn handed_answers(addresses: u8) -> u64 {
                 let queue = rss.queue(&Packet::parse(&reply).unwrap().tuple).unwrap();
                 let (back_at, verdict, _) = team.receive(usize::from(queue), INSIDE, &reply, ms(1));
                 assert_eq!((back_at, verdict), (owner, Verdict::Forward { out: OUTSIDE }));
-                match protocol {
-                    Protocol::Tcp => assert_eq!(usize::from(queue), owner, "the answer to {ask}"),
-                    _ => handed += u64::from(usize::from(queue) != owner),
-                }
+                let count = if protocol == Protocol::Tcp { &mut handed.tcp } else { &mut handed.udp };
+                *count += u64::from(usize::from(queue) != owner);
             }
         }
         team.sum();

@@ -64,6 +64,12 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// Among how many workers it tells.
+    #[inline]
+    pub(super) fn workers(&self) -> u16 {
+        self.replies.workers
+    }
+
     #[inline]
     pub(super) fn fits(&self, port: u16) -> bool {
         let queue = self.replies.rss.queue_of(self.base ^ port_hash(self.ports, port));

@@ -6,8 +6,9 @@
 //! 4. ports that rest, whether they fit or not.
 //!
 //! A reply to a port that does not fit is handed over, which is slow; a port that is used again too early can break a
-//! connection. So no fitting port is taken from its rest while any other is free. Where it is not known to which queue
-//! replies come, all ports count as fitting.
+//! connection. So no fitting port is taken from its rest while any other is free. For one flow only a few ports are looked
+//! at: one that finds none among them that fits takes another. Where it is not known to which queue replies come, all ports
+//! count as fitting.
 //!
 //! Ports that are found not to fit move to queues of their own, each once for every time it is given back. When the NIC's
 //! RSS changes, all are sorted anew: once a second at most, since the next hops of a pool may differ in theirs.
@@ -19,8 +20,10 @@ use crate::flow::replies::{Judge, ReplyQueues};
 
 /// Ports for which the index is loaded at once.
 const LOOK_AHEAD: u32 = 8;
-/// Ports that are judged for one flow. With a thousand ports that do not fit in a row, none is likely to.
-const LOOKS: u32 = 1024;
+/// Ports that are judged for one flow: four for each worker, and this many at least. With four workers or more, for three or
+/// four flows in a hundred none of them fits: the hash is linear, so ports that do not fit come in runs.
+const LEAST_LOOKS: u32 = 16;
+const LOOKS_A_WORKER: u32 = 4;
 
 /// Among which ports the next one is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl Ports {
 
     #[inline]
     fn next_fitting(&mut self, number: u32, now: Time, judge: Option<&Judge<'_>>) -> Option<u16> {
-        let mut looks = LOOKS;
+        let mut looks = judge.map_or(1, |judge| LEAST_LOOKS.max(LOOKS_A_WORKER * u32::from(judge.workers())));
         if !self.arena.is_short()
             && let Some(port) = self.never_used(number, now, judge, &mut looks)
         {
