@@ -182,6 +182,16 @@ ledger() {
         exit !(count["received"] == count["forwarded"] + count["replied"] + count["passed"] + count["held"] + count["dropped"]) }'
 }
 
+# memory: the frames of the workers' packet memory that are free, those that ports have, and all. Where interfaces share a
+# device, its ports would count for each.
+memory() {
+    ringway status --output json | tr -d ' \n' | grep -oE '"free":[0-9]+,"total":[0-9]+|"in(Receive|Transmit)":[0-9]+' |
+        awk -F'[:,]' '/^"free/ { free += $2; all += $4 } /^"in/ { held += $2 } END { print free, held, all }'
+}
+
+# conserved: no frame is lost. Those of a port that was closed come back a moment later.
+conserved() { memory | awk '{ exit !($3 > 0 && $1 + $2 == $3) }'; }
+
 # received: how many packets Ringway has had.
 received() { ringway status | awk '$1 == "packets" { print $2 }'; }
 

@@ -33,6 +33,7 @@ works() {
     within 6 echo_of '[2001:db8::10]' 1452 || fail "$1: a datagram of 1452 bytes by IPv6"
     kernel_works "$1" 6
     within 5 ledger || fail "$1: the ledger is not closed"
+    within 20 conserved || fail "$1: frames are lost: free, in ports, and all are $(memory)"
     [ "$(frames zero-copy)" = "$expected" ] || fail "$1: $(frames zero-copy) ports are zero-copy, not $expected"
     [ $failures = 0 ] || ended
 }
