@@ -13,6 +13,7 @@ mod instance;
 mod interfaces;
 mod limits;
 pub(crate) mod logging;
+mod nic_settings;
 mod nics;
 mod packet_memory;
 mod placement;
@@ -44,6 +45,7 @@ pub use privileges::{MissingPrivileges, check as check_privileges, take as take_
 pub use workers::{WorkerView, Workers};
 
 use interfaces::lock;
+use nic_settings::{Changes, LeaveAsFound};
 use reload::Reloader;
 pub(crate) use start::check_name;
 use start::{Doors, Running};
@@ -105,12 +107,14 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     // known later.
     privileges::check(0)?;
     let _instance = Instance::take(&config.state)?;
+    // Whatever way this ends.
+    let as_found = LeaveAsFound(Changes::read(&config.state));
     let doors = Doors::open(&config)?;
     // Once the doors have their ports.
     choose_ports(&mut config.snat);
     reloader.start_with(&config);
     let (mut running, publication) = tokio::select! {
-        started = Running::start(&config, source, reloader) => started?,
+        started = Running::start(&config, source, reloader, &as_found.0) => started?,
         () = end.wait() => return Ok(()),
     };
     let (stop, stopped) = oneshot::channel();

@@ -11,7 +11,6 @@ mod taps;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::watch;
 
+use super::nic_settings::Changes;
 use super::placement::Placement;
 use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
@@ -68,9 +68,9 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Nothing attached yet. `state`: the folder for what outlives a process.
+    /// Nothing attached yet. `changes`: what is changed at NICs, with what an instance before this one left behind.
     pub(super) fn new(
-        state: &Path,
+        changes: Changes,
         listed: Vec<InterfaceConfig>,
         placement: Placement,
         poll: Poll,
@@ -92,7 +92,7 @@ impl Interfaces {
             reports: watch::channel(Arc::from([])).0,
             looks: Looks::new(Instant::now()),
             watch: Watch::new(memory.zero_copy_mtu()),
-            offloads: Offloads::new(state),
+            offloads: Offloads::new(changes),
             heart: heart("interfaces"),
         }
     }
@@ -189,7 +189,6 @@ impl Interfaces {
         attached.into_iter().for_each(|id| self.let_go(id));
         let carriers: Vec<u32> = self.carriers.keys().copied().collect();
         carriers.into_iter().for_each(|index| self.detach(index));
-        self.offloads.restore_all();
         self.tell();
     }
 

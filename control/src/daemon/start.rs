@@ -21,6 +21,7 @@ use super::error::RunError;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
 use super::limits;
+use super::nic_settings::Changes;
 use super::packet_memory;
 use super::placement::{Device, Placement, allowed_cpus};
 use super::privileges;
@@ -103,6 +104,7 @@ impl Running {
         config: &Config,
         source: Source,
         reloader: Reloader,
+        changes: &Changes,
     ) -> Result<(Self, Publication<SharedSteering>), RunError> {
         // Before anything is opened.
         let shares = descriptors::share();
@@ -136,7 +138,7 @@ impl Running {
         let steering = Arc::new(Mutex::new(steering));
         let (workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
         let mut interfaces = Interfaces::new(
-            &config.state,
+            changes.clone(),
             config.interfaces.clone(),
             placement,
             config.workers.poll,
@@ -173,7 +175,7 @@ impl Running {
             reloader,
             socket,
             health,
-            udp_hash: UdpHash::default(),
+            udp_hash: UdpHash::new(changes.clone()),
             hearts,
             shares,
         };
@@ -208,10 +210,9 @@ impl Running {
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
         self.socket = Some(doors.socket_file);
-        if self.workers.views.len() > 1 {
-            let telling = self.udp_hash.clone().follow(self.network.clone(), self.reloader.loaded());
-            tasks.spawn(&here, "UDP hash of NICs", telling);
-        }
+        let (reports, count) = (self.interfaces.reports(), self.workers.views.len());
+        let telling = self.udp_hash.clone().follow(reports, self.reloader.loaded(), count);
+        tasks.spawn(&here, "UDP hash of NICs", telling);
         let (interfaces, counting) = counters::count(self.interfaces.reports());
         self.interfaces.count_by(interfaces.sums());
         tasks.spawn(&here, "interface counters", counting);

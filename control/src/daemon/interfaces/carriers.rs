@@ -120,7 +120,7 @@ impl Interfaces {
         let mut changed = false;
         for carrier in self.carriers.values_mut().filter(|carrier| !is_virtual(&carrier.device)) {
             self.heart.beat();
-            let blind = self.offloads.look(&carrier.device).err();
+            let blind = self.offloads.switch_off(&carrier.device).err();
             if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
                 tracing::warn!("{}: {}", carrier.device, blindness(why));
             }
