@@ -19,7 +19,7 @@ use crate::clock::{Clock, Time};
 use crate::config::Poll;
 use crate::dispatch::dispatch;
 use crate::handover::{Handover, Mesh};
-use crate::io::port::Leftovers;
+use crate::io::port::{Leftovers, PortError};
 use crate::io::{PortOptions, Ports};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
@@ -206,6 +206,11 @@ impl Worker {
                     Some(Attached { fd, mode, progress })
                 }))
             }
+            Change::Room(needed) => match self.umem.unpromised() {
+                free if free >= needed => Ok(None),
+                free if self.leftovers.is_empty() => Err(PortError::Frames { needed, free }),
+                free => Err(PortError::FramesSoon { needed, free }),
+            },
             Change::Carry(interface, lowers) => {
                 self.io.carry(interface, lowers);
                 Ok(None)

@@ -36,7 +36,7 @@ pub fn forward(way: &Way, ready: impl FnOnce(), mut stop: impl FnMut() -> bool) 
     let mac = device.mac().map_err(failed("cannot forward"))?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
-    let mut out = Port::open(&options, &mut taps.umem, &taps.ports).map_err(failed("cannot forward"))?;
+    let mut out = Port::open_patiently(&options, &mut taps.umem, &taps.ports).map_err(failed("cannot forward"))?;
     ready();
     let (mut sent, mut idle) = (0, 0);
     while !stop() {

@@ -46,7 +46,7 @@ pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra:
     for queue in 0..queues {
         let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic, busy_poll: false, announces: None };
         let options = PortOptions { device: &device, queue, socket };
-        let port = Port::open(&options, &mut umem, &ports).map_err(|error| fail(&error))?;
+        let port = Port::open_patiently(&options, &mut umem, &ports).map_err(|error| fail(&error))?;
         if let Some(fd) = port.fd() {
             program.set_socket(device.index, queue, fd).map_err(|error| fail(&error))?;
         }

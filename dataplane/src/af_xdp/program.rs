@@ -218,10 +218,15 @@ impl SteeringProgram {
     /// Detaches the program from a device, and forgets its addresses and sockets.
     pub fn detach(&mut self, index: u32) {
         self.attached.remove(&index);
+        self.remove_sockets(index);
         let keys = self.links.keys().flatten().filter(|key| key.starts_with(&index.to_ne_bytes()));
         for key in keys.collect::<Vec<_>>() {
             let _ = self.links.remove(&key);
         }
+    }
+
+    /// Forgets the sockets of a device; the program stays.
+    pub fn remove_sockets(&mut self, index: u32) {
         let gone: Vec<(u32, u32)> =
             self.places.iter().flatten().filter(|(other, _)| *other == index).copied().collect();
         for (interface, queue) in gone {

@@ -26,7 +26,7 @@ pub enum SteeringError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another program is there.
-    #[error("another XDP program is attached to {interface}: `bpftool net` and `bpftool link` name it and its process, perhaps another instance of Ringway; stop it first ({})", reasons(&**.source))]
+    #[error("another XDP program is attached to {interface}, or to a bond, team, bridge or VLAN device above it: `bpftool net` and `bpftool link` name it and its process, perhaps another instance of Ringway; stop it first ({})", reasons(&**.source))]
     Taken {
         /// The interface.
         interface: String,

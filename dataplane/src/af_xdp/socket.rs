@@ -8,7 +8,6 @@ mod sizes;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::xdp::XdpStatistics;
@@ -17,12 +16,9 @@ use rustix::net::{RecvFlags, SendFlags, sockopt};
 use super::rings::{Consumer, Descriptor, Producer};
 use super::socket_error::SocketError;
 use super::umem::ETHERNET;
-use super::{Device, Umem};
+use super::{Device, Umem, UmemLayout};
 use prepared::{Attempt, Prepared};
 pub use sizes::RingSizes;
-
-/// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether the driver shall work on the UMEM directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,23 +121,42 @@ const MERGED_ARE_LOST: &str = "this kernel (before 6.6) loses packets that recei
                                and rx-gro-hw off (ethtool -K)";
 
 impl Socket {
+    /// What can be known before anything is done to a device; its MTU.
+    pub fn check(device: &Device, layout: UmemLayout, options: &SocketOptions) -> Result<u32, SocketError> {
+        let interface = || device.name.clone();
+        let (mtu, room) = (device.mtu()?, layout.room().saturating_sub(ETHERNET));
+        if mtu > room {
+            return Err(SocketError::Mtu { interface: interface(), mtu, room });
+        }
+        if options.zero_copy != ZeroCopy::On {
+            return Ok(mtu);
+        }
+        if options.generic {
+            return Err(SocketError::GenericZeroCopy { interface: interface() });
+        }
+        if options.announces == Some(false) {
+            let refused = SocketError::of(device, 0, "bind", Errno::OPNOTSUPP);
+            return Err(refused.without_zero_copy(device));
+        }
+        if mtu > layout.zero_copy_mtu() && options.announces.unwrap_or_else(|| device.may_zero_copy()) {
+            return Err(SocketError::frames(device, mtu, layout));
+        }
+        Ok(mtu)
+    }
+
     /// Opens a socket, with its fill ring full before it is bound: some drivers give the NIC its buffers at that moment and
-    /// not again.
+    /// not again. A busy queue is told at once, whoever opens it waits: the kernel needs some 50 ms to let go of a socket that
+    /// was closed.
     pub(crate) fn open(order: &Order<'_>) -> Result<(Socket, Rings), SocketError> {
         let Order { device, queue, umem, options, .. } = *order;
         let queues = device.queues()?;
         if queue >= queues {
             return Err(SocketError::NoQueue { interface: device.name.clone(), queue, queues });
         }
-        let mtu = device.mtu()?;
-        if mtu + ETHERNET > umem.layout().room() {
-            let room = umem.layout().room() - ETHERNET;
-            return Err(SocketError::Mtu { interface: device.name.clone(), mtu, room });
-        }
+        let mtu = Self::check(device, umem.layout(), options)?;
         let because = match (options.zero_copy, options.generic) {
-            (ZeroCopy::On, true) => return Err(SocketError::GenericZeroCopy { interface: device.name.clone() }),
             (ZeroCopy::Off, _) => "zeroCopy: off".to_owned(),
-            (ZeroCopy::Auto, true) => "generic XDP always copies".to_owned(),
+            (_, true) => "generic XDP always copies".to_owned(),
             (asked, false) => match Self::open_zero_copy(order, mtu) {
                 Ok(opened) => return Ok(opened),
                 Err(error @ SocketError::Busy { .. }) => return Err(error),
@@ -153,7 +168,7 @@ impl Socket {
         // Kernels before 6.6 cannot deliver packets larger than a chunk.
         for large in [true, false] {
             let attempt = Attempt { zero_copy: false, large };
-            match Self::bind_patiently(order, attempt) {
+            match Prepared::new(order, attempt).and_then(Prepared::bind) {
                 Ok((fd, rings)) => {
                     // In generic mode packets come after the kernel has merged them.
                     let lost = options.generic && !large;
@@ -174,25 +189,13 @@ impl Socket {
         if mtu > layout.zero_copy_mtu() && options.announces.unwrap_or_else(|| device.may_zero_copy()) {
             return Err(SocketError::frames(device, mtu, layout));
         }
-        let (fd, rings) = Self::bind_patiently(order, Attempt { zero_copy: true, large: false })?;
+        let attempt = Attempt { zero_copy: true, large: false };
+        let (fd, rings) = Prepared::new(order, attempt).and_then(Prepared::bind)?;
         Ok((Self::of(fd, device, queue, umem, CopyMode::ZeroCopy, false), rings))
     }
 
     fn of(fd: OwnedFd, device: &Device, queue: u32, umem: &Umem, mode: CopyMode, takes_large: bool) -> Self {
         Socket { fd, device: device.clone(), queue, umem: umem.id(), mode, takes_large }
-    }
-
-    /// Tries again while the queue is busy: the kernel needs some 50 ms to let go of a socket that was closed.
-    fn bind_patiently(order: &Order<'_>, attempt: Attempt) -> Result<(OwnedFd, Rings), SocketError> {
-        let start = Instant::now();
-        loop {
-            match Prepared::new(order, attempt).and_then(Prepared::bind) {
-                Err(SocketError::Busy { .. }) if start.elapsed() < BUSY_PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                other => return other,
-            }
-        }
     }
 
     /// The interface it is bound to.

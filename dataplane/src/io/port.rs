@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use ringway_shared::InterfaceId;
@@ -109,6 +109,19 @@ impl Port {
             Err(error) => {
                 umem.reclaim(holder);
                 Err(error.into())
+            }
+        }
+    }
+
+    /// The same, again and again while another socket has the queue, at most 1 s: for those who do nothing else meanwhile.
+    pub fn open_patiently(options: &PortOptions<'_>, umem: &mut Umem, ports: &[Port]) -> Result<Port, PortError> {
+        let start = Instant::now();
+        loop {
+            match Self::open(options, umem, ports) {
+                Err(PortError::Socket(SocketError::Busy { .. })) if start.elapsed() < Duration::from_secs(1) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                opened => return opened,
             }
         }
     }

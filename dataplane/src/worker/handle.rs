@@ -10,7 +10,7 @@ use ringway_shared::InterfaceId;
 use ringway_shared::counters::WorkerCounters;
 use ringway_shared::network::Lowers;
 
-use crate::af_xdp::{CopyMode, Device, SocketOptions, Tap};
+use crate::af_xdp::{CopyMode, Device, SocketError, SocketOptions, Tap};
 use crate::config::Settings;
 use crate::handover::Mesh;
 use crate::io::port::{PortError, ProgressCell};
@@ -19,10 +19,18 @@ use crate::query::Queries;
 /// How long the control thread waits for a worker's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a busy queue is tried. The worker forwards meanwhile.
+const BUSY_STEP: Duration = Duration::from_millis(20);
+
 /// A change of a worker's ports while it runs, and the answer on its way back.
 pub(super) enum Change {
     /// Open a port on a queue.
     Attach { device: Device, queue: u32, socket: SocketOptions },
+    /// Say whether packet memory has room for ports that hold so many frames together.
+    Room(u32),
     /// Have these devices carry an interface.
     Carry(InterfaceId, Lowers),
     /// Give back by this device what came by that interface and is not ours; by none.
@@ -95,10 +103,23 @@ impl WorkerHandle {
         }
     }
 
-    /// Opens a port on `queue` of `device`. Waits for the worker, at most 5 s.
+    /// Opens a port on `queue` of `device`. Waits for the worker, at most 5 s, and while the queue is busy, at most 1 s.
     pub fn attach(&mut self, device: &Device, queue: u32, socket: SocketOptions) -> Result<Attached, AttachError> {
-        let answer = self.change(Change::Attach { device: device.clone(), queue, socket })?;
-        answer?.ok_or(AttachError::Silent(self.id))
+        let start = Instant::now();
+        loop {
+            match self.change(Change::Attach { device: device.clone(), queue, socket })? {
+                Err(PortError::Socket(SocketError::Busy { .. })) if start.elapsed() < BUSY_PATIENCE => {
+                    std::thread::sleep(BUSY_STEP);
+                }
+                answer => return answer?.ok_or(AttachError::Silent(self.id)),
+            }
+        }
+    }
+
+    /// Whether packet memory has room for ports that hold so many frames together. Waits for the worker, at most 5 s.
+    pub fn has_room(&mut self, frames: u32) -> Result<(), AttachError> {
+        self.change(Change::Room(frames))??;
+        Ok(())
     }
 
     /// Has these devices carry an interface from now on; none: it is gone. Waits for the worker, at most 5 s.

@@ -164,7 +164,7 @@ pub(crate) fn open_port(
     ports: &[Port],
 ) -> Result<Port, PortError> {
     let device = Device::by_name(name).unwrap();
-    Port::open(&PortOptions { device: &device, queue, socket }, umem, ports)
+    Port::open_patiently(&PortOptions { device: &device, queue, socket }, umem, ports)
 }
 
 /// What a worker has, on all queues of one gateway interface, with the steering program attached.

@@ -22,7 +22,7 @@ pub(super) fn send(interface: &str, load: &Load) -> Result<Offered, Failure> {
     let mut umem = Umem::new(UmemLayout::for_zero_copy(rings.frames() + 64, direct)).map_err(failed("cannot send"))?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
-    let mut port = Port::open(&options, &mut umem, &[]).map_err(failed("cannot send"))?;
+    let mut port = Port::open_patiently(&options, &mut umem, &[]).map_err(failed("cannot send"))?;
     let mut writer = Writer::new(&load.mix);
     let (start, mut sent) = (Instant::now(), 0);
     loop {

@@ -34,7 +34,7 @@ fn send(interface: &str, hex: &str, count: &str) -> Result<u32, Box<dyn std::err
     let device = Device::by_name(interface)?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Off, generic: true, busy_poll: false, announces: None };
     let options = PortOptions { device: &device, queue: 0, socket };
-    let mut port = Port::open(&options, &mut umem, &[])?;
+    let mut port = Port::open_patiently(&options, &mut umem, &[])?;
     for _ in 0..count {
         let mut frame = umem.allocate().ok_or("no frame is free")?;
         if !umem.fill(&mut frame, &bytes) {
