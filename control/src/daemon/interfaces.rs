@@ -7,10 +7,13 @@
 mod carriers;
 mod check;
 mod offload;
+mod refused;
+mod steered;
 mod taps;
+mod vlans;
 mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,8 +29,10 @@ use super::placement::Placement;
 use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
 use crate::watch::{Heart, heart};
-use carriers::{Carrier, log_mode};
+use carriers::{Carrier, Kept, log_mode};
 use offload::Offloads;
+use refused::Refused;
+use steered::Steered;
 use taps::Looks;
 use watched::Watch;
 
@@ -56,8 +61,13 @@ pub(super) struct Interfaces {
     attached: BTreeMap<InterfaceId, Attached>,
     /// By ifindex.
     carriers: BTreeMap<u32, Carrier>,
-    /// Devices that could not be attached, and why.
-    refused: BTreeMap<u32, String>,
+    /// Devices whose ports are about to be opened anew.
+    kept: BTreeMap<u32, Kept>,
+    /// Packets of ours are dropped on queues without a socket.
+    drops: bool,
+    refused: Refused,
+    steered: Steered,
+    memory: UmemLayout,
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
@@ -86,7 +96,11 @@ impl Interfaces {
             steering,
             attached: BTreeMap::new(),
             carriers: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            drops: false,
+            refused: Refused::default(),
+            steered: Steered::default(),
+            memory,
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
@@ -100,6 +114,7 @@ impl Interfaces {
     /// Goes on with these. What is attached stays as it is, until the network says that it is gone.
     pub(super) fn list(&mut self, listed: Vec<InterfaceConfig>) {
         self.listed = listed;
+        self.refused.hurry(Instant::now());
     }
 
     /// What `status` says about the interfaces.
@@ -108,12 +123,10 @@ impl Interfaces {
     }
 
     /// Attaches to what is there and not attached, lets go of what is gone. False when something could not be attached:
-    /// it is tried again with the next call.
+    /// it is tried again with a later call.
     pub(super) fn follow(&mut self, network: &Network) -> bool {
         self.failed.clear();
         self.gone.clear();
-        // What this lets go of is attached below.
-        self.look_after_ports();
         for interface in network.interfaces() {
             let known = self.attached.get(&interface.id);
             if known.is_some_and(|attached| is_other(attached, interface) || !unable(interface).is_empty()) {
@@ -126,23 +139,27 @@ impl Interfaces {
             if let Some(attached) = self.attached.get_mut(&interface.id) {
                 attached.report.up = interface.up;
                 attached.report.notes = interface.lowers.notes.to_vec();
-                follow_link(attached, interface, &self.steering);
+                follow_link(attached, interface);
                 self.follow_lowers(interface);
             }
         }
+        self.steer();
+        // What this lets go of is attached below.
+        self.look_after_taps();
+        self.look_after_ports();
         self.detach_lost();
         self.attach_missing(network);
         // What the new ones replace goes after them, so that nothing reaches the kernel in between.
         let freed = self.detach_unneeded(network);
         if freed && !self.refused.is_empty() {
+            self.refused.hurry(Instant::now());
             self.attach_missing(network);
         }
         for interface in network.interfaces() {
             self.settle(interface);
         }
-        self.look_after_taps();
         self.tell();
-        self.failed.is_empty() && self.refused.is_empty()
+        self.failed.is_empty() && self.refused.is_empty() && self.steered.is_complete()
     }
 
     /// Attaches an interface whose devices are, or says why not.
@@ -182,13 +199,12 @@ impl Interfaces {
     /// Lets go of everything: what is ours goes to the kernel from here on.
     pub(super) fn detach_all(&mut self) {
         // First of all no packet is steered any more.
-        for index in self.carriers.keys() {
+        for index in self.carriers.keys().chain(self.kept.keys()) {
             lock(&self.steering).detach(*index);
         }
         let attached: Vec<InterfaceId> = self.attached.keys().copied().collect();
         attached.into_iter().for_each(|id| self.let_go(id));
-        let carriers: Vec<u32> = self.carriers.keys().copied().collect();
-        carriers.into_iter().for_each(|index| self.detach(index));
+        self.detach_devices();
         self.tell();
     }
 
@@ -204,7 +220,7 @@ impl Interfaces {
         let lowers = lowers_of(interface)?;
         if !lowers.devices.iter().any(|lower| self.carriers.contains_key(&lower.index)) {
             let why = lowers.devices.iter().filter_map(|lower| {
-                let problem = self.refused.get(&lower.index)?;
+                let problem = self.refused.problem(lower.index)?;
                 Some(if *lower.name == *interface.name {
                     problem.clone()
                 } else {
@@ -234,9 +250,10 @@ impl Interfaces {
         let Interface { id, mac, mtu, .. } = *interface;
         self.carry(id, &lowers);
         let attached = Attached { device, mac, mtu, lowers: lowers.clone(), tap, report };
-        let problems = self.steer(&Lowers::default(), &lowers, mac);
         log_mode(&self.report(&attached));
         self.attached.insert(id, attached);
+        self.steer();
+        let problems = self.steered.problems(&lowers).cloned().collect::<Vec<_>>().join("; ");
         if problems.is_empty() {
             return Ok(());
         }
@@ -247,36 +264,15 @@ impl Interfaces {
     /// Has frames come by the devices that carry an interface now.
     fn follow_lowers(&mut self, interface: &Interface) {
         let Ok(lowers) = lowers_of(interface) else { return };
-        let Some(attached) = self.attached.get(&interface.id).filter(|attached| attached.lowers != lowers) else {
+        if self.attached.get(&interface.id).is_none_or(|attached| attached.lowers == lowers) {
             return;
-        };
+        }
         // Workers first: what comes by a new device must find its interface.
         self.carry(interface.id, &lowers);
-        let problems = self.steer(&attached.lowers, &lowers, attached.mac);
-        if !problems.is_empty() {
-            tracing::warn!("{}: {problems}", interface.name);
-        }
         tracing::info!("{} is carried {}", interface.name, told(&lowers));
         if let Some(attached) = self.attached.get_mut(&interface.id) {
             attached.lowers = lowers;
         }
-    }
-
-    /// Has the steering program look at an interface's frames on the devices that receive them, and on no others any more.
-    fn steer(&self, before: &Lowers, now: &Lowers, mac: MacAddress) -> String {
-        let mut steering = lock(&self.steering);
-        let of = |lowers: &Lowers| {
-            let vlan = lowers.vlan;
-            let receiving = lowers.devices.iter().filter(|lower| lower.receives);
-            receiving.map(|lower| (lower.index, vlan)).collect::<BTreeSet<_>>()
-        };
-        let (before, now) = (of(before), of(now));
-        let mut problems = Vec::new();
-        for (index, vlan) in now.difference(&before) {
-            problems.extend(steering.set_link(*index, *vlan, mac).err().map(|error| error.to_string()));
-        }
-        before.difference(&now).for_each(|(index, vlan)| steering.remove_link(*index, *vlan));
-        problems.join("; ")
     }
 
     /// Has every worker send by these devices what leaves by the interface, and take from them what arrives by it.
@@ -291,7 +287,7 @@ impl Interfaces {
     /// Lets go of an interface. Its devices stay attached until somebody sees that nobody needs them.
     fn let_go(&mut self, id: InterfaceId) {
         let Some(attached) = self.attached.remove(&id) else { return };
-        self.steer(&attached.lowers, &Lowers::default(), attached.mac);
+        self.steer();
         self.carry(id, &Lowers::default());
         for worker in lock(&self.workers).iter_mut() {
             if let Err(error) = worker.set_tap(id, None) {
@@ -352,15 +348,9 @@ fn is_other(attached: &Attached, interface: &Interface) -> bool {
 }
 
 /// Follows a change of the interface's MAC address or MTU. What fails is tried again when the TAP devices are looked after.
-fn follow_link(attached: &mut Attached, interface: &Interface, steering: &Mutex<SteeringProgram>) {
+fn follow_link(attached: &mut Attached, interface: &Interface) {
     let Interface { mac, mtu, .. } = *interface;
     if attached.mac != mac {
-        let vlan = attached.lowers.vlan;
-        for lower in attached.lowers.devices.iter().filter(|lower| lower.receives) {
-            if let Err(error) = lock(steering).set_link(lower.index, vlan, mac) {
-                tracing::warn!("{error}");
-            }
-        }
         if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(mac)) {
             tracing::warn!("{error}");
         }

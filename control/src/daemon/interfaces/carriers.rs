@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
-use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
+use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, Socket, SocketOptions};
 use ringway_dataplane::io::PortError;
 use ringway_dataplane::worker::AttachError;
 use ringway_shared::Network;
-use ringway_shared::network::{Interface, Lower};
+use ringway_shared::network::Interface;
 
+use super::refused::Signs;
 use super::watched::Watched;
-use super::{Attached, Interfaces, lock, lowers_of};
+use super::{Attached, Interfaces, lock, lowers_of, vlans};
 use crate::config::{XdpMode, ZeroCopy};
 use crate::daemon::nics::NicFacts;
 use crate::daemon::placement::Device;
@@ -22,19 +24,32 @@ pub(super) struct Carrier {
     pub(super) device: KernelDevice,
     mode: &'static str,
     mode_reason: Option<String>,
+    xdp: XdpMode,
     pub(super) watched: Watched,
     /// Why the tags of frames cannot be seen.
     blind: Option<String>,
 }
 
 /// A device that is needed: its name, and how it is to be attached.
-struct Wanted {
-    name: String,
-    xdp: XdpMode,
-    zero_copy: ZeroCopy,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) xdp: XdpMode,
+    pub(super) zero_copy: ZeroCopy,
     /// An interface that it carries has a tag.
-    tagged: bool,
+    pub(super) tagged: bool,
 }
+
+/// A device whose ports are opened anew while its program stays, so that nothing of ours reaches the kernel meanwhile.
+pub(super) struct Kept {
+    mode: &'static str,
+    mode_reason: Option<String>,
+    xdp: XdpMode,
+    since: Instant,
+}
+
+/// How long a program stays where no port can be opened; a driver may take 3 s to let go of frames.
+const KEEP: Duration = Duration::from_secs(10);
 
 impl Interfaces {
     /// The devices that interfaces need, by ifindex. One that carries itself is attached as its own entry in the
@@ -58,31 +73,91 @@ impl Interfaces {
         wanted
     }
 
-    /// Attaches to every device that an interface needs. Why one could not be attached is noted; the others go on.
+    /// Attaches to every device that an interface needs, unless it was refused a short while ago. Why one could not be
+    /// attached is noted; the others go on.
     pub(super) fn attach_missing(&mut self, network: &Network) {
-        let before = std::mem::take(&mut self.refused);
-        for (index, wanted) in self.wanted(network) {
+        let all = self.wanted(network);
+        self.refused.retain(|index| all.contains_key(index));
+        for (&index, wanted) in &all {
             self.heart.beat();
             if self.carriers.contains_key(&index) {
                 continue;
             }
-            match self.attach_device(index, &wanted) {
+            let signs = Signs::of(index, wanted);
+            if self.refused.is_waiting(index, &signs, Instant::now()) {
+                continue;
+            }
+            match self.attach_device(index, wanted) {
                 Ok(carrier) => {
+                    self.refused.remove(index);
+                    self.kept.remove(&index);
                     self.carriers.insert(index, carrier);
-                    self.steer_again(index);
+                    self.steer();
                 }
                 Err(problem) => {
-                    if before.get(&index) != Some(&problem) {
-                        tracing::warn!("cannot attach to {}: {problem}", wanted.name);
+                    let told = format!("cannot attach to {}: {problem}", wanted.name);
+                    if self.refused.note(index, problem, signs, Instant::now()) {
+                        tracing::warn!("{told}");
                     }
                     // What was done so far is undone.
-                    lock(&self.steering).detach(index);
-                    lock(&self.workers).iter_mut().for_each(|worker| drop(worker.detach(index)));
-                    self.offloads.restore(index);
-                    self.refused.insert(index, problem);
+                    self.close_ports(index, &wanted.name);
+                    if !self.kept.contains_key(&index) {
+                        self.forget(index);
+                    }
                 }
             }
         }
+        let is_over = |index: &u32, kept: &Kept| !all.contains_key(index) || kept.since.elapsed() > KEEP;
+        let over = self.kept.iter().filter(|(index, kept)| is_over(index, kept)).map(|(index, _)| *index);
+        over.collect::<Vec<_>>().into_iter().for_each(|index| self.forget(index));
+        self.drop_meanwhile();
+    }
+
+    /// Says what becomes of our packets on queues without a socket: dropped while ports are opened anew, since the kernel
+    /// would refuse their connections, else left to the kernel.
+    fn drop_meanwhile(&mut self) {
+        let drop = !self.kept.is_empty();
+        if self.drops == drop {
+            return;
+        }
+        match lock(&self.steering).drop_without_socket(drop) {
+            Ok(()) => self.drops = drop,
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Closes the ports of a device, to open others. The program and what was set on the device stay.
+    pub(super) fn release(&mut self, index: u32) {
+        let Some(Carrier { device, mode, mode_reason, xdp, .. }) = self.carriers.remove(&index) else { return };
+        self.kept.insert(index, Kept { mode, mode_reason, xdp, since: Instant::now() });
+        self.drop_meanwhile();
+        self.close_ports(index, &device.name);
+    }
+
+    fn close_ports(&mut self, index: u32, name: &str) {
+        lock(&self.steering).remove_sockets(index);
+        for worker in lock(&self.workers).iter_mut() {
+            if let Err(error) = worker.detach(index) {
+                tracing::warn!("letting go of {name}: {error}");
+            }
+        }
+    }
+
+    /// Takes the program off a device, and what was set on it for its sake.
+    fn forget(&mut self, index: u32) {
+        self.kept.remove(&index);
+        lock(&self.steering).detach(index);
+        self.steered.forget(index);
+        self.offloads.restore(index);
+    }
+
+    /// Lets go of all devices.
+    pub(super) fn detach_devices(&mut self) {
+        let all: Vec<u32> = self.carriers.keys().copied().collect();
+        all.into_iter().for_each(|index| self.detach(index));
+        let kept: Vec<u32> = self.kept.keys().copied().collect();
+        kept.into_iter().for_each(|index| self.forget(index));
+        self.drop_meanwhile();
     }
 
     /// Lets go of devices that no interface needs any more; whether there were any.
@@ -106,18 +181,16 @@ impl Interfaces {
     pub(super) fn detach(&mut self, index: u32) {
         let Some(carrier) = self.carriers.remove(&index) else { return };
         lock(&self.steering).detach(index);
-        for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.detach(index) {
-                tracing::warn!("letting go of {}: {error}", carrier.device);
-            }
-        }
-        self.offloads.restore(index);
+        self.close_ports(index, &carrier.device.name);
+        self.forget(index);
         tracing::debug!("detached from {}", carrier.device);
     }
 
-    /// Looks whether tags are still left in the frames of every device; whether there is anything to tell.
+    /// Looks whether tags are still left in the frames of every device; whether there is anything to tell. Devices that must
+    /// not be served any more are let go of, to be refused.
     pub(super) fn look_after_offloads(&mut self) -> bool {
         let mut changed = false;
+        let mut unfit = Vec::new();
         for carrier in self.carriers.values_mut().filter(|carrier| !is_virtual(&carrier.device)) {
             self.heart.beat();
             let blind = self.offloads.switch_off(&carrier.device).err();
@@ -125,9 +198,13 @@ impl Interfaces {
                 tracing::warn!("{}: {}", carrier.device, blindness(why));
             }
             changed |= blind != carrier.blind;
+            if blind.is_some() && !vlans::above(&carrier.device.name).is_empty() {
+                unfit.push(carrier.device.index);
+            }
             carrier.blind = blind;
         }
-        changed
+        unfit.iter().for_each(|index| self.detach(*index));
+        changed || !unfit.is_empty()
     }
 
     fn attach_device(&mut self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
@@ -138,33 +215,29 @@ impl Interfaces {
         let number = device.queues().map_err(|error| error.to_string())?;
         let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
+        let generic = wanted.xdp == XdpMode::Generic;
+        let nic = NicFacts::of(&device);
+        self.check(&device, wanted, generic, &nic, &queues)?;
         // Before XDP is there: some drivers reset the NIC for it.
         let blind = if is_virtual(&device) { None } else { self.offloads.switch_off(&device).err() };
-        if let Some(why) = blind.as_ref().filter(|_| wanted.tagged) {
-            return Err(format!(
-                "{}; no VLAN device above it can be served, take those out of interfaces or use another NIC",
-                blindness(why)
-            ));
+        if let Some(why) = &blind
+            && let Some(refusal) = vlans::refusal(&device.name, wanted.tagged, &vlans::above(&device.name))
+        {
+            return Err(format!("{}; {refusal}", blindness(why)));
         }
-        let how = match wanted.xdp {
-            XdpMode::Auto => Attachment::Auto,
-            XdpMode::Native => Attachment::Native,
-            XdpMode::Generic => Attachment::Generic,
-        };
-        let mut steering = lock(&self.steering);
-        let mode = steering.attach(&device.name, index, how).map_err(|error| error.to_string())?;
-        let (mode, mode_reason) = match mode {
-            AttachedMode::Native => ("native", None),
-            AttachedMode::Generic { because } => ("generic", Some(because)),
+        if self.kept.get(&index).is_some_and(|kept| kept.xdp != wanted.xdp) {
+            self.forget(index);
+        }
+        let (mode, mode_reason) = match self.kept.get(&index) {
+            Some(kept) => (kept.mode, kept.mode_reason.clone()),
+            None => self.attach_program(&device, wanted.xdp)?,
         };
         let distrust = self.watch.distrust(index).filter(|_| wanted.zero_copy == ZeroCopy::Auto);
-        let zero_copy = match wanted.zero_copy {
-            ZeroCopy::Auto if distrust.is_some() => ringway_dataplane::af_xdp::ZeroCopy::Off,
-            ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
-            ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
-            ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
+        let zero_copy = match distrust {
+            Some(_) => ringway_dataplane::af_xdp::ZeroCopy::Off,
+            None => asked(wanted.zero_copy),
         };
-        let (nic, generic) = (NicFacts::of(&device), mode == "generic");
+        let generic = mode == "generic";
         let direct = !generic && zero_copy != ringway_dataplane::af_xdp::ZeroCopy::Off;
         let rings = nic.rings(direct);
         let mut socket =
@@ -187,7 +260,8 @@ impl Interfaces {
                     attached = worker.attach(&device, queue, socket);
                 }
                 let attached = attached.map_err(|error| format!("queue {queue}: {error}"))?;
-                steering.set_socket(index, queue, attached.fd.as_fd()).map_err(|error| error.to_string())?;
+                let set = lock(&self.steering).set_socket(index, queue, attached.fd.as_fd());
+                set.map_err(|error| error.to_string())?;
                 let (copy, copy_reason) = match attached.mode {
                     CopyMode::ZeroCopy => ("zero-copy", None),
                     CopyMode::Copy { because } => ("copy", Some(distrust.cloned().unwrap_or(because))),
@@ -207,26 +281,48 @@ impl Interfaces {
         }
         ports.sort_by_key(|(port, _)| port.queue);
         let watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
-        Ok(Carrier { device, mode, mode_reason, watched, blind })
+        Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind })
     }
 
-    /// Has the steering program look at frames of the interfaces that a device carries, which was attached anew.
-    fn steer_again(&self, index: u32) {
-        let mut steering = lock(&self.steering);
-        for attached in self.attached.values() {
-            let receives = |lower: &&Lower| lower.index == index && lower.receives;
-            if attached.lowers.devices.iter().any(|lower| receives(&lower))
-                && let Err(error) = steering.set_link(index, attached.lowers.vlan, attached.mac)
-            {
-                tracing::warn!("{error}");
-            }
+    /// What can be known before anything is done to the device.
+    fn check(
+        &self,
+        device: &KernelDevice,
+        wanted: &Wanted,
+        generic: bool,
+        nic: &NicFacts,
+        queues: &[Vec<u32>],
+    ) -> Result<(), String> {
+        let (rings, zero_copy) = (RingSizes::DEFAULT, asked(wanted.zero_copy));
+        let socket = SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
+        Socket::check(device, self.memory, &socket).map_err(|error| error.to_string())?;
+        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
+            // Larger rings give way to these.
+            worker.has_room(queues.len() as u32 * rings.frames()).map_err(|error| error.to_string())?;
         }
+        Ok(())
+    }
+
+    fn attach_program(&self, device: &KernelDevice, xdp: XdpMode) -> Result<(&'static str, Option<String>), String> {
+        let how = match xdp {
+            XdpMode::Auto => Attachment::Auto,
+            XdpMode::Native => Attachment::Native,
+            XdpMode::Generic => Attachment::Generic,
+        };
+        // Not for longer than this: the steering program has others who wait to change it.
+        let mode = lock(&self.steering).attach(&device.name, device.index, how);
+        Ok(match mode.map_err(|error| error.to_string())? {
+            AttachedMode::Native => ("native", None),
+            AttachedMode::Generic { because } => ("generic", Some(because)),
+        })
     }
 
     /// What `status` says of an attached interface. It is attached in native mode when all its devices are.
     pub(super) fn report(&self, attached: &Attached) -> InterfaceReport {
         let mut report = attached.report.clone();
         report.vlan = attached.lowers.vlan;
+        let unsteered = self.steered.problems(&attached.lowers);
+        report.notes.extend(unsteered.map(|why| format!("its packets go to the kernel: {why}")));
         for lower in attached.lowers.devices.iter() {
             let carrier = self.carriers.get(&lower.index);
             report.lowers.push(LowerReport {
@@ -236,7 +332,7 @@ impl Interfaces {
                 sends: lower.sends,
                 mode: carrier.map(|carrier| carrier.mode.to_owned()),
                 mode_reason: carrier.and_then(|carrier| carrier.mode_reason.clone()),
-                problem: self.refused.get(&lower.index).cloned(),
+                problem: self.refused.problem(lower.index).cloned(),
             });
             let Some(carrier) = carrier else { continue };
             report.ports.extend(carrier.watched.reports());
@@ -247,6 +343,15 @@ impl Interfaces {
             }
         }
         report
+    }
+}
+
+/// The configuration's word for sockets.
+fn asked(zero_copy: ZeroCopy) -> ringway_dataplane::af_xdp::ZeroCopy {
+    match zero_copy {
+        ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
+        ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
+        ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
     }
 }
 

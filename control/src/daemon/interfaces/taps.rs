@@ -37,10 +37,11 @@ impl Interfaces {
     /// Looks whether every interface has its TAP device as it should be, and puts right what is not; and looks at the ports.
     /// `status` tells. Whether devices were let go of, to be attached anew.
     pub(in crate::daemon) fn look_after(&mut self) -> bool {
+        let before = self.carriers.len();
         self.look_after_taps();
-        let anew = self.look_after_ports();
+        self.look_after_ports();
         self.tell();
-        anew
+        self.carriers.len() < before
     }
 
     /// Whether there was anything to tell.

@@ -91,10 +91,10 @@ impl Interfaces {
         self.watch.counters = Some(counters);
     }
 
-    /// Looks at all ports; `status` tells. Whether devices were let go of, to be attached anew.
-    pub(super) fn look_after_ports(&mut self) -> bool {
+    /// Looks at all ports; `status` tells. Ports of some devices may be closed, to be opened anew.
+    pub(super) fn look_after_ports(&mut self) {
         if self.watch.last.elapsed() < LOOK {
-            return false;
+            return;
         }
         let now = Instant::now();
         self.watch.last = now;
@@ -129,9 +129,8 @@ impl Interfaces {
             if let Some(carrier) = self.carriers.get(index) {
                 tracing::warn!("{}: {reason}: attaching anew", carrier.device);
             }
-            self.detach(*index);
+            self.release(*index);
         }
-        !anew.is_empty()
     }
 
     /// What interfaces do by a device that carries them.

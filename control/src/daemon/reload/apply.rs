@@ -115,10 +115,8 @@ impl Running {
             }
         };
         tokio::task::block_in_place(|| self.interfaces.follow(&known));
-        let failures = self
-            .interfaces
-            .failures()
-            .map(|(name, why)| format!("{name} is not attached, and is tried again every second: {why}"));
+        let failures =
+            self.interfaces.failures().map(|(name, why)| format!("{name} is not attached, and is tried again: {why}"));
         problems.extend(failures);
     }
 
