@@ -77,7 +77,7 @@ within 5 carries e1 || fail "not carried by e1, but by $(carried)"
 # The active member's cable is pulled while a connection runs.
 timeout 90 ip netns exec client iperf3 --client 198.51.100.10 --port 5201 --time 15 --interval 1 >/tmp/transfer 2>&1 &
 transfer=$!
-sleep 4
+within 20 flows_on $(($(received) + 1000)) || fail 'the connection does not run'
 before=$(arrived 2)
 cable 1 off
 within 10 carries e2 || fail "failover: $(carried) carries, the active member is $(cat /sys/class/net/bond0/bonding/active_slave)"
