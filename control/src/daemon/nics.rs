@@ -2,7 +2,7 @@
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
 
-use crate::network::nic::Nic;
+use crate::network::nic::{Nic, has_zero_copy};
 
 /// A device's NIC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,17 +19,22 @@ impl NicFacts {
     /// Asks the kernel. What it does not say is left open.
     pub(super) fn of(device: &KernelDevice) -> Self {
         let Ok(mut nic) = Nic::open() else {
-            return NicFacts { zero_copy: device.may_zero_copy(), ..NicFacts::default() };
+            return NicFacts { zero_copy: by_table(device), ..NicFacts::default() };
         };
         let announces = nic.xdp_features(device.index, &device.name).ok().map(|features| features.zero_copy);
         let descriptors = nic.rings(&device.name).map_or(0, |rings| rings.rx);
-        NicFacts { announces, zero_copy: announces.unwrap_or_else(|| device.may_zero_copy()), descriptors }
+        NicFacts { announces, zero_copy: announces.unwrap_or_else(|| by_table(device)), descriptors }
     }
 
     /// How large the rings of its ports should be. `wanted`: whether zero-copy is, by the configuration.
     pub(super) fn rings(&self, wanted: bool) -> RingSizes {
         if self.zero_copy && wanted { RingSizes::for_nic(self.descriptors) } else { RingSizes::DEFAULT }
     }
+}
+
+/// What is known of its driver, where the kernel does not tell: not every NIC is worth frames of twice the size.
+fn by_table(device: &KernelDevice) -> bool {
+    has_zero_copy(&device.driver(), &rustix::system::uname().release().to_string_lossy())
 }
 
 #[cfg(test)]

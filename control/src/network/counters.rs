@@ -1,4 +1,5 @@
-//! The interfaces' own counters, since the start: what the NIC, its driver and the kernel lost before or behind Ringway.
+//! The own counters of interfaces and of the devices that carry them, since the start: what the NIC, its driver and the kernel
+//! lost before or behind Ringway.
 //!
 //! The kernel counts for as long as a device lives. Here each interface counts from where Ringway found it, by name: a
 //! device that is made again starts at zero, and so does one whose driver forgets its counts; what was counted before stays.
@@ -38,7 +39,10 @@ impl CountedInterfaces {
     pub fn now(&self) -> Vec<InterfaceReport> {
         let sums = self.sums.borrow().clone();
         let mut reports = self.reports.borrow().to_vec();
-        reports.iter_mut().for_each(|report| report.counters = sums.get(&report.name).copied());
+        for report in &mut reports {
+            report.counters = sums.get(&report.name).copied();
+            report.lowers.iter_mut().for_each(|lower| lower.counters = sums.get(&lower.name).copied());
+        }
         reports
     }
 }
@@ -81,8 +85,8 @@ async fn read(kernel: &mut Option<Handle>, known: &[InterfaceReport], counters: 
             kernel.insert(handle)
         }
     };
-    for report in known.iter().filter(|report| report.index != 0) {
-        let mut links = handle.link().get().match_index(report.index).execute();
+    for (index, name) in devices(known) {
+        let mut links = handle.link().get().match_index(index).execute();
         let message = match links.try_next().await {
             Ok(message) => message,
             // It went away just now.
@@ -94,10 +98,17 @@ async fn read(kernel: &mut Option<Handle>, known: &[InterfaceReport], counters: 
             Some(InterfaceCounters::from(&statistics))
         });
         if let Some(now) = statistics {
-            counters.note(&report.name, report.index, now);
+            counters.note(name, index, now);
         }
     }
     Ok(())
+}
+
+/// Interfaces and what carries them, each once.
+fn devices(known: &[InterfaceReport]) -> BTreeMap<u32, &str> {
+    let lowers = known.iter().flat_map(|report| report.lowers.iter().map(|lower| (lower.index, lower.name.as_str())));
+    let themselves = known.iter().map(|report| (report.index, report.name.as_str()));
+    lowers.chain(themselves).filter(|(index, _)| *index != 0).collect()
 }
 
 impl From<&Stats64> for InterfaceCounters {
@@ -148,6 +159,36 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::drops::InterfaceLosses;
+    use crate::report::interfaces::LowerReport;
+
+    #[test]
+    fn what_carries_an_interface_is_counted_too() {
+        let lower = |index, name: &str| LowerReport { index, name: name.into(), ..LowerReport::default() };
+        let interface = |index, name: &str, lowers| InterfaceReport {
+            index,
+            name: name.into(),
+            lowers,
+            ..InterfaceReport::default()
+        };
+        let reports = [
+            interface(5, "bond0", vec![lower(2, "eth0"), lower(3, "eth1")]),
+            interface(6, "bond0.7", vec![lower(2, "eth0"), lower(3, "eth1")]),
+            interface(4, "eth2", vec![lower(4, "eth2")]),
+            interface(0, "gone", Vec::new()),
+        ];
+        let all = [(2, "eth0"), (3, "eth1"), (4, "eth2"), (5, "bond0"), (6, "bond0.7")];
+        assert_eq!(devices(&reports), BTreeMap::from(all));
+        let lost = |rx_missed| InterfaceCounters { rx_missed, ..InterfaceCounters::default() };
+        let sums = ["bond0", "eth0", "eth2"].map(str::to_owned).into_iter().zip([lost(0), lost(9), lost(1)]);
+        let (reports, sums) = (watch::channel(Arc::from(reports)).1, watch::channel(Arc::new(sums.collect())).1);
+        let now = CountedInterfaces { reports, sums }.now();
+        assert_eq!(now[0].lowers[0].counters, Some(lost(9)));
+        assert_eq!(now[0].lowers[1].counters, None);
+        let rows: Vec<_> =
+            InterfaceLosses::of(&now).into_iter().map(|row| (row.name, row.counters.rx_missed)).collect();
+        assert_eq!(rows, [("bond0".to_owned(), 0), ("eth2".to_owned(), 1), ("eth0".to_owned(), 9)]);
+    }
 
     #[test]
     fn counts_begin_where_the_interface_was_found_and_go_on_through_resets_and_new_devices() {

@@ -29,7 +29,7 @@ pub struct DropsReport {
     pub ports: PortCounts,
 }
 
-/// What one interface lost since the start.
+/// What one interface, or a device that carries one, lost since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfaceLosses {
@@ -40,11 +40,18 @@ pub struct InterfaceLosses {
 }
 
 impl InterfaceLosses {
-    /// Of all interfaces whose counters are known.
+    /// Of all interfaces whose counters are known, and then of the devices that carry them, each once.
     pub fn of(interfaces: &[InterfaceReport]) -> Vec<Self> {
         let known =
             |report: &InterfaceReport| Some(InterfaceLosses { name: report.name.clone(), counters: report.counters? });
-        interfaces.iter().filter_map(known).collect()
+        let mut losses: Vec<Self> = interfaces.iter().filter_map(known).collect();
+        for lower in interfaces.iter().flat_map(|report| &report.lowers) {
+            let is_new = losses.iter().all(|one| one.name != lower.name);
+            if let Some(counters) = lower.counters.filter(|_| is_new) {
+                losses.push(InterfaceLosses { name: lower.name.clone(), counters });
+            }
+        }
+        losses
     }
 }
 

@@ -134,6 +134,9 @@ pub struct LowerReport {
     pub mode_reason: Option<String>,
     /// Why Ringway is not attached to it.
     pub problem: Option<String>,
+    /// Its own counters since the start; `null` before they were read.
+    #[serde(default)]
+    pub counters: Option<InterfaceCounters>,
 }
 
 /// One queue of a device.

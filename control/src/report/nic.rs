@@ -18,6 +18,9 @@ pub struct NicReport {
     pub vlans: Vec<String>,
     /// Administratively up, with a carrier.
     pub up: bool,
+    /// Administratively up, with a carrier or without.
+    #[serde(default)]
+    pub enabled: bool,
     /// The largest IP packet.
     pub mtu: u32,
     /// Megabits a second.

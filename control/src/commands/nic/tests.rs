@@ -135,7 +135,10 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
         "{left:?}"
     );
     let down = NicReport { up: false, ..igb() };
-    assert_eq!(texts(&down, &Wish::default(), "6.18.15"), ["it is down, or has no carrier > ip link set eth0 up"]);
+    assert_eq!(texts(&down, &Wish::default(), "6.18.15"), ["it is down > ip link set eth0 up"]);
+    let unplugged = NicReport { enabled: true, ..down };
+    let told = texts(&unplugged, &Wish::default(), "6.18.15");
+    assert!(told[0].starts_with("it is up, but has no carrier") && !told[0].contains("ip link"), "{told:?}");
 }
 
 #[test]

@@ -333,6 +333,7 @@ impl Interfaces {
                 mode: carrier.map(|carrier| carrier.mode.to_owned()),
                 mode_reason: carrier.and_then(|carrier| carrier.mode_reason.clone()),
                 problem: self.refused.problem(lower.index).cloned(),
+                counters: None,
             });
             let Some(carrier) = carrier else { continue };
             report.ports.extend(carrier.watched.reports());

@@ -52,6 +52,7 @@ impl Surveyor {
             lowers: names(link.lowers(&self.links)),
             vlans: names(link.vlans(&self.links)),
             up: link.up,
+            enabled: link.enabled,
             mtu: link.mtu,
             xdp_attached: link.xdp.map(str::to_owned),
             ..NicReport::default()

@@ -101,8 +101,12 @@ impl Findings {
 
     fn link(&mut self, nic: &NicReport) {
         let name = &nic.name;
-        if !nic.up {
-            self.wrong("it is down, or has no carrier".into(), Some(format!("ip link set {name} up")));
+        match (nic.up, nic.enabled) {
+            (true, _) => {}
+            (false, true) => {
+                self.wrong("it is up, but has no carrier: see to its cable and the other end".into(), None)
+            }
+            (false, false) => self.wrong("it is down".into(), Some(format!("ip link set {name} up"))),
         }
         if nic.driver.as_deref() == Some("igb") {
             self.note("igb restarts its link for about 3 s whenever Ringway starts and ends".into(), None);

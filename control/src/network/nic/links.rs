@@ -24,6 +24,8 @@ pub(super) struct NicLink {
     pub(super) ethernet: bool,
     /// Administratively up, with a carrier.
     pub(super) up: bool,
+    /// Administratively up.
+    pub(super) enabled: bool,
     /// The largest IP packet.
     pub(super) mtu: u32,
     /// The bond, bridge or team that it is a part of, by ifindex.
@@ -41,6 +43,7 @@ impl NicLink {
             index: header.index,
             ethernet: header.link_layer_type == LinkLayerType::Ether && !header.flags.contains(LinkFlags::Loopback),
             up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+            enabled: header.flags.contains(LinkFlags::Up),
             ..NicLink::default()
         };
         let mut elsewhere = false;

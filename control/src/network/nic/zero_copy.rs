@@ -80,6 +80,12 @@ pub(super) fn is_known(driver: &str) -> bool {
     DRIVERS.iter().any(|(known, _)| *known == driver)
 }
 
+/// Whether a driver has zero-copy in this kernel, by Linux's own source: for kernels that do not tell.
+pub fn has_zero_copy(driver: &str, release: &str) -> bool {
+    let since = DRIVERS.iter().find(|(known, _)| *known == driver).map(|(_, since)| *since);
+    since.is_some_and(|since| version(release).is_none_or(|now| now >= since))
+}
+
 /// The first two numbers of a kernel's release.
 pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
@@ -115,6 +121,12 @@ mod tests {
         assert!(of("virtio_net", "6.12.117", Some(false), Some(&all)).contains("since Linux 6.13"));
         let carried = verdict(Circumstances { carried: true, ..Circumstances::default() });
         assert_eq!((carried.possible, &*carried.reason), (None, "that is for the devices below to say"));
+    }
+
+    #[test]
+    fn drivers_and_kernels_without_zero_copy_are_known() {
+        assert!(has_zero_copy("ice", "5.15.0-91-generic") && has_zero_copy("ixgbe", "what"));
+        assert!(!has_zero_copy("igb", "6.1.0-18-amd64") && !has_zero_copy("e1000e", "6.1.0"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ringway_shared::counters::Counter;
 
 use super::{Metric, Number, flag, gauge, many, one};
+use crate::report::drops::InterfaceLosses;
 use crate::report::interfaces::{InterfaceCounters, InterfaceReport};
 use crate::report::status::StatusReport;
 
@@ -12,9 +13,10 @@ pub(super) fn interfaces(status: &StatusReport) -> Vec<Metric> {
         let attached = status.interfaces.iter().filter(|interface| interface.mode.is_some());
         attached.map(|i| (i.name.clone(), Number::Gauge(number(i)))).collect::<Vec<_>>()
     };
-    let known: Vec<_> = status.interfaces.iter().filter_map(|i| Some((&i.name, i.counters?))).collect();
+    // With the devices that carry them: a bond's members, the NIC below a VLAN device.
+    let known = InterfaceLosses::of(&status.interfaces);
     let all = |number: fn(&InterfaceCounters) -> u64| {
-        known.iter().map(|(name, counters)| ((*name).clone(), Number::Count(number(counters)))).collect::<Vec<_>>()
+        known.iter().map(|one| (one.name.clone(), Number::Count(number(&one.counters)))).collect::<Vec<_>>()
     };
     vec![
         many(
