@@ -239,8 +239,7 @@ impl<S: Steering> Publication<S> {
         let mut known = self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &cluster));
         let newest = self.resettings.borrow_and_update().clone();
         if let Some(Resetting { number, options }) = newest.filter(|newest| newest.number != published.settings) {
-            let masqueraded = options.compile.masquerade_all && !self.options.compile.masquerade_all;
-            self.sets.reset(&options.snat_addresses, masqueraded);
+            self.sets.reset(&options.snat_addresses);
             self.options.compile = options.compile;
             published.settings = number;
             known = false;

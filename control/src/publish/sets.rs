@@ -31,20 +31,20 @@ pub(super) use pending::Pending;
 pub struct SteeringSets {
     services: Arc<Services>,
     network: Arc<Network>,
-    // Those of the configuration. Without any, those that Linux would choose towards the endpoints.
+    // Those of the configuration. For a family without any, those that Linux would choose towards the endpoints.
     configured: Vec<IpAddr>,
     // How many service ports have this endpoint, by whether they keep sources.
     endpoints: HashMap<SteeringEntry, u32>,
     // How many endpoints of service ports have this address.
     addresses: ShardedMap<IpAddr, u32>,
-    // How many of these addresses Linux would send to from this one.
+    // How many of these addresses, of families without a configured one, Linux would send to from this one.
     sources: HashMap<IpAddr, u32>,
     // Addresses of former settings: flows may have them still, so replies to them are ours until the process ends.
     former: BTreeSet<IpAddr>,
-    // Endpoints of flows whose source was kept when `masqueradeAll` came; likewise.
+    // Former ones of `sources` that the node has still: it could go on to send from them, and so do flows.
+    former_sources: BTreeSet<IpAddr>,
+    // Those of `endpoints` all of whose flows are masqueraded and were not before: older ones may keep their source.
     former_endpoints: HashSet<Frontend>,
-    // Whether the next step is that moment.
-    masqueraded: bool,
     vips: usize,
     started: bool,
 }
@@ -56,7 +56,7 @@ pub struct SteeringChanges {
     pub added: Vec<SteeringEntry>,
     /// Not to be sent up any more when the older one is not used any more.
     pub removed: Vec<SteeringEntry>,
-    /// VIPs and endpoints that are nobody's any more: not to be sent up some time after that, so that clients with connections
+    /// VIPs, endpoints and SNAT addresses that are nobody's any more: not to be sent up some time after that, so that clients with connections
     /// hear it, and replies find back until they do.
     pub abandoned: Vec<SteeringEntry>,
     /// Whether the addresses of the endpoints changed.
@@ -86,8 +86,8 @@ impl SteeringCounts {
 }
 
 impl SteeringSets {
-    /// Nothing is ours. `snat_addresses`: those of the configuration; without any, the addresses that Linux would choose
-    /// towards the endpoints.
+    /// Nothing is ours. `snat_addresses`: those of the configuration; for a family without any, the addresses that Linux
+    /// would choose towards the endpoints.
     pub fn new(snat_addresses: &[IpAddr]) -> Self {
         let configured: BTreeSet<IpAddr> = snat_addresses.iter().copied().collect();
         SteeringSets {
@@ -98,8 +98,8 @@ impl SteeringSets {
             addresses: ShardedMap::default(),
             sources: HashMap::new(),
             former: BTreeSet::new(),
+            former_sources: BTreeSet::new(),
             former_endpoints: HashSet::new(),
-            masqueraded: false,
             vips: 0,
             started: false,
         }
@@ -122,9 +122,7 @@ impl SteeringSets {
             self.advance_endpoints(&old, &snapshot.services, &mut changes, &mut moved);
         }
         changes.addresses_changed = !(moved.0.is_empty() && moved.1.is_empty());
-        if self.configured.is_empty() {
-            self.advance_sources(&network, moved, other_ways, &mut changes);
-        }
+        self.advance_sources(&network, moved, other_ways, &mut changes);
         self.keep_former(&mut changes);
         changes
     }
@@ -207,6 +205,7 @@ impl SteeringSets {
         }
     }
 
+    /// Without a configured SNAT address of an endpoint's family, flows to it get the address that Linux would choose.
     fn advance_sources(
         &mut self,
         old: &Network,
@@ -215,27 +214,30 @@ impl SteeringSets {
         changes: &mut SteeringChanges,
     ) {
         let network = &self.network;
+        let configured = [false, true].map(|v4| self.configured.iter().any(|address| address.is_ipv4() == v4));
+        let left_to_linux = |address: &IpAddr| !configured[usize::from(address.is_ipv4())];
         if other_ways {
             let before = std::mem::take(&mut self.sources);
-            let addresses = self.addresses.keys();
+            let addresses = self.addresses.keys().filter(|address| left_to_linux(address));
             addresses.flat_map(|address| network.source_addresses(*address)).for_each(|source| {
                 add(&mut self.sources, source);
             });
-            for source in before.keys().chain(self.sources.keys()) {
-                let [was, is] = [&before, &self.sources].map(|sources| sources.contains_key(source));
-                changes.note(was, is, || SteeringEntry::Snat(*source));
-            }
+            let only_in = |one: &HashMap<IpAddr, u32>, other: &HashMap<IpAddr, u32>| -> Vec<SteeringEntry> {
+                one.keys().filter(|source| !other.contains_key(*source)).copied().map(SteeringEntry::Snat).collect()
+            };
+            changes.added.extend(only_in(&self.sources, &before));
+            changes.abandoned.extend(only_in(&before, &self.sources));
             return;
         }
-        for source in new.into_iter().flat_map(|address| network.source_addresses(address)) {
+        for source in new.into_iter().filter(left_to_linux).flat_map(|address| network.source_addresses(address)) {
             if add(&mut self.sources, source) {
                 changes.added.push(SteeringEntry::Snat(source));
             }
         }
         // The same ways give the same source as when it was counted.
-        for source in gone.into_iter().flat_map(|address| old.source_addresses(address)) {
+        for source in gone.into_iter().filter(left_to_linux).flat_map(|address| old.source_addresses(address)) {
             if subtract(&mut self.sources, source) {
-                changes.removed.push(SteeringEntry::Snat(source));
+                changes.abandoned.push(SteeringEntry::Snat(source));
             }
         }
     }

@@ -21,6 +21,9 @@ const MOST_VIPS: usize = 4096;
 /// The most endpoints that do: an eighth of what the steering program has room for.
 const MOST_ENDPOINTS: usize = 65_536;
 
+/// The most SNAT addresses that do.
+const MOST_SNAT: usize = 1024;
+
 /// What the program has to be told still.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -29,6 +32,7 @@ pub(crate) struct Pending {
     pub(crate) linger: Duration,
     vips: Lingering,
     endpoints: Lingering,
+    snat: Lingering,
     others_linger: bool,
 }
 
@@ -75,6 +79,7 @@ impl Default for Pending {
             linger: LINGER,
             vips: Lingering::at_most(MOST_VIPS),
             endpoints: Lingering::at_most(MOST_ENDPOINTS),
+            snat: Lingering::at_most(MOST_SNAT),
             others_linger: false,
         }
     }
@@ -105,6 +110,8 @@ impl Pending {
                     self.endpoints.begin(replies, now);
                 }
                 SteeringEntry::MasqueradedEndpoint(_) => self.endpoints.begin(entry, now),
+                // An endpoint that is gone, or that Linux sends to from elsewhere now, may still answer to it.
+                SteeringEntry::Snat(_) => self.snat.begin(entry, now),
                 _ => {
                     self.vips.begin(entry, now);
                     self.others_linger = true;
@@ -118,6 +125,7 @@ impl Pending {
         match entry {
             SteeringEntry::Vip(_) => self.others_linger |= self.vips.since.remove(entry).is_some(),
             SteeringEntry::MasqueradedEndpoint(_) => _ = self.endpoints.since.remove(entry),
+            SteeringEntry::Snat(_) => _ = self.snat.since.remove(entry),
             _ => {}
         }
     }
@@ -133,7 +141,7 @@ impl Pending {
 
     /// When something has lingered for long enough.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let dues = [self.vips.due(self.linger), self.endpoints.due(self.linger)];
+        let dues = [&self.vips, &self.endpoints, &self.snat].map(|lingering| lingering.due(self.linger));
         dues.into_iter().flatten().min()
     }
 
@@ -143,8 +151,10 @@ impl Pending {
             self.others_linger = true;
             self.remove.insert(vip);
         }
-        while let Some(endpoint) = self.endpoints.ripe(self.linger, now) {
-            self.remove.insert(endpoint);
+        for lingering in [&mut self.endpoints, &mut self.snat] {
+            while let Some(entry) = lingering.ripe(self.linger, now) {
+                self.remove.insert(entry);
+            }
         }
     }
 }

@@ -1,17 +1,19 @@
-//! Other SNAT addresses and masquerading while the process runs.
+//! SNAT addresses and endpoints that flows need still although new ones would be told otherwise.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ringway_dataplane::af_xdp::program::SteeringEntry;
 
-use super::{SteeringChanges, SteeringSets};
+use super::{SteeringChanges, SteeringSets, other_kind};
+
+/// The most former sources that are kept for as long as the node has them. Others go some time after Linux stopped choosing
+/// them.
+const MOST_FORMER_SOURCES: usize = 256;
 
 impl SteeringSets {
-    /// Goes on with these configured SNAT addresses, from the next snapshot on. Replies to the former ones stay ours, and when
-    /// `masqueradeAll` comes (`masqueraded`), those of flows whose source was kept, too.
-    pub fn reset(&mut self, addresses: &[IpAddr], masqueraded: bool) {
-        self.masqueraded = masqueraded;
+    /// Goes on with these configured SNAT addresses, from the next snapshot on. Replies to the former ones stay ours.
+    pub fn reset(&mut self, addresses: &[IpAddr]) {
         let configured: BTreeSet<IpAddr> = addresses.iter().copied().collect();
         if configured.iter().eq(&self.configured) {
             return;
@@ -22,36 +24,57 @@ impl SteeringSets {
         self.started = false;
     }
 
-    /// Takes nothing away that flows of former settings need.
+    /// Takes nothing away that older flows need.
     pub(super) fn keep_former(&mut self, changes: &mut SteeringChanges) {
-        if std::mem::take(&mut self.masqueraded) {
-            let endpoints = changes.removed.iter().chain(&changes.abandoned).filter_map(|entry| match entry {
-                SteeringEntry::Endpoint(endpoint) => Some(*endpoint),
-                _ => None,
-            });
-            self.former_endpoints.extend(endpoints);
-        }
-        for entry in &changes.added {
-            // It is counted again, and goes when its service ports do.
-            if let SteeringEntry::Endpoint(endpoint) = entry {
-                self.former_endpoints.remove(endpoint);
-            }
-        }
-        let goes = |entry: &SteeringEntry| match entry {
+        self.keep_former_endpoints(changes);
+        self.keep_former_sources(changes);
+        changes.abandoned.retain(|entry| match entry {
             SteeringEntry::Snat(address) => !self.former.contains(address),
-            SteeringEntry::Endpoint(endpoint) => !self.former_endpoints.contains(endpoint),
             _ => true,
-        };
-        changes.removed.retain(goes);
-        changes.abandoned.retain(goes);
+        });
+    }
+
+    /// An endpoint all of whose flows are masqueraded from now on keeps the entry of before, until it is gone.
+    fn keep_former_endpoints(&mut self, changes: &mut SteeringChanges) {
+        let (endpoints, former) = (&self.endpoints, &mut self.former_endpoints);
+        // What is counted again is there still.
+        changes.added.retain(|entry| !matches!(entry, SteeringEntry::Endpoint(endpoint) if former.remove(endpoint)));
+        changes.removed.retain(|entry| {
+            let SteeringEntry::Endpoint(endpoint) = entry else { return true };
+            let stays = other_kind(entry).is_some_and(|other| endpoints.contains_key(&other));
+            !(stays && former.insert(*endpoint))
+        });
+        let gone = changes.abandoned.iter().filter_map(|entry| match entry {
+            SteeringEntry::MasqueradedEndpoint(endpoint) if former.remove(endpoint) => Some(*endpoint),
+            _ => None,
+        });
+        let gone: Vec<SteeringEntry> = gone.map(SteeringEntry::Endpoint).collect();
+        changes.abandoned.extend(gone);
+    }
+
+    /// Linux may choose another address while the node keeps this one.
+    fn keep_former_sources(&mut self, changes: &mut SteeringChanges) {
+        let (network, former) = (&self.network, &mut self.former_sources);
+        changes.added.retain(|entry| !matches!(entry, SteeringEntry::Snat(address) if former.remove(address)));
+        let mut gone = Vec::new();
+        former.retain(|address| {
+            let stays = network.is_local(*address);
+            if !stays {
+                gone.push(SteeringEntry::Snat(*address));
+            }
+            stays
+        });
+        changes.abandoned.retain(|entry| {
+            let SteeringEntry::Snat(address) = entry else { return true };
+            let stays = network.is_local(*address) && former.len() < MOST_FORMER_SOURCES;
+            !(stays && former.insert(*address))
+        });
+        changes.abandoned.extend(gone);
     }
 
     /// How many there are, former ones included.
     pub(super) fn snat_addresses(&self) -> usize {
-        let now: BTreeSet<&IpAddr> = match self.configured.is_empty() {
-            true => self.sources.keys().collect(),
-            false => self.configured.iter().collect(),
-        };
-        now.len() + self.former.iter().filter(|address| !now.contains(address)).count()
+        let now = self.configured.iter().chain(self.sources.keys());
+        now.chain(&self.former).chain(&self.former_sources).collect::<BTreeSet<_>>().len()
     }
 }
