@@ -133,6 +133,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     drop(tasks);
     let _ = stop.send(());
     let _ = publishing.await;
+    tokio::task::block_in_place(|| as_found.restore());
     running.end();
     tracing::info!("ended");
     result

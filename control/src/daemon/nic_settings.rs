@@ -262,10 +262,18 @@ impl List {
 /// Changes back what is still changed when it is dropped, whatever way the run ends.
 pub(super) struct LeaveAsFound(pub(super) Changes);
 
-impl Drop for LeaveAsFound {
-    fn drop(&mut self) {
+impl LeaveAsFound {
+    /// Changes back what is changed now. At the end that comes first: drivers may take longer over letting go of a NIC than
+    /// there is time.
+    pub(super) fn restore(&self) {
         let mut nics = KernelNics::default();
         self.0.all().into_iter().for_each(|(index, setting)| self.0.restore(&mut nics, index, setting));
+    }
+}
+
+impl Drop for LeaveAsFound {
+    fn drop(&mut self) {
+        self.restore();
     }
 }
 

@@ -46,7 +46,7 @@ fn comes_to(settings: &RssSettings, table: &FlowTable, id: FlowId, workers: u16)
 
 /// How many ports are looked at for one flow.
 fn looks(workers: u16) -> usize {
-    usize::from(4 * workers).max(16)
+    usize::from(8 * workers).max(32)
 }
 
 #[test]

@@ -11,7 +11,8 @@ nic 1 g0
 nic 2 c0 client
 nic 3 g1
 nic 4 b0 endpoint
-ip link add br0 type bridge
+# Without an address of its own it takes the lowest of its ports', and another as they come and go.
+ip link add br0 address 52:54:00:00:00:01 type bridge
 ip link set br0 up
 ip link set g0 master br0
 address br0 192.168.0.2 fd00:1::2
@@ -46,7 +47,7 @@ ringway status
 # A guest comes while a connection runs.
 timeout 90 ip netns exec client iperf3 --client 198.51.100.10 --port 5201 --time 20 >/tmp/transfer 2>&1 &
 transfer=$!
-sleep 5
+within 20 flows_on $(($(received) + 1000)) || fail 'the connection does not run'
 ip netns add guest
 ip link add tap0 type veth peer name eth0 netns guest
 ip -n guest link set eth0 up

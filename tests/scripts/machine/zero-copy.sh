@@ -62,8 +62,15 @@ begin() {
 end() {
     kill "$ringway"
     wait "$ringway" || {
-        fail "ringway run ended with exit status $?"
-        cat /tmp/log
+        status=$?
+        # Without hardware virtualization igb needs seconds for each queue and program that it lets go of, more than a run may
+        # take over its end: the kernel does the rest.
+        if [ "$driver" = igb ] && grep -q 'the end took too long' /tmp/log; then
+            step 'the driver is slow to let go'
+        else
+            fail "ringway run ended with exit status $status"
+            cat /tmp/log
+        fi
     }
 }
 

@@ -20,10 +20,10 @@ use crate::flow::replies::{Judge, ReplyQueues};
 
 /// Ports for which the index is loaded at once.
 const LOOK_AHEAD: u32 = 8;
-/// Ports that are judged for one flow: four for each worker, and this many at least. With four workers or more, for three or
-/// four flows in a hundred none of them fits: the hash is linear, so ports that do not fit come in runs.
-const LEAST_LOOKS: u32 = 16;
-const LOOKS_A_WORKER: u32 = 4;
+/// Ports that are judged for one flow: eight for each worker, and this many at least. For a few flows none of them fits: the
+/// hash is linear, so ports that do not fit come in runs.
+const LEAST_LOOKS: u32 = 32;
+const LOOKS_A_WORKER: u32 = 8;
 
 /// Among which ports the next one is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
