@@ -5,6 +5,7 @@ mod large;
 mod packets;
 mod ports;
 mod restart;
+mod sockets;
 mod steering;
 mod tap;
 mod veth;

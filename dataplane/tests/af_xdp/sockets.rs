@@ -1,0 +1,48 @@
+//! What becomes of packets of ours while a queue has no socket.
+
+use ringway_dataplane::af_xdp::Device;
+use ringway_dataplane::af_xdp::program::Attachment;
+
+use crate::steering::entries;
+use crate::veth::{Bed, Worker, open_port, options, umem, until};
+
+#[test]
+fn without_a_socket_our_packets_pass_or_drop_as_told() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    // The gateway owns the VIP, so that the kernel answers what passes.
+    bed.gateway_ip("address add 10.99.0.1/32 dev lo");
+    bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    assert!(!bed.peer_pings("10.99.0.1"), "the socket has it");
+    worker.ports.clear();
+    until("the kernel answers", || bed.peer_pings("10.99.0.1"));
+    worker.program.drop_without_socket(true).unwrap();
+    assert!(!bed.peer_pings("10.99.0.1"));
+    assert!(bed.peer_pings("10.77.0.1"));
+    worker.program.drop_without_socket(false).unwrap();
+    assert!(bed.peer_pings("10.99.0.1"));
+}
+
+#[test]
+fn ports_are_opened_anew_while_the_program_stays_and_nothing_of_ours_reaches_the_kernel() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    bed.gateway_ip("address add 10.99.0.1/32 dev lo");
+    bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
+    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let index = bed.gateway(|| Device::by_name("l0").unwrap().index);
+    worker.program.drop_without_socket(true).unwrap();
+    worker.program.remove_sockets(index);
+    worker.ports.clear();
+    assert!(bed.gateway_ip("link show l0").contains("xdp"), "the program stays");
+    assert!(!bed.peer_pings("10.99.0.1"), "the kernel would answer");
+    assert!(bed.peer_pings("10.77.0.1"), "what is not ours passes");
+    let mut memory = umem(1);
+    let port = bed.gateway(|| open_port("l0", 0, options(false), &mut memory, &[])).unwrap();
+    worker.program.set_socket(index, 0, port.fd().unwrap()).unwrap();
+    worker.program.drop_without_socket(false).unwrap();
+    worker.umem = memory;
+    worker.ports = vec![port];
+    assert!(!bed.peer_pings("10.99.0.1"), "the new socket has it");
+    let packets = worker.poll();
+    assert!(!packets.is_empty());
+}
