@@ -47,26 +47,4 @@ mod tests {
         assert_eq!(refusal("eth2", false, &parse(text, "eth2")), None);
         assert!(refusal("eth2", true, &[]).is_some());
     }
-
-    #[test]
-    fn the_kernel_names_the_vlan_devices_on_a_device() {
-        use crate::demo::netns::{End, Namespace, veth};
-        if !rustix::process::geteuid().is_root() {
-            assert!(std::env::var_os("CI").is_none(), "these tests need root");
-            eprintln!("SKIPPED: needs root to make network namespaces");
-            return;
-        }
-        let namespace = Namespace::create("vlans", "above").unwrap();
-        let end = |link| End { namespace: &namespace, link, mac: None };
-        veth(end("nic0"), end("peer0"), 1).unwrap();
-        let test = || {
-            assert_eq!(above("nic0"), [""; 0]);
-            let add = ["link", "add", "link", "nic0", "name", "tagged", "type", "vlan", "id", "100"];
-            let added = std::process::Command::new("ip").args(add).status().unwrap();
-            assert!(added.success());
-            assert_eq!(above("nic0"), ["tagged"]);
-            assert_eq!(above("peer0"), [""; 0]);
-        };
-        namespace.enter(test).unwrap();
-    }
 }
