@@ -59,7 +59,7 @@ impl Config {
             self.workers = read_workers(map);
         }
         if let Some(map) = map.map("snat") {
-            self.snat.addresses = map.get("addresses").map(|f| f.parse_list(value::unicast)).unwrap_or_default();
+            self.snat.addresses = map.get("addresses").map(|f| f.parse_list(value::snat_address)).unwrap_or_default();
             if let Some(Some(ports)) = map.get("ports").and_then(|field| field.parse(value::snat_ports)) {
                 (self.snat.ports, self.snat.ports_are_free) = (ports, false);
             }

@@ -190,6 +190,15 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
+/// An address that flows may get as their source: replies must find back to this node.
+pub(super) fn snat_address(text: &str) -> Result<IpAddr, String> {
+    let address = unicast(text)?;
+    if address.is_loopback() {
+        return Err("is a loopback address, to which no endpoint can reply; write an address of this node".into());
+    }
+    Ok(address)
+}
+
 /// A network; bits behind the prefix are cleared.
 pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>().map(|net| net.trunc()).map_err(|_| match text.parse::<IpAddr>() {
@@ -360,6 +369,10 @@ mod tests {
         assert_eq!(snat_ports("7"), Ok(Some((7..=7).into())));
         assert_eq!(snat_ports("61000-65535, 1024-29999,7").unwrap().unwrap().to_string(), "7,1024-29999,61000-65535");
         assert_eq!(snat_ports("auto"), Ok(None));
+        assert!(snat_address("10.0.0.1").is_ok() && snat_address("fd00::1").is_ok());
+        for wrong in ["127.0.0.1", "::1", "0.0.0.0", "224.0.0.1"] {
+            assert!(snat_address(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(snat_ports("20,9-7"), Err("has an empty port range; write 7-9".into()));
         for wrong in ["0-7", "1-65536", "a-b", "1-2,", "", "auto,7", "1-2-3"] {
             assert!(snat_ports(wrong).is_err(), "{wrong}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::kernel::Resolver;
@@ -27,6 +28,10 @@ pub(super) fn run(resolver: Resolver) -> Errands {
                 Errand::Forget(key) => (resolver.forget(key).await.or(Ok(())), key.1),
             };
             let Err(error) = result else { continue };
+            // An interface that went away meanwhile: whoever asked learns that by its own event.
+            if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) {
+                continue;
+            }
             // The kernel's neighbour table can be full: that deserves a word, but not one a neighbour.
             if said.is_none_or(|last| last.elapsed() > Duration::from_secs(60)) {
                 said = Some(Instant::now());
