@@ -195,6 +195,20 @@ conserved() { memory | awk '{ exit !($3 > 0 && $1 + $2 == $3) }'; }
 # received: how many packets Ringway has had.
 received() { ringway status | awk '$1 == "packets" { print $2 }'; }
 
+# all_works WHEN: the usual bed carries everything, and the kernel's own packets besides.
+all_works() {
+    within 30 http 198.51.100.10 || fail "$1: HTTP"
+    within 10 http '[2001:db8::10]' || fail "$1: HTTP by IPv6"
+    for size in 64 1472; do
+        within 6 echo_of 198.51.100.10 $size || fail "$1: a datagram of $size bytes"
+    done
+    within 6 large 198.51.100.10 || fail "$1: ten megabytes"
+    for host in 192.168.0.1 fd00:1::1 10.180.0.11; do
+        within 6 from_kernel $host 1400 || fail "$1: the kernel's ping to $host"
+    done
+    within 5 ledger || fail "$1: the ledger is not closed"
+}
+
 # traffic HOST: some thousand datagrams a second, both ways, until calm.
 traffic() {
     ip netns exec endpoint iperf3 --server --one-off --port 5302 >/dev/null 2>&1 &
