@@ -47,6 +47,14 @@ pub struct SocketOptions {
     pub announces: Option<bool>,
 }
 
+impl SocketOptions {
+    /// Whether a driver that works on the UMEM directly might split packets of this MTU over two chunks. Where the driver cannot
+    /// do that anyway, the kernel's own answer is the better reason.
+    fn would_split(&self, device: &Device, mtu: u32, layout: UmemLayout) -> bool {
+        mtu > layout.zero_copy_mtu() && self.announces.unwrap_or_else(|| device.may_zero_copy())
+    }
+}
+
 /// How packets get between the driver and the UMEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyMode {
@@ -138,7 +146,7 @@ impl Socket {
             let refused = SocketError::of(device, 0, "bind", Errno::OPNOTSUPP);
             return Err(refused.without_zero_copy(device));
         }
-        if mtu > layout.zero_copy_mtu() && options.announces.unwrap_or_else(|| device.may_zero_copy()) {
+        if options.would_split(device, mtu, layout) {
             return Err(SocketError::frames(device, mtu, layout));
         }
         Ok(mtu)
@@ -185,8 +193,7 @@ impl Socket {
     fn open_zero_copy(order: &Order<'_>, mtu: u32) -> Result<(Socket, Rings), SocketError> {
         let Order { device, queue, umem, options, .. } = *order;
         let layout = umem.layout();
-        // Where the driver cannot anyway, the kernel's own answer is the better reason.
-        if mtu > layout.zero_copy_mtu() && options.announces.unwrap_or_else(|| device.may_zero_copy()) {
+        if options.would_split(device, mtu, layout) {
             return Err(SocketError::frames(device, mtu, layout));
         }
         let attempt = Attempt { zero_copy: true, large: false };
