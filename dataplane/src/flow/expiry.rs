@@ -306,11 +306,12 @@ impl Lists {
     }
 
     /// Ends the wait of an unreplied flow whose endpoint has had time enough to answer; says which one. The order of its
-    /// queues stays as it was.
+    /// queues stays as it was. A flow that is over, too: it would keep those behind it waiting, since a queue's order is not
+    /// exact enough for all that are over to come first.
     pub(super) fn give_up(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
         let number = self.head(Class::Unreplied as u32)?;
         let flow = flows.get_mut(number as usize)?;
-        if flow.idle(now) < PATIENCE || self.is_over(flow, now) {
+        if flow.idle(now) < PATIENCE {
             return None;
         }
         let before = flow.state();
