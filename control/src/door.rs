@@ -107,7 +107,8 @@ async fn answer(
         }
     });
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD).max_headers(HEADERS).header_read_timeout(None);
+    // Who has said all that it will say, and closes its half, waits for the answer as everybody else does.
+    builder.half_close(true).max_buf_size(HEAD).max_headers(HEADERS).header_read_timeout(None);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     loop {
         let until = visit.until();

@@ -24,9 +24,17 @@ async fn open(room: Room) -> Bed {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let large = || async { "x".repeat(64 << 20) };
+    let later = || async {
+        // Long enough for whatever its client does meanwhile to be seen.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        "well"
+    };
     let router = Router::new()
         .route("/", get(|| async { "well" }))
         .route("/large", get(large))
+        .route("/later", get(later))
         .route("/never", get(std::future::pending::<()>));
     let served = tokio::spawn(serve("a door", listener, router, Guests::new(room)));
     Bed { address, served }
@@ -115,4 +123,20 @@ async fn requests_are_bounded_in_size() {
         let answer = rest(bed.send(&request).await).await;
         assert!(answer.starts_with("HTTP/1.1 431") || answer.is_empty(), "{what}: {answer}");
     }
+}
+
+/// As `printf … | socat - TCP:…` and `nc -N` do.
+#[tokio::test]
+async fn who_closes_its_half_after_asking_is_answered() {
+    let bed = open(Room { at_one_door: 100, in_all: 100, silent: LONG, asked: LONG }).await;
+    for request in ["GET /later HTTP/1.0\r\n\r\n", "GET /later HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = bed.send(request).await;
+        stream.shutdown().await.unwrap();
+        let answer = rest(stream).await;
+        assert!(answer.contains(" 200 OK\r\n") && answer.ends_with("well"), "{answer:?}");
+    }
+    // Who asks for nothing more is not waited for.
+    let mut stream = bed.connect().await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(rest(stream).await, "");
 }
