@@ -37,7 +37,7 @@ drop_reasons! {
     EndpointDeleted, "endpoint_deleted", "The flow's endpoint or Service is gone; a TCP client gets a RST so that it reconnects at once.";
     EndpointRefused, "endpoint_refused", "The chosen endpoint has one of the node's own addresses, which Ringway does not forward to.";
     FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows, and replies to this new one would not find back.";
-    SnatPortsExhausted, "snat_ports_exhausted", "No SNAT port is left towards this endpoint: each has a flow that both sides take part in.";
+    SnatPortsExhausted, "snat_ports_exhausted", "No SNAT port is left towards this endpoint: each has a flow that both sides take part in, or, over UDP, one that may be answered yet.";
     NoSourceAddress, "no_source_address", "Masquerade is needed, but no attached interface has an address of this family to use as source.";
     NoRoute, "no_route", "The node has no route to the endpoint or to the client.";
     NoInterface, "no_interface", "The route to the endpoint or to the client leaves by an interface that the configuration does not list.";

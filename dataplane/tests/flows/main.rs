@@ -10,6 +10,7 @@ mod oracle;
 mod ports;
 mod reclaim;
 mod replies;
+mod settled;
 mod states;
 
 use std::net::{IpAddr, SocketAddr};

@@ -39,11 +39,25 @@ fn never_used_ports_come_first_and_then_the_oldest() {
 fn a_never_used_port_comes_before_one_given_back() {
     let mut table = table(16);
     let (id, first) = open(&mut table, Protocol::Udp, 1, seconds(1));
-    table.remove(id, seconds(1));
+    table.remove(id, seconds(4));
     for client in 2..=8 {
-        assert_ne!(open(&mut table, Protocol::Udp, client, seconds(1)).1, first);
+        assert_ne!(open(&mut table, Protocol::Udp, client, seconds(4)).1, first);
     }
-    assert_eq!(open(&mut table, Protocol::Udp, 9, seconds(1)).1, first);
+    assert_eq!(open(&mut table, Protocol::Udp, 9, seconds(4)).1, first);
+}
+
+/// A UDP flow that ends while its answer may be under way: nobody gets the port for as long as that takes at most.
+#[test]
+fn the_port_of_a_datagram_that_may_be_answered_rests() {
+    let mut table = FlowTable::new(&config(16, 61000..=61001));
+    let flows = [1, 2].map(|client| open(&mut table, Protocol::Udp, client, seconds(1)));
+    table.remove(flows[0].0, millis(2_500));
+    let exhausted = table.open(&masqueraded(Protocol::Udp, "10.0.0.9:3"), millis(3_900));
+    assert_eq!(exhausted, Err(OpenError::PortsExhausted));
+    // The other was not answered for 3 s, before the port has rested for as long.
+    assert_eq!(open(&mut table, Protocol::Udp, 4, seconds(4)).1, flows[1].1);
+    assert!(table.open(&masqueraded(Protocol::Udp, "10.0.0.9:3"), millis(5_400)).is_err());
+    assert_eq!(open(&mut table, Protocol::Udp, 5, millis(6_500)).1, flows[0].1);
 }
 
 #[test]
@@ -251,7 +265,7 @@ proptest! {
         tcp in any::<bool>(),
         operations in proptest::collection::vec((0u8..4, 0usize..8, 0u64..15_000), 1..300),
     ) {
-        let protocol = if tcp { Protocol::Tcp } else { Protocol::Udp };
+        let (protocol, lasts) = if tcp { (Protocol::Tcp, 60_000) } else { (Protocol::Udp, 3_000) };
         let mut table = FlowTable::new(&config(64, 100..=107));
         let mut ports = [Port::New; 8];
         let mut flows: Vec<FlowId> = Vec::new();
@@ -260,16 +274,26 @@ proptest! {
             match operation {
                 0 | 1 => {
                     let new = masqueraded(protocol, &format!("10.0.0.9:{client}"));
-                    let quarantined = |rest: Option<u64>| rest.is_some_and(|since| now.saturating_sub(since) < 60_000);
-                    let waits = |id: &FlowId| table.flow(*id).state().eviction_rank().is_some();
+                    let quarantined = |rest: Option<u64>| rest.is_some_and(|since| now.saturating_sub(since) < lasts);
+                    // Resting is counted in whole seconds, rounded up.
+                    let late = |rest: Option<u64>| quarantined(rest.map(|since| since + 1000));
+                    let has_none = |port: &Port| match *port {
+                        Port::Used => true,
+                        Port::Free(_, rest) => !tcp && late(rest),
+                        Port::New => false,
+                    };
+                    let waits = |id: &FlowId| {
+                        let flow = table.flow(*id);
+                        flow.state().eviction_rank().is_some() && (tcp || flow.idle(millis(now).millis()) >= 3_000)
+                    };
                     let waiting = flows.iter().filter(|id| waits(id)).count();
                     let Ok(opened) = table.open(&new, millis(now)) else {
-                        prop_assert!(ports.iter().all(|port| *port == Port::Used) && waiting == 0);
+                        prop_assert!(ports.iter().all(has_none) && waiting == 0);
                         continue;
                     };
                     let chosen = usize::from(port_of(&table, opened.id)) - 100;
                     if opened.reclaimed.is_some() {
-                        prop_assert!(ports.iter().all(|port| *port == Port::Used) && waiting > 0);
+                        prop_assert!(ports.iter().all(has_none) && waiting > 0);
                         // Its record went to the newcomer, too.
                         flows.retain(|id| *id != opened.id);
                         ports[chosen] = Port::New;
@@ -280,10 +304,10 @@ proptest! {
                         Port::New => {}
                         Port::Free(freed, rest) => {
                             prop_assert!(!ports.contains(&Port::New));
+                            prop_assert!(tcp || !quarantined(rest), "{chosen} of {ports:?} at {now}");
                             for other in ports {
                                 let Port::Free(other_freed, other_rest) = other else { continue };
-                                // Resting is counted in whole seconds, rounded up.
-                                if quarantined(rest) && !quarantined(other_rest.map(|since| since + 1000)) {
+                                if quarantined(rest) && !late(other_rest) {
                                     prop_assert!(false, "{chosen} of {ports:?} at {now}");
                                 }
                                 if quarantined(rest) == quarantined(other_rest) && rest.is_some() == other_rest.is_some() {
@@ -300,7 +324,8 @@ proptest! {
                 2 if !flows.is_empty() => {
                     let id = flows.remove(which % flows.len());
                     let flow = table.flow(id);
-                    let rest = (tcp && flow.seen(Direction::Reply)).then_some(now);
+                    let rests = if tcp { flow.seen(Direction::Reply) } else { flow.idle(millis(now).millis()) < 3_000 };
+                    let rest = rests.then_some(now);
                     ports[usize::from(port_of(&table, id)) - 100] = Port::Free(now, rest);
                     table.remove(id, millis(now));
                 }

@@ -69,11 +69,11 @@ fn answered_flows_give_their_ports_up() {
     packet(&mut table, 0, Direction::Reply, 7);
     let expected = [1, 2, 3, 0].map(|flow| (flows[flow].1, table.flow(flows[flow].0).state()));
     for (client, (port, state)) in (10..).zip(expected) {
-        let (id, found) = open(&mut table, Protocol::Udp, client, seconds(8));
+        let (id, found) = open(&mut table, Protocol::Udp, client, seconds(10));
         assert_eq!(found, port, "of a flow that was {state:?}");
         // The newcomer is needed more.
-        table.advance(id, Direction::Reply, &Segment::default(), seconds(8));
-        table.advance(id, Direction::Original, &Segment::default(), seconds(11));
+        table.advance(id, Direction::Reply, &Segment::default(), seconds(10));
+        table.advance(id, Direction::Original, &Segment::default(), seconds(13));
     }
 }
 

@@ -101,7 +101,7 @@ fn ports_are_sorted_anew_when_the_rss_changes() {
     let mut table = FlowTable::new(&config(1024, 61000..=61127));
     let mut client = 0;
     let mut flows = Vec::new();
-    for (second, key) in (10..).zip([Some(1), Some(2), None, Some(3)]) {
+    for (second, key) in (10..).step_by(5).zip([Some(1), Some(2), None, Some(3)]) {
         let settings = key.map(|key| settings(key, 2, 64));
         let rss = settings.clone().map(|settings| Rss::new(settings).unwrap());
         for id in std::mem::take(&mut flows) {

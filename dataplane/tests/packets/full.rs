@@ -254,29 +254,30 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=13 forwarded=13 flowsOpened=6 flowsClosed=2 flowsEvicted=2",
         },
         Row {
-            name: "with no port free, unreplied UDP to that endpoint goes first, then what has been silent for longest",
+            name: "with no port free, UDP gives its port up when no answer can be under way, so that none reaches another client",
             bed: Bed::of(&[DNS]).ports(2),
             script: "
                 outside udp 203.0.113.9:5000 > 172.30.0.53:53
                 -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                @1000
                 inside udp 10.0.1.3:5353 > 10.0.255.254:A
                 -> forward outside 172.30.0.53:53 > 203.0.113.9:5000
-                outside udp 203.0.113.9:5001 > 172.30.0.53:53 times=50
-                -> forward inside
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53
-                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
                 outside udp 203.0.113.9:6000 > 172.30.0.53:53
                 -> forward inside 10.0.255.254:B > 10.0.1.3:5353
+                outside udp 203.0.113.9:6001 > 172.30.0.53:53
+                -> drop snat_ports_exhausted
+                @1250
+                outside udp 203.0.113.9:6001 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                @2900
+                outside udp 203.0.113.9:6002 > 172.30.0.53:53
+                -> drop snat_ports_exhausted
                 inside udp 10.0.1.3:5353 > 10.0.255.254:B
                 -> forward outside 172.30.0.53:53 > 203.0.113.9:6000
-                @3000
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53
-                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
-                outside udp 203.0.113.9:6001 > 172.30.0.53:53
-                -> forward inside 10.0.255.254:B > 10.0.1.3:5353
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53
-                -> forward inside 10.0.255.254:A > 10.0.1.3:5353",
-            ledger: "rx=58 forwarded=58 flowsOpened=53 flowsClosed=51 flowsEvicted=51",
+                @3200
+                outside udp 203.0.113.9:6002 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:B > 10.0.1.3:5353",
+            ledger: "rx=8 forwarded=6 drop:snat_ports_exhausted=2 flowsOpened=4 flowsClosed=2 flowsEvicted=2",
         },
         Row {
             name: "a port that a half-open flow gave up: the endpoint's answer to that flow establishes nothing",

@@ -3,7 +3,7 @@
 //! 1. ports that fit and were never used;
 //! 2. ports that fit and are ready or have rested;
 //! 3. ports that do not fit and were never used, are ready, or have rested;
-//! 4. ports that rest, whether they fit or not.
+//! 4. ports that rest, whether they fit or not; of UDP none.
 //!
 //! A reply to a port that does not fit is handed over, which is slow; a port that is used again too early can break a
 //! connection. So no fitting port is taken from its rest while any other is free. For one flow only a few ports are looked
@@ -13,7 +13,7 @@
 //! Ports that are found not to fit move to queues of their own, each once for every time it is given back. When the NIC's
 //! RSS changes, all are sorted anew: once a second at most, since the next hops of a pool may differ in theirs.
 
-use super::{FITTING, OTHER, Pool, Ports, QUARANTINE, SPARE_CHUNKS};
+use super::{FITTING, OTHER, Pool, Ports, REST_OF_UDP, SPARE_CHUNKS};
 use crate::clock::Time;
 use crate::flow::fifo::{Arena, Entry, Fifo, Seconds, seconds};
 use crate::flow::replies::{Judge, ReplyQueues};
@@ -142,9 +142,10 @@ impl Ports {
     fn oldest(&mut self, number: u32, group: usize, now: Time) -> Option<(Entry, Kind)> {
         let pool = self.pools.get_mut(number as usize)?;
         let age = |entry: Entry| Seconds::floor(now).since(Seconds(entry.at));
+        let rest = pool.rest();
         let (ready, resting) = (pool.ready.get_mut(group)?, pool.resting.get_mut(group)?);
         let readys = ready.peek(&self.arena).map(age);
-        let rested = resting.peek(&self.arena).map(age).filter(|age| *age >= QUARANTINE);
+        let rested = resting.peek(&self.arena).map(age).filter(|age| *age >= rest);
         let (queue, kind) = match (readys, rested) {
             (Some(ready), Some(rested)) if rested > ready => (resting, Kind::Resting),
             (None, Some(_)) => (resting, Kind::Resting),
@@ -158,6 +159,10 @@ impl Ports {
         let pool = self.pools.get_mut(number as usize)?;
         let age = |queue: &Fifo| Some(Seconds::floor(now).since(Seconds(queue.peek(&self.arena)?.at)));
         let [fitting, other] = pool.resting.each_ref().map(age);
+        let is_udp = pool.rest() == REST_OF_UDP;
+        if is_udp && fitting.max(other) < Some(REST_OF_UDP) {
+            return None;
+        }
         let queue = pool.resting.get_mut(if other > fitting { OTHER } else { FITTING })?;
         queue.pop(&mut self.arena).map(|entry| entry.port)
     }
