@@ -43,8 +43,8 @@ use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
 use crate::watch::{heart, hearts};
 use ask::Asker;
-pub(crate) use socket::unfit;
 pub use socket::{SocketFile, listen};
+pub(crate) use socket::{look, unfit};
 
 /// Packets that one request may ask about.
 const PACKETS: usize = 10_000;

@@ -5,6 +5,7 @@
 //! any more, workers end and close their sockets, TAP devices and links go with their descriptors. Whatever the kernel
 //! holds for us it takes back by itself when the process dies, so a kill leaves nothing behind either.
 
+mod conditions;
 mod descriptors;
 mod doorway;
 mod error;
@@ -38,6 +39,7 @@ use crate::network::free_ports;
 use crate::source::Source;
 use crate::watch::thread::Watch;
 use crate::watch::{self, last};
+pub(crate) use conditions::{Outlook, Predecessor};
 pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
@@ -111,7 +113,9 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     let as_found = LeaveAsFound(Changes::read(&config.state));
     let doors = Doors::open(&config)?;
     // Once the doors have their ports.
-    choose_ports(&mut config.snat);
+    if let Some(warning) = choose_ports(&mut config.snat) {
+        tracing::warn!("{warning}");
+    }
     reloader.start_with(&config);
     let (mut running, publication) = tokio::select! {
         started = Running::start(&config, source, reloader, &as_found.0) => started?,
@@ -139,21 +143,21 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     result
 }
 
-/// Takes all free ports when the configuration names none.
-fn choose_ports(snat: &mut SnatConfig) {
+/// Takes all free ports when the configuration names none; what is to be said of that.
+fn choose_ports(snat: &mut SnatConfig) -> Option<String> {
     if !snat.ports_are_free {
-        return;
+        return None;
     }
     let free = free_ports::all();
     if free.is_empty() {
-        tracing::warn!(
+        return Some(format!(
             "no port is free for masquerade: net.ipv4.ip_local_port_range leaves none; {} are taken all the same, and may \
              collide with the node's own connections; make that range narrower, or set snat.ports",
             snat.ports
-        );
-        return;
+        ));
     }
     snat.ports = free;
+    None
 }
 
 /// Opens the source; `None` when a signal came first. A kubeconfig may name a program that gives the credentials, and that

@@ -41,6 +41,19 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
+    look(path)?;
+    if std::fs::symlink_metadata(path).is_ok() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let made = std::fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) };
+    std::fs::set_permissions(path, Permissions::from_mode(mode(getegid())))?;
+    Ok((listener, file))
+}
+
+/// Whether the socket could be made: nobody answers there, and what else is there is no file of somebody.
+pub(crate) fn look(path: &Path) -> io::Result<()> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -49,16 +62,10 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; set another path"));
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; set another path"))
         }
-        Ok(_) => std::fs::remove_file(path)?,
-        Err(_) => {}
+        _ => Ok(()),
     }
-    let listener = UnixListener::bind(path)?;
-    let made = std::fs::symlink_metadata(path)?;
-    let file = SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) };
-    std::fs::set_permissions(path, Permissions::from_mode(mode(getegid())))?;
-    Ok((listener, file))
 }
 
 /// Who may ask: who owns the process, and a group of its own. Root's group is nobody's of its own.

@@ -3,6 +3,7 @@
 mod carriage;
 mod nics;
 mod served;
+mod start;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::problem::Severity;
 use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
 use served::{ServedPort, served};
+use start::Start;
 
 /// Where Linux says which source ports it gives to the node's own connections.
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -40,7 +42,8 @@ const INTERFACES: &str = "/sys/class/net";
 /// What `ringway check` is asked.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status 2 when something would not take effect as written. Interfaces need not exist here."
+    after_help = "Exit status 2 when something would not take effect as written, or when ringway run would not start here. Where the \
+                  interfaces do not all exist here, or with --objects, this machine is not looked at."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -71,6 +74,7 @@ struct Report {
     workers: String,
     snat: String,
     network: String,
+    start: Start,
     services: Vec<ServedPort>,
     problems: Vec<String>,
     notes: Vec<String>,
@@ -111,7 +115,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
     let here = network.as_ref().map_or_else(kernel_interfaces, names);
     let listing = if network.is_some() { Listing::default() } else { Listing::read().unwrap_or_default() };
-    let mut interfaces = Vec::new();
+    let (mut interfaces, mut missing) = (Vec::new(), Vec::new());
     for (place, listed) in config.interfaces.iter().enumerate() {
         let meant = |name: &&String| match &network {
             Some(_) => listed.name.matches(name),
@@ -125,8 +129,10 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
                 listed.name
             ));
         } else if matches.is_empty() && !listed.name.is_glob() {
+            missing.push(listed.name.to_string());
             notes.push(format!("{} does not exist here; ringway run needs it", listed.name));
         } else if network.is_none()
+            && !arguments.objects.is_empty()
             && let Err(error) = check_name(place, &listed.name)
         {
             problems.push(format!("{}: {error}", plain::path(file)));
@@ -134,11 +140,28 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         let (carried, noted) = carriage::of(&matches, &listing);
         notes.extend(noted);
         if network.is_none() {
-            notes.extend(nics::notes(&matches, config));
+            notes.extend(nics::notes(&matches, &listing, config));
         }
         let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, carried, xdp, zero_copy });
     }
+    let start = match (&network, &missing[..]) {
+        // That the kernel is not asked is said of the network.
+        (Some(_), _) => Start::default(),
+        _ if !arguments.objects.is_empty() => Start::untested("not with --objects"),
+        (None, []) if interfaces.iter().all(|interface| interface.matches.is_empty()) => {
+            Start::untested("no interface matches; ringway run needs one")
+        }
+        (None, []) => Start::here(config),
+        (None, missing) => {
+            Start::untested(&format!("{} does not exist here; ringway run needs it", missing.join(", ")))
+        }
+    };
+    // Two interfaces may share a device.
+    let mut told = BTreeSet::new();
+    notes.retain(|note| told.insert(note.clone()));
+    problems.extend(start.unmet.iter().map(|why| format!("{}: {why}", plain::path(file))));
+    notes.extend(start.notes.iter().cloned());
     if network.is_none() && !config.snat.ports_are_free {
         notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
     }
@@ -198,6 +221,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
             .as_ref()
             .map_or("from the kernel", |_| "from the configuration; the kernel is not asked")
             .into(),
+        start,
         services: served(services),
         problems,
         notes,
@@ -301,7 +325,11 @@ fn unreachable_endpoints(services: &Services, network: &Network) -> Vec<String> 
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.problems.is_empty() { "valid" } else { "not valid" };
+        let verdict = match (self.problems.len(), self.start.unmet.len()) {
+            (0, _) => "valid",
+            (all, start) if all == start => "valid, but not for this machine as it is now",
+            _ => "not valid",
+        };
         writeln!(f, "{} is {verdict}\n", plain::path(&self.config))?;
         let told = |list: &[String], configured: bool| match list {
             // Without asking the API server nobody knows what it has of the node.
@@ -332,7 +360,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "workers      {}", self.workers)?;
         writeln!(f, "SNAT         {}", self.snat)?;
-        writeln!(f, "network      {}\n", self.network)?;
+        writeln!(f, "network      {}\n{}", self.network, self.start)?;
         if !self.reads_objects {
             return writeln!(
                 f,

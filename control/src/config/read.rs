@@ -197,6 +197,11 @@ fn read_interfaces(field: &Field<'_>) -> Vec<InterfaceConfig> {
         let xdp = map.value("xdp", XdpMode::Auto, value::word(modes));
         let modes = &[("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)];
         let zero_copy = map.value("zeroCopy", ZeroCopy::Auto, value::word(modes));
+        if (xdp, zero_copy) == (XdpMode::Generic, ZeroCopy::On) {
+            map.problem(
+                "zeroCopy: on cannot be with xdp: generic, which always copies; write zeroCopy: auto, or xdp: auto",
+            );
+        }
         let rss = map.value("rss", RssMode::Auto, value::word(&[("auto", RssMode::Auto), ("leave", RssMode::Leave)]));
         if let Some(name) = name {
             if interfaces.iter().any(|interface| interface.name == name) {

@@ -59,6 +59,17 @@ pub(super) fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListen
     bind(address).map_err(|error| RunError::Listen { key, address: address.to_string(), error })
 }
 
+/// Whether [`listen`] would find the address free. One that this process may not have is another's affair.
+pub(super) fn look(key: &'static str, address: SocketAddr) -> Result<(), RunError> {
+    let bound = socket(address).and_then(|socket| bind_to(&socket, address));
+    match bound {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(RunError::Listen { key, address: address.to_string(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     listen_on(socket(address)?, address)
 }
@@ -76,10 +87,14 @@ fn socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
     if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }
 
-fn listen_on(socket: TcpSocket, address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind_to(socket: &TcpSocket, address: SocketAddr) -> std::io::Result<()> {
     // Connections of a former process that still linger must not keep the next one from starting.
     socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
+    socket.bind(address)
+}
+
+fn listen_on(socket: TcpSocket, address: SocketAddr) -> std::io::Result<TcpListener> {
+    bind_to(&socket, address)?;
     // The kernel takes less where net.core.somaxconn is less.
     socket.listen(4096)
 }

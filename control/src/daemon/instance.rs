@@ -86,6 +86,12 @@ impl Instance {
     }
 }
 
+/// The process that has this state folder, if one has. The lock itself is left alone.
+pub(super) fn holder_of(folder: &Path) -> Option<u32> {
+    let inode = std::fs::metadata(folder.join("lock")).ok()?.ino();
+    noted(&std::fs::read_to_string("/proc/locks").unwrap_or_default(), inode)
+}
+
 /// Who holds the lock, if it runs: as the kernel has it, else as the file says. A process that was killed leaves its number in
 /// the file, and a lock that it gave to a child stays noted under its number.
 fn holder(lock: &mut File) -> Option<u32> {

@@ -6,6 +6,7 @@
 
 mod carriers;
 mod check;
+pub(super) mod fit;
 mod offload;
 mod refused;
 mod steered;

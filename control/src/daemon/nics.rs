@@ -2,6 +2,7 @@
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
 
+use super::nic_settings::VLAN_OFFLOAD;
 use crate::network::nic::{Nic, has_zero_copy};
 
 /// A device's NIC.
@@ -11,6 +12,10 @@ pub(super) struct NicFacts {
     pub(super) announces: Option<bool>,
     /// Whether zero-copy is to be reckoned with.
     pub(super) zero_copy: bool,
+    /// Whether its driver announces native XDP; `None` where the kernel does not tell.
+    pub(super) native: Option<bool>,
+    /// Whether it takes tags off frames before XDP sees them, and cannot be told not to.
+    pub(super) hides_tags: bool,
     /// Descriptors of each receive queue; 0 where the driver has none or does not tell.
     descriptors: u32,
 }
@@ -21,9 +26,15 @@ impl NicFacts {
         let Ok(mut nic) = Nic::open() else {
             return NicFacts { zero_copy: by_table(device), ..NicFacts::default() };
         };
-        let announces = nic.xdp_features(device.index, &device.name).ok().map(|features| features.zero_copy);
+        let features = nic.xdp_features(device.index, &device.name).ok();
+        let announces = features.as_ref().map(|features| features.zero_copy);
+        let native = features.map(|features| features.basic && features.redirect);
+        let strips = nic.features(&device.name).ok().and_then(|features| features.get(VLAN_OFFLOAD));
+        // Tags of a device without hardware are no affair of its own offloads.
+        let hides_tags = device.may_zero_copy() && strips.is_some_and(|strips| strips.on && strips.fixed);
         let descriptors = nic.rings(&device.name).map_or(0, |rings| rings.rx);
-        NicFacts { announces, zero_copy: announces.unwrap_or_else(|| by_table(device)), descriptors }
+        let zero_copy = announces.unwrap_or_else(|| by_table(device));
+        NicFacts { announces, zero_copy, native, hides_tags, descriptors }
     }
 
     /// How large the rings of its ports should be. `wanted`: whether zero-copy is, by the configuration.
@@ -43,7 +54,7 @@ mod tests {
 
     #[test]
     fn rings_are_larger_where_zero_copy_comes_into_question() {
-        let nic = NicFacts { announces: Some(true), zero_copy: true, descriptors: 4096 };
+        let nic = NicFacts { announces: Some(true), zero_copy: true, descriptors: 4096, ..NicFacts::default() };
         assert_eq!(nic.rings(true), RingSizes::for_nic(4096));
         assert_eq!(nic.rings(false), RingSizes::DEFAULT);
         assert_eq!(NicFacts { zero_copy: false, ..nic }.rings(true), RingSizes::DEFAULT);

@@ -10,26 +10,22 @@ use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
-use ringway_shared::network::Interface;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch as latest;
 
+use super::conditions::Plan;
 use super::descriptors::{self, Shares};
 use super::doorway;
 use super::error::RunError;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
-use super::limits;
 use super::nic_settings::Changes;
-use super::packet_memory;
-use super::placement::{Device, Placement, allowed_cpus};
-use super::privileges;
 use super::reload::{self, Reloader};
 use super::steering::SharedSteering;
 use super::supervisor::News;
 use super::udp_hash::UdpHash;
-use super::workers::{Workers, ports_per_worker, wake_all};
+use super::workers::{Workers, wake_all};
 use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, InterfacePattern};
@@ -64,6 +60,13 @@ impl Doors {
         let (socket, socket_file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
         Ok(Doors { healthz, socket, socket_file })
+    }
+
+    /// Whether [`Doors::open`] would find them free. Nobody is listened to.
+    pub(super) fn look(config: &Config) -> Result<(), RunError> {
+        config.admin.healthz.map_or(Ok(()), |address| health::look("admin.healthz", address))?;
+        let path = &config.admin.socket;
+        admin::look(path).map_err(|error| RunError::AdminSocket { path: path.clone(), error })
     }
 }
 
@@ -120,16 +123,10 @@ impl Running {
         let (latest, patterns) = (network.latest.clone(), network.patterns.clone());
         let neighbors = network.neighbors.clone();
         let first = latest.borrow().clone();
-        check_listed(config, &first)?;
-        let devices = devices(&first)?;
-        let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
-        let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
-        let ports = ports_per_worker(config, &queues, placement.workers());
-        let memory = packet_memory::layout(config, &first, ports);
-        let bytes = u64::from(memory.frames) * u64::from(memory.chunk_size);
-        let workers = placement.workers() as u64;
-        privileges::check(bytes * workers)?;
-        limits::check(config, limits::Size { workers, packets: bytes * workers, ports: workers * u64::from(ports) })?;
+        let plan = Plan::make(config, &first)?;
+        plan.check_privileges()?;
+        plan.check_limits(config)?;
+        let Plan { placement, memory, .. } = plan;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
         let mut steering = SteeringProgram::load()?;
@@ -290,26 +287,6 @@ async fn serve_metrics(door: MetricsDoor, admin: Arc<Admin>, guests: Arc<Guests>
     }
 }
 
-/// Interfaces that are named, not meant by a glob, must be there and be fit for it.
-fn check_listed(config: &Config, network: &Network) -> Result<(), RunError> {
-    for (place, listed) in config.interfaces.iter().enumerate().filter(|(_, listed)| !listed.name.is_glob()) {
-        let name = listed.name.as_str();
-        // Of a configured network nothing is known of what carries it.
-        let is_carried = |interface: &Interface| interface.index == 0 || !interface.lowers.devices.is_empty();
-        match network.interfaces().iter().find(|interface| &*interface.name == name) {
-            Some(interface) if is_carried(interface) => continue,
-            Some(interface) if !interface.lowers.notes.is_empty() => {
-                let why = interface.lowers.notes.join("; ");
-                return Err(RunError::Unfit { place, name: name.to_owned(), why });
-            }
-            _ => check_name(place, &listed.name)?,
-        }
-        let why = "went away while Ringway started; start it again".to_owned();
-        return Err(RunError::Unfit { place, name: name.to_owned(), why });
-    }
-    Ok(())
-}
-
 /// An interface that is named, not meant by a glob, must be there and be one that Ringway can be attached to.
 pub(crate) fn check_name(place: usize, name: &InterfacePattern) -> Result<(), RunError> {
     if name.is_glob() {
@@ -338,25 +315,6 @@ pub(super) fn there() -> Vec<String> {
 fn can_be_listed(name: &str) -> bool {
     let is_tap = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     name != "lo" && !name.strip_prefix("rw").is_some_and(is_tap)
-}
-
-/// The devices that carry the interfaces, each once: their queues are what workers poll.
-fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
-    let mut names: Vec<&str> = Vec::new();
-    for interface in network.interfaces() {
-        let lowers = interface.lowers.devices.iter().map(|lower| &*lower.name);
-        // Of a configured network nothing is known of what carries it.
-        let itself = interface.lowers.devices.is_empty().then_some(&*interface.name);
-        names.extend(lowers.chain(itself));
-    }
-    names.sort_unstable();
-    names.dedup();
-    let read = |name: &&str| {
-        let device = KernelDevice::by_name(name)?;
-        let queues = device.queues()?;
-        Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
-    };
-    names.iter().map(read).collect()
 }
 
 /// What was named must be attached; of what globs mean, something.

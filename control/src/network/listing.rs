@@ -3,11 +3,13 @@
 
 use std::io;
 
+use ringway_shared::Network;
 use ringway_shared::network::Lowers;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 
-use super::links::Link;
+use super::links::{Attachments, Link};
 use super::lowers;
 use super::questions::Asker;
 use crate::config::InterfacePattern;
@@ -18,7 +20,11 @@ const EVERY: [u8; 16] = [0; 16];
 
 /// Every link there is.
 #[derive(Debug, Default)]
-pub struct Listing(Vec<Link>);
+pub struct Listing {
+    links: Vec<Link>,
+    /// By ifindex, those that an XDP program is attached to, and what each stands on.
+    programs: Vec<(u32, Vec<u32>)>,
+}
 
 impl Listing {
     /// Those of the calling thread's network namespace. Does not wait.
@@ -29,31 +35,64 @@ impl Listing {
             let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) = message.payload else {
                 return None;
             };
-            Link::from_message(&message)
+            Link::from_message(&message).map(|link| (link, has_program(&message)))
         };
-        Ok(Listing(messages.iter().filter_map(link).collect()))
+        let links: Vec<(Link, bool)> = messages.iter().filter_map(link).collect();
+        let with = links.iter().filter(|(_, has_program)| *has_program).map(|(link, _)| link);
+        let programs = with.map(|link| (link.index, below(link, &links))).collect();
+        Ok(Listing { links: links.into_iter().map(|(link, _)| link).collect(), programs })
+    }
+
+    /// The interfaces that these patterns mean, with what carries them, and without addresses and routes.
+    pub fn network(&self, patterns: Vec<InterfacePattern>) -> Network {
+        let (interfaces, _) = Attachments::new(patterns).interfaces(&self.links, &[]);
+        Network::new(0, interfaces, [], [])
+    }
+
+    /// Whether the kernel would refuse another XDP program on this link: it has one, or what stands on it has.
+    pub fn has_program(&self, index: u32) -> bool {
+        self.programs.iter().any(|(link, below)| *link == index || below.contains(&index))
     }
 
     fn find(&self, name: &str) -> Option<&Link> {
-        self.0.iter().find(|link| &*link.name == name)
+        self.links.iter().find(|link| &*link.name == name)
     }
 
     /// Why Ringway cannot be attached to the link of this name; `None` where it can, or there is no such link.
     pub fn why_not(&self, name: &str) -> Option<String> {
-        self.find(name).and_then(|link| lowers::of(link, &self.0).err())
+        self.find(name).and_then(|link| lowers::of(link, &self.links).err())
     }
 
     /// Whether an entry of the configuration means this link: a plain name is taken at its word, of a glob not all that it
     /// matches is meant.
     pub fn is_meant(&self, pattern: &InterfacePattern, name: &str) -> bool {
-        let meant = |link| lowers::is_meant(link, &self.0, |name| pattern.matches(name));
+        let meant = |link| lowers::is_meant(link, &self.links, |name| pattern.matches(name));
         pattern.matches(name) && (!pattern.is_glob() || self.find(name).is_some_and(meant))
     }
 
     /// What carries the link of this name, or would.
     pub fn lowers(&self, name: &str) -> Option<Lowers> {
-        self.find(name).and_then(|link| lowers::of(link, &self.0).ok())
+        self.find(name).and_then(|link| lowers::of(link, &self.links).ok())
     }
+}
+
+fn has_program(message: &LinkMessage) -> bool {
+    let all = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::Xdp(all) => Some(all),
+        _ => None,
+    });
+    // What the NIC itself runs is in nobody's way.
+    let is_in_the_way = |xdp: &LinkXdp| {
+        matches!(xdp, LinkXdp::Attached(XdpAttached::Driver | XdpAttached::SocketBuffer | XdpAttached::Multiple))
+    };
+    all.flatten().any(is_in_the_way)
+}
+
+/// The links that a link stands on: the members of a bond or bridge, and what a VLAN device is on.
+fn below(link: &Link, all: &[(Link, bool)]) -> Vec<u32> {
+    let is_member = |other: &Link| other.layer.member.as_ref().is_some_and(|(upper, _)| *upper == link.index);
+    let members = all.iter().map(|(other, _)| other).filter(|other| is_member(other)).map(|other| other.index);
+    members.chain(link.layer.below).collect()
 }
 
 #[cfg(test)]

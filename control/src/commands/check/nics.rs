@@ -2,11 +2,12 @@
 
 use crate::commands::nic::{cpus, wish};
 use crate::config::Config;
+use crate::network::listing::Listing;
 use crate::network::nic::Surveyor;
 use crate::report::nic::{Finding, Severity};
 
-/// What is to be changed at these interfaces, a sentence each.
-pub(super) fn notes(names: &[String], config: &Config) -> Vec<String> {
+/// What is to be changed at these interfaces, and at the devices that carry them, a sentence each.
+pub(super) fn notes(names: &[String], listing: &Listing, config: &Config) -> Vec<String> {
     if names.is_empty() {
         return Vec::new();
     }
@@ -16,9 +17,14 @@ pub(super) fn notes(names: &[String], config: &Config) -> Vec<String> {
     };
     let mut notes = Vec::new();
     for name in names {
-        // One that went away just now is told of elsewhere.
-        let Ok(report) = surveyor.report(name, &wish(name, Some(config))) else { continue };
-        notes.extend(report.findings.iter().filter(|one| one.severity != Severity::Note).map(|one| line(name, one)));
+        let lowers = listing.lowers(name).unwrap_or_default();
+        let below = lowers.devices.iter().map(|lower| &*lower.name).filter(|lower| lower != name);
+        for device in [name.as_str()].into_iter().chain(below) {
+            // One that went away just now is told of elsewhere.
+            let Ok(report) = surveyor.report(device, &wish(name, Some(config))) else { continue };
+            let worth = report.findings.iter().filter(|one| one.severity != Severity::Note);
+            notes.extend(worth.map(|one| line(device, one)));
+        }
     }
     notes
 }

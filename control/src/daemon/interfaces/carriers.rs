@@ -5,18 +5,16 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
-use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, Socket, SocketOptions};
+use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
 use ringway_dataplane::io::PortError;
 use ringway_dataplane::worker::AttachError;
 use ringway_shared::Network;
-use ringway_shared::network::Interface;
 
+use super::fit::{self, Fit, Terms, Wanted, asked};
 use super::refused::Signs;
 use super::watched::Watched;
-use super::{Attached, Interfaces, lock, lowers_of, vlans};
+use super::{Attached, Interfaces, lock, vlans};
 use crate::config::{XdpMode, ZeroCopy};
-use crate::daemon::nics::NicFacts;
-use crate::daemon::placement::Device;
 use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
 
 /// A device that Ringway is attached to.
@@ -28,16 +26,6 @@ pub(super) struct Carrier {
     pub(super) watched: Watched,
     /// Why the tags of frames cannot be seen.
     blind: Option<String>,
-}
-
-/// A device that is needed: its name, and how it is to be attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) name: String,
-    pub(super) xdp: XdpMode,
-    pub(super) zero_copy: ZeroCopy,
-    /// An interface that it carries has a tag.
-    pub(super) tagged: bool,
 }
 
 /// A device whose ports are opened anew while its program stays, so that nothing of ours reaches the kernel meanwhile.
@@ -52,25 +40,8 @@ pub(super) struct Kept {
 const KEEP: Duration = Duration::from_secs(10);
 
 impl Interfaces {
-    /// The devices that interfaces need, by ifindex. One that carries itself is attached as its own entry in the
-    /// configuration says, another as that of the first interface that it carries.
     fn wanted(&self, network: &Network) -> BTreeMap<u32, Wanted> {
-        let mut wanted: BTreeMap<u32, Wanted> = BTreeMap::new();
-        let there = |interface: &&Interface| super::is_there(interface) && super::unable(interface).is_empty();
-        for interface in network.interfaces().iter().filter(there) {
-            let Ok(lowers) = lowers_of(interface) else { continue };
-            let listed = self.listed.iter().find(|listed| listed.name.matches(&interface.name));
-            let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
-            for lower in lowers.devices.iter() {
-                let new = || Wanted { name: lower.name.to_string(), xdp, zero_copy, tagged: false };
-                let one = wanted.entry(lower.index).or_insert_with(new);
-                if lower.index == interface.index {
-                    (one.xdp, one.zero_copy) = (xdp, zero_copy);
-                }
-                one.tagged |= lowers.vlan.is_some();
-            }
-        }
-        wanted
+        fit::wanted(&self.listed, network)
     }
 
     /// Attaches to every device that an interface needs, unless it was refused a short while ago. Why one could not be
@@ -212,12 +183,13 @@ impl Interfaces {
         if device.index != index {
             return Err("it was replaced by another device of this name just now".to_owned());
         }
-        let number = device.queues().map_err(|error| error.to_string())?;
-        let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
-        let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
-        let generic = wanted.xdp == XdpMode::Generic;
-        let nic = NicFacts::of(&device);
-        self.check(&device, wanted, generic, &nic, &queues)?;
+        let terms = Terms { placement: &self.placement, memory: self.memory, busy_poll: self.busy_poll };
+        let Fit { number, queues, nic } = terms.look_at(&device, wanted, self.kept.contains_key(&index))?;
+        for (worker, queues) in lock(&self.workers).iter_mut().zip(&queues) {
+            // Larger rings give way to these.
+            let frames = queues.len() as u32 * RingSizes::DEFAULT.frames();
+            worker.has_room(frames).map_err(|error| error.to_string())?;
+        }
         // Before XDP is there: some drivers reset the NIC for it.
         let blind = if is_virtual(&device) { None } else { self.offloads.switch_off(&device).err() };
         if let Some(why) = &blind
@@ -284,25 +256,6 @@ impl Interfaces {
         Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind })
     }
 
-    /// What can be known before anything is done to the device.
-    fn check(
-        &self,
-        device: &KernelDevice,
-        wanted: &Wanted,
-        generic: bool,
-        nic: &NicFacts,
-        queues: &[Vec<u32>],
-    ) -> Result<(), String> {
-        let (rings, zero_copy) = (RingSizes::DEFAULT, asked(wanted.zero_copy));
-        let socket = SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
-        Socket::check(device, self.memory, &socket).map_err(|error| error.to_string())?;
-        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
-            // Larger rings give way to these.
-            worker.has_room(queues.len() as u32 * rings.frames()).map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
     fn attach_program(&self, device: &KernelDevice, xdp: XdpMode) -> Result<(&'static str, Option<String>), String> {
         let how = match xdp {
             XdpMode::Auto => Attachment::Auto,
@@ -347,22 +300,13 @@ impl Interfaces {
     }
 }
 
-/// The configuration's word for sockets.
-fn asked(zero_copy: ZeroCopy) -> ringway_dataplane::af_xdp::ZeroCopy {
-    match zero_copy {
-        ZeroCopy::Auto => ringway_dataplane::af_xdp::ZeroCopy::Auto,
-        ZeroCopy::On => ringway_dataplane::af_xdp::ZeroCopy::On,
-        ZeroCopy::Off => ringway_dataplane::af_xdp::ZeroCopy::Off,
-    }
-}
-
 /// Whether it is a device without hardware, whose tags no offload takes away.
 fn is_virtual(device: &KernelDevice) -> bool {
     !device.may_zero_copy()
 }
 
 /// What follows from an offload that stays on.
-fn blindness(why: &str) -> String {
+pub(super) fn blindness(why: &str) -> String {
     format!("receive VLAN offload stays on, so frames of any VLAN look untagged ({why})")
 }
 

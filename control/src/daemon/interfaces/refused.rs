@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::Device as KernelDevice;
 
-use super::carriers::Wanted;
+use super::fit::Wanted;
 use super::vlans;
 
 /// The first pause.

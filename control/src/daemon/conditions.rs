@@ -1,0 +1,224 @@
+//! The conditions of a start: all that is looked at before anything is touched, in one place. `run` ends at the first that is not
+//! met; `check` tells all, by the same functions, so that the two cannot differ. What an attempt alone can show, `check` names
+//! as not tested.
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
+use ringway_dataplane::config::port_share;
+use ringway_shared::Network;
+use ringway_shared::network::Interface;
+
+use super::error::RunError;
+use super::interfaces::fit::{self, Terms};
+use super::placement::{Device, Placement, allowed_cpus};
+use super::start::{Doors, check_name};
+use super::workers::ports_per_worker;
+use super::{choose_ports, instance, limits, logging, packet_memory, pod, privileges};
+use crate::config::{Config, Poll};
+use crate::network::listing::Listing;
+
+/// What the machine makes of the configuration.
+pub(super) struct Plan {
+    pub(super) placement: Placement,
+    /// The packet memory of each worker.
+    pub(super) memory: UmemLayout,
+    size: limits::Size,
+}
+
+impl Plan {
+    /// Places workers for the interfaces of a network, if all that are named are there.
+    pub(super) fn make(config: &Config, network: &Network) -> Result<Self, RunError> {
+        if let Some(error) = unlisted(config, network).next() {
+            return Err(error);
+        }
+        let devices = devices(network)?;
+        let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
+        let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
+        let ports = ports_per_worker(config, &queues, placement.workers());
+        let memory = packet_memory::layout(config, network, ports);
+        let workers = placement.workers() as u64;
+        let packets = u64::from(memory.frames) * u64::from(memory.chunk_size) * workers;
+        let size = limits::Size { workers, packets, ports: workers * u64::from(ports) };
+        Ok(Plan { placement, memory, size })
+    }
+
+    /// What this process may do.
+    pub(super) fn check_privileges(&self) -> Result<(), RunError> {
+        Ok(privileges::check(self.size.packets)?)
+    }
+
+    /// The limits of this process, and the SNAT ports.
+    pub(super) fn check_limits(&self, config: &Config) -> Result<(), RunError> {
+        limits::check(config, self.size)?;
+        let (workers, count) = (self.placement.workers(), self.placement.workers() as u16);
+        match (0..count).all(|worker| port_share(&config.snat.ports, worker, count).is_some()) {
+            true => Ok(()),
+            false => Err(RunError::TooFewPorts { workers, ports: config.snat.ports.to_string() }),
+        }
+    }
+
+    fn terms(&self, config: &Config) -> Terms<'_> {
+        Terms { placement: &self.placement, memory: self.memory, busy_poll: config.workers.poll == Poll::Busy }
+    }
+}
+
+/// Interfaces that are named, not meant by a glob, and are not there or are not fit for it.
+pub(super) fn unlisted<'a>(config: &'a Config, network: &'a Network) -> impl Iterator<Item = RunError> + 'a {
+    let named = config.interfaces.iter().enumerate().filter(|(_, listed)| !listed.name.is_glob());
+    named.filter_map(|(place, listed)| {
+        let name = listed.name.as_str();
+        // Of a configured network nothing is known of what carries it.
+        let is_carried = |interface: &Interface| interface.index == 0 || !interface.lowers.devices.is_empty();
+        match network.interfaces().iter().find(|interface| &*interface.name == name) {
+            Some(interface) if is_carried(interface) => return None,
+            Some(interface) if !interface.lowers.notes.is_empty() => {
+                let why = interface.lowers.notes.join("; ");
+                return Some(RunError::Unfit { place, name: name.to_owned(), why });
+            }
+            _ => {}
+        }
+        let why = "went away while Ringway started; start it again".to_owned();
+        let gone = || RunError::Unfit { place, name: name.to_owned(), why };
+        Some(check_name(place, &listed.name).map_or_else(|error| error, |()| gone()))
+    })
+}
+
+/// The devices that carry the interfaces, each once: their queues are what workers poll.
+fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
+    let mut names: Vec<&str> = Vec::new();
+    for interface in network.interfaces() {
+        let lowers = interface.lowers.devices.iter().map(|lower| &*lower.name);
+        // Of a configured network nothing is known of what carries it.
+        let itself = interface.lowers.devices.is_empty().then_some(&*interface.name);
+        names.extend(lowers.chain(itself));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let read = |name: &&str| {
+        let device = KernelDevice::by_name(name)?;
+        let queues = device.queues()?;
+        Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
+    };
+    names.iter().map(read).collect()
+}
+
+/// An instance that runs already: what it has is no obstacle to one that takes its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Predecessor {
+    /// The devices that it is attached to, if it could be asked.
+    pub(crate) devices: Option<Vec<String>>,
+}
+
+/// What a start here would find.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// Why `run` would not start, in the words that it would end with.
+    pub(crate) unmet: Vec<String>,
+    /// What it would go on without.
+    pub(crate) notes: Vec<String>,
+    /// What was not tested, and why.
+    pub(crate) untested: Vec<String>,
+}
+
+/// What cannot be known without doing it.
+const UNTESTED: [&str; 3] = [
+    "whether the kernel takes the steering program",
+    "whether drivers take native XDP and zero-copy as they are set now (an attempt alone shows that, and resets some NICs)",
+    "whether another process has an AF_XDP socket on a queue",
+];
+
+impl Outlook {
+    /// Looks at this machine, whose interfaces are those of `config`; nothing is touched. `predecessor`: who answers on the admin
+    /// socket.
+    pub(crate) fn of(config: &Config, predecessor: Option<&Predecessor>) -> Self {
+        let mut outlook = Outlook { untested: UNTESTED.map(str::to_owned).to_vec(), ..Outlook::default() };
+        let mut config = config.clone();
+        outlook.take(limits::check_first(&config).map_err(RunError::from));
+        let filter = logging::parse(&config.log).map(drop);
+        outlook.take(filter.map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() }));
+        outlook.take(pod::check());
+        let holder = instance::holder_of(&config.state);
+        match (predecessor, holder) {
+            (None, None) => outlook.take(Doors::look(&config)),
+            (_, holder) => {
+                let pid = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                outlook
+                    .notes
+                    .push(format!("an instance runs already{pid}; another start would have to wait for its end"));
+                outlook.untested.push("whether the addresses of admin are free: an instance runs".to_owned());
+            }
+        }
+        outlook.notes.extend(choose_ports(&mut config.snat));
+        let listing = match Listing::read() {
+            Ok(listing) => listing,
+            Err(error) => {
+                outlook.unmet.push(format!("the kernel does not tell of its links over netlink: {error}"));
+                return outlook;
+            }
+        };
+        let patterns = config.interfaces.iter().map(|listed| listed.name.clone()).collect();
+        let network = listing.network(patterns);
+        let unlisted: Vec<String> = unlisted(&config, &network).map(|error| error.to_string()).collect();
+        if !unlisted.is_empty() {
+            outlook.unmet.extend(unlisted);
+            return outlook;
+        }
+        match Plan::make(&config, &network) {
+            Ok(plan) => {
+                outlook.take_privileges(&plan);
+                outlook.take(plan.check_limits(&config));
+                outlook.take_devices(&config, &network, &plan, predecessor);
+            }
+            Err(error) => outlook.unmet.push(error.to_string()),
+        }
+        outlook
+    }
+
+    fn take(&mut self, result: Result<(), RunError>) {
+        self.unmet.extend(result.err().map(|error| error.to_string()));
+    }
+
+    /// Whoever checks need not be who runs it.
+    fn take_privileges(&mut self, plan: &Plan) {
+        let Err(error) = plan.check_privileges() else { return };
+        match rustix::process::geteuid().is_root() {
+            true => self.unmet.push(error.to_string()),
+            false => self.untested.push(format!("whether it may: as this user it would be {error}")),
+        }
+    }
+
+    fn take_devices(&mut self, config: &Config, network: &Network, plan: &Plan, predecessor: Option<&Predecessor>) {
+        let (mut refused, mut fit) = (Vec::new(), 0);
+        for (index, wanted) in fit::wanted(&config.interfaces, network) {
+            let device = KernelDevice { name: wanted.name.clone(), index };
+            let ours = predecessor
+                .is_some_and(|other| other.devices.as_ref().is_none_or(|devices| devices.contains(&device.name)));
+            match plan.terms(config).look_at(&device, &wanted, ours) {
+                Ok(found) => match found.doubt(&device, &wanted) {
+                    None => fit += 1,
+                    Some(why) => refused.push((index, format!("{}: {why}", wanted.name))),
+                },
+                Err(why) => refused.push((index, format!("{}: {why}", wanted.name))),
+            }
+        }
+        if predecessor.is_some_and(|other| other.devices.is_none()) {
+            let text = "whether another XDP program is attached: the instance that runs does not say which are its own";
+            self.untested.push(text.to_owned());
+        }
+        let named = |index: u32| {
+            let carried = network
+                .interfaces()
+                .iter()
+                .filter(move |interface| interface.lowers.devices.iter().any(|lower| lower.index == index));
+            let is_named =
+                |interface: &Interface| config.interfaces.iter().any(|listed| listed.name.as_str() == &*interface.name);
+            // A bond goes on with its other members.
+            carried.filter(|interface| is_named(interface)).any(|interface| {
+                interface.lowers.devices.iter().all(|lower| refused.iter().any(|(other, _)| *other == lower.index))
+            })
+        };
+        for (index, why) in &refused {
+            let list = if fit == 0 || named(*index) { &mut self.unmet } else { &mut self.notes };
+            list.push(why.clone());
+        }
+    }
+}

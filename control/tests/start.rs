@@ -1,0 +1,183 @@
+//! What `check` says of a start here is what `run` does: what the one refuses the other refuses, in the same words.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use ringway_control::demo::instance::Instance;
+use ringway_control::demo::netns::{End, Namespace, veth};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ringway");
+
+/// A namespace with one0 (1 queue), two0 (2 queues) and jumbo0, and a folder for files.
+struct Bed {
+    gateway: Namespace,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new(role: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "these tests need root");
+            eprintln!("SKIPPED: needs root to make network namespaces");
+            return None;
+        }
+        let gateway = Namespace::create("start", role).unwrap();
+        for (link, queues) in [("one", 1), ("two", 2), ("jumbo", 1)] {
+            let (here, there) = (format!("{link}0"), format!("{link}9"));
+            let end = |link| End { namespace: &gateway, link, mac: None };
+            veth(end(&here), end(&there), queues).unwrap();
+        }
+        gateway.ip(&["link", "set", "jumbo0", "mtu", "9000"]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("objects")).unwrap();
+        Some(Bed { gateway, folder })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Writes a configuration whose files are named after it.
+    fn configure(&self, name: &str, more: &str) -> String {
+        let file = self.path(&format!("{name}.yaml"));
+        let objects = self.path("objects");
+        let [state, socket] = ["state", "sock"].map(|kind| self.path(&format!("{name}.{kind}")));
+        let admin = if more.contains("healthz") { "" } else { ", healthz: off" };
+        let text = format!(
+            "nodeName: gw-1\nsource: {{files: {objects}}}\nnode: {{addresses: [192.0.2.1]}}\nstate: {state}\nadmin: {{socket: \
+             {socket}, metrics: off{admin}{}",
+            more.trim_start_matches("healthz")
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn ringway(&self, command: &str, file: &str) -> Output {
+        let mut ringway = self.gateway.command(BINARY);
+        ringway.args([command, "--config", file]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        ended(ringway.spawn().unwrap())
+    }
+}
+
+/// What a process says that ends by itself.
+fn ended(mut child: std::process::Child) -> Output {
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The line that tells why, without what `run` logged before.
+fn why(output: &Output) -> String {
+    let said = text(&output.stderr);
+    let line = said.lines().find_map(|line| line.strip_prefix("error: "));
+    line.unwrap_or_else(|| panic!("no error: {said}")).to_owned()
+}
+
+#[test]
+fn check_refuses_what_run_refuses_in_its_words() {
+    let Some(bed) = Bed::new("refused") else { return };
+    let tun = bed.gateway.ip(&["tuntap", "add", "dev", "tun0", "mode", "tun"]);
+    tun.unwrap();
+    bed.gateway.bridge("br0").unwrap();
+    bed.gateway.join("two0", "br0").unwrap();
+    for (name, more, said) in [
+        ("cpu", "}\ninterfaces: [{name: one0}]\nworkers: {cpus: [4095]}\n", "cannot run on CPU 4095"),
+        ("queues", "}\ninterfaces: [{name: one0}]\nworkers: {cpus: [0, 1]}\n", "1 queue, 2 workers asked"),
+        ("copy", "}\ninterfaces: [{name: one0, zeroCopy: \"on\"}]\n", "zero-copy"),
+        ("generic", "}\ninterfaces: [{name: one0, zeroCopy: \"on\", xdp: generic}]\n", "generic"),
+        ("mtu", "}\ninterfaces: [{name: jumbo0}]\n", "9000"),
+        ("member", "}\ninterfaces: [{name: two0}]\n", "list br0 in its place"),
+        ("tunnel", "}\ninterfaces: [{name: tun0}]\n", "is not an Ethernet interface"),
+        ("memory", "}\ninterfaces: [{name: one0}]\nflows: {perWorker: 134217728}\n", "RLIMIT_AS"),
+        ("filter", "}\ninterfaces: [{name: one0}]\nlog: \"[\"\n", "log: "),
+    ] {
+        let file = bed.configure(name, more);
+        let limited = |command: &str| {
+            if name != "memory" {
+                return bed.ringway(command, &file);
+            }
+            let mut shell = bed.gateway.command("sh");
+            shell.args(["-c", "ulimit -v 8000000; exec \"$@\"", "sh", BINARY, command, "--config", &file]);
+            ended(shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        };
+        let (run, check) = (limited("run"), limited("check"));
+        let told = why(&run);
+        assert!(told.contains(said), "{name}: {told}");
+        assert_eq!(check.status.code(), Some(2), "{name}: {}{}", text(&check.stdout), text(&check.stderr));
+        // What two processes have of memory differs.
+        let told = if name == "memory" { "address space (RLIMIT_AS) is 8000000 KiB" } else { &told };
+        assert!(text(&check.stderr).contains(told), "{name}: run: {told}\ncheck: {}", text(&check.stderr));
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_here_leaves_the_machine_untested() {
+    let Some(bed) = Bed::new("elsewhere") else { return };
+    let file = bed.configure("missing", "}\ninterfaces: [{name: one0}, {name: nosuch0}]\nworkers: {cpus: [4095]}\n");
+    let check = bed.ringway("check", &file);
+    let (out, notes) = (text(&check.stdout), text(&check.stderr));
+    assert!(check.status.success(), "{out}{notes}");
+    assert!(out.contains("not tested   anything of this machine: nosuch0 does not exist here"), "{out}");
+    assert!(notes.contains("note: nosuch0 does not exist here; ringway run needs it"), "{notes}");
+}
+
+#[test]
+fn what_another_instance_has_is_in_the_way_and_what_the_own_one_has_is_not() {
+    let Some(bed) = Bed::new("taken") else { return };
+    let own = bed.configure("own", "healthz, healthz: \"127.0.0.1:10256\"}\ninterfaces: [{name: one0}]\n");
+    let before = bed.ringway("check", &own);
+    assert!(before.status.success(), "{}", text(&before.stderr));
+    assert!(text(&before.stdout).contains("start        nothing that was tested here is in its way"));
+    let socket = bed.path("own.sock");
+    let mut instance = Instance::start(&bed.gateway, Path::new(BINARY), Path::new(&own), Path::new(&socket)).unwrap();
+    let began = Instant::now();
+    while let Err(error) = instance.healthy(&bed.gateway) {
+        assert!(!error.ended && began.elapsed() < Duration::from_secs(20), "{}", error.text);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let check = bed.ringway("check", &own);
+    let said = text(&check.stderr);
+    assert!(check.status.success() && said.contains("note: an instance runs already (process "), "{said}");
+    for (name, more, says) in [
+        ("program", "}\ninterfaces: [{name: one0}]\n", "another XDP program is attached to one0"),
+        (
+            "door",
+            "healthz, healthz: \"127.0.0.1:10256\"}\ninterfaces: [{name: two0}]\n",
+            "admin.healthz: cannot listen on",
+        ),
+    ] {
+        let file = bed.configure(name, more);
+        let (run, check) = (bed.ringway("run", &file), bed.ringway("check", &file));
+        let told = why(&run);
+        assert!(told.contains(says), "{name}: {told}");
+        let said = text(&check.stderr);
+        assert!(check.status.code() == Some(2) && said.contains(&told), "{name}: {said}\nrun: {told}");
+    }
+    instance.stop().unwrap();
+}
+
+/// Who checks need not be who runs it.
+#[test]
+fn whoever_may_not_run_it_is_told_what_was_not_tested() {
+    let Some(bed) = Bed::new("nobody") else { return };
+    let file = bed.configure("user", "}\ninterfaces: [{name: one0}]\n");
+    let readable = Command::new("chmod").args(["-R", "a+rX", &bed.path("")]).status().unwrap();
+    assert!(readable.success());
+    let mut check = bed.gateway.command("setpriv");
+    check.args(["--reuid=65534", "--regid=65534", "--clear-groups", BINARY, "check", "--config", &file]);
+    let check = ended(check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let said = text(&check.stdout);
+    assert!(check.status.success(), "{said}{}", text(&check.stderr));
+    assert!(said.contains("whether it may: as this user it would be missing CAP_NET_ADMIN"), "{said}");
+}
