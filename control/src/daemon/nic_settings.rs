@@ -2,18 +2,20 @@
 //!
 //! What is changed stands in a file of the state folder before it is changed, so that an instance that follows a killed one
 //! still knows. It is changed back when Ringway lets go of the device; what is left at the end, a start that failed included,
-//! is changed back then.
+//! is changed back then. A device that was renamed is found all the same; of one that went to another network namespace the log says
+//! what to do there.
 
-use std::collections::BTreeMap;
+mod whereabouts;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use ringway_dataplane::af_xdp::Device;
-
 use super::interfaces::lock;
 use crate::network::nic::{HashFields, Hashed, Nic, NicError, flow_hash, set_flow_hash};
+use whereabouts::Whereabouts;
 
 /// The file in the state folder.
 const FILE: &str = "nic-settings";
@@ -66,6 +68,22 @@ impl Setting {
         }
     }
 
+    /// That nobody here can change it back.
+    fn say_away(self, name: &str) {
+        let back = "Ringway does it at its end, should the device be here again by then";
+        match self {
+            Setting::VlanOffload => tracing::warn!(
+                "{name} left this network namespace with receive VLAN offload off: switch it on where it is now (ethtool -K {name} \
+                 rxvlan on); {back}"
+            ),
+            Setting::Udp4 | Setting::Udp6 => tracing::warn!(
+                "{name} left this network namespace and still spreads {word} by ports: have it spread by addresses where it is \
+                 now (ethtool -N {name} rx-flow-hash {word} sd); {back}",
+                word = self.word()
+            ),
+        }
+    }
+
     fn say_kept(self, name: &str, error: &NicError) {
         match self {
             Setting::VlanOffload => tracing::warn!("{name}: receive VLAN offload stays off: {error}"),
@@ -80,6 +98,14 @@ pub(super) trait Nics {
     fn state(&mut self, name: &str, setting: Setting) -> Result<State, NicError>;
     /// Changes one, or changes it back.
     fn set(&mut self, name: &str, setting: Setting, changed: bool) -> Result<(), NicError>;
+    /// Where a device is plugged in, if it has hardware.
+    fn bus(&mut self, name: &str) -> Option<String> {
+        whereabouts::bus(name)
+    }
+    /// Where the device is that had this ifindex and was plugged in there.
+    fn find(&mut self, index: u32, bus: Option<&str>) -> Whereabouts {
+        whereabouts::find(index, bus)
+    }
 }
 
 /// The NICs of the calling thread's network namespace.
@@ -149,8 +175,19 @@ pub(super) struct Changes(Arc<Mutex<List>>);
 #[derive(Debug)]
 struct List {
     file: PathBuf,
-    /// By ifindex, the device's name. The kernel gives no ifindex twice while it has others, and the name must fit, too.
-    noted: BTreeMap<(u32, Setting), String>,
+    /// By ifindex, which the kernel gives to no other while it has others.
+    noted: BTreeMap<(u32, Setting), Noted>,
+    /// Those that were said to be in another network namespace.
+    away: BTreeSet<(u32, Setting)>,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Noted {
+    /// What it was called.
+    name: String,
+    /// Where it is plugged in, if it has hardware.
+    bus: Option<String>,
 }
 
 impl Changes {
@@ -159,12 +196,14 @@ impl Changes {
         let file = state.join(FILE);
         let left = std::fs::read_to_string(&file).unwrap_or_default();
         let of_line = |line: &str| {
-            let [index, name, setting, was] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ([index, name, setting, was] | [index, name, setting, was, _]) = words[..] else { return None };
             let setting = Setting::ALL.into_iter().find(|known| known.words() == [setting, was])?;
-            Some(((index.parse().ok()?, setting), name.to_owned()))
+            let bus = words.get(4).map(|bus| (*bus).to_owned());
+            Some(((index.parse().ok()?, setting), Noted { name: name.to_owned(), bus }))
         };
         let noted = left.lines().filter_map(of_line).collect();
-        Changes(Arc::new(Mutex::new(List { file, noted })))
+        Changes(Arc::new(Mutex::new(List { file, noted, away: BTreeSet::new() })))
     }
 
     /// Whether a setting is changed because of Ringway.
@@ -185,11 +224,17 @@ impl Changes {
         name: &str,
         setting: Setting,
     ) -> Result<bool, NicError> {
-        if nics.state(name, setting)? != State::Found {
-            return Ok(false);
+        let noted = |bus| Noted { name: name.to_owned(), bus };
+        match nics.state(name, setting)? {
+            State::Found => {}
+            State::Changed if lock(&self.0).has_others(index, setting) => {
+                lock(&self.0).adopt(index, setting, noted(nics.bus(name)));
+                return Ok(false);
+            }
+            State::Changed | State::Other => return Ok(false),
         }
         // First noted, then done: a driver may take its time, and a process may be killed.
-        let is_new = lock(&self.0).note(index, setting, name);
+        let is_new = lock(&self.0).note(index, setting, noted(nics.bus(name)));
         let done = nics.set(name, setting, true);
         if done.is_err() && is_new {
             lock(&self.0).forget(index, setting);
@@ -199,16 +244,18 @@ impl Changes {
 
     /// Changes a setting back. Where that fails it stays noted: at the end it is tried again.
     pub(super) fn restore(&self, nics: &mut impl Nics, index: u32, setting: Setting) {
-        let Some(name) = lock(&self.0).noted.get(&(index, setting)).cloned() else { return };
-        let is_same = Device::by_name(&name).is_ok_and(|device| device.index == index);
-        let restored = match is_same {
-            true => nics.state(&name, setting).and_then(|state| match state {
-                State::Changed => nics.set(&name, setting, false).map(|()| true),
-                // Somebody else did.
-                State::Found | State::Other => Ok(false),
-            }),
-            false => Ok(false),
+        let Some(noted) = lock(&self.0).noted.get(&(index, setting)).cloned() else { return };
+        let name = match nics.find(index, noted.bus.as_deref()) {
+            Whereabouts::Here(name) => name,
+            Whereabouts::Away if lock(&self.0).away.insert((index, setting)) => return setting.say_away(&noted.name),
+            Whereabouts::Away => return,
+            Whereabouts::Gone => return lock(&self.0).forget(index, setting),
         };
+        let restored = nics.state(&name, setting).and_then(|state| match state {
+            State::Changed => nics.set(&name, setting, false).map(|()| true),
+            // Somebody else did.
+            State::Found | State::Other => Ok(false),
+        });
         match restored {
             Ok(true) => setting.say_restored(&name),
             Ok(false) | Err(NicError::Missing { .. }) => {}
@@ -220,15 +267,34 @@ impl Changes {
 
 impl List {
     /// Whether that is news.
-    fn note(&mut self, index: u32, setting: Setting, name: &str) -> bool {
-        let before = self.noted.insert((index, setting), name.to_owned());
-        if before.as_deref() != Some(name) {
+    fn note(&mut self, index: u32, setting: Setting, device: Noted) -> bool {
+        let before = self.noted.insert((index, setting), device.clone());
+        if before.as_ref() != Some(&device) {
             self.write();
         }
         before.is_none()
     }
 
+    /// Whether other devices have this setting changed, and not this one.
+    fn has_others(&self, index: u32, setting: Setting) -> bool {
+        let of_it = |&(other, changed): &(u32, Setting)| changed == setting && other != index;
+        !self.noted.contains_key(&(index, setting)) && self.noted.keys().any(of_it)
+    }
+
+    /// A device that was away has another ifindex since it is back: what is noted of it goes on under that.
+    fn adopt(&mut self, index: u32, setting: Setting, device: Noted) {
+        let is_it = |&(&(_, changed), noted): &(&(u32, Setting), &Noted)| {
+            changed == setting && noted.bus.is_some() && noted.bus == device.bus
+        };
+        if let Some(&former) = self.noted.iter().find(is_it).map(|(key, _)| key) {
+            self.noted.remove(&former);
+            self.away.remove(&former);
+            self.note(index, setting, device);
+        }
+    }
+
     fn forget(&mut self, index: u32, setting: Setting) {
+        self.away.remove(&(index, setting));
         if self.noted.remove(&(index, setting)).is_some() {
             self.write();
         }
@@ -236,10 +302,11 @@ impl List {
 
     fn write(&self) {
         let mut text = String::new();
-        for ((index, setting), name) in &self.noted {
+        for ((index, setting), Noted { name, bus }) in &self.noted {
             let [setting, was] = setting.words();
+            let bus = bus.as_ref().map_or_else(String::new, |bus| format!(" {bus}"));
             // It cannot fail: a String takes everything.
-            let _ = writeln!(text, "{index} {name} {setting} {was}");
+            let _ = writeln!(text, "{index} {name} {setting} {was}{bus}");
         }
         let written = match text.is_empty() {
             true => std::fs::remove_file(&self.file).or_else(|error| match error.kind() {
@@ -278,93 +345,4 @@ impl Drop for LeaveAsFound {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// NICs that hold in memory what they are told.
-    #[derive(Default)]
-    pub(in crate::daemon) struct Memory {
-        pub(in crate::daemon) found: Vec<(String, Setting)>,
-        pub(in crate::daemon) changed: Vec<(String, Setting)>,
-        pub(in crate::daemon) refuses: bool,
-        pub(in crate::daemon) tries: u32,
-        /// What is looked at when something is set, and what was seen there.
-        pub(in crate::daemon) watched: Option<PathBuf>,
-        pub(in crate::daemon) seen: Vec<String>,
-    }
-
-    impl Nics for Memory {
-        fn state(&mut self, name: &str, setting: Setting) -> Result<State, NicError> {
-            let this = (name.to_owned(), setting);
-            Ok(match (self.found.contains(&this), self.changed.contains(&this)) {
-                (true, _) => State::Found,
-                (_, true) => State::Changed,
-                _ => State::Other,
-            })
-        }
-
-        fn set(&mut self, name: &str, setting: Setting, changed: bool) -> Result<(), NicError> {
-            let file = self.watched.as_ref().map(|file| std::fs::read_to_string(file).unwrap_or_default());
-            self.seen.extend(file);
-            self.tries += 1;
-            if self.refuses {
-                return Err(NicError::Unsupported { name: name.to_owned(), what: "this" });
-            }
-            let this = (name.to_owned(), setting);
-            let (from, to) = match changed {
-                true => (&mut self.found, &mut self.changed),
-                false => (&mut self.changed, &mut self.found),
-            };
-            from.retain(|one| *one != this);
-            to.push(this);
-            Ok(())
-        }
-    }
-
-    fn lo(setting: Setting) -> (String, Setting) {
-        ("lo".to_owned(), setting)
-    }
-
-    #[test]
-    fn a_change_is_noted_before_it_is_made_and_the_instance_after_a_killed_one_undoes_it() {
-        let state = tempfile::tempdir().unwrap();
-        let file = state.path().join(FILE);
-        let mut nics = Memory {
-            found: vec![lo(Setting::Udp4), lo(Setting::VlanOffload)],
-            watched: Some(file.clone()),
-            ..Memory::default()
-        };
-        let changes = Changes::read(state.path());
-        assert!(changes.change(&mut nics, 1, "lo", Setting::Udp4).unwrap());
-        assert!(changes.change(&mut nics, 1, "lo", Setting::VlanOffload).unwrap());
-        assert!(!changes.change(&mut nics, 1, "lo", Setting::Udp6).unwrap(), "it is neither");
-        assert_eq!(nics.seen, ["1 lo udp4 addresses\n", "1 lo rx-vlan-hw-parse on\n1 lo udp4 addresses\n"]);
-        drop(changes);
-        let after = Changes::read(state.path());
-        assert_eq!(after.all(), [(1, Setting::VlanOffload), (1, Setting::Udp4)]);
-        after.restore(&mut nics, 1, Setting::Udp4);
-        after.restore(&mut nics, 1, Setting::VlanOffload);
-        assert_eq!((nics.found.len(), nics.changed.len()), (2, 0));
-        assert!(!file.exists());
-    }
-
-    #[test]
-    fn what_is_refused_is_not_noted_and_what_cannot_be_undone_stays_so() {
-        let state = tempfile::tempdir().unwrap();
-        let mut nics = Memory { found: vec![lo(Setting::Udp4)], refuses: true, ..Memory::default() };
-        let changes = Changes::read(state.path());
-        changes.change(&mut nics, 1, "lo", Setting::Udp4).unwrap_err();
-        assert!(changes.all().is_empty() && !state.path().join(FILE).exists());
-        nics.refuses = false;
-        changes.change(&mut nics, 1, "lo", Setting::Udp4).unwrap();
-        nics.refuses = true;
-        changes.restore(&mut nics, 1, Setting::Udp4);
-        assert_eq!(Changes::read(state.path()).all(), [(1, Setting::Udp4)]);
-        // Of another device that has the name by now nothing is known.
-        std::fs::write(state.path().join(FILE), "99999 lo udp4 addresses\nrubbish\n2 lo udp4 what\n").unwrap();
-        let of_another = Changes::read(state.path());
-        of_another.restore(&mut nics, 99999, Setting::Udp4);
-        assert_eq!(nics.changed, [lo(Setting::Udp4)]);
-        assert!(of_another.all().is_empty());
-    }
-}
+pub(super) mod tests;

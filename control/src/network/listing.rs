@@ -54,6 +54,11 @@ impl Listing {
         self.programs.iter().any(|(link, below)| *link == index || below.contains(&index))
     }
 
+    /// The ifindex and the name of every link.
+    pub fn names(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.links.iter().map(|link| (link.index, &*link.name))
+    }
+
     fn find(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| &*link.name == name)
     }

@@ -98,6 +98,23 @@ mod tests {
     }
 
     #[test]
+    fn it_is_on_again_whatever_the_device_is_called_by_then() {
+        let Some(namespace) = bed("renamed") else { return };
+        let state = tempfile::tempdir().unwrap();
+        let device = namespace.enter(|| Device::by_name("nic0").unwrap()).unwrap();
+        let changes = Changes::read(state.path());
+        namespace.enter(|| Offloads::new(changes.clone()).switch_off(&device).unwrap()).unwrap();
+        namespace.ip(&["link", "set", "nic0", "down"]).unwrap();
+        namespace.ip(&["link", "set", "nic0", "name", "lan0"]).unwrap();
+        let test = || {
+            Offloads::new(changes.clone()).restore(device.index);
+            assert!(Nic::open().unwrap().features("lan0").unwrap().is_on(VLAN_OFFLOAD));
+            assert!(changes.all().is_empty());
+        };
+        namespace.enter(test).unwrap();
+    }
+
+    #[test]
     fn it_is_on_after_a_start_that_failed_and_after_the_instance_that_follows_a_killed_one() {
         let Some(namespace) = bed("killed") else { return };
         let state = tempfile::tempdir().unwrap();
