@@ -137,6 +137,8 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     drop(tasks);
     let _ = stop.send(());
     let _ = publishing.await;
+    let (nics, queues) = running.interfaces.nics();
+    watch.wait_for(nics, queues);
     tokio::task::block_in_place(|| as_found.restore());
     running.end();
     tracing::info!("ended");

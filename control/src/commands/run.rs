@@ -12,7 +12,8 @@ use crate::plain;
 /// What `ringway run` is told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It ends on SIGTERM or SIGINT within 5 s; SIGHUP reads the configuration anew. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, \
+    after_help = "It ends on SIGTERM or SIGINT within 5 s, or when the drivers of its NICs have let go of them; SIGHUP reads the \
+                        configuration anew. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, \
                         CAP_PERFMON and CAP_IPC_LOCK."
 )]
 pub struct Arguments {

@@ -197,6 +197,12 @@ impl Interfaces {
         self.attached.is_empty()
     }
 
+    /// How many NICs Ringway is attached to, and how many queues they have together; devices without hardware let go at once.
+    pub(super) fn nics(&self) -> (u32, u32) {
+        let nics = self.carriers.values().filter(|carrier| carrier.device.may_zero_copy());
+        nics.fold((0, 0), |(nics, queues), carrier| (nics + 1, queues + carrier.watched.ports.len() as u32))
+    }
+
     /// Lets go of everything: what is ours goes to the kernel from here on.
     pub(super) fn detach_all(&mut self) {
         // First of all no packet is steered any more.

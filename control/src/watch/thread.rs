@@ -2,18 +2,28 @@
 //! process' health. Nothing else runs there, so that it answers when everything else hangs.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{Hearts, TICK, last};
 
 /// The end of a run must not take longer, whatever hangs.
 const END: Duration = Duration::from_millis(4_500);
+/// How much longer it may for each NIC that a driver has to let go of: some reset it for that, and are at it for 3 s. The kernel has
+/// them do so one after the other, whoever asks and however many at once, since each holds its lock of all devices meanwhile;
+/// and the process would not be gone earlier if it left that to the kernel.
+const NIC: Duration = Duration::from_secs(5);
+/// And for each of their queues.
+const QUEUE: Duration = Duration::from_millis(500);
+/// And in all. A supervisor has to wait for longer than that.
+const DRIVERS: Duration = Duration::from_secs(60);
 /// The status when it did.
 const TOO_LONG: i32 = 1;
 
@@ -22,10 +32,17 @@ pub(crate) struct Watch {
     /// Where to run what answers for the process.
     pub(crate) tasks: Handle,
     ending: mpsc::UnboundedSender<()>,
+    /// What drivers are given, in milliseconds.
+    drivers: Arc<AtomicU64>,
+}
+
+/// What the drivers of so many NICs with so many queues are given.
+fn for_drivers(nics: u32, queues: u32) -> Duration {
+    (NIC * nics + QUEUE * queues).min(DRIVERS)
 }
 
 impl Watch {
-    /// Starts it. From SIGTERM or SIGINT on, or [`Watch::end`], the process has 4.5 s.
+    /// Starts it. From SIGTERM or SIGINT on, or [`Watch::end`], the process has 4.5 s, and what [`Watch::wait_for`] adds.
     pub(crate) fn start(hearts: Hearts) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let tasks = runtime.handle().clone();
@@ -34,6 +51,8 @@ impl Watch {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
         let (ending, mut ends) = mpsc::unbounded_channel();
+        let drivers = Arc::new(AtomicU64::new(0));
+        let given = drivers.clone();
         let end = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -41,7 +60,12 @@ impl Watch {
                 // `None`: whoever started this is at its end.
                 _ = ends.recv() => {}
             }
-            sleep(END).await;
+            let began = Instant::now();
+            let rest = || (END + Duration::from_millis(given.load(Ordering::Relaxed))).saturating_sub(began.elapsed());
+            // There may be more by then.
+            while !rest().is_zero() {
+                sleep(rest()).await;
+            }
             last::leave(TOO_LONG, "error: the end took too long; leaving the rest to the kernel");
         };
         let look = async move {
@@ -59,12 +83,69 @@ impl Watch {
             drop(context);
             runtime.block_on(look)
         })?;
-        Ok(Watch { tasks, ending })
+        Ok(Watch { tasks, ending, drivers })
     }
 
     /// The end has begun.
     pub(crate) fn end(&self) {
         // It cannot fail: the thread ends with the process.
         let _ = self.ending.send(());
+    }
+
+    /// The end waits for drivers to let go of so many NICs with so many queues.
+    pub(crate) fn wait_for(&self, nics: u32, queues: u32) {
+        self.drivers.store(for_drivers(nics, queues).as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::daemon::logging;
+
+    /// What the next test starts in a process of its own: its end takes longer than 4.5 s.
+    #[test]
+    fn another_process() {
+        let Some(nics) = std::env::var_os("RINGWAY_TEST_END") else { return };
+        logging::start("info").unwrap();
+        let watch = Watch::start(Hearts::default()).unwrap();
+        watch.end();
+        watch.wait_for(nics.to_str().unwrap().parse().unwrap(), 0);
+        thread::sleep(END + Duration::from_millis(500));
+        std::process::exit(0);
+    }
+
+    #[test]
+    fn an_end_that_waits_for_drivers_is_in_order_and_any_other_is_cut_off() {
+        let end = |nics: &str| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "watch::thread::tests::another_process", "--nocapture"]);
+            command.env("RINGWAY_TEST_END", nics).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        for (ending, status) in [(end("0"), TOO_LONG), (end("2"), 0)] {
+            let output = ending.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(status), "{said}");
+            assert_eq!(said.contains("the end took too long"), status == TOO_LONG, "{said}");
+        }
+    }
+
+    #[test]
+    fn who_supervises_waits_for_longer_and_keeps_the_list_of_settings() {
+        assert_eq!(for_drivers(2, 4), Duration::from_secs(12));
+        assert_eq!(for_drivers(8, 512), DRIVERS);
+        let unit = include_str!("../../../deploy/ringway.service");
+        let pod = include_str!("../../../deploy/chart/templates/daemonset.yaml");
+        let seconds = |text: &str, key: &str| -> u64 {
+            text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim().parse().ok()).expect(key)
+        };
+        for given in [seconds(unit, "TimeoutStopSec="), seconds(pod, "terminationGracePeriodSeconds:")] {
+            assert!(Duration::from_secs(given) > END + DRIVERS, "{given}");
+        }
+        // Else it would be gone after a kill that was part of a stop.
+        assert!(unit.lines().any(|line| line == "RuntimeDirectoryPreserve=yes"));
     }
 }
