@@ -86,7 +86,9 @@ fn brief(text: &str) -> String {
 /// What the kernel's refusal of a native attachment means, when it is one of those that users meet.
 pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
     Some(match errno(error)? {
-        Errno::RANGE => "the MTU is larger than native XDP takes in one buffer, on veth 3506",
+        Errno::RANGE => {
+            "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set DEVICE mtu 3498"
+        }
         Errno::NOSPC => "the peer of this veth has more transmit queues than this end has receive queues",
         Errno::OPNOTSUPP => {
             "this driver has no native XDP, or not with the receive offloads that are on (rx-gro-hw, lro)"

@@ -15,7 +15,6 @@ use rustix::net::{RecvFlags, SendFlags, sockopt};
 
 use super::rings::{Consumer, Descriptor, Producer};
 use super::socket_error::SocketError;
-use super::umem::ETHERNET;
 use super::{Device, Umem, UmemLayout};
 use prepared::{Attempt, Prepared};
 pub use sizes::RingSizes;
@@ -51,7 +50,12 @@ impl SocketOptions {
     /// Whether a driver that works on the UMEM directly might split packets of this MTU over two chunks. Where the driver cannot
     /// do that anyway, the kernel's own answer is the better reason.
     fn would_split(&self, device: &Device, mtu: u32, layout: UmemLayout) -> bool {
-        mtu > layout.zero_copy_mtu() && self.announces.unwrap_or_else(|| device.may_zero_copy())
+        mtu > layout.zero_copy_mtu() && self.announced(device)
+    }
+
+    /// Whether the driver may work on the UMEM, as far as is known.
+    fn announced(&self, device: &Device) -> bool {
+        self.announces.unwrap_or_else(|| device.may_zero_copy())
     }
 }
 
@@ -132,9 +136,11 @@ impl Socket {
     /// What can be known before anything is done to a device; its MTU.
     pub fn check(device: &Device, layout: UmemLayout, options: &SocketOptions) -> Result<u32, SocketError> {
         let interface = || device.name.clone();
-        let (mtu, room) = (device.mtu()?, layout.room().saturating_sub(ETHERNET));
+        let (mtu, room) = (device.mtu()?, layout.mtu());
         if mtu > room {
-            return Err(SocketError::Mtu { interface: interface(), mtu, room });
+            let direct = options.zero_copy != ZeroCopy::Off && options.announced(device);
+            let most = UmemLayout::largest_mtu(!options.generic, direct);
+            return Err(SocketError::Mtu { interface: interface(), mtu, room, most });
         }
         if options.zero_copy != ZeroCopy::On {
             return Ok(mtu);

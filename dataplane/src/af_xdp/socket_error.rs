@@ -23,7 +23,8 @@ pub enum SocketError {
     },
     /// Its packets can be larger than a chunk.
     #[error(
-        "{interface} has MTU {mtu}, and frames of this size carry at most {room}; run `ip link set {interface} mtu {room}`"
+        "{interface} has MTU {mtu}, and frames of this size carry at most {room}: {}",
+        if mtu <= most { RESTART.to_owned() } else { format!("run `ip link set {interface} mtu {}`", room.min(most)) }
     )]
     Mtu {
         /// The interface.
@@ -32,6 +33,8 @@ pub enum SocketError {
         mtu: u32,
         /// The largest MTU that fits.
         room: u32,
+        /// The largest MTU for which frames are made.
+        most: u32,
     },
     /// Its packets can be larger than what a driver makes of a chunk in zero-copy mode.
     #[error(
@@ -114,11 +117,14 @@ pub enum SocketError {
     },
 }
 
+/// What helps where frames were made for smaller packets.
+const RESTART: &str = "restart Ringway, which makes frames as large as its interfaces need";
+
 /// What helps against frames that are too small for zero-copy.
 fn remedy(interface: &str, most: u32, chunk_size: u32) -> String {
     match chunk_size {
         // Packet memory is laid out at the start, by the interfaces there are then.
-        2048 => "restart Ringway, which makes frames as large as its interfaces need".into(),
+        2048 => RESTART.into(),
         _ => format!("run `ip link set {interface} mtu {most}`"),
     }
 }
@@ -180,5 +186,15 @@ mod tests {
         );
         let large = SocketError::frames(&device, 3200, UmemLayout::for_zero_copy(8, 3200)).to_string();
         assert!(large.ends_with("eth0 has MTU 3200: run `ip link set eth0 mtu 3054`"), "{large}");
+    }
+
+    #[test]
+    fn an_mtu_that_is_too_large_is_told_with_one_that_is_not() {
+        let told = |mtu, room, most| SocketError::Mtu { interface: "eth0".into(), mtu, room, most }.to_string();
+        let native = told(9000, 3822, 3498);
+        assert!(native.ends_with("carry at most 3822: run `ip link set eth0 mtu 3498`"), "{native}");
+        let late = told(3000, 1774, 3498);
+        assert!(late.ends_with("1774: restart Ringway, which makes frames as large as its interfaces need"), "{late}");
+        assert!(told(9000, 1774, 3054).ends_with("run `ip link set eth0 mtu 1774`"));
     }
 }

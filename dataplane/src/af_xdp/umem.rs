@@ -34,7 +34,7 @@ pub struct UmemLayout {
 }
 
 impl UmemLayout {
-    /// `frames` chunks with the usual sizes: 2048 bytes, 256 of them headroom, which carries an MTU of 1778.
+    /// `frames` chunks with the usual sizes: 2048 bytes, 256 of them headroom, which carries an MTU of 1774.
     pub fn of_frames(frames: u32) -> Self {
         UmemLayout { frames, chunk_size: 2048, headroom: KERNEL_HEADROOM }
     }
@@ -60,6 +60,24 @@ impl UmemLayout {
     /// longer packet over two chunks, and the second part would be taken for a packet of its own.
     pub fn zero_copy_mtu(&self) -> u32 {
         ((self.room() >> 10) << 10).saturating_sub(ETHERNET)
+    }
+
+    /// The largest MTU that Ringway takes a device with, which depends on how its packets come. Without a copy: see
+    /// [`Self::zero_copy_mtu`]. By native XDP: what every driver that was tried takes in one buffer, a page less headroom, the
+    /// kernel's notes behind it and an Ethernet header with two tags. In generic mode: what a chunk holds.
+    pub fn largest_mtu(native: bool, zero_copy: bool) -> u32 {
+        const NATIVE: u32 = 4096 - KERNEL_HEADROOM - 320 - 22;
+        let large = Self::of_frames(1).large();
+        match (native, zero_copy) {
+            (true, true) => large.zero_copy_mtu(),
+            (true, false) => NATIVE.min(large.mtu()),
+            (false, _) => large.mtu(),
+        }
+    }
+
+    /// The largest MTU in copy mode.
+    pub fn mtu(&self) -> u32 {
+        self.room().saturating_sub(ETHERNET)
     }
 
     /// The largest packet, Ethernet header included, that fits behind the headroom.

@@ -194,7 +194,8 @@ fn what_an_interface_cannot_do_is_told_with_numbers() {
     let error = bed.gateway(|| refused(open_port("l0", 0, options(false), &mut umem(1), &[])));
     assert_eq!(
         error.to_string(),
-        "l0 has MTU 3000, and frames of this size carry at most 1774; run `ip link set l0 mtu 1774`"
+        "l0 has MTU 3000, and frames of this size carry at most 1774: restart Ringway, which makes frames as large as its \
+             interfaces need"
     );
 }
 

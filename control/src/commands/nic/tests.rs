@@ -114,7 +114,7 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
         ["ena has native XDP only with half of its queues in use: 8 of 8 are > ethtool -L eth0 combined 4"]
     );
     let generic = Wish { xdp: XdpMode::Generic, ..Wish::default() };
-    let merges = NicReport { offloads: vec![offload("rx-gro", true, false)], mtu: 9000, ..igb() };
+    let merges = NicReport { offloads: vec![offload("rx-gro", true, false)], mtu: 3822, ..igb() };
     let told = texts(&merges, &generic, "6.1.0");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].ends_with("> ethtool -K eth0 gro off lro off rx-gro-hw off"), "{told:?}");
@@ -125,9 +125,21 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
     assert!(told[0].ends_with("cannot be told not to, and eth0.100 is above > "), "{told:?}");
     let may = NicReport { vlans: vec!["eth0.100".into()], ..igb() };
     assert_eq!(texts(&may, &Wish::default(), "6.18.15"), [""; 0], "Ringway switches it off");
-    let jumbo = judge(&NicReport { mtu: 3400, ..igb() }, &Wish::default(), "6.18.15", &[0, 1]);
-    let told = jumbo.iter().find(|finding| finding.text.starts_with("MTU")).unwrap();
-    assert_eq!(told.text, "MTU 3400 is more than frames hold without a copy (3054)");
+    // One number, by how packets come.
+    let mtu = |mtu, wish: &Wish| {
+        let findings = judge(&NicReport { mtu, ..igb() }, wish, "6.18.15", &[0, 1]);
+        let told: Vec<_> = findings.into_iter().filter(|finding| finding.text.starts_with("MTU")).collect();
+        assert!(told.len() < 2, "{told:?}");
+        told.into_iter().next().map(|finding| format!("{:?} {}", finding.severity, finding.text)).unwrap_or_default()
+    };
+    let why = "that frames hold without a copy, where drivers count their room in whole KiB";
+    assert_eq!(mtu(3400, &Wish::default()), format!("Slow MTU 3400 is more than the 3054 {why}"));
+    assert_eq!(mtu(9000, &Wish::default()), format!("Wrong MTU 9000 is more than the 3054 {why}"));
+    let off = Wish { zero_copy: ZeroCopy::Off, ..Wish::default() };
+    assert_eq!((mtu(3054, &Wish::default()), mtu(3400, &off), mtu(3822, &generic)), Default::default());
+    let told = mtu(3499, &off);
+    assert_eq!(told, "Wrong MTU 3499 is more than the 3498 that native XDP takes, where a packet is one buffer");
+    assert_eq!(mtu(3823, &generic), "Wrong MTU 3823 is more than the 3822 that a frame of Ringway holds");
     let left = Wish { rss: crate::config::RssMode::Leave, ..Wish::default() };
     let left = judge(&igb(), &left, "6.18.15", &[0, 1]);
     assert!(

@@ -7,8 +7,6 @@ use crate::report::nic::{Finding, NicReport, Severity};
 
 use super::zero_copy::{self, version};
 
-/// The largest MTU that native XDP and a frame of Ringway hold on every driver that was tried.
-const LARGEST_MTU: u32 = 3_498;
 /// Receive descriptors below which a burst of a millisecond overflows a NIC of 10 Gbit/s.
 const FEW_DESCRIPTORS: u32 = 1_024;
 /// What is advised then.
@@ -41,6 +39,7 @@ fn of(nic: &NicReport, wish: &Wish, here: &Here<'_>) -> Vec<Finding> {
     if nic.lowers.is_empty() {
         findings.link(nic);
         findings.xdp(nic, wish, here);
+        findings.mtu(nic, wish);
         findings.zero_copy(nic, wish);
         findings.queues(nic, wish, here);
         findings.offloads(nic, wish);
@@ -137,10 +136,6 @@ impl Findings {
                     .slow(format!("{driver} has no native XDP: generic mode, which is slower and always copies"), None),
             }
         }
-        if !generic && nic.mtu > LARGEST_MTU {
-            let text = format!("MTU {} is more than native XDP and a frame of Ringway hold ({LARGEST_MTU})", nic.mtu);
-            self.wrong(text, Some(format!("ip link set {name} mtu {LARGEST_MTU}")));
-        }
         let merges = nic
             .offloads
             .iter()
@@ -153,13 +148,31 @@ impl Findings {
         }
     }
 
-    fn zero_copy(&mut self, nic: &NicReport, wish: &Wish) {
-        let hold = UmemLayout::for_zero_copy(1, u32::MAX).zero_copy_mtu();
-        let wanted = wish.zero_copy != ZeroCopy::Off && wish.xdp != XdpMode::Generic;
-        if wanted && nic.zero_copy.possible == Some(true) && (hold + 1..=LARGEST_MTU).contains(&nic.mtu) {
-            let text = format!("MTU {} is more than frames hold without a copy ({hold})", nic.mtu);
-            self.slow(text, Some(format!("ip link set {} mtu {hold}", nic.name)));
+    fn mtu(&mut self, nic: &NicReport, wish: &Wish) {
+        let has = |word: &str| nic.xdp_features.as_ref().is_none_or(|has| has.iter().any(|one| one == word));
+        let native = match wish.xdp {
+            XdpMode::Native => true,
+            XdpMode::Auto => has("basic") && has("redirect") && nic.driver.as_deref() != Some("hv_netvsc"),
+            XdpMode::Generic => false,
+        };
+        let direct = native && wish.zero_copy != ZeroCopy::Off && nic.zero_copy.possible == Some(true);
+        let most = UmemLayout::largest_mtu(native, direct);
+        if nic.mtu <= most {
+            return;
         }
+        let why = match (native, direct) {
+            (_, true) => "frames hold without a copy, where drivers count their room in whole KiB",
+            (true, _) => "native XDP takes, where a packet is one buffer",
+            _ => "a frame of Ringway holds",
+        };
+        let text = format!("MTU {} is more than the {most} that {why}", nic.mtu);
+        let command = Some(format!("ip link set {} mtu {most}", nic.name));
+        // What is too long for that only is copied.
+        let copies = direct && wish.zero_copy != ZeroCopy::On && nic.mtu <= UmemLayout::largest_mtu(native, false);
+        if copies { self.slow(text, command) } else { self.wrong(text, command) }
+    }
+
+    fn zero_copy(&mut self, nic: &NicReport, wish: &Wish) {
         if nic.zero_copy.possible != Some(false) || wish.zero_copy == ZeroCopy::Off || wish.xdp == XdpMode::Generic {
             return;
         }

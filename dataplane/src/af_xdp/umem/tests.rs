@@ -125,3 +125,9 @@ fn frames_are_as_large_as_drivers_need_them_in_whole_kib() {
     assert_eq!(sizes(3055), (4096, 4096, false));
     assert_eq!(sizes(9000), (4096, 4096, false));
 }
+
+#[test]
+fn the_largest_mtu_is_one_number_for_each_way_of_packets() {
+    let largest = UmemLayout::largest_mtu;
+    assert_eq!((largest(true, true), largest(true, false), largest(false, false)), (3054, 3498, 3822));
+}
