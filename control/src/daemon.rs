@@ -35,7 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, SnatConfig};
-use crate::network::free_ports;
+use crate::network::{free_ports, nic};
 use crate::source::Source;
 use crate::watch::thread::Watch;
 use crate::watch::{self, last};
@@ -176,10 +176,20 @@ async fn open(config: &Config, end: &mut End) -> Result<Option<Source>, RunError
     }
 }
 
+/// Waits until something changes at a NIC: queues that somebody adds are to be polled at once.
+async fn change(nics: &mut Option<nic::Changes>) {
+    match nics {
+        Some(nics) => drop(nics.next().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Running {
     /// Follows the network with attaching and detaching, and reloads for those who ask, until a worker dies.
     async fn follow(&mut self) -> RunError {
         let mut network = self.network.clone();
+        // Where it cannot be had, ports are looked at every second.
+        let mut nics = nic::Changes::listen().ok();
         loop {
             let known = network.borrow_and_update().clone();
             let complete = tokio::task::block_in_place(|| self.interfaces.follow(&known));
@@ -192,6 +202,11 @@ impl Running {
                     asker = self.reloader.next() => {
                         self.reload(asker).await;
                         break;
+                    }
+                    () = change(&mut nics) => {
+                        let anew = tokio::task::block_in_place(|| self.interfaces.look_at_once());
+                        // However often something changes, what could not be done is tried again.
+                        if anew || !complete { break } else { continue }
                     }
                     event = tokio::time::timeout(LOOK, network.changed()) => event,
                 };

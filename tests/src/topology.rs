@@ -314,6 +314,11 @@ admin:
     pub fn ledger(&mut self) -> Ledger {
         self.ringway().ledger()
     }
+
+    /// What `status` says, for who shares the bed with others.
+    pub fn status(&self) -> Result<Value, String> {
+        self.ringway.as_ref().ok_or("Ringway was not started")?.get("/status")
+    }
 }
 
 fn end<'a>(namespace: &'a Namespace, link: &'a str) -> End<'a> {

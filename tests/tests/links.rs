@@ -22,12 +22,22 @@ fn down_and_up(link: &str) {
     try_ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port)).expect_err("there is no way");
     assert!(bed.ringway().runs(), "it goes on running");
     let down = bed.ledger();
+    eventually(SOON, "the log says so", || {
+        let log = bed.ringway().output();
+        let told = log.matches(&format!("WARN {link}: its link went down: somebody took it down")).count();
+        if told == 1 { Ok(()) } else { Err(log) }
+    });
     bed.gateway.set_link(link, true).expect("ip link set up");
     for ip in CLUSTER_IPS.into_iter().chain(LOAD_BALANCER_IPS) {
         eventually(SOON, "traffic flows again", || try_ask(&bed.client, at(ip, HTTP.port)).map(|_| ()));
     }
     let ledger = bed.ledger().since(&down);
     assert!(ledger.forwarded >= 4 * 8, "{ledger:?}");
+    eventually(SOON, "the log says that, too", || {
+        let log = bed.ringway().output();
+        let told = log.matches(&format!("INFO {link}: its link is up again after ")).count();
+        if told == 1 { Ok(()) } else { Err(log) }
+    });
 }
 
 #[test]
@@ -188,4 +198,181 @@ fn queues_that_somebody_adds_are_polled_and_the_other_interface_goes_on() {
     let frames = &status["workers"][0]["frames"];
     let (free, total) = (frames["free"].as_u64().expect("free"), frames["total"].as_u64().expect("total"));
     assert!(0 < free && free < total, "{frames}");
+}
+
+#[test]
+fn more_queues_than_packet_memory_was_laid_out_for_are_all_served_with_smaller_rings() {
+    if !can_run("more_queues_than_packet_memory_was_laid_out_for", &["ip", "nginx", "curl", "ethtool"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { queues: 8, xdp: "generic", ..Options::default() });
+    let queues = |bed: &Bed, count: &str| {
+        for name in ["front", "back"] {
+            run(&bed.gateway, "ethtool", &["-L", name, "rx", count, "tx", count], SOON).expect("ethtool -L");
+        }
+    };
+    queues(&bed, "1");
+    bed.serve();
+    bed.start_ringway();
+    // What `status` says of each queue of an interface: how many packets its receive ring holds.
+    let rings = |bed: &mut Bed| {
+        let status = bed.ringway().ask("/status");
+        let interfaces = status["interfaces"].as_array().expect("interfaces").clone();
+        let ports = interfaces.iter().flat_map(|i| i["ports"].as_array().cloned().unwrap_or_default());
+        (ports.map(|port| port["rings"]["receive"].as_u64().expect("rings")).collect::<Vec<_>>(), status)
+    };
+    let expect = |bed: &mut Bed, what: &str, is_so: &dyn Fn(&[u64]) -> bool| {
+        eventually(SOON, what, || {
+            let (rings, status) = rings(bed);
+            if is_so(&rings) { Ok(()) } else { Err(format!("{rings:?} {}", status["interfaces"])) }
+        });
+        let since = bed.ledger();
+        for number in 0..24 {
+            ask(&bed.client, at(CLUSTER_IPS[number % 2], HTTP.port));
+        }
+        let ledger = bed.ledger().since(&since);
+        assert_eq!((ledger.dropped(), ledger.passed), (0, 0), "{what}: {ledger:?}");
+        assert!(ledger.forwarded >= 24 * 8, "{what}: {ledger:?}");
+    };
+    expect(&mut bed, "one queue each", &|rings| rings == [2048; 2]);
+    queues(&bed, "8");
+    expect(&mut bed, "all queues are polled", &|rings| rings.len() == 16 && rings.iter().all(|ring| *ring < 2048));
+    let text = String::from_utf8_lossy(&bed.ringway().command(&["status"]).stdout).into_owned();
+    let told = text.lines().filter(|line| line.contains("each of its 8 queues has rings of ")).count();
+    assert_eq!(told, 2, "{text}");
+}
+
+#[test]
+fn nobody_is_refused_while_somebody_adds_queues() {
+    if !can_run("nobody_is_refused_while_somebody_adds_queues", &["ip", "nginx", "curl", "ethtool"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { queues: 8, xdp: "generic", ..Options::default() });
+    let queues = |bed: &Bed, count: u32| {
+        let count = count.to_string();
+        run(&bed.gateway, "ethtool", &["-L", "front", "rx", &count, "tx", &count], SOON).expect("ethtool -L")
+    };
+    queues(&bed, 1);
+    bed.serve();
+    bed.start_ringway();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let errors: Vec<String> = std::thread::scope(|scope| {
+        let client = &bed.client;
+        // The node has this address: what comes to its kernel is refused.
+        let asker = || {
+            let mut errors = Vec::new();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                errors.extend(try_ask(client, at(NODE_IPS[0], HTTP.node_port)).err());
+            }
+            errors
+        };
+        let askers: Vec<_> = (0..4).map(|_| scope.spawn(asker)).collect();
+        for count in 2..=8 {
+            queues(&bed, count);
+            eventually(SOON, "all queues are polled", || {
+                let status = bed.status()?;
+                let ports = status["interfaces"][0]["ports"].as_array().map_or(0, Vec::len);
+                if ports == count as usize { Ok(()) } else { Err(status["interfaces"].to_string()) }
+            });
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        askers.into_iter().flat_map(|asker| asker.join().expect("an asker")).collect()
+    });
+    assert!(errors.is_empty(), "{}: {errors:#?}", errors.len());
+}
+
+#[test]
+fn an_mtu_that_somebody_raises_beyond_what_frames_hold_is_told() {
+    if !can_run("an_mtu_that_somebody_raises", &["ip", "nginx", "curl", "ping"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options { xdp: "generic", ..Options::default() });
+    let text = |bed: &mut Bed| String::from_utf8_lossy(&bed.ringway().command(&["status"]).stdout).into_owned();
+    let lost = |bed: &mut Bed| bed.ringway().ask("/status")["ports"]["largeLost"].as_u64().expect("a count");
+    for (namespace, link) in [(&bed.gateway, "front"), (&bed.client, "eth0")] {
+        namespace.ip(&["link", "set", link, "mtu", "9000"]).expect("a larger MTU");
+    }
+    let told = "its MTU is 9000 now, and frames hold 1774";
+    eventually(SOON, "status says so", || {
+        let text = text(&mut bed);
+        if text.contains(&format!("front: {told}")) { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(bed.ringway().output().matches(&format!("WARN front: {told}")).count(), 1);
+    // Echo requests to a VIP come up, whatever becomes of them: one that a frame does not hold is counted.
+    let before = lost(&mut bed);
+    let _ = run(&bed.client, "ping", &["-c", "3", "-i", "0.2", "-W", "1", "-s", "8000", CLUSTER_IPS[0]], SOON);
+    eventually(SOON, "they are counted", || {
+        let now = lost(&mut bed);
+        if now >= before + 3 { Ok(()) } else { Err(format!("{before}, now {now}")) }
+    });
+    ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port));
+    bed.gateway.ip(&["link", "set", "front", "mtu", "1500"]).expect("the MTU that was");
+    eventually(SOON, "status says so no more", || {
+        let text = text(&mut bed);
+        if text.contains("its MTU is") { Err(text) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn a_bridge_that_changes_its_address_as_ports_go_is_followed() {
+    if !can_run("a_bridge_that_changes_its_address", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { xdp: "generic", ..Options::default() });
+    let ip = |bed: &Bed, words: &str| {
+        bed.gateway.ip(&words.split(' ').collect::<Vec<_>>()).unwrap_or_else(|error| panic!("{error}"));
+    };
+    // It takes the lowest address of its ports'.
+    ip(&bed, "link add br0 type bridge");
+    for (port, address) in [("low", "02:00:00:00:00:01"), ("mid", "02:00:00:00:00:02")] {
+        ip(&bed, &format!("link add {port} address {address} type veth peer name {port}-end"));
+        ip(&bed, &format!("link set {port} master br0 up"));
+        ip(&bed, &format!("link set {port}-end up"));
+    }
+    ip(&bed, "address flush dev front");
+    ip(&bed, "link set front address 02:00:00:00:00:03");
+    ip(&bed, "link set front master br0");
+    ip(&bed, "link set br0 up");
+    for (address, length) in NODE_IPS.into_iter().zip([24, 64]) {
+        bed.gateway.address("br0", &format!("{address}/{length}")).expect("an address");
+    }
+    let config = std::fs::read_to_string(bed.config()).expect("the configuration");
+    std::fs::write(bed.config(), config.replace("name: front", "name: br0")).expect("the configuration");
+    bed.serve();
+    bed.start_ringway();
+    let address = |bed: &Bed| {
+        let links = links(&bed.gateway);
+        let bridge = links.iter().find(|link| link["ifname"] == "br0").expect("br0");
+        bridge["address"].as_str().expect("an address").to_owned()
+    };
+    for (gone, has) in [("", "02:00:00:00:00:01"), ("low", "02:00:00:00:00:02"), ("mid", "02:00:00:00:00:03")] {
+        if !gone.is_empty() {
+            ip(&bed, &format!("link delete {gone}"));
+        }
+        assert_eq!(address(&bed), has);
+        // Whoever asks anew learns the address by which Ringway takes frames by then.
+        eventually(SOON, "it serves", || {
+            let _ = bed.client.ip(&["neighbor", "flush", "dev", "eth0"]);
+            let since = bed.ledger();
+            for ip in CLUSTER_IPS {
+                try_ask(&bed.client, at(ip, HTTP.port))?;
+            }
+            let ledger = bed.ledger().since(&since);
+            if ledger.forwarded >= 16 { Ok(()) } else { Err(format!("{gone}: {ledger:?}")) }
+        });
+    }
+}
+
+#[test]
+fn an_interface_that_is_renamed_is_let_go_of_with_the_reason() {
+    if !can_run("an_interface_that_is_renamed", &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let mut bed = Bed::start(Options::default());
+    bed.gateway.ip(&["link", "set", "back", "down"]).expect("ip link set down");
+    bed.gateway.ip(&["link", "set", "back", "name", "lan0"]).expect("another name");
+    eventually(SOON, "the log says why", || {
+        let log = bed.ringway().output();
+        if log.contains("INFO let go of back: it was renamed to lan0") { Ok(()) } else { Err(log) }
+    });
 }

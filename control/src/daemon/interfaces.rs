@@ -7,9 +7,12 @@
 mod carriers;
 mod check;
 pub(super) mod fit;
+mod links;
 mod offload;
 mod refused;
+mod rings;
 mod steered;
+mod tags;
 mod taps;
 mod vlans;
 mod watched;
@@ -31,6 +34,7 @@ use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, Kept, log_mode};
+use links::{LinkLog, why_gone};
 use offload::Offloads;
 use refused::Refused;
 use steered::Steered;
@@ -64,7 +68,7 @@ pub(super) struct Interfaces {
     carriers: BTreeMap<u32, Carrier>,
     /// Devices whose ports are about to be opened anew.
     kept: BTreeMap<u32, Kept>,
-    /// Packets of ours are dropped on queues without a socket.
+    /// Whether packets of ours are dropped on queues without a socket.
     drops: bool,
     refused: Refused,
     steered: Steered,
@@ -73,6 +77,7 @@ pub(super) struct Interfaces {
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
     looks: Looks,
+    links: LinkLog,
     watch: Watch,
     offloads: Offloads,
     pub(super) heart: Heart,
@@ -106,6 +111,7 @@ impl Interfaces {
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
             looks: Looks::new(Instant::now()),
+            links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
             offloads: Offloads::new(changes),
             heart: heart("interfaces"),
@@ -129,10 +135,13 @@ impl Interfaces {
         self.failed.clear();
         self.gone.clear();
         for interface in network.interfaces() {
-            let known = self.attached.get(&interface.id);
-            if known.is_some_and(|attached| is_other(attached, interface) || !unable(interface).is_empty()) {
-                self.let_go(interface.id);
-                unable(interface).iter().for_each(|why| tracing::warn!("{} {why}", interface.name));
+            let Some(attached) = self.attached.get(&interface.id) else { continue };
+            let is_listed = self.listed.iter().any(|listed| listed.name.matches(&interface.name));
+            if is_other(attached, interface) {
+                let why = why_gone(&attached.device, interface, is_listed);
+                self.let_go(interface.id, &why);
+            } else if !unable(interface).is_empty() {
+                self.let_go(interface.id, &format!("it {}", unable(interface).join("; it ")));
             }
         }
         // What changed hands among devices that are attached comes first: a bond's other member is active already.
@@ -144,6 +153,7 @@ impl Interfaces {
                 self.follow_lowers(interface);
             }
         }
+        self.tell_links();
         self.steer();
         // What this lets go of is attached below.
         self.look_after_taps();
@@ -210,7 +220,7 @@ impl Interfaces {
             lock(&self.steering).detach(*index);
         }
         let attached: Vec<InterfaceId> = self.attached.keys().copied().collect();
-        attached.into_iter().for_each(|id| self.let_go(id));
+        attached.into_iter().for_each(|id| self.let_go(id, "Ringway ends"));
         self.detach_devices();
         self.tell();
     }
@@ -264,7 +274,7 @@ impl Interfaces {
         if problems.is_empty() {
             return Ok(());
         }
-        self.let_go(id);
+        self.let_go(id, &problems);
         Err(problems)
     }
 
@@ -291,8 +301,8 @@ impl Interfaces {
         }
     }
 
-    /// Lets go of an interface. Its devices stay attached until somebody sees that nobody needs them.
-    fn let_go(&mut self, id: InterfaceId) {
+    /// Lets go of an interface, for a reason. Its devices stay attached until somebody sees that nobody needs them.
+    fn let_go(&mut self, id: InterfaceId, why: &str) {
         let Some(attached) = self.attached.remove(&id) else { return };
         self.steer();
         self.carry(id, &Lowers::default());
@@ -301,7 +311,7 @@ impl Interfaces {
                 tracing::warn!("letting go of {}: {error}", attached.device);
             }
         }
-        tracing::info!("let go of {}", attached.device);
+        tracing::info!("let go of {}: {why}", attached.device);
     }
 }
 

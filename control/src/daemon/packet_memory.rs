@@ -8,7 +8,7 @@ use super::nics::NicFacts;
 use crate::config::{Config, XdpMode, ZeroCopy};
 
 /// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
-const SPARE_FRAMES: u32 = 2048;
+pub(super) const SPARE_FRAMES: u32 = 2048;
 
 /// A device that a port will be at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

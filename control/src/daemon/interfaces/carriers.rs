@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
-use ringway_dataplane::io::PortError;
-use ringway_dataplane::worker::AttachError;
 use ringway_shared::Network;
 
 use super::fit::{self, Fit, Terms, Wanted, asked};
 use super::refused::Signs;
+use super::tags::{blindness, is_virtual};
 use super::watched::Watched;
-use super::{Attached, Interfaces, lock, vlans};
+use super::{Attached, Interfaces, lock, rings, tags};
 use crate::config::{XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
 
@@ -25,7 +24,16 @@ pub(super) struct Carrier {
     xdp: XdpMode,
     pub(super) watched: Watched,
     /// Why the tags of frames cannot be seen.
-    blind: Option<String>,
+    pub(super) blind: Option<String>,
+    /// That its rings are smaller than they should be.
+    small: Option<String>,
+}
+
+impl Carrier {
+    /// Whether its frames come by native XDP.
+    pub(super) fn is_native(&self) -> bool {
+        self.mode == "native"
+    }
 }
 
 /// A device whose ports are opened anew while its program stays, so that nothing of ours reaches the kernel meanwhile.
@@ -61,7 +69,9 @@ impl Interfaces {
             match self.attach_device(index, wanted) {
                 Ok(carrier) => {
                     self.refused.remove(index);
-                    self.kept.remove(&index);
+                    if self.kept.remove(&index).is_some() {
+                        tracing::info!("{}: attached anew, with {} queues", wanted.name, carrier.watched.ports.len());
+                    }
                     self.carriers.insert(index, carrier);
                     self.steer();
                 }
@@ -84,10 +94,11 @@ impl Interfaces {
         self.drop_meanwhile();
     }
 
-    /// Says what becomes of our packets on queues without a socket: dropped while ports are opened anew, since the kernel
-    /// would refuse their connections, else left to the kernel.
+    /// Says what becomes of our packets on queues without a socket: the queues that somebody has just added, and all while ports
+    /// are opened anew. The kernel would refuse their connections, so they are dropped, and come again. Before Ringway is
+    /// attached to anything they are left to the kernel.
     fn drop_meanwhile(&mut self) {
-        let drop = !self.kept.is_empty();
+        let drop = !self.kept.is_empty() || !self.carriers.is_empty();
         if self.drops == drop {
             return;
         }
@@ -144,7 +155,7 @@ impl Interfaces {
         let is_lost = |carrier: &Carrier| {
             KernelDevice::by_name(&carrier.device.name).map_or(true, |device| device.index != carrier.device.index)
         };
-        // A device may have another name by now; then it is attached anew.
+        // A device may have another name by now.
         let lost = self.carriers.iter().filter(|(_, carrier)| is_lost(carrier)).map(|(index, _)| *index);
         lost.collect::<Vec<_>>().into_iter().for_each(|index| self.detach(index));
     }
@@ -157,27 +168,6 @@ impl Interfaces {
         tracing::debug!("detached from {}", carrier.device);
     }
 
-    /// Looks whether tags are still left in the frames of every device; whether there is anything to tell. Devices that must
-    /// not be served any more are let go of, to be refused.
-    pub(super) fn look_after_offloads(&mut self) -> bool {
-        let mut changed = false;
-        let mut unfit = Vec::new();
-        for carrier in self.carriers.values_mut().filter(|carrier| !is_virtual(&carrier.device)) {
-            self.heart.beat();
-            let blind = self.offloads.switch_off(&carrier.device).err();
-            if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
-                tracing::warn!("{}: {}", carrier.device, blindness(why));
-            }
-            changed |= blind != carrier.blind;
-            if blind.is_some() && !vlans::above(&carrier.device.name).is_empty() {
-                unfit.push(carrier.device.index);
-            }
-            carrier.blind = blind;
-        }
-        unfit.iter().for_each(|index| self.detach(*index));
-        changed || !unfit.is_empty()
-    }
-
     fn attach_device(&mut self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
         let device = KernelDevice::by_name(&wanted.name).map_err(|error| error.to_string())?;
         if device.index != index {
@@ -185,17 +175,12 @@ impl Interfaces {
         }
         let terms = Terms { placement: &self.placement, memory: self.memory, busy_poll: self.busy_poll };
         let Fit { number, queues, nic } = terms.look_at(&device, wanted, self.kept.contains_key(&index))?;
-        for (worker, queues) in lock(&self.workers).iter_mut().zip(&queues) {
-            // Larger rings give way to these.
-            let frames = queues.len() as u32 * RingSizes::DEFAULT.frames();
-            worker.has_room(frames).map_err(|error| error.to_string())?;
-        }
+        // Larger rings give way to these, and these to smaller ones.
+        self.rings(RingSizes::DEFAULT, &queues).map_err(|error| rings::no_room(&device, &queues, error))?;
         // Before XDP is there: some drivers reset the NIC for it.
         let blind = if is_virtual(&device) { None } else { self.offloads.switch_off(&device).err() };
-        if let Some(why) = &blind
-            && let Some(refusal) = vlans::refusal(&device.name, wanted.tagged, &vlans::above(&device.name))
-        {
-            return Err(format!("{}; {refusal}", blindness(why)));
+        if let Some(refusal) = tags::refusal(&device, blind.as_ref(), wanted.tagged) {
+            return Err(refusal);
         }
         if self.kept.get(&index).is_some_and(|kept| kept.xdp != wanted.xdp) {
             self.forget(index);
@@ -204,41 +189,40 @@ impl Interfaces {
             Some(kept) => (kept.mode, kept.mode_reason.clone()),
             None => self.attach_program(&device, wanted.xdp)?,
         };
-        let distrust = self.watch.distrust(index).filter(|_| wanted.zero_copy == ZeroCopy::Auto);
-        let zero_copy = match distrust {
+        let is_auto = wanted.zero_copy == ZeroCopy::Auto;
+        let mut copies = self.watch.distrust(index).filter(|_| is_auto).cloned();
+        let generic = mode == "generic";
+        let may_zero_copy = !generic && wanted.zero_copy != ZeroCopy::Off && copies.is_none();
+        let mut ideal = nic.rings(may_zero_copy);
+        let mut rings = self.rings(ideal, &queues);
+        if rings.as_ref().is_err_and(rings::is_out) && ideal.driver > 0 && is_auto {
+            copies = Some(rings::cramped(ideal.driver));
+            ideal = nic.rings(false);
+            rings = self.rings(ideal, &queues);
+        }
+        let rings = rings.map_err(|error| rings::no_room(&device, &queues, error))?;
+        let zero_copy = match copies {
             Some(_) => ringway_dataplane::af_xdp::ZeroCopy::Off,
             None => asked(wanted.zero_copy),
         };
-        let generic = mode == "generic";
-        let direct = !generic && zero_copy != ringway_dataplane::af_xdp::ZeroCopy::Off;
-        let rings = nic.rings(direct);
-        let mut socket =
-            SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
+        let small = rings::note(ideal, rings, number);
+        if let Some(note) = small.as_ref().filter(|_| self.kept.contains_key(&index)) {
+            tracing::warn!("{device}: {note}");
+        }
+        let socket = SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
         let mut ports = Vec::new();
         for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
             for queue in queues {
                 self.heart.beat();
-                let mut attached = worker.attach(&device, queue, socket);
-                if let Err(AttachError::Port(PortError::Frames { free, .. })) = &attached
-                    && socket.rings != RingSizes::DEFAULT
-                {
-                    // Packet memory was laid out for other devices.
-                    let wanted = rings.frames();
-                    tracing::warn!(
-                        "{device}: its descriptors want {wanted} frames a queue, and packet memory has {free} to spare: it gets \
-                         smaller rings; restart Ringway, so that it sets aside enough"
-                    );
-                    socket.rings = RingSizes::DEFAULT;
-                    attached = worker.attach(&device, queue, socket);
-                }
+                let attached = worker.attach(&device, queue, socket);
                 let attached = attached.map_err(|error| format!("queue {queue}: {error}"))?;
                 let set = lock(&self.steering).set_socket(index, queue, attached.fd.as_fd());
                 set.map_err(|error| error.to_string())?;
                 let (copy, copy_reason) = match attached.mode {
                     CopyMode::ZeroCopy => ("zero-copy", None),
-                    CopyMode::Copy { because } => ("copy", Some(distrust.cloned().unwrap_or(because))),
+                    CopyMode::Copy { because } => ("copy", Some(copies.clone().unwrap_or(because))),
                 };
-                let RingSizes { fill, receive, transmit, completion, driver } = socket.rings;
+                let RingSizes { fill, receive, transmit, completion, driver } = rings;
                 let report = PortReport {
                     device: device.name.clone(),
                     queue,
@@ -253,7 +237,7 @@ impl Interfaces {
         }
         ports.sort_by_key(|(port, _)| port.queue);
         let watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
-        Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind })
+        Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind, small })
     }
 
     fn attach_program(&self, device: &KernelDevice, xdp: XdpMode) -> Result<(&'static str, Option<String>), String> {
@@ -290,7 +274,10 @@ impl Interfaces {
             });
             let Some(carrier) = carrier else { continue };
             report.ports.extend(carrier.watched.reports());
-            report.notes.extend(carrier.blind.iter().map(|why| format!("{}: {}", lower.name, blindness(why))));
+            let large = carrier.watched.large.iter();
+            let said = carrier.small.iter().chain(large).cloned().chain(carrier.blind.iter().map(|why| blindness(why)));
+            let by = if *lower.name == *report.name { String::new() } else { format!("{}: ", lower.name) };
+            report.notes.extend(said.map(|what| format!("{by}{what}")));
             if report.mode.is_none() || carrier.mode_reason.is_some() {
                 report.mode = Some(carrier.mode.to_owned());
                 report.mode_reason = report.mode_reason.or_else(|| carrier.mode_reason.clone());
@@ -298,16 +285,6 @@ impl Interfaces {
         }
         report
     }
-}
-
-/// Whether it is a device without hardware, whose tags no offload takes away.
-fn is_virtual(device: &KernelDevice) -> bool {
-    !device.may_zero_copy()
-}
-
-/// What follows from an offload that stays on.
-pub(super) fn blindness(why: &str) -> String {
-    format!("receive VLAN offload stays on, so frames of any VLAN look untagged ({why})")
 }
 
 /// Says how an interface was attached.

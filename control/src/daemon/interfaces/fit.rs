@@ -11,8 +11,7 @@ use ringway_shared::Network;
 use ringway_shared::network::Interface;
 use rustix::io::Errno;
 
-use super::carriers::blindness;
-use super::{is_there, lowers_of, unable, vlans};
+use super::{is_there, lowers_of, tags, unable};
 use crate::config::{InterfaceConfig, XdpMode, ZeroCopy};
 use crate::daemon::nics::NicFacts;
 use crate::daemon::placement::{Device, Placement};
@@ -72,10 +71,9 @@ impl Terms<'_> {
         let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
         let nic = NicFacts::of(device);
-        if nic.hides_tags
-            && let Some(refusal) = vlans::refusal(&device.name, wanted.tagged, &vlans::above(&device.name))
-        {
-            return Err(format!("{}; {refusal}", blindness("its driver keeps rx-vlan-hw-parse on")));
+        let blind = nic.hides_tags.then(|| "its driver keeps rx-vlan-hw-parse on".to_owned());
+        if let Some(refusal) = tags::refusal(device, blind.as_ref(), wanted.tagged) {
+            return Err(refusal);
         }
         let socket = SocketOptions {
             rings: RingSizes::DEFAULT,

@@ -38,10 +38,17 @@ impl Interfaces {
     /// `status` tells. Whether devices were let go of, to be attached anew.
     pub(in crate::daemon) fn look_after(&mut self) -> bool {
         let before = self.carriers.len();
+        self.tell_links();
         self.look_after_taps();
         self.look_after_ports();
         self.tell();
         self.carriers.len() < before
+    }
+
+    /// The same, as something changed at a NIC just now.
+    pub(in crate::daemon) fn look_at_once(&mut self) -> bool {
+        self.watch.hurry();
+        self.look_after()
     }
 
     /// Whether there was anything to tell.

@@ -17,6 +17,17 @@ fn parse(text: &str, device: &str) -> Vec<String> {
     text.lines().filter_map(of_line).collect()
 }
 
+/// Why frames that come by a device of this driver have no tags in their bytes, whatever is set on it.
+pub(super) fn hidden(driver: &str) -> Option<&'static str> {
+    match driver {
+        "veth" => Some(
+            "the other end of a veth keeps tags apart from the bytes that XDP sees, so frames of any VLAN look untagged",
+        ),
+        "bridge" => Some("a bridge keeps tags apart from the bytes that XDP sees, so frames of any VLAN look untagged"),
+        _ => None,
+    }
+}
+
 /// Why a device is not served whose frames have lost their tags, when that matters. `tagged`: a VLAN device above it is listed.
 pub(super) fn refusal(device: &str, tagged: bool, above: &[String]) -> Option<String> {
     if tagged {
@@ -46,5 +57,11 @@ mod tests {
         assert!(told.contains("eth0.100, eth0.2") && told.contains("take eth0 out of interfaces"), "{told}");
         assert_eq!(refusal("eth2", false, &parse(text, "eth2")), None);
         assert!(refusal("eth2", true, &[]).is_some());
+    }
+
+    #[test]
+    fn devices_without_hardware_hide_tags_as_well() {
+        assert!(hidden("veth").unwrap().starts_with("the other end of a veth keeps tags apart"));
+        assert!(hidden("bridge").is_some() && hidden("virtio_net").is_none() && hidden("").is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
 use ringway_dataplane::io::port::{Progress, ProgressCell};
 use ringway_shared::MacAddress;
 use tokio::sync::watch;
@@ -23,7 +23,8 @@ pub(in crate::daemon) type CountersByName = watch::Receiver<Arc<BTreeMap<String,
 
 /// What is known of ports beyond one device.
 pub(super) struct Watch {
-    last: Instant,
+    /// When ports were looked at; `None`: they are to be looked at.
+    last: Option<Instant>,
     /// Devices on which zero-copy does not carry, and why, by ifindex. A device that is made again gets another chance.
     distrusted: BTreeMap<u32, String>,
     /// The largest MTU that packet memory carries in zero-copy mode.
@@ -33,7 +34,12 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(zero_copy_mtu: u32) -> Self {
-        Watch { last: Instant::now(), distrusted: BTreeMap::new(), zero_copy_mtu, counters: None }
+        Watch { last: Some(Instant::now()), distrusted: BTreeMap::new(), zero_copy_mtu, counters: None }
+    }
+
+    /// Ports are looked at with the next turn.
+    pub(super) fn hurry(&mut self) {
+        self.last = None;
     }
 
     /// Why zero-copy is not to be used on a device, as a trial has shown.
@@ -51,6 +57,8 @@ pub(super) struct Watched {
     link: Link,
     late: bool,
     stalled: bool,
+    /// That packets may be larger than frames.
+    pub(super) large: Option<String>,
 }
 
 impl Watched {
@@ -63,7 +71,8 @@ impl Watched {
     ) -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let late = check::is_late(&device.driver(), &release);
-        let mut watched = Watched { ports, queues, trial: None, link: Link::default(), late, stalled: false };
+        let mut watched =
+            Watched { ports, queues, trial: None, link: Link::default(), late, stalled: false, large: None };
         watched.trial = (watched.is_zero_copy() && !insists).then(Trial::default);
         watched
     }
@@ -93,11 +102,11 @@ impl Interfaces {
 
     /// Looks at all ports; `status` tells. Ports of some devices may be closed, to be opened anew.
     pub(super) fn look_after_ports(&mut self) {
-        if self.watch.last.elapsed() < LOOK {
+        if self.watch.last.is_some_and(|last| last.elapsed() < LOOK) {
             return;
         }
         let now = Instant::now();
-        self.watch.last = now;
+        self.watch.last = Some(now);
         let uses: Vec<(u32, Use)> =
             self.carriers.keys().filter_map(|index| Some((*index, self.use_of(*index)?))).collect();
         let mut anew = Vec::new();
@@ -108,6 +117,7 @@ impl Interfaces {
                 anew.push((index, reason));
                 continue;
             }
+            note_large(carrier, self.memory);
             let counters = self.watch.counters.as_ref();
             let counters = counters.and_then(|counters| counters.borrow().get(&carrier.device.name).copied());
             match look(carrier, &used, counters, now) {
@@ -161,6 +171,35 @@ fn changed(carrier: &Carrier, zero_copy_mtu: u32) -> Option<String> {
         .then(|| format!("its MTU is {mtu} now, and packet memory carries {zero_copy_mtu} in zero-copy mode"))
 }
 
+/// Notes whether somebody raised the MTU beyond what frames hold, and says so. It goes on: shorter packets are served.
+fn note_large(carrier: &mut Carrier, memory: UmemLayout) {
+    let native = carrier.is_native();
+    let (device, watched) = (&carrier.device, &mut carrier.watched);
+    let Ok(mtu) = device.mtu() else { return };
+    let large = too_large(&device.name, mtu, memory, native);
+    match (&large, &watched.large) {
+        (Some(now), before) if before.as_ref() != Some(now) => tracing::warn!("{device}: {now}"),
+        (None, Some(_)) => tracing::info!("{device}: its MTU is {mtu} now, which frames hold"),
+        _ => {}
+    }
+    watched.large = large;
+}
+
+fn too_large(name: &str, mtu: u32, memory: UmemLayout, native: bool) -> Option<String> {
+    let most = UmemLayout::largest_mtu(native, false);
+    let held = memory.mtu().min(most);
+    (mtu > held).then(|| {
+        let restart = match most > held {
+            true => format!(", or restart Ringway, whose frames then hold up to {most}"),
+            false => String::new(),
+        };
+        format!(
+            "its MTU is {mtu} now, and frames hold {held}: of longer packets TCP is cut and all others are lost (\"larger than a \
+             frame and not to be cut\" among what ports lost): ip link set {name} mtu {held}{restart}"
+        )
+    })
+}
+
 fn look(carrier: &mut Carrier, used: &Use, counters: Option<InterfaceCounters>, now: Instant) -> Next {
     let (device, watched) = (&carrier.device, &mut carrier.watched);
     watched.link.note(used.up, now);
@@ -181,4 +220,22 @@ fn look(carrier: &mut Carrier, used: &Use, counters: Option<InterfaceCounters>, 
     let (link, late) = (watched.link, watched.late);
     let moment = Moment { now, link, sends: used.sends, late, ports: &progress, counters };
     watched.trial.as_mut().map_or(Next::Nothing, |trial| trial.look(&moment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mtu_beyond_what_frames_hold_is_told_with_both_numbers() {
+        let told = |mtu, memory, native| too_large("eth0", mtu, memory, native).unwrap_or_default();
+        let (usual, large) = (UmemLayout::of_frames(8), UmemLayout::for_mtu(8, 3000));
+        assert_eq!((told(1774, usual, true), told(3498, large, true), told(3822, large, false)), Default::default());
+        let small = told(9000, usual, false);
+        assert!(small.starts_with("its MTU is 9000 now, and frames hold 1774: "), "{small}");
+        let restart = "ip link set eth0 mtu 1774, or restart Ringway, whose frames then hold up to 3822";
+        assert!(small.ends_with(restart), "{small}");
+        assert!(told(9000, large, false).ends_with("ip link set eth0 mtu 3822"));
+        assert!(told(9000, large, true).ends_with("ip link set eth0 mtu 3498"));
+    }
 }

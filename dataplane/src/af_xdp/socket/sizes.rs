@@ -30,6 +30,23 @@ impl RingSizes {
         RingSizes { fill, driver: descriptors.min(Self::MOST), ..Self::DEFAULT }
     }
 
+    /// The fewest entries of a ring: two batches.
+    const FEWEST: u32 = 128;
+
+    /// Rings of half the size, for where memory is short; `None` when these are the smallest. What the driver's own ring takes
+    /// stays the same.
+    pub fn halved(&self) -> Option<Self> {
+        let half = |entries: u32| (entries / 2).max(Self::FEWEST);
+        let halved = RingSizes {
+            fill: half(self.fill),
+            completion: half(self.completion),
+            receive: half(self.receive),
+            transmit: half(self.transmit),
+            driver: self.driver,
+        };
+        (halved.frames() < self.frames()).then_some(halved)
+    }
+
     /// How many chunks all of them can hold at once: what a port needs of its UMEM so that nobody starves.
     pub fn frames(&self) -> u32 {
         self.fill + self.completion + self.receive + self.transmit + self.driver
@@ -53,5 +70,13 @@ mod tests {
         assert_eq!(sizes(4078), (4096, 2048, 14318));
         assert_eq!(sizes(8192), (8192, 2048, 22528));
         assert_eq!(sizes(1 << 20), (8192, 2048, 22528));
+    }
+
+    #[test]
+    fn rings_are_halved_down_to_two_batches() {
+        let sizes = std::iter::successors(Some(RingSizes::for_nic(4078)), RingSizes::halved);
+        let sizes: Vec<_> = sizes.map(|sizes| (sizes.fill, sizes.receive, sizes.driver)).collect();
+        let most = [(4096, 2048, 4078), (2048, 1024, 4078), (1024, 512, 4078), (512, 256, 4078)];
+        assert_eq!(sizes, [&most[..], &[(256, 128, 4078), (128, 128, 4078)]].concat());
     }
 }

@@ -1,0 +1,108 @@
+//! How large the rings of a device's ports are, where packet memory may have been laid out for fewer ports.
+//!
+//! Packet memory is pinned, so it is laid out once, at the start, for the queues that devices have then. A device that gets more of
+//! them, or one that comes later, shall be served all the same, and at each of its queues: on one without a socket packets of
+//! ours would go to the kernel. So rings are halved until all queues find room. Smaller rings lose bursts sooner and nothing
+//! else, which `status` says.
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
+use ringway_dataplane::io::PortError;
+use ringway_dataplane::worker::AttachError;
+
+use super::{Interfaces, lock};
+use crate::daemon::packet_memory::SPARE_FRAMES;
+
+/// The largest rings for whose frames there is room, this size or half of it again and again. `has_room`: for ports with so many
+/// frames each.
+fn fitting(
+    wanted: RingSizes,
+    mut has_room: impl FnMut(u32) -> Result<(), AttachError>,
+) -> Result<RingSizes, AttachError> {
+    let mut sizes = wanted;
+    loop {
+        match (has_room(sizes.frames()), sizes.halved()) {
+            (Ok(()), _) => return Ok(sizes),
+            // For good it is too little: what is about to be free would not be used.
+            (Err(AttachError::Port(PortError::Frames { .. })), Some(halved)) => sizes = halved,
+            (Err(error), _) => return Err(error),
+        }
+    }
+}
+
+/// What `status` says of ports with smaller rings.
+pub(super) fn note(wanted: RingSizes, sizes: RingSizes, queues: u32) -> Option<String> {
+    (sizes != wanted).then(|| {
+        format!(
+            "each of its {queues} queues has rings of {} packets instead of {}, since packet memory was laid out for fewer, so \
+             it loses bursts sooner: restart Ringway, so that it sets aside enough",
+            sizes.receive, wanted.receive
+        )
+    })
+}
+
+/// Why a device whose packets need not be copied is copied from all the same.
+pub(super) fn cramped(descriptors: u32) -> String {
+    format!(
+        "packet memory, laid out for other devices, has no room for the {descriptors} descriptors of each of its queues: restart Ringway, so \
+         that it sets aside enough"
+    )
+}
+
+/// Whether there is too little room for good.
+pub(super) fn is_out(error: &AttachError) -> bool {
+    matches!(error, AttachError::Port(PortError::Frames { .. }))
+}
+
+/// Why there is no room for rings of whatever size.
+pub(super) fn no_room(device: &KernelDevice, queues: &[Vec<u32>], error: AttachError) -> String {
+    let AttachError::Port(PortError::Frames { needed, free }) = error else { return error.to_string() };
+    let most = queues.iter().map(Vec::len).max().unwrap_or_default();
+    let (needed, free) = (needed.saturating_sub(SPARE_FRAMES), free.saturating_sub(SPARE_FRAMES));
+    format!(
+        "the smallest rings at {most} queues of {device} for one worker hold up to {needed} frames, and its packet memory has {free} \
+         that no other port may need: restart Ringway, so that it sets aside enough for all interfaces that it then has"
+    )
+}
+
+impl Interfaces {
+    /// The largest rings that every worker has room for at each of these queues of a device.
+    pub(super) fn rings(&self, wanted: RingSizes, queues: &[Vec<u32>]) -> Result<RingSizes, AttachError> {
+        let mut workers = lock(&self.workers);
+        fitting(wanted, |frames| {
+            let each = workers.iter_mut().zip(queues).map(|(worker, queues)| {
+                // Batches and held packets need theirs as well.
+                worker.has_room(queues.len() as u32 * frames + SPARE_FRAMES)
+            });
+            each.collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_as_large_as_memory_has_room_for() {
+        let of = |ports: u32, free: u32, soon: bool| {
+            let sizes = fitting(RingSizes::DEFAULT, |frames| match frames * ports {
+                needed if needed <= free => Ok(()),
+                needed if soon => Err(PortError::FramesSoon { needed, free }.into()),
+                needed => Err(PortError::Frames { needed, free }.into()),
+            });
+            sizes.map(|sizes| sizes.receive).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(2, 16384, false), Ok(2048));
+        assert_eq!(of(3, 16384, false), Ok(1024));
+        assert_eq!(of(32, 16384, false), Ok(128));
+        assert!(of(33, 16384, false).unwrap_err().contains("hold up to 16896 frames"));
+        assert!(of(3, 16384, true).unwrap_err().contains("in 3 s there are more"), "small rings would stay");
+        let (large, small) = (RingSizes::DEFAULT, RingSizes::DEFAULT.halved().unwrap());
+        assert_eq!(note(large, large, 1), None);
+        assert!(
+            note(large, small, 8)
+                .unwrap()
+                .starts_with("each of its 8 queues has rings of 1024 packets instead of 2048")
+        );
+    }
+}

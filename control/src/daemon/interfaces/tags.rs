@@ -1,0 +1,47 @@
+//! Devices whose frames have lost their tags before XDP sees them.
+
+use super::{Interfaces, vlans};
+use ringway_dataplane::af_xdp::Device as KernelDevice;
+
+/// Whether it is a device without hardware, whose tags no offload takes away.
+pub(super) fn is_virtual(device: &KernelDevice) -> bool {
+    !device.may_zero_copy()
+}
+
+/// What follows from an offload that stays on.
+pub(super) fn blindness(why: &str) -> String {
+    format!("receive VLAN offload stays on, so frames of any VLAN look untagged ({why})")
+}
+
+/// Why a device is not served whose tags XDP cannot see. `blind`: why its offload stays on. `tagged`: a VLAN device above it is
+/// listed.
+pub(super) fn refusal(device: &KernelDevice, blind: Option<&String>, tagged: bool) -> Option<String> {
+    let hidden = blind.map(|why| blindness(why)).or_else(|| vlans::hidden(&device.driver()).map(str::to_owned))?;
+    let refusal = vlans::refusal(&device.name, tagged && blind.is_some(), &vlans::above(&device.name))?;
+    Some(format!("{hidden}; {refusal}"))
+}
+
+impl Interfaces {
+    /// Looks whether tags are still left in the frames of every device; whether there is anything to tell. Devices that must
+    /// not be served any more are let go of, to be refused.
+    pub(super) fn look_after_offloads(&mut self) -> bool {
+        let mut changed = false;
+        let mut unfit = Vec::new();
+        for carrier in self.carriers.values_mut() {
+            self.heart.beat();
+            if !is_virtual(&carrier.device) {
+                let blind = self.offloads.switch_off(&carrier.device).err();
+                if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
+                    tracing::warn!("{}: {}", carrier.device, blindness(why));
+                }
+                changed |= blind != carrier.blind;
+                carrier.blind = blind;
+            }
+            if refusal(&carrier.device, carrier.blind.as_ref(), false).is_some() {
+                unfit.push(carrier.device.index);
+            }
+        }
+        unfit.iter().for_each(|index| self.detach(*index));
+        changed || !unfit.is_empty()
+    }
+}
