@@ -68,15 +68,17 @@ impl Event {
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Netlink sockets: one for questions, two that hear of changes. All are closed on drop.
+/// Netlink sockets: two for questions, of which one answers while a table is read by the other, and two that hear of changes. All
+/// are closed on drop.
 pub struct Kernel {
     handle: Handle,
+    apart: Handle,
     messages: Messages,
     settings: Settings,
     objects: Changes,
     /// Asks where packets go; away while it does.
     pub(super) asker: Option<Asker>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Drop for Kernel {
@@ -101,9 +103,10 @@ impl Kernel {
         // Smaller than asked for is no failure: an overrun is noticed and repaired.
         let _ = watch.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER);
         let (connection, handle, _) = new_connection()?;
+        let (other, apart, _) = new_connection()?;
         let (settings, objects, asker) = (Settings::open()?, Changes::listen()?, Some(Asker::open()?));
-        let tasks = [tokio::spawn(watch), tokio::spawn(connection)];
-        Ok(Kernel { handle, messages, settings, objects, asker, tasks })
+        let tasks = [tokio::spawn(watch), tokio::spawn(connection), tokio::spawn(other)];
+        Ok(Kernel { handle, apart, messages, settings, objects, asker, tasks })
     }
 
     /// The next change that concerns us; `None` when the socket broke.
@@ -131,19 +134,40 @@ impl Kernel {
         None
     }
 
-    /// Every link.
-    pub async fn links(&self) -> io::Result<Vec<Link>> {
-        collect(self.handle.link().get().execute(), |message| Link::from_message(&message)).await
+    /// What reads whole tables.
+    pub fn tables(&self) -> TableReader {
+        TableReader(self.handle.clone())
     }
 
-    /// Every address, but those that somebody else has.
-    pub async fn addresses(&self) -> io::Result<Vec<LinkAddress>> {
-        collect(self.handle.address().get().execute(), |message| LinkAddress::from_message(&message)).await
+    /// Every link, also while a table is read: one socket has one dump at a time.
+    pub async fn links_apart(&self) -> io::Result<Vec<Link>> {
+        TableReader(self.apart.clone()).links().await
     }
 
     /// What every interface asks of sources.
     pub(super) fn filters(&self) -> io::Result<Filters> {
         self.settings.filters()
+    }
+
+    /// A way to ask the kernel to resolve neighbours while this is busy.
+    pub fn resolver(&self) -> Resolver {
+        Resolver(self.handle.clone())
+    }
+}
+
+/// Reads the kernel's tables, each whole.
+#[derive(Clone)]
+pub struct TableReader(Handle);
+
+impl TableReader {
+    /// Every link.
+    pub async fn links(&self) -> io::Result<Vec<Link>> {
+        collect(self.0.link().get().execute(), |message| Link::from_message(&message)).await
+    }
+
+    /// Every address, but those that somebody else has.
+    pub async fn addresses(&self) -> io::Result<Vec<LinkAddress>> {
+        collect(self.0.address().get().execute(), |message| LinkAddress::from_message(&message)).await
     }
 
     /// Every route that counts.
@@ -152,7 +176,7 @@ impl Kernel {
         let v4: RouteMessage = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
         let v6: RouteMessage = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         for family in [v4, v6] {
-            let dump = self.handle.route().get(family).execute();
+            let dump = self.0.route().get(family).execute();
             routes.extend(collect(dump, |message| KernelRoute::from_message(&message)).await?);
         }
         Ok(routes)
@@ -162,7 +186,7 @@ impl Kernel {
     pub async fn rules(&self) -> io::Result<Vec<Rule>> {
         let mut rules = Vec::new();
         for version in [IpVersion::V4, IpVersion::V6] {
-            match collect(self.handle.rule().get(version).execute(), |message| Rule::from_message(&message)).await {
+            match collect(self.0.rule().get(version).execute(), |message| Rule::from_message(&message)).await {
                 Ok(some) => rules.extend(some),
                 Err(error) if error.raw_os_error() == Some(EOPNOTSUPP) => {}
                 Err(error) => return Err(error),
@@ -175,16 +199,11 @@ impl Kernel {
     pub async fn neighbors(&self) -> io::Result<Vec<Change>> {
         let mut neighbors = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let dump = self.handle.neighbours().get().set_address_family(family).execute();
+            let dump = self.0.neighbours().get().set_address_family(family).execute();
             let usable = |message| Change::from_message(&message, false).filter(|change| change.usable().is_some());
             neighbors.extend(collect(dump, usable).await?);
         }
         Ok(neighbors)
-    }
-
-    /// A way to ask the kernel to resolve neighbours while this is busy.
-    pub fn resolver(&self) -> Resolver {
-        Resolver(self.handle.clone())
     }
 }
 

@@ -1,9 +1,9 @@
 //! The task that follows the kernel and publishes networks.
 
 mod glance;
+mod reading;
 
 use std::collections::HashMap;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,6 @@ use super::labels::Labels;
 use super::links::Attachments;
 use super::neighbors::Neighbors;
 use super::next_hops::{NextHops, routers};
-use super::objects::NextHopObjects;
 use super::picture::Picture;
 use super::primary::PrimaryAddresses;
 use super::queues::Queues;
@@ -112,7 +111,7 @@ impl Watcher {
             next_sweep: Instant::now(),
             notes,
         };
-        watcher.read().await?;
+        watcher.read(None).await?;
         let first = watcher.build().map(Arc::new).unwrap_or_default();
         watcher.use_network(&first);
         watcher.changed = false;
@@ -132,7 +131,7 @@ impl Watcher {
                 self.glance(&networks).await;
             }
             if self.stale.any() && now >= self.reading.not_before() {
-                if let Err(error) = self.read().await {
+                if let Err(error) = self.read(Some(&networks)).await {
                     tracing::warn!("{error}; trying again");
                     self.reopen().await;
                 }
@@ -226,64 +225,6 @@ impl Watcher {
                 self.stale = Stale::ALL;
             }
         }
-    }
-
-    /// Reads the tables that are stale.
-    async fn read(&mut self) -> Result<(), NetworkError> {
-        let began = Instant::now();
-        let failed = |what| move |error| NetworkError { what, error };
-        let stale = std::mem::take(&mut self.stale);
-        // Until everything is read, everything asked for is still to be done.
-        let result = async {
-            if stale.links {
-                self.tables.links = self.kernel.links().await.map_err(failed("links"))?;
-            }
-            if stale.addresses {
-                self.tables.addresses = self.kernel.addresses().await.map_err(failed("addresses"))?;
-            }
-            if stale.routes {
-                self.tables.routes = self.kernel.routes().await.map_err(failed("routes"))?;
-                self.tables.rules = self.kernel.rules().await.map_err(failed("policy rules"))?;
-            }
-            if stale.links || stale.addresses || stale.routes {
-                self.survey().await.map_err(failed("the ways of packets"))?;
-            }
-            if stale.settings {
-                self.filters = self.kernel.filters().map_err(failed("settings of interfaces"))?;
-            }
-            if stale.neighbors {
-                let table = self.kernel.neighbors().await.map_err(failed("neighbours"))?;
-                self.neighbors.replace(table, Instant::now());
-            }
-            Ok(())
-        }
-        .await;
-        if result.is_err() {
-            self.stale = stale;
-        }
-        self.changed = true;
-        self.reading.done(began);
-        result
-    }
-
-    /// Asks the kernel where packets go.
-    async fn survey(&mut self) -> io::Result<()> {
-        let (interfaces, numbers) = self.attachments.interfaces(&self.tables.links, &self.tables.addresses);
-        let mut tables = std::mem::take(&mut self.tables);
-        let mut asker = self.kernel.asker.take().ok_or_else(|| io::Error::other("the socket is gone"))?;
-        // Some thousand questions take longer than the runtime may be held up.
-        let asking = tokio::task::spawn_blocking(move || {
-            tables.objects = NextHopObjects::read(&mut asker)?;
-            tables.labels = Labels::read(&mut asker)?;
-            let survey = Survey::make(&tables, &numbers, &interfaces, &mut asker)?;
-            Ok::<_, io::Error>((tables, interfaces, numbers, asker, survey))
-        });
-        let asker;
-        let before = std::mem::take(&mut self.survey.overlooked);
-        (self.tables, self.interfaces, self.numbers, asker, self.survey) = asking.await.map_err(io::Error::other)??;
-        self.kernel.asker = Some(asker);
-        self.survey.overlooked.iter().filter(|note| !before.contains(note)).for_each(|note| tracing::warn!("{note}"));
-        Ok(())
     }
 
     async fn reopen(&mut self) {

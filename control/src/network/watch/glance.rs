@@ -1,8 +1,9 @@
 //! A glance at the links alone, ahead of the reading of all tables that a change of a link asks for.
 //!
 //! A bond that goes on to another member changes no route, and its packets are lost until workers know. With large tables
-//! the reading takes long, and in a storm it waits. The glance costs one dump of the links.
+//! the reading takes long, and in a storm it waits. The glance costs one dump of the links, and does not wait for a reading.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +22,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Glances {
     /// Something about links may have changed since the last one.
     pub(super) wanted: bool,
+    /// How many there were.
+    pub(super) made: u64,
     pace: Pace,
 }
 
 impl Glances {
     pub(super) fn new() -> Self {
-        Glances { wanted: false, pace: Pace::at_most(LONGEST_PAUSE) }
+        Glances { wanted: false, made: 0, pace: Pace::at_most(LONGEST_PAUSE) }
     }
 
     /// When the next one is to be, if any.
@@ -41,15 +44,23 @@ impl Watcher {
     pub(super) async fn glance(&mut self, networks: &watch::Sender<Arc<Network>>) {
         let began = Instant::now();
         self.glances.wanted = false;
+        self.glances.made += 1;
         // What fails here fails in the reading as well, and is told there.
-        if let Ok(links) = self.kernel.links().await {
-            let (interfaces, _) = self.attachments.interfaces(&links, &self.tables.addresses);
-            if interfaces != self.interfaces && are_the_same(&interfaces, &self.interfaces) {
-                self.interfaces = interfaces;
-                self.publish(networks);
-            }
+        if let Ok(true) = self.look_at_links().await {
+            self.publish(networks);
         }
         self.glances.pace.done(began);
+    }
+
+    /// Takes over what the links say now of attached interfaces; false when that is known.
+    pub(super) async fn look_at_links(&mut self) -> io::Result<bool> {
+        let links = self.kernel.links_apart().await?;
+        let (interfaces, _) = self.attachments.interfaces(&links, &self.tables.addresses);
+        let is_news = interfaces != self.interfaces && are_the_same(&interfaces, &self.interfaces);
+        if is_news {
+            self.interfaces = interfaces;
+        }
+        Ok(is_news)
     }
 
     /// Not everything that a bond decides is told: while a bond, a bridge or a VLAN device is attached, it is looked at again.
