@@ -1,5 +1,7 @@
 //! A worker: a pinned thread that alone polls its ports.
 
+mod aside;
+mod changes;
 mod handle;
 #[cfg(test)]
 mod tests;
@@ -19,13 +21,14 @@ use crate::clock::{Clock, Time};
 use crate::config::Poll;
 use crate::dispatch::dispatch;
 use crate::handover::{Handover, Mesh};
-use crate::io::port::{Leftovers, PortError};
-use crate::io::{PortOptions, Ports};
+use crate::io::Ports;
+use crate::io::port::{Loan, PortError};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
 
-use handle::{Answer, Change, Changes};
-pub use handle::{AttachError, Attached, WorkerHandle};
+pub use aside::{Opening, aside};
+use changes::{Answer, Change, Changes};
+pub use handle::{AttachError, WorkerHandle};
 
 /// Expired flows that one loop looks at.
 const EXPIRY_BUDGET: u32 = 32;
@@ -46,7 +49,7 @@ const POLLED: usize = 64;
 /// How often the kernel is asked for its own drop counts, in nanoseconds.
 const STATISTICS_EVERY: u64 = 500_000_000;
 
-/// What a worker is made of. It starts without ports: [`WorkerHandle::attach`] adds them.
+/// What a worker is made of. It starts without ports: [`WorkerHandle::take`] adds them.
 pub struct WorkerParts {
     /// Its number.
     pub id: u16,
@@ -88,14 +91,26 @@ pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>)
             worker.run(&stop);
         }
     })?;
-    Ok(WorkerHandle { id, cpu, counters, queries, changes, mesh, stop, thread: Some(thread) })
+    Ok(WorkerHandle {
+        id,
+        cpu,
+        counters,
+        queries,
+        changes,
+        mesh,
+        stop,
+        thread: Some(thread),
+        patience: handle::PATIENCE,
+        sockets: Vec::new(),
+        owes: false,
+        strays: Vec::new(),
+    })
 }
 
 struct Worker {
     poll: Poll,
     umem: Umem,
     io: Ports,
-    leftovers: Leftovers,
     pipeline: Pipeline,
     snapshots: Reader<Snapshot>,
     queries: Arc<Queries>,
@@ -111,7 +126,6 @@ impl Worker {
             poll: parts.poll,
             umem: parts.umem,
             io: Ports::new(parts.handover),
-            leftovers: Leftovers::default(),
             pipeline: parts.pipeline,
             snapshots: parts.snapshots,
             queries,
@@ -174,7 +188,7 @@ impl Worker {
         }
         if let Some(change) = self.changes.asked.pop() {
             let answer = self.apply(change);
-            // Never full: there is one question at a time.
+            // Never full: whoever asks waits for the answer to one question before the next.
             let _ = self.changes.answered.push(answer);
         }
         worked
@@ -184,7 +198,6 @@ impl Worker {
     fn publish(&mut self, now: Time) {
         if now >= self.statistics_due {
             self.statistics_due = Time(now.0 + STATISTICS_EVERY);
-            self.leftovers.reclaim(&mut self.umem, now);
             self.io.note(now);
             self.io.count(self.pipeline.tally());
             self.pipeline.tally().set(Counter::FreeFrames, self.umem.free_frames().into());
@@ -195,47 +208,29 @@ impl Worker {
     #[cold]
     fn apply(&mut self, change: Change) -> Answer {
         match change {
-            Change::Attach { device, queue, socket } => {
-                let options = PortOptions { device: &device, queue, socket };
-                let port = match self.io.attach(&options, &mut self.umem) {
-                    Err(error) if !self.leftovers.is_empty() => return Err(error.for_a_moment()),
-                    other => other?,
-                };
-                Ok(port.fd().zip(port.mode()).and_then(|(fd, mode)| {
-                    let (fd, mode, progress) = (fd.try_clone_to_owned().ok()?, mode.clone(), port.progress());
-                    Some(Attached { fd, mode, progress })
-                }))
+            Change::Lend(rings) => return Loan::of(&mut self.umem, rings).map_or_else(Answer::Refused, Answer::Lent),
+            Change::Take(port) => {
+                self.io.push(*port);
             }
-            Change::Room(needed) => match self.umem.unpromised() {
-                free if free >= needed => Ok(None),
-                free if self.leftovers.is_empty() => Err(PortError::Frames { needed, free }),
-                free => Err(PortError::FramesSoon { needed, free }),
-            },
-            Change::Carry(interface, lowers) => {
-                self.io.carry(interface, lowers);
-                Ok(None)
-            }
-            Change::Tap(interface, tap) => {
-                self.io.set_tap(interface, tap);
-                Ok(None)
-            }
-            Change::Probe(device, frame) => {
-                self.io.probe(device, &frame, &mut self.umem);
-                Ok(None)
-            }
-            Change::Detach(device) => {
-                for port in self.io.detach(device) {
-                    self.leftovers.take(port.close(), &mut self.umem, self.clock.tick());
-                }
+            Change::HandBack(device) => {
+                let ports = self.io.detach(device);
                 self.io.count(self.pipeline.tally());
                 self.pipeline.publish();
-                Ok(None)
+                return Answer::HandedBack(ports);
             }
-            Change::Set(settings) => {
-                self.pipeline.set(settings, self.clock.tick());
-                Ok(None)
+            Change::Reclaim(closed) => {
+                closed.reclaim(&mut self.umem);
             }
+            Change::Room(needed) => match self.umem.unpromised() {
+                free if free >= needed => {}
+                free => return Answer::Refused(PortError::Frames { needed, free }),
+            },
+            Change::Carry(interface, lowers) => self.io.carry(interface, lowers),
+            Change::Tap(interface, tap) => self.io.set_tap(interface, tap),
+            Change::Probe(device, frame) => self.io.probe(device, &frame, &mut self.umem),
+            Change::Set(settings) => self.pipeline.set(settings, self.clock.tick()),
         }
+        Answer::Done
     }
 
     /// Sleeps until a packet, a handover or the control thread needs the worker.

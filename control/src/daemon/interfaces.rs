@@ -9,6 +9,7 @@ mod check;
 pub(super) mod fit;
 mod links;
 mod offload;
+mod ports;
 mod refused;
 mod rings;
 mod steered;
@@ -23,6 +24,7 @@ use std::time::Instant;
 
 use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
+use ringway_dataplane::io::port::Leftovers;
 use ringway_dataplane::worker::WorkerHandle;
 use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
@@ -80,6 +82,7 @@ pub(super) struct Interfaces {
     links: LinkLog,
     watch: Watch,
     offloads: Offloads,
+    leftovers: Leftovers,
     pub(super) heart: Heart,
 }
 
@@ -114,6 +117,7 @@ impl Interfaces {
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
             offloads: Offloads::new(changes),
+            leftovers: Leftovers::default(),
             heart: heart("interfaces"),
         }
     }

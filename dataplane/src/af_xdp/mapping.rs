@@ -1,21 +1,35 @@
-//! One memory mapping, unmapped on drop. UMEM regions and rings stand on it.
+//! One memory mapping, unmapped when nobody has it any more. UMEM regions and rings stand on it.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// A readable and writable mapping that starts on a page boundary. It hands out raw pointers only: who may read or write
-/// which part, and when, is the invariant of its user.
-#[derive(Debug)]
+/// which part, and when, is the invariant of its user. A clone is the same memory.
+#[derive(Clone, Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     length: usize,
+    _pages: Arc<Pages>,
 }
+
+/// Unmaps its pages on drop.
+#[derive(Debug)]
+struct Pages {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: unmapping is all that it does, once, and any thread may do that.
+unsafe impl Send for Pages {}
+// SAFETY: as for `Send`; it has no method.
+unsafe impl Sync for Pages {}
 
 // SAFETY: the mapping is plain memory that belongs to no thread, and `Mapping` itself never reads or writes it.
 unsafe impl Send for Mapping {}
@@ -51,7 +65,8 @@ impl Mapping {
 
     fn of(start: *mut c_void, length: usize) -> Result<Self, Errno> {
         // The kernel never maps page 0 for a null hint.
-        NonNull::new(start.cast::<u8>()).map(|start| Mapping { start, length }).ok_or(Errno::NOMEM)
+        let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        Ok(Mapping { start, length, _pages: Arc::new(Pages { start, length }) })
     }
 
     /// The first byte.
@@ -77,9 +92,9 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the range is exactly what mmap gave, and whoever holds pointers into it holds the mapping too.
+        // SAFETY: the range is exactly what mmap gave, and whoever holds pointers into it holds a clone of the mapping too.
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         debug_assert!(unmapped.is_ok());
     }

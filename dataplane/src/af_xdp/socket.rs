@@ -3,11 +3,13 @@
 //! All sockets of a worker share its UMEM: the first one registers it, the others bind to the first one's registration,
 //! which fixes their mode. Devices of both modes under one worker therefore have two registrations of the same memory.
 
+mod holding;
 mod prepared;
 mod sizes;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::xdp::XdpStatistics;
@@ -15,7 +17,9 @@ use rustix::net::{RecvFlags, SendFlags, sockopt};
 
 use super::rings::{Consumer, Descriptor, Producer};
 use super::socket_error::SocketError;
-use super::{Device, Umem, UmemLayout};
+use super::umem::Region;
+use super::{Device, UmemLayout};
+pub(crate) use holding::Holding;
 use prepared::{Attempt, Prepared};
 pub use sizes::RingSizes;
 
@@ -118,9 +122,9 @@ pub(crate) struct Order<'a> {
     /// Its queue.
     pub(crate) queue: u32,
     /// Where the chunks are.
-    pub(crate) umem: &'a Umem,
-    /// The worker's sockets so far.
-    pub(crate) siblings: &'a [&'a Socket],
+    pub(crate) region: &'a Region,
+    /// The worker's sockets so far. Those whose devices are gone do not matter.
+    pub(crate) siblings: &'a [Arc<Socket>],
     /// How to open it.
     pub(crate) options: &'a SocketOptions,
     /// The chunks that the kernel gets before the socket is bound, by their bases. Of an attempt that failed they are the
@@ -162,12 +166,12 @@ impl Socket {
     /// not again. A busy queue is told at once, whoever opens it waits: the kernel needs some 50 ms to let go of a socket that
     /// was closed.
     pub(crate) fn open(order: &Order<'_>) -> Result<(Socket, Rings), SocketError> {
-        let Order { device, queue, umem, options, .. } = *order;
+        let Order { device, queue, region, options, .. } = *order;
         let queues = device.queues()?;
         if queue >= queues {
             return Err(SocketError::NoQueue { interface: device.name.clone(), queue, queues });
         }
-        let mtu = Self::check(device, umem.layout(), options)?;
+        let mtu = Self::check(device, region.layout(), options)?;
         let because = match (options.zero_copy, options.generic) {
             (ZeroCopy::Off, _) => "zeroCopy: off".to_owned(),
             (_, true) => "generic XDP always copies".to_owned(),
@@ -187,7 +191,7 @@ impl Socket {
                     // In generic mode packets come after the kernel has merged them.
                     let lost = options.generic && !large;
                     let because = if lost { format!("{because}; {MERGED_ARE_LOST}") } else { because };
-                    return Ok((Self::of(fd, device, queue, umem, CopyMode::Copy { because }, large), rings));
+                    return Ok((Self::of(fd, device, queue, region, CopyMode::Copy { because }, large), rings));
                 }
                 Err(SocketError::Refused { errno: Errno::INVAL, .. }) if large => {}
                 Err(error) => return Err(error),
@@ -197,18 +201,18 @@ impl Socket {
     }
 
     fn open_zero_copy(order: &Order<'_>, mtu: u32) -> Result<(Socket, Rings), SocketError> {
-        let Order { device, queue, umem, options, .. } = *order;
-        let layout = umem.layout();
+        let Order { device, queue, region, options, .. } = *order;
+        let layout = region.layout();
         if options.would_split(device, mtu, layout) {
             return Err(SocketError::frames(device, mtu, layout));
         }
         let attempt = Attempt { zero_copy: true, large: false };
         let (fd, rings) = Prepared::new(order, attempt).and_then(Prepared::bind)?;
-        Ok((Self::of(fd, device, queue, umem, CopyMode::ZeroCopy, false), rings))
+        Ok((Self::of(fd, device, queue, region, CopyMode::ZeroCopy, false), rings))
     }
 
-    fn of(fd: OwnedFd, device: &Device, queue: u32, umem: &Umem, mode: CopyMode, takes_large: bool) -> Self {
-        Socket { fd, device: device.clone(), queue, umem: umem.id(), mode, takes_large }
+    fn of(fd: OwnedFd, device: &Device, queue: u32, region: &Region, mode: CopyMode, takes_large: bool) -> Self {
+        Socket { fd, device: device.clone(), queue, umem: region.umem(), mode, takes_large }
     }
 
     /// The interface it is bound to.
@@ -229,6 +233,11 @@ impl Socket {
     /// Whether packets larger than a chunk arrive, as several descriptors; otherwise the kernel drops them.
     pub fn takes_large(&self) -> bool {
         self.takes_large
+    }
+
+    /// Whether it still has its device, which may have been deleted. Any thread may ask.
+    pub(super) fn has_device(&self) -> bool {
+        self.kick_receive() != Err(Errno::NXIO)
     }
 
     /// The kernel's own count of what it lost.

@@ -118,6 +118,32 @@ impl fmt::Debug for Umem {
     }
 }
 
+/// A UMEM as the kernel is told of it: where it lies and what shape it has, but no way to its chunks. It keeps the memory, so
+/// that nothing else is ever mapped where the kernel was told to write.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    memory: Mapping,
+    layout: UmemLayout,
+    umem: u32,
+}
+
+impl Region {
+    /// The shape that the UMEM was made with.
+    pub(crate) fn layout(&self) -> UmemLayout {
+        self.layout
+    }
+
+    /// Tells the UMEM from the others of the process.
+    pub(crate) fn umem(&self) -> u32 {
+        self.umem
+    }
+
+    /// Its start and its length.
+    pub(super) fn range(&self) -> (u64, u64) {
+        (self.memory.start().as_ptr() as u64, self.memory.len() as u64)
+    }
+}
+
 /// Tells UMEMs of one process apart.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
@@ -316,9 +342,9 @@ impl Umem {
         self.chunks.reclaim(holder)
     }
 
-    /// The start and the length of the region, for registration with the kernel.
-    pub(crate) fn region(&self) -> (u64, u64) {
-        (self.memory.start().as_ptr() as u64, self.memory.len() as u64)
+    /// What whoever opens sockets on it must know.
+    pub(crate) fn region(&self) -> Region {
+        Region { memory: self.memory.clone(), layout: self.layout, umem: self.id }
     }
 
     /// Tells this UMEM from the others of the process.

@@ -16,8 +16,7 @@ use super::kernel_side::{self, KernelSide};
 use super::large::{Gathered, Large, PIECE};
 use super::ports::Tags;
 use crate::af_xdp::rings::{CONTINUES, Descriptor};
-use crate::af_xdp::socket::Order;
-use crate::af_xdp::umem::{ETHERNET, Holder};
+use crate::af_xdp::umem::{Holder, Region};
 use crate::af_xdp::{CopyMode, Device, Frame, RingSizes, Rings, Socket, SocketError, SocketOptions, Umem};
 use crate::batch::{BATCH, Received};
 use crate::clock::Time;
@@ -26,11 +25,13 @@ mod closed;
 mod counters;
 mod error;
 mod kicks;
+mod loan;
 mod progress;
 
 pub use closed::{Closed, Leftovers};
 pub use counters::PortCounters;
 pub use error::PortError;
+pub use loan::Loan;
 use progress::Tracker;
 pub use progress::{Progress, ProgressCell};
 
@@ -58,7 +59,7 @@ pub struct Port {
     /// The queue of the device.
     pub queue: u32,
     /// `None` when the rings end in memory.
-    socket: Option<Socket>,
+    socket: Option<Arc<Socket>>,
     rings: Rings,
     umem: u32,
     holder: Holder,
@@ -81,36 +82,11 @@ pub struct Port {
 impl Port {
     /// Opens a socket on the queue, its fill ring full. `ports` are the worker's other ports, which share the UMEM.
     pub fn open(options: &PortOptions<'_>, umem: &mut Umem, ports: &[Port]) -> Result<Port, PortError> {
-        let mtu = options.device.mtu().map_err(SocketError::from)?;
-        let holder = Self::holder(umem, options.socket.rings)?;
-        let siblings: Vec<&Socket> =
-            ports.iter().filter(|port| !port.is_gone).filter_map(|port| port.socket.as_ref()).collect();
-        let chunks: Vec<u64> = (0..options.socket.rings.fill).map_while(|_| umem.take_for(holder)).collect();
-        let order = Order {
-            device: options.device,
-            queue: options.queue,
-            umem,
-            siblings: &siblings,
-            options: &options.socket,
-            chunks: &chunks,
-        };
-        match Socket::open(&order) {
-            Ok((socket, rings)) => {
-                let mut port = Self::over(options.device.index, options.queue, rings, umem, holder);
-                port.is_direct = *socket.mode() == CopyMode::ZeroCopy;
-                // In zero-copy mode the driver works by itself, and is woken where it asks for that.
-                port.busy_poll = options.socket.busy_poll && !port.is_direct;
-                port.socket = Some(socket);
-                port.longest = mtu + ETHERNET;
-                port.large = Large::new(holder, PIECE.min(mtu));
-                port.in_receive = chunks.len() as u32;
-                Ok(port)
-            }
-            Err(error) => {
-                umem.reclaim(holder);
-                Err(error.into())
-            }
-        }
+        let siblings: Vec<Arc<Socket>> = ports.iter().filter_map(|port| port.socket.clone()).collect();
+        Loan::of(umem, options.socket.rings)?.open(options, &siblings).map_err(|(error, loan)| {
+            loan.unused().reclaim(umem);
+            error
+        })
     }
 
     /// The same, again and again while another socket has the queue, at most 1 s: for those who do nothing else meanwhile.
@@ -135,7 +111,7 @@ impl Port {
     ) -> Result<(Port, KernelSide), PortError> {
         let holder = Self::holder(umem, sizes)?;
         let (rings, kernel) = kernel_side::rings(sizes, holder).map_err(PortError::Rings)?;
-        let mut port = Port { tags: Tags::plain(interface), ..Self::over(0, queue, rings, umem, holder) };
+        let mut port = Port { tags: Tags::plain(interface), ..Self::over(0, queue, rings, &umem.region(), holder) };
         port.refill(umem);
         Ok((port, kernel))
     }
@@ -148,18 +124,18 @@ impl Port {
         umem.new_holder(needed).ok_or(PortError::TooMany)
     }
 
-    fn over(device: u32, queue: u32, rings: Rings, umem: &Umem, holder: Holder) -> Port {
+    fn over(device: u32, queue: u32, rings: Rings, region: &Region, holder: Holder) -> Port {
         Port {
             device,
             tags: Tags::default(),
             queue,
             socket: None,
             rings,
-            umem: umem.id(),
+            umem: region.umem(),
             holder,
             in_receive: 0,
             in_transmit: 0,
-            longest: umem.layout().room(),
+            longest: region.layout().room(),
             large: Large::new(holder, PIECE),
             busy_poll: false,
             resting: None,
@@ -295,9 +271,14 @@ impl Port {
         self.rings.fill.submit();
     }
 
-    /// Closes the socket. The chunks that the kernel still had come back to the free list with [`Closed::reclaim`].
+    /// Closes the socket, unless others have it too. The chunks that the kernel still had come back to the free list with
+    /// [`Closed::reclaim`].
     pub fn close(self) -> Closed {
-        Closed::new(self.holder, self.umem, self.in_flight(), self.is_direct && !self.is_gone)
+        // In copy mode the kernel writes into none any more, and may send from those that it was given to send.
+        let is_used = !self.is_gone && (self.is_direct || self.in_transmit > 0);
+        let place = |socket: &Arc<Socket>| (socket.device().clone(), socket.queue());
+        let used_by = self.socket.as_ref().filter(|_| is_used).map(place);
+        Closed::new(self.holder, self.umem, used_by)
     }
 
     #[inline]
@@ -346,15 +327,19 @@ impl Port {
         self.socket.as_ref()?.statistics().ok()
     }
 
-    /// The socket's descriptor, for poll and for the steering map; `None` for a port in memory. Duplicates of it keep the
-    /// kernel at work on the chunks: they must be closed before [`Closed::reclaim`].
+    /// The socket, for others who need it; `None` for a port in memory. It closes when all have dropped it.
+    pub fn socket(&self) -> Option<&Arc<Socket>> {
+        self.socket.as_ref()
+    }
+
+    /// The socket's descriptor, for poll and for the steering map; `None` for a port in memory.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+        self.socket.as_ref().map(|socket| socket.as_fd())
     }
 
     /// Zero-copy, or why not; `None` for a port in memory.
     pub fn mode(&self) -> Option<&CopyMode> {
-        self.socket.as_ref().map(Socket::mode)
+        self.socket.as_ref().map(|socket| socket.mode())
     }
 }
 

@@ -18,7 +18,6 @@ use rustix::fd::BorrowedFd;
 use rustix::net::xdp::XdpStatistics;
 
 use super::Port;
-use super::port::{PortError, PortOptions};
 use crate::af_xdp::{Frame, Tap, Umem};
 use crate::batch::{BATCH, Received};
 use crate::clock::Time;
@@ -61,17 +60,10 @@ impl Ports {
         Ports { ports: Vec::new(), ways: Vec::new(), handover, gone: Default::default() }
     }
 
-    /// Opens a port on a queue of a device. It carries what [`Self::carry`] said or will say of the device.
-    pub fn attach(&mut self, options: &PortOptions<'_>, umem: &mut Umem) -> Result<&Port, PortError> {
-        let port = Port::open(options, umem, &self.ports)?;
-        Ok(self.push(port))
-    }
-
-    /// Adds an open port.
-    pub fn push(&mut self, port: Port) -> &Port {
+    /// Adds an open port. It carries what [`Self::carry`] said or will say of its device.
+    pub fn push(&mut self, port: Port) {
         self.ports.push(port);
         self.connect();
-        &self.ports[self.ports.len() - 1]
     }
 
     /// Takes the ports of a device out.

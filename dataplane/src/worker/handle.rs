@@ -1,60 +1,27 @@
 //! A running worker, as the control thread sees it.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::queue::ArrayQueue;
 use ringway_shared::InterfaceId;
 use ringway_shared::counters::WorkerCounters;
 use ringway_shared::network::Lowers;
 
-use crate::af_xdp::{CopyMode, Device, SocketError, SocketOptions, Tap};
+use super::aside::Opening;
+use super::changes::{Answer, Change, Changes};
+use crate::af_xdp::{RingSizes, Socket, Tap};
 use crate::config::Settings;
 use crate::handover::Mesh;
-use crate::io::port::{PortError, ProgressCell};
+use crate::io::Port;
+use crate::io::port::{Closed, PortError};
 use crate::query::Queries;
 
 /// How long the control thread waits for a worker's answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a busy queue is tried. The worker forwards meanwhile.
-const BUSY_STEP: Duration = Duration::from_millis(20);
-
-/// A change of a worker's ports while it runs, and the answer on its way back.
-pub(super) enum Change {
-    /// Open a port on a queue.
-    Attach { device: Device, queue: u32, socket: SocketOptions },
-    /// Say whether packet memory has room for ports that hold so many frames together.
-    Room(u32),
-    /// Have these devices carry an interface.
-    Carry(InterfaceId, Lowers),
-    /// Give back by this device what came by that interface and is not ours; by none.
-    Tap(InterfaceId, Option<Arc<Tap>>),
-    /// Send this frame by every port of a device, by its ifindex.
-    Probe(u32, [u8; 60]),
-    /// Close the ports of a device, by its ifindex.
-    Detach(u32),
-    /// Go on with other settings.
-    Set(Settings),
-}
-
-/// A port that a worker has opened.
-#[derive(Debug)]
-pub struct Attached {
-    /// Its socket, for the steering map.
-    pub fd: OwnedFd,
-    /// Zero-copy, or why not.
-    pub mode: CopyMode,
-    /// Where to read how far it is.
-    pub progress: Arc<ProgressCell>,
-}
-
-/// Why a worker did not attach a port.
+/// Why a worker's ports are not as they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The port could not be opened.
@@ -65,21 +32,9 @@ pub enum AttachError {
     Silent(u16),
 }
 
-pub(super) type Answer = Result<Option<Attached>, PortError>;
-
-/// Changes on their way to a worker and the answers on their way back.
-pub(super) struct Changes {
-    pub(super) asked: ArrayQueue<Change>,
-    pub(super) answered: ArrayQueue<Answer>,
-}
-
-impl Changes {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Changes { asked: ArrayQueue::new(1), answered: ArrayQueue::new(1) })
-    }
-}
-
-/// A running worker, as the control thread sees it.
+/// A running worker, as the control thread sees it. What takes the kernel long is never asked of a worker: its ports are
+/// opened ([`Self::lend`], [`Opening::open`], [`Self::take`]) and closed ([`Self::hand_back`], [`Port::close`],
+/// [`Self::reclaim`]) by whoever has this.
 pub struct WorkerHandle {
     /// Its number.
     pub id: u16,
@@ -92,7 +47,15 @@ pub struct WorkerHandle {
     pub(super) changes: Arc<Changes>,
     pub(super) mesh: Arc<Mesh>,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) thread: Option<std::thread::JoinHandle<()>>,
+    pub(super) thread: Option<JoinHandle<()>>,
+    /// How long to wait for an answer.
+    pub(super) patience: Duration,
+    /// The sockets of its ports, which share its memory with those that come.
+    pub(super) sockets: Vec<Arc<Socket>>,
+    /// Whether it has taken a question that nobody waits for the answer to any more.
+    pub(super) owes: bool,
+    /// What came back when nobody waited for it.
+    pub(super) strays: Vec<Closed>,
 }
 
 impl WorkerHandle {
@@ -103,70 +66,127 @@ impl WorkerHandle {
         }
     }
 
-    /// Opens a port on `queue` of `device`. Waits for the worker, at most 5 s, and while the queue is busy, at most 1 s.
-    pub fn attach(&mut self, device: &Device, queue: u32, socket: SocketOptions) -> Result<Attached, AttachError> {
-        let start = Instant::now();
-        loop {
-            match self.change(Change::Attach { device: device.clone(), queue, socket })? {
-                Err(PortError::Socket(SocketError::Busy { .. })) if start.elapsed() < BUSY_PATIENCE => {
-                    std::thread::sleep(BUSY_STEP);
-                }
-                answer => return answer?.ok_or(AttachError::Silent(self.id)),
-            }
+    /// Has the worker lend what a port with these rings needs. Like all of these it waits for the worker, at most 5 s.
+    pub fn lend(&mut self, rings: RingSizes) -> Result<Opening, AttachError> {
+        match self.change(Change::Lend(rings))? {
+            Answer::Lent(loan) => Ok(Opening { cpu: self.cpu, loan, siblings: self.sockets.clone() }),
+            _ => Err(AttachError::Silent(self.id)),
         }
     }
 
-    /// Whether packet memory has room for ports that hold so many frames together. Waits for the worker, at most 5 s.
+    /// Has the worker serve a port from now on that was opened with what it lent.
+    pub fn take(&mut self, port: Port) -> Result<(), AttachError> {
+        self.sockets.extend(port.socket().cloned());
+        self.change(Change::Take(Box::new(port))).map(drop)
+    }
+
+    /// Takes the ports of a device, by its ifindex, from the worker. Whoever has them closes them, and has the worker reclaim
+    /// what they leave when nobody uses it any more.
+    pub fn hand_back(&mut self, device: u32) -> Result<Vec<Port>, AttachError> {
+        // No new socket shares memory with these any more.
+        self.sockets.retain(|socket| socket.device().index != device);
+        match self.change(Change::HandBack(device))? {
+            Answer::HandedBack(ports) => Ok(ports),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Has the worker free what a closed port left.
+    pub fn reclaim(&mut self, closed: Closed) -> Result<(), AttachError> {
+        self.change(Change::Reclaim(closed)).map(drop)
+    }
+
+    /// What came back from the worker when nobody waited for it, or could not be given to it: to be reclaimed.
+    pub fn take_strays(&mut self) -> Vec<Closed> {
+        std::mem::take(&mut self.strays)
+    }
+
+    /// Whether packet memory has room for ports that hold so many frames together.
     pub fn has_room(&mut self, frames: u32) -> Result<(), AttachError> {
-        self.change(Change::Room(frames))??;
-        Ok(())
+        self.change(Change::Room(frames)).map(drop)
     }
 
-    /// Has these devices carry an interface from now on; none: it is gone. Waits for the worker, at most 5 s.
+    /// Has these devices carry an interface from now on; none: it is gone.
     pub fn carry(&mut self, interface: InterfaceId, lowers: Lowers) -> Result<(), AttachError> {
-        self.change(Change::Carry(interface, lowers))??;
-        Ok(())
+        self.change(Change::Carry(interface, lowers)).map(drop)
     }
 
-    /// Gives packets of an interface that are not ours back by `tap` from now on. Waits for the worker, at most 5 s.
+    /// Gives packets of an interface that are not ours back by `tap` from now on.
     pub fn set_tap(&mut self, interface: InterfaceId, tap: Option<Arc<Tap>>) -> Result<(), AttachError> {
-        self.change(Change::Tap(interface, tap))??;
-        Ok(())
+        self.change(Change::Tap(interface, tap)).map(drop)
     }
 
-    /// Sends a frame by every port of a device, by its ifindex, whatever it carries. Waits for the worker, at most 5 s.
+    /// Sends a frame by every port of a device, by its ifindex, whatever it carries.
     pub fn probe(&mut self, device: u32, frame: [u8; 60]) -> Result<(), AttachError> {
-        self.change(Change::Probe(device, frame))??;
-        Ok(())
+        self.change(Change::Probe(device, frame)).map(drop)
     }
 
-    /// Closes the ports of a device, by its ifindex. Waits for the worker, at most 5 s.
-    pub fn detach(&mut self, device: u32) -> Result<(), AttachError> {
-        self.change(Change::Detach(device))??;
-        Ok(())
-    }
-
-    /// Goes on with other settings. Waits for the worker, at most 5 s.
+    /// Goes on with other settings.
     pub fn set(&mut self, settings: Settings) -> Result<(), AttachError> {
-        self.change(Change::Set(settings))??;
-        Ok(())
+        self.change(Change::Set(settings)).map(drop)
     }
 
     fn change(&mut self, change: Change) -> Result<Answer, AttachError> {
-        // An answer that came too late for its question is none of this one's.
-        while self.changes.answered.pop().is_some() {}
-        if self.changes.asked.push(change).is_err() {
-            return Err(AttachError::Silent(self.id));
+        match self.ask(change) {
+            Some(Answer::Refused(error)) => Err(error.into()),
+            Some(answer) => Ok(answer),
+            None => Err(AttachError::Silent(self.id)),
+        }
+    }
+
+    /// The worker's answer. A question that it does not take in time is withdrawn; what a late answer brings is never taken for
+    /// the answer to another question. [`Self::take_strays`] has what is left of both.
+    fn ask(&mut self, change: Change) -> Option<Answer> {
+        if self.owes {
+            let Some(late) = self.answer() else {
+                self.withdraw(change);
+                return None;
+            };
+            match late {
+                Answer::Lent(loan) => self.strays.push(loan.unused()),
+                Answer::HandedBack(ports) => self.strays.extend(ports.into_iter().map(Port::close)),
+                Answer::Done | Answer::Refused(_) => {}
+            }
+            self.owes = false;
+        }
+        // There is room: the question before was taken or withdrawn.
+        if let Err(change) = self.changes.asked.push(change) {
+            self.withdraw(change);
+            return None;
         }
         self.wake();
+        let answer = self.answer();
+        if answer.is_none() {
+            match self.changes.asked.pop() {
+                Some(change) => self.withdraw(change),
+                None => self.owes = true,
+            }
+        }
+        answer
+    }
+
+    /// Keeps what is left of a question that the worker has not taken.
+    fn withdraw(&mut self, change: Change) {
+        match change {
+            Change::Take(port) => {
+                self.sockets.retain(|socket| port.socket().is_none_or(|its| !Arc::ptr_eq(socket, its)));
+                self.strays.push(port.close());
+            }
+            Change::Reclaim(closed) => self.strays.push(closed),
+            _ => {}
+        }
+    }
+
+    /// Waits for an answer.
+    fn answer(&self) -> Option<Answer> {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE && self.is_running() {
+        while start.elapsed() < self.patience && self.is_running() {
             if let Some(answer) = self.changes.answered.pop() {
-                return Ok(answer);
+                return Some(answer);
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        Err(AttachError::Silent(self.id))
+        None
     }
 
     /// Whether the thread still runs. It ends only when asked to.
@@ -183,6 +203,7 @@ impl WorkerHandle {
     /// Waits until the worker has ended; its ports are closed then. False when it panicked.
     pub fn join(&mut self) -> bool {
         self.stop();
+        self.sockets.clear();
         self.thread.take().is_none_or(|thread| thread.join().is_ok())
     }
 }
@@ -192,3 +213,6 @@ impl Drop for WorkerHandle {
         self.join();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! AF_XDP with a real kernel: sockets, steering and TAP on veth pairs between network namespaces. Needs root.
 #![allow(missing_docs, reason = "a test")]
 
+mod handing;
 mod large;
 mod packets;
 mod ports;

@@ -116,15 +116,6 @@ impl Interfaces {
         self.close_ports(index, &device.name);
     }
 
-    fn close_ports(&mut self, index: u32, name: &str) {
-        lock(&self.steering).remove_sockets(index);
-        for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.detach(index) {
-                tracing::warn!("letting go of {name}: {error}");
-            }
-        }
-    }
-
     /// Takes the program off a device, and what was set on it for its sake.
     fn forget(&mut self, index: u32) {
         self.kept.remove(&index);
@@ -211,28 +202,28 @@ impl Interfaces {
         }
         let socket = SocketOptions { rings, zero_copy, generic, busy_poll: self.busy_poll, announces: nic.announces };
         let mut ports = Vec::new();
-        for (worker, queues) in lock(&self.workers).iter_mut().zip(queues) {
+        for (place, queues) in queues.into_iter().enumerate() {
             for queue in queues {
                 self.heart.beat();
-                let attached = worker.attach(&device, queue, socket);
-                let attached = attached.map_err(|error| format!("queue {queue}: {error}"))?;
-                let set = lock(&self.steering).set_socket(index, queue, attached.fd.as_fd());
+                let opened = self.open_port(place, &device, queue, socket);
+                let opened = opened.map_err(|error| format!("queue {queue}: {error}"))?;
+                let set = lock(&self.steering).set_socket(index, queue, opened.socket.as_fd());
                 set.map_err(|error| error.to_string())?;
-                let (copy, copy_reason) = match attached.mode {
+                let (copy, copy_reason) = match opened.socket.mode() {
                     CopyMode::ZeroCopy => ("zero-copy", None),
-                    CopyMode::Copy { because } => ("copy", Some(copies.clone().unwrap_or(because))),
+                    CopyMode::Copy { because } => ("copy", Some(copies.as_ref().unwrap_or(because).clone())),
                 };
                 let RingSizes { fill, receive, transmit, completion, driver } = rings;
                 let report = PortReport {
                     device: device.name.clone(),
                     queue,
-                    worker: worker.id,
+                    worker: opened.worker,
                     copy: copy.to_owned(),
                     copy_reason,
                     rings: Some(RingReport { fill, receive, transmit, completion, nic: driver }),
                     ..PortReport::default()
                 };
-                ports.push((report, attached.progress));
+                ports.push((report, opened.progress));
             }
         }
         ports.sort_by_key(|(port, _)| port.queue);

@@ -9,7 +9,7 @@ use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
 use ringway_dataplane::io::PortError;
 use ringway_dataplane::worker::AttachError;
 
-use super::{Interfaces, lock};
+use super::Interfaces;
 use crate::daemon::packet_memory::SPARE_FRAMES;
 
 /// The largest rings for whose frames there is room, this size or half of it again and again. `has_room`: for ports with so many
@@ -66,14 +66,12 @@ pub(super) fn no_room(device: &KernelDevice, queues: &[Vec<u32>], error: AttachE
 
 impl Interfaces {
     /// The largest rings that every worker has room for at each of these queues of a device.
-    pub(super) fn rings(&self, wanted: RingSizes, queues: &[Vec<u32>]) -> Result<RingSizes, AttachError> {
-        let mut workers = lock(&self.workers);
+    pub(super) fn rings(&mut self, wanted: RingSizes, queues: &[Vec<u32>]) -> Result<RingSizes, AttachError> {
         fitting(wanted, |frames| {
-            let each = workers.iter_mut().zip(queues).map(|(worker, queues)| {
+            queues.iter().enumerate().try_for_each(|(place, queues)| {
                 // Batches and held packets need theirs as well.
-                worker.has_room(queues.len() as u32 * frames + SPARE_FRAMES)
-            });
-            each.collect()
+                self.has_room(place, queues.len() as u32 * frames + SPARE_FRAMES)
+            })
         })
     }
 }
@@ -96,7 +94,7 @@ mod tests {
         assert_eq!(of(3, 16384, false), Ok(1024));
         assert_eq!(of(32, 16384, false), Ok(128));
         assert!(of(33, 16384, false).unwrap_err().contains("hold up to 16896 frames"));
-        assert!(of(3, 16384, true).unwrap_err().contains("in 3 s there are more"), "small rings would stay");
+        assert!(of(3, 16384, true).unwrap_err().contains("tries again by itself"), "small rings would stay");
         let (large, small) = (RingSizes::DEFAULT, RingSizes::DEFAULT.halved().unwrap());
         assert_eq!(note(large, large, 1), None);
         assert!(

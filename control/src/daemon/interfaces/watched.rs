@@ -141,6 +141,7 @@ impl Interfaces {
             }
             self.release(*index);
         }
+        self.reclaim();
     }
 
     /// What interfaces do by a device that carries them.

@@ -14,11 +14,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{CopyMode, Order, RingSizes, Rings, Socket, SocketOptions};
+use crate::af_xdp::Device;
 use crate::af_xdp::mapping::Mapping;
 use crate::af_xdp::rings::{Consumer, Descriptor, Entry, Offsets, Producer};
 use crate::af_xdp::socket_error::SocketError;
-use crate::af_xdp::umem::KERNEL_HEADROOM;
-use crate::af_xdp::{Device, Umem};
+use crate::af_xdp::umem::{KERNEL_HEADROOM, Region};
 
 /// Socket option: how many packets one send call may hand to the driver in copy mode; newer kernels have it.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
@@ -44,17 +44,17 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Everything but the bind. The chunks are in the fill ring, where the kernel sees them.
     pub(super) fn new(order: &Order<'a>, attempt: Attempt) -> Result<Self, SocketError> {
-        let Order { device, queue, umem, siblings, options, chunks } = *order;
+        let Order { device, queue, region, siblings, options, chunks } = *order;
         let refused = |what| move |errno| SocketError::of(device, queue, what, errno);
         let fd = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
             .map_err(refused("open an AF_XDP socket"))?;
-        let sibling = siblings.iter().copied().find(|sibling| {
+        let sibling = siblings.iter().map(|sibling| &**sibling).find(|sibling| {
             let is_alike = (sibling.mode == CopyMode::ZeroCopy) == attempt.zero_copy
                 && (attempt.zero_copy || sibling.takes_large == attempt.large);
-            sibling.umem == umem.id() && is_alike
+            sibling.umem == region.umem() && is_alike && sibling.has_device()
         });
         if sibling.is_none() {
-            register(&fd, device, queue, umem)?;
+            register(&fd, device, queue, region)?;
         }
         let sizes = options.rings;
         sockopt::set_xdp_umem_fill_ring_size(&fd, sizes.fill).map_err(refused("size the fill ring"))?;
@@ -108,9 +108,9 @@ impl<'a> Prepared<'a> {
 }
 
 /// Registers the UMEM with the kernel, raising the limit of locked memory if it must and may.
-fn register(fd: &OwnedFd, device: &Device, queue: u32, umem: &Umem) -> Result<(), SocketError> {
-    let (start, length) = umem.region();
-    let layout = umem.layout();
+fn register(fd: &OwnedFd, device: &Device, queue: u32, region: &Region) -> Result<(), SocketError> {
+    let (start, length) = region.range();
+    let layout = region.layout();
     let registration = XdpUmemReg {
         addr: start,
         len: length,
@@ -190,7 +190,7 @@ fn set_option(fd: &OwnedFd, level: i32, option: i32, value: u32) -> Result<(), E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::af_xdp::{UmemLayout, ZeroCopy};
+    use crate::af_xdp::{Umem, UmemLayout, ZeroCopy};
 
     /// What igb needs: it gives the NIC its buffers at the bind, and an empty ring gives it none.
     #[test]
@@ -202,7 +202,9 @@ mod tests {
         let options =
             SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: true, announces: None };
         let device = Device::by_name("lo").unwrap();
-        let order = Order { device: &device, queue: 0, umem: &umem, siblings: &[], options: &options, chunks: &chunks };
+        let region = umem.region();
+        let order =
+            Order { device: &device, queue: 0, region: &region, siblings: &[], options: &options, chunks: &chunks };
         for attempt in [(true, false), (false, true), (false, false)] {
             let attempt = Attempt { zero_copy: attempt.0, large: attempt.1 };
             let prepared = match Prepared::new(&order, attempt) {

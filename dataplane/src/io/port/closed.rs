@@ -1,63 +1,102 @@
 //! What ports leave behind: chunks that the kernel may still use for a while.
+//!
+//! `close` does not wait for the driver. What the kernel does (`net/xdp`, Linux 5.9 to 7.0):
+//!
+//! 1. `xsk_release` takes the socket out of all maps and marks it unbound, and waits until no CPU receives for it any more.
+//!    In copy mode nothing is written into the chunks from here on.
+//! 2. The socket is destroyed once the packets that it sent by copies are gone (each holds it; a driver such as virtio_net sends
+//!    them from the chunks themselves), and after an RCU grace period. The last one to go schedules `xp_release_deferred`.
+//! 3. That takes the lock of all device changes and has the driver let go, by `ndo_bpf(XDP_SETUP_XSK_POOL)` with no pool. The
+//!    driver stops the queue first: the kernel gives the memory's pages back right after, so it relies on this itself.
+//! 4. Only then, under that same lock, it notes that the queue has no pool (`xsk_clear_pool_at_qid`).
+//!
+//! Nothing says how long 2 and 3 take (a driver's reset takes up to 3 s, and others may have the lock). But the first thing
+//! that a bind looks at under the lock is the note of step 4: it says EBUSY before, and not afterwards. So **a queue that can be
+//! bound again is the proof** that the driver has let go of the chunks of whoever had it before; a bind in copy mode does
+//! nothing to the driver. That a socket of ours is at the queue now proves as much.
+//!
+//! Time stands in for the proof only where the kernel does not let us try, for want of memory or a permission. A deleted
+//! device needs none: its deletion does steps 1 to 4 before a socket on it says that it is gone.
 
-use crate::af_xdp::Umem;
+use std::time::{Duration, Instant};
+
+use crate::af_xdp::socket::Holding;
 use crate::af_xdp::umem::Holder;
-use crate::clock::Time;
+use crate::af_xdp::{Device, Umem};
 
-/// How long a driver that worked on the chunks directly may take to let go of them, in nanoseconds. The kernel takes them
-/// away from it after the socket is closed, in a work queue, once it has the lock that all changes of devices share.
-const LETTING_GO: u64 = 2_000_000_000;
+/// How long to wait where there can be no proof. Longer than the drivers known take, and no more than that.
+const LETTING_GO: Duration = Duration::from_secs(10);
 
-/// What is left of a closed port: its chunks.
+/// What is left of a closed port: its chunks, and the queue by which the kernel had them.
 #[derive(Debug)]
 #[must_use = "the chunks that the kernel held are lost until they are reclaimed"]
 pub struct Closed {
     holder: Holder,
     umem: u32,
-    chunks: u32,
-    in_use: bool,
+    /// Whose driver may still use the chunks.
+    used_by: Option<(Device, u32)>,
 }
 
 impl Closed {
-    /// `chunks`: how many the port held. `in_use`: whether a driver may go on using them for a moment.
-    pub(super) fn new(holder: Holder, umem: u32, chunks: u32, in_use: bool) -> Self {
-        Closed { holder, umem, chunks, in_use }
+    /// `used_by`: the queue whose driver may still use the chunks, if any.
+    pub(super) fn new(holder: Holder, umem: u32, used_by: Option<(Device, u32)>) -> Self {
+        Closed { holder, umem, used_by }
     }
 
-    /// Frees the port's chunks; how many. Right at once only after copy mode, or when the device is gone; [`Leftovers`] know
-    /// when otherwise.
+    /// Frees the port's chunks; how many. Right as soon as the kernel has let go: [`Leftovers`] know when.
     pub fn reclaim(self, umem: &mut Umem) -> u32 {
         debug_assert_eq!(umem.id(), self.umem, "the UMEM of another worker");
         if umem.id() == self.umem { umem.reclaim(self.holder) } else { 0 }
     }
 }
 
-/// Closed ports whose chunks a driver may still read and write. Until they are free again they belong to the number that
-/// the port had, which no other port gets meanwhile.
+/// Closed ports of all workers whose chunks a driver may still read and write. Until they are free again they belong to the
+/// number that the port had, which no other port gets meanwhile.
 #[derive(Debug, Default)]
-pub struct Leftovers(Vec<(Time, Closed)>);
+pub struct Leftovers(Vec<Leftover>);
+
+#[derive(Debug)]
+struct Leftover {
+    worker: u16,
+    closed: Closed,
+    since: Instant,
+}
 
 impl Leftovers {
-    /// Takes what a port left, and frees it as soon as that is right: now, or by [`Self::reclaim`].
-    pub fn take(&mut self, closed: Closed, umem: &mut Umem, now: Time) {
-        if closed.in_use {
-            self.0.push((Time(now.0 + LETTING_GO), closed));
-        } else {
-            closed.reclaim(umem);
+    /// Takes what a port of a worker left.
+    pub fn add(&mut self, worker: u16, closed: Closed) {
+        self.0.push(Leftover { worker, closed, since: Instant::now() });
+    }
+
+    /// A socket of ours was bound to a queue of a device, by its ifindex: whoever had it before has let go.
+    pub fn bound(&mut self, device: u32, queue: u32) {
+        let is_there = |used_by: &(Device, u32)| used_by.0.index == device && used_by.1 == queue;
+        for left in &mut self.0 {
+            left.closed.used_by = left.closed.used_by.take().filter(|used_by| !is_there(used_by));
         }
     }
 
-    /// Frees what nobody uses any more.
-    pub fn reclaim(&mut self, umem: &mut Umem, now: Time) {
-        while let Some(place) = self.0.iter().position(|(due, _)| *due <= now) {
-            let (_, closed) = self.0.swap_remove(place);
-            closed.reclaim(umem);
-        }
+    /// Takes out what nobody uses any more, with the number of the worker that is to reclaim it. Binds a socket for a moment
+    /// to each queue that may be in use, for which the kernel may wait until others have changed their devices.
+    pub fn take_free(&mut self) -> Vec<(u16, Closed)> {
+        self.take_free_by(Instant::now(), Holding::of)
     }
 
-    /// Chunks that are not free yet.
-    pub fn chunks(&self) -> u32 {
-        self.0.iter().map(|(_, closed)| closed.chunks).sum()
+    fn take_free_by(&mut self, now: Instant, ask: impl Fn(&Device, u32) -> Holding) -> Vec<(u16, Closed)> {
+        let is_free = |left: &mut Leftover| {
+            let Some((device, queue)) = &left.closed.used_by else { return true };
+            match ask(device, *queue) {
+                Holding::Free => true,
+                Holding::Held => false,
+                Holding::Unknown => now.saturating_duration_since(left.since) >= LETTING_GO,
+            }
+        };
+        self.0.extract_if(.., is_free).map(|left| (left.worker, left.closed)).collect()
+    }
+
+    /// Whether some are a worker's.
+    pub fn has(&self, worker: u16) -> bool {
+        self.0.iter().any(|left| left.worker == worker)
     }
 
     /// Whether there are none.
@@ -67,104 +106,4 @@ impl Leftovers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::af_xdp::{RingSizes, UmemLayout};
-    use crate::io::Port;
-    use crate::io::kernel_side::KernelSide;
-    use proptest::prelude::*;
-    use ringway_shared::InterfaceId;
-
-    const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4, driver: 0 };
-
-    /// A port that a driver works on directly, and the driver's end.
-    fn open(umem: &mut Umem) -> Option<(Port, KernelSide)> {
-        let (mut port, kernel) = Port::in_memory(InterfaceId(0), 0, SIZES, umem).ok()?;
-        port.is_direct = true;
-        Some((port, kernel))
-    }
-
-    #[test]
-    fn a_driver_that_still_writes_hits_nobodys_chunks() {
-        let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
-        let mut leftovers = Leftovers::default();
-        let (port, mut driver) = open(&mut umem).unwrap();
-        leftovers.take(port.close(), &mut umem, Time(5));
-        assert_eq!((umem.free_frames(), leftovers.chunks()), (56, 8));
-        // The next port gets other chunks and another number; what the driver writes now, it writes into the old ones.
-        let (next, mut its_driver) = open(&mut umem).unwrap();
-        assert!(its_driver.deliver(&mut umem, &[7; 60]));
-        assert!(driver.deliver(&mut umem, &[9; 60]));
-        let mut next = next;
-        let mut batch = arrayvec::ArrayVec::new();
-        next.receive(&mut umem, &mut batch);
-        let received = batch.pop().unwrap();
-        assert_eq!(umem.packet(&received.frame), [7; 60]);
-        umem.free(received.frame);
-        leftovers.reclaim(&mut umem, Time(5 + LETTING_GO - 1));
-        assert_eq!(leftovers.chunks(), 8);
-        leftovers.reclaim(&mut umem, Time(5 + LETTING_GO));
-        assert_eq!((leftovers.chunks(), umem.free_frames() + next.in_flight()), (0, umem.total()));
-    }
-
-    #[test]
-    fn what_no_driver_uses_is_free_at_once() {
-        let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
-        let mut leftovers = Leftovers::default();
-        let (port, _) = Port::in_memory(InterfaceId(0), 0, SIZES, &mut umem).unwrap();
-        leftovers.take(port.close(), &mut umem, Time(0));
-        assert!(leftovers.is_empty());
-        assert_eq!(umem.free_frames(), 64);
-    }
-
-    proptest! {
-        /// Ports come and go with traffic on them: free + in flight + left over == total after every step, no chunk is free
-        /// before its time, and all are in the end.
-        #[test]
-        fn no_chunk_is_lost_and_none_is_early(steps in proptest::collection::vec((0u8..5, 0u64..LETTING_GO), 1..120)) {
-            let mut umem = Umem::new(UmemLayout::of_frames(96)).unwrap();
-            let mut leftovers = Leftovers::default();
-            let mut ports: Vec<(Port, KernelSide)> = Vec::new();
-            let mut due: Vec<(u64, u32)> = Vec::new();
-            let mut now = 0;
-            for (step, number) in steps {
-                match step {
-                    0 | 1 => ports.extend(open(&mut umem)),
-                    2 if !ports.is_empty() => {
-                        let (port, _) = ports.swap_remove(number as usize % ports.len());
-                        due.push((now + LETTING_GO, port.in_flight()));
-                        leftovers.take(port.close(), &mut umem, Time(now));
-                    }
-                    3 => {
-                        now += number;
-                        leftovers.reclaim(&mut umem, Time(now));
-                        due.retain(|(at, _)| *at > now);
-                    }
-                    _ => {
-                        for (port, driver) in &mut ports {
-                            if driver.deliver(&mut umem, &[1; 60]) {
-                                let mut batch = arrayvec::ArrayVec::new();
-                                port.receive(&mut umem, &mut batch);
-                                for received in batch.drain(..) {
-                                    if let Err(frame) = port.send(&mut umem, received.frame) {
-                                        umem.free(frame);
-                                    }
-                                }
-                                port.flush(&mut umem);
-                            }
-                        }
-                    }
-                }
-                let held: u32 = ports.iter().map(|(port, _)| port.in_flight()).sum();
-                prop_assert_eq!(leftovers.chunks(), due.iter().map(|(_, chunks)| chunks).sum::<u32>());
-                prop_assert_eq!(umem.free_frames() + held + leftovers.chunks(), umem.total());
-            }
-            for (port, _) in ports.drain(..) {
-                leftovers.take(port.close(), &mut umem, Time(now));
-            }
-            leftovers.reclaim(&mut umem, Time(now + LETTING_GO));
-            prop_assert_eq!(umem.free_frames(), umem.total());
-            prop_assert_eq!(umem.unpromised(), umem.total());
-        }
-    }
-}
+mod tests;

@@ -27,7 +27,7 @@ pub enum PortError {
     /// They are about to be free.
     #[error(
         "a port's rings hold up to {needed} frames, and the packet memory has {free} that no other port may need, until the \
-         driver of a port that was closed just now has let go of its own: in 3 s there are more"
+         kernel has let go of a port that was closed just now; Ringway tries again by itself"
     )]
     FramesSoon {
         /// Frames that the rings can hold at once.
@@ -42,7 +42,7 @@ pub enum PortError {
 
 impl PortError {
     /// The same error while frames of closed ports are on their way back.
-    pub(crate) fn for_a_moment(self) -> Self {
+    pub fn for_a_moment(self) -> Self {
         match self {
             PortError::Frames { needed, free } => PortError::FramesSoon { needed, free },
             other => other,

@@ -1,0 +1,132 @@
+//! Ports of devices: opened and closed here, since a driver may reset its NIC for either (10 ms to 3 s). A worker goes on
+//! with its other ports meanwhile; it only takes open ports in and hands them back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketOptions};
+use ringway_dataplane::io::port::ProgressCell;
+use ringway_dataplane::io::{Port, PortError, PortOptions};
+use ringway_dataplane::worker::{AttachError, WorkerHandle, aside};
+
+use super::{Interfaces, lock};
+use crate::watch::Heart;
+
+/// How long an attempt waits for frames that closed ports still hold. Most drivers let go within 100 ms; one that takes longer
+/// is waited for from attempt to attempt.
+const SOON: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+const STEP: Duration = Duration::from_millis(20);
+/// After so long a call of the kernel is no progress any more.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A port that a worker serves. Whoever keeps the socket keeps it open.
+pub(super) struct OpenPort {
+    pub(super) worker: u16,
+    pub(super) socket: Arc<Socket>,
+    pub(super) progress: Arc<ProgressCell>,
+}
+
+impl Interfaces {
+    /// Opens a port on a queue of a device, and has the worker at this place serve it.
+    pub(super) fn open_port(
+        &mut self,
+        place: usize,
+        device: &KernelDevice,
+        queue: u32,
+        socket: SocketOptions,
+    ) -> Result<OpenPort, AttachError> {
+        let (worker, opening) = self.with_room(place, |worker| Ok((worker.id, worker.lend(socket.rings)?)))?;
+        let port = match opening.open(&PortOptions { device, queue, socket }, alive(&self.heart)) {
+            Ok(port) => port,
+            Err((error, unused)) => {
+                self.leftovers.add(worker, unused);
+                return Err(error.into());
+            }
+        };
+        self.leftovers.bound(device.index, queue);
+        let (socket, progress) = (port.socket().cloned(), port.progress());
+        let mut workers = lock(&self.workers);
+        let silent = AttachError::Silent(worker);
+        let (Some(handle), Some(socket)) = (workers.get_mut(place), socket) else { return Err(silent) };
+        handle.take(port)?;
+        Ok(OpenPort { worker, socket, progress })
+    }
+
+    /// Whether the worker at this place has room for ports that hold so many frames together.
+    pub(super) fn has_room(&mut self, place: usize, frames: u32) -> Result<(), AttachError> {
+        self.with_room(place, |worker| worker.has_room(frames))
+    }
+
+    /// Asks a worker for frames, for a moment again and again while closed ports hold some of its own.
+    fn with_room<T>(
+        &mut self,
+        place: usize,
+        mut ask: impl FnMut(&mut WorkerHandle) -> Result<T, AttachError>,
+    ) -> Result<T, AttachError> {
+        let start = Instant::now();
+        loop {
+            let mut workers = lock(&self.workers);
+            let Some(worker) = workers.get_mut(place) else { return Err(AttachError::Silent(place as u16)) };
+            match ask(worker) {
+                Err(AttachError::Port(error @ PortError::Frames { .. })) if self.leftovers.has(worker.id) => {
+                    if start.elapsed() >= SOON {
+                        return Err(error.for_a_moment().into());
+                    }
+                }
+                answer => return answer,
+            }
+            drop(workers);
+            std::thread::sleep(STEP);
+            self.heart.beat();
+            self.reclaim();
+        }
+    }
+
+    /// Closes the ports of a device. Nothing comes up by them any more; what they hold is free when the kernel lets go of it.
+    pub(super) fn close_ports(&mut self, index: u32, name: &str) {
+        lock(&self.steering).remove_sockets(index);
+        let mut ports: Vec<(u16, Port)> = Vec::new();
+        for worker in lock(&self.workers).iter_mut() {
+            match worker.hand_back(index) {
+                Ok(its) => ports.extend(its.into_iter().map(|port| (worker.id, port))),
+                Err(error) => tracing::warn!("letting go of {name}: {error}"),
+            }
+        }
+        if ports.is_empty() {
+            return;
+        }
+        let close = || ports.into_iter().map(|(worker, port)| (worker, port.close())).collect::<Vec<_>>();
+        for (worker, closed) in aside(None, close, alive(&self.heart)) {
+            self.leftovers.add(worker, closed);
+        }
+    }
+
+    /// Has workers free what closed ports held and nobody uses any more.
+    pub(super) fn reclaim(&mut self) {
+        for worker in lock(&self.workers).iter_mut() {
+            worker.take_strays().into_iter().for_each(|stray| self.leftovers.add(worker.id, stray));
+        }
+        if self.leftovers.is_empty() {
+            return;
+        }
+        let free = aside(None, || self.leftovers.take_free(), alive(&self.heart));
+        let mut workers = lock(&self.workers);
+        for (id, closed) in free {
+            let Some(worker) = workers.iter_mut().find(|worker| worker.id == id) else { continue };
+            if let Err(error) = worker.reclaim(closed) {
+                tracing::warn!("the frames of a port that is closed: {error}");
+            }
+        }
+    }
+}
+
+/// Beats while a call of the kernel lasts; what never returns is to be told.
+fn alive(heart: &Heart) -> impl FnMut() {
+    let start = Instant::now();
+    move || {
+        if start.elapsed() < LONGEST {
+            heart.beat();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use super::*;
+use crate::af_xdp::{Umem, UmemLayout};
+use crate::io::port::Loan;
+
+const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4, driver: 0 };
+
+/// A handle whose worker does nothing until it is stopped: whoever tests plays the worker.
+fn handle() -> WorkerHandle {
+    let (mesh, _ends) = Mesh::new(1).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
+    });
+    WorkerHandle {
+        id: 0,
+        cpu: None,
+        counters: WorkerCounters::new(1),
+        queries: Queries::new(),
+        changes: Changes::new(),
+        mesh,
+        stop,
+        thread: Some(thread),
+        patience: Duration::from_millis(20),
+        sockets: Vec::new(),
+        owes: false,
+        strays: Vec::new(),
+    }
+}
+
+/// Takes the next question, as the worker does.
+fn take(changes: &Changes) -> Change {
+    loop {
+        match changes.asked.pop() {
+            Some(change) => return change,
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn a_question_that_was_not_taken_is_withdrawn_and_nothing_is_lost() {
+    let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
+    let mut handle = handle();
+    let (port, _kernel) = Port::in_memory(InterfaceId(0), 0, SIZES, &mut umem).unwrap();
+    assert!(matches!(handle.take(port), Err(AttachError::Silent(0))));
+    let unused = Loan::of(&mut umem, SIZES).unwrap().unused();
+    assert!(matches!(handle.reclaim(unused), Err(AttachError::Silent(0))));
+    assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent(0))));
+    assert!(handle.changes.asked.is_empty(), "the worker does not find what nobody waits for");
+    assert_eq!(handle.take_strays().into_iter().map(|stray| stray.reclaim(&mut umem)).sum::<u32>(), 16);
+    assert_eq!(umem.free_frames(), umem.total());
+}
+
+#[test]
+fn a_late_answer_is_none_to_the_next_question_and_nothing_is_lost() {
+    let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
+    let mut handle = handle();
+    let changes = handle.changes.clone();
+    // The worker takes a question and is stopped before it answers.
+    std::thread::scope(|scope| {
+        scope.spawn(|| take(&changes));
+        while !handle.owes {
+            assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent(0))));
+        }
+    });
+    // While it owes an answer it is asked nothing else.
+    assert!(matches!(handle.has_room(1), Err(AttachError::Silent(0))));
+    assert!(changes.asked.is_empty());
+    let loan = Loan::of(&mut umem, SIZES).unwrap();
+    changes.answered.push(Answer::Lent(loan)).unwrap();
+    handle.patience = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(matches!(take(&changes), Change::Room(2)));
+            changes.answered.push(Answer::Refused(PortError::TooMany)).unwrap();
+        });
+        assert!(matches!(handle.has_room(2), Err(AttachError::Port(PortError::TooMany))));
+    });
+    assert_eq!(handle.take_strays().into_iter().map(|stray| stray.reclaim(&mut umem)).sum::<u32>(), 8);
+    assert_eq!(umem.free_frames(), umem.total());
+}
