@@ -123,19 +123,25 @@ impl Index {
     /// the index, and has to say no.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        // The home bucket, and no entry there with this tag but the one, as nearly always.
+        let bucket = self.bucket(tag(hash));
+        match bucket.select(tag(hash)) {
+            EMPTY if !bucket.is_full() => None,
+            selected if selected != EMPTY && is_it(selected - 1) => Some(selected - 1),
+            _ => self.find_on(hash, &mut is_it),
+        }
+    }
+
+    /// As [`Self::find`], with every bucket and entry that may have it.
+    #[cold]
+    fn find_on(&self, hash: u64, is_it: &mut dyn FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         for step in 0..=self.mask {
             let bucket = self.bucket(tag.wrapping_add(step));
-            let selected = bucket.select(tag);
-            if selected != EMPTY {
-                if is_it(selected - 1) {
-                    return Some(selected - 1);
-                }
-                let mut same = bucket.tags.iter().zip(&bucket.values).filter(|(other, _)| **other == tag);
-                let found = same.find(|(_, value)| **value != EMPTY && is_it(**value - 1));
-                if let Some((_, value)) = found {
-                    return Some(*value - 1);
-                }
+            let mut same = bucket.tags.iter().zip(&bucket.values).filter(|(other, _)| **other == tag);
+            let found = same.find(|(_, value)| **value != EMPTY && is_it(**value - 1));
+            if let Some((_, value)) = found {
+                return Some(*value - 1);
             }
             if !bucket.is_full() {
                 return None;
