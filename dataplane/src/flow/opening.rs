@@ -127,12 +127,14 @@ impl FlowTable {
             return Err(OpenError::TableFull);
         }
         let mut reclaimed = None;
-        let reply = self.reply(new, replies, now).or_else(|| {
-            // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
-            reclaimed = Some(self.reclaim_port(new, effort, now)?);
-            self.reply(new, replies, now)
-        });
-        let (reply, reply_hash, pool) = reply.ok_or(OpenError::PortsExhausted)?;
+        let (reply, reply_hash, pool) = match self.reply(new, replies, now) {
+            Some(found) => found,
+            None => {
+                // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
+                reclaimed = Some(self.reclaim_port(new, effort, now).ok_or(OpenError::PortsExhausted)?);
+                self.reply(new, replies, now).ok_or(OpenError::PortsExhausted)?
+            }
+        };
         let pooled = pool != NO_POOL;
         let evicted = if self.free == NONE { self.evict(now) } else { None };
         let number = self.free;

@@ -126,11 +126,10 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
-        let mut opened = match source {
-            Source::Masquerade(_) => self.flows.open_with(hash, &new, replies, Effort::Free, context.now),
-            Source::Kept | Source::Moved => self.flows.open_new(hash, &new, replies, context.now),
-        };
-        if let (Err(OpenError::PortsExhausted), Source::Masquerade(_)) = (opened, source) {
+        // Who is masqueraded has several ways to a port, and takes the easy one first.
+        let effort = if matches!(source, Source::Masquerade(_)) { Effort::Free } else { Effort::Any };
+        let mut opened = self.flows.open_with(hash, &new, replies, effort, context.now);
+        if effort == Effort::Free && opened == Err(OpenError::PortsExhausted) {
             opened = match self.open_without_free_port(hash, &new, replies, received.handed_over, context.now) {
                 Ok(opened) => opened,
                 Err(worker) => {
@@ -194,20 +193,28 @@ impl Core {
         flow.network_generation = snapshot.network.generation;
         flow.set_adjacency(Direction::Original, endpoint_way);
         flow.set_adjacency(Direction::Reply, None);
-        let (masquerade, reply) = (flow.masquerade(), flow.reply());
-        // Where its port is a frontend's as well, a reply cannot be told from what clients send by its port.
-        if let Some(directory) =
-            self.shared.directory.as_ref().filter(|_| masquerade && reply.protocol() != Protocol::Tcp)
-            && snapshot.services.find(&reply.frontend()).is_some()
-        {
-            directory.note(self.flows.hash(&reply), self.config.worker);
-        }
-        let flow = self.flows.flow_mut(id);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
             find_way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
         {
             self.shared.resolver.ask(interface, next_hop);
+        }
+        if self.shared.directory.is_some() {
+            self.hint(snapshot, id);
+        }
+    }
+
+    /// Where the port of a masqueraded flow is a frontend's as well, a reply cannot be told by its port from what clients
+    /// send: the directory says whose it is.
+    fn hint(&mut self, snapshot: &Snapshot, id: FlowId) {
+        let flow = self.flows.flow(id);
+        let reply = flow.reply();
+        if let Some(directory) = &self.shared.directory
+            && flow.masquerade()
+            && reply.protocol() != Protocol::Tcp
+            && snapshot.services.find(&reply.frontend()).is_some()
+        {
+            directory.note(self.flows.hash(&reply), self.config.worker);
         }
     }
 
@@ -215,6 +222,9 @@ impl Core {
     #[inline]
     pub(super) fn reply_queues<'a>(&self, snapshot: &'a Snapshot, interface: InterfaceId) -> Option<ReplyQueues<'a>> {
         let (worker, workers) = (self.config.worker, self.config.workers);
+        if workers == 1 {
+            return None;
+        }
         snapshot.network.rss(interface).and_then(|rss| ReplyQueues::new(rss, worker, workers))
     }
 
@@ -227,6 +237,9 @@ impl Core {
         hash: u64,
         replies: Option<ReplyQueues<'_>>,
     ) -> Option<IpAddr> {
+        if self.config.snat_addresses.is_empty() {
+            return None;
+        }
         let mut turn = self.snat_addresses(endpoint, hash);
         let first = turn.next();
         let (Some(replies), Some(address)) = (replies, first) else { return first };
