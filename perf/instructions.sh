@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Counts the instructions that packets cost in memory, by callgrind: `process()` and `dispatch()`, without I/O. Unlike times, the
+# counts hardly depend on what else the machine does. One line each: what, count, limit. Ends with 1 when a count is above its
+# limit: what the packet path cost when the limit was set, and 2 % more for a packet, 5 % for a flow.
+# Usage: perf/instructions.sh     after: cargo build --release -p ringway-perf --bins
+set -euo pipefail
+cd "$(dirname "$0")/.."
+perf="${CARGO_TARGET_DIR:-$PWD/target}/release/ringway-perf"
+[[ -x "$perf" ]] || { echo "there is no $perf: run cargo build --release -p ringway-perf --bins" >&2; exit 2; }
+command -v valgrind >/dev/null || { echo 'valgrind is not there: apt-get install valgrind' >&2; exit 2; }
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+# count KIND FLOWS PACKETS: of one function that calls both, and is never inlined. The build decides whether they are, and one that
+# is a part of another function is not found by its name.
+count() {
+    valgrind --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no --toggle-collect='*MemoryBed*carry*' \
+        "$perf" cost --kind "$1" --flows "$2" --packets "$3" >/dev/null 2>"$work/log" || { cat "$work/log" >&2; exit 2; }
+    sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
+}
+status=0
+# row WHAT LESS MORE UNITS LIMIT: the difference of two runs, so that all else they do does not count.
+row() {
+    local each
+    each="$(awk -v a="$2" -v b="$3" -v n="$4" 'BEGIN { printf "%.0f", (b - a) / n }')"
+    # Nothing at all means that the function was not found.
+    [[ "$each" -gt 0 ]] || { echo "$1: nothing was counted" >&2; exit 2; }
+    echo "$1 $each $5"
+    [[ "$each" -le "$5" ]] || { echo "$1 takes $each instructions, and $5 are allowed" >&2; status=1; }
+}
+# `cost` sends a tenth more first, to warm up.
+row udp4-packet "$(count udp4 1000 20000)" "$(count udp4 1000 60000)" 44000 680
+row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 750
+# It opens each flow three times; TCP the third time with its whole handshake.
+row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8280
+row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11750
+exit $status
