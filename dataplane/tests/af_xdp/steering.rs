@@ -370,8 +370,9 @@ fn a_driver_that_refuses_native_mode_gets_the_generic_one_with_the_reason() {
         let device = Device::by_name("l0").unwrap();
         let mut program = SteeringProgram::load().unwrap();
         let mode = program.attach("l0", device.index, Attachment::Auto).unwrap();
-        let because = "the MTU is larger than native XDP takes in one buffer, on veth 3506".to_owned();
-        assert_eq!(mode, AttachedMode::Generic { because });
+        let because = "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set DEVICE \
+                       mtu 3498";
+        assert_eq!(mode, AttachedMode::Generic { because: because.to_owned() });
         program.detach(device.index);
         let error = program.attach("l0", device.index, Attachment::Native).unwrap_err().to_string();
         assert!(error.starts_with("cannot attach the steering program to l0 in native mode: "), "{error}");
