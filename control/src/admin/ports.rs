@@ -19,7 +19,7 @@ impl Admin {
         let mut warnings = PortWarnings::default();
         loop {
             let uses = Arc::new(heart.waiting(self.asker.ports(self.snat_ports())).await);
-            warnings.due(&uses.fullest()).iter().for_each(|warning| tracing::warn!("{warning}"));
+            warnings.due(&uses).iter().for_each(|warning| tracing::warn!("{warning}"));
             self.ports.send_replace(uses);
             heart.waiting(tokio::time::sleep(ASKED_EVERY)).await;
         }

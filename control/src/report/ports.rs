@@ -19,6 +19,12 @@ const HIGH: u64 = 80;
 /// Percent below which another warning may come.
 const LOW: u64 = 60;
 
+/// Endpoints of which it is remembered that a warning was given.
+const REMEMBERED: usize = 1000;
+
+/// How often in a row an endpoint may be unheard of before that is forgotten.
+const FORGOTTEN: u32 = 30;
+
 /// The SNAT ports towards one endpoint, from one SNAT address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +89,10 @@ impl PortUses {
 
     /// Those with the most ports in use, the fullest first.
     pub fn fullest(&self) -> Vec<EndpointPorts> {
+        self.first().into_iter().map(|(tuple, sum)| self.named(tuple, sum)).collect()
+    }
+
+    fn first(&self) -> Vec<(&FiveTuple, &Sum)> {
         let mut all: Vec<_> = self.sums.iter().collect();
         let order = |(tuple, sum): &(&FiveTuple, &Sum)| {
             let address = (tuple.source_address(), tuple.source_port(), tuple.destination_address());
@@ -93,7 +103,7 @@ impl PortUses {
             all.truncate(NAMED);
         }
         all.sort_by_key(order);
-        all.into_iter().map(|(tuple, sum)| self.named(tuple, sum)).collect()
+        all
     }
 
     /// From all SNAT addresses, by protocol and endpoint.
@@ -154,25 +164,35 @@ pub struct EndpointPortCounts {
     pub high_water: u64,
 }
 
-/// Who was warned of: once, until far fewer ports are in use.
+/// Who was warned of: once, until far fewer ports are in use, however many others are fuller meanwhile.
 #[derive(Debug, Default)]
 pub struct PortWarnings {
-    told: Vec<(String, String, String)>,
+    // The reply tuples, and how often in a row each was not heard of; who was warned of first comes first.
+    told: Vec<(FiveTuple, u32)>,
 }
 
 impl PortWarnings {
     /// What is to be told now: no more than there are endpoints that `status` names.
-    pub fn due(&mut self, fullest: &[EndpointPorts]) -> Vec<String> {
-        let key = |ports: &EndpointPorts| (ports.endpoint.clone(), ports.protocol.clone(), ports.address.clone());
-        let stays = |told: &(String, String, String)| {
-            fullest.iter().any(|ports| key(ports) == *told && ports.fullest_worker_percent >= LOW)
-        };
-        self.told.retain(stays);
+    pub fn due(&mut self, uses: &PortUses) -> Vec<String> {
+        self.told.retain_mut(|(tuple, unheard)| match uses.sums.get(tuple) {
+            Some(sum) => {
+                *unheard = 0;
+                sum.fullest_percent >= LOW
+            }
+            // No worker has flows to it any more, or one is late to answer.
+            None => {
+                *unheard += 1;
+                *unheard < FORGOTTEN
+            }
+        });
         let mut due = Vec::new();
-        for ports in fullest.iter().filter(|ports| ports.fullest_worker_percent >= HIGH) {
-            if !self.told.contains(&key(ports)) {
-                self.told.push(key(ports));
-                due.push(ports.sentence());
+        for (tuple, sum) in uses.first().into_iter().filter(|(_, sum)| sum.fullest_percent >= HIGH) {
+            if self.told.iter().all(|(told, _)| told != tuple) {
+                if self.told.len() >= REMEMBERED {
+                    self.told.remove(0);
+                }
+                self.told.push((*tuple, 0));
+                due.push(uses.named(tuple, sum).sentence());
             }
         }
         due
@@ -236,7 +256,7 @@ mod tests {
         let mut due = |used| {
             let mut uses = PortUses::of_limit(100);
             uses.add(&port_use("10.0.0.7:80", "192.0.2.1", used, 100));
-            warnings.due(&uses.fullest())
+            warnings.due(&uses)
         };
         assert_eq!(due(79), [""; 0]);
         let [told] = &due(80)[..] else { panic!("not told") };
@@ -246,5 +266,36 @@ mod tests {
         assert_eq!(due(80), [""; 0]);
         assert_eq!(due(59), [""; 0]);
         assert_eq!(due(80).len(), 1);
+    }
+
+    /// Endpoints that are all nearly full, by turns among the fullest or not.
+    #[test]
+    fn a_warning_is_not_repeated_for_who_was_not_among_the_fullest_meanwhile() {
+        let mut warnings = PortWarnings::default();
+        let mut due = |fullest: u8, low: Option<u8>| {
+            let mut uses = PortUses::of_limit(100);
+            for number in (0..30u8).filter(|number| low != Some(*number)) {
+                let used = if number / 10 == fullest { 95 } else { 85 };
+                uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", used, 100));
+            }
+            low.into_iter().for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 59, 100)));
+            warnings.due(&uses).len()
+        };
+        assert_eq!([0, 1, 0, 1, 2, 2, 0].map(|fullest| due(fullest, None)), [10, 10, 0, 0, 10, 0, 0]);
+        assert_eq!((due(0, Some(5)), due(1, None), due(0, None)), (0, 0, 1));
+        // A worker that does not answer for a moment changes nothing; who is gone is forgotten.
+        for (times, expected) in [(FORGOTTEN - 1, 0), (FORGOTTEN, 10)] {
+            (0..times).for_each(|_| assert_eq!(warnings.due(&PortUses::of_limit(100)), [""; 0]));
+            let mut uses = PortUses::of_limit(100);
+            (0..10).for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 95, 100)));
+            assert_eq!(warnings.due(&uses).len(), expected);
+        }
+        // Of very many only so many are remembered.
+        for number in 0..3 * REMEMBERED {
+            let mut uses = PortUses::of_limit(100);
+            uses.add(&port_use(&format!("10.0.1.1:{}", 1 + number), "192.0.2.1", 95, 100));
+            warnings.due(&uses);
+            assert!(warnings.told.len() <= REMEMBERED);
+        }
     }
 }
