@@ -17,6 +17,7 @@ use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::trace::{Question, TraceVerdict, View, explain};
+use ringway_shared::Snapshot;
 use ringway_shared::counters::Tally;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ use crate::report::overlooked;
 use crate::report::ports::PortUses;
 use crate::report::readiness::stuck;
 use crate::report::services::ServicesReport;
+use crate::report::snat::odd_addresses;
 use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
 use crate::watch::{heart, hearts};
@@ -138,6 +140,10 @@ impl Admin {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
         report.snat.endpoints = self.port_uses().fullest();
+        let Snapshot { services, network, .. } = &published.snapshot;
+        if published.ready {
+            report.snat.notes = odd_addresses(&config.snat.addresses, services, |address| network.is_local(address));
+        }
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
         if published.ready {
             let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);

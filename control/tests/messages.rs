@@ -329,3 +329,26 @@ fn a_configuration_that_is_nowhere_is_told() {
     let traced = with_default(None, &["trace", "--objects", "objects", "tcp:10.0.0.2->172.30.0.41:80"]).unwrap();
     assert!(traced.starts_with("exit status 0\n"), "{traced}");
 }
+
+#[test]
+fn a_snat_address_that_replies_do_not_come_to_is_told() {
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {namespace: ns1, name: svc1-x, labels: \
+                 {kubernetes.io/service-name: svc1}}\naddressType: IPv4\nports: [{name: p80, port: 8080}]\nendpoints: \
+                 [{addresses: [192.168.0.7]}]\n";
+    let addresses = "snat: {addresses: [192.168.0.2, 192.168.0.9, 172.30.0.41, 192.168.0.7, 192.168.0.2]}\n";
+    let files = [("gw.yaml", &*config(addresses)), ("objects/svc1.yaml", SERVICE), ("objects/slice.yaml", slice)];
+    let told = Bed::new(&files).run(&["check", "--config", "gw.yaml"]);
+    assert!(told.starts_with("exit status 0\n"), "{told}");
+    let notes: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("snat.addresses: ")).map(|(_, n)| n).collect();
+    let [other, vip, endpoint, twice] = notes[..] else { panic!("{told}") };
+    assert!(other.starts_with("192.168.0.9 is no address of this node: "), "{other}");
+    assert!(vip.starts_with("172.30.0.41 is a VIP of Service ns1/svc1: "), "{vip}");
+    assert!(endpoint.starts_with("192.168.0.7 is the address of an endpoint of Service ns1/svc1: "), "{endpoint}");
+    assert!(twice.starts_with("192.168.0.2 is listed twice"), "{twice}");
+    // Without a described network the kernel is asked.
+    let (described, _) = files[0].1.split_once("network:").expect("a network");
+    let here = format!("{described}snat: {{addresses: [203.0.113.77]}}\n");
+    let told = check(&here);
+    assert!(told.contains("203.0.113.77 is no address of this node"), "{told}");
+}

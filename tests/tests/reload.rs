@@ -89,7 +89,7 @@ fn a_reload_takes_what_it_can_and_cuts_no_flow() {
     // What is taken, by SIGHUP.
     let config = std::fs::read_to_string(bed.config()).expect("the configuration");
     let masqueraded = config.replace("masqueradeAll: false", "masqueradeAll: true");
-    std::fs::write(bed.config(), format!("{masqueraded}log: debug\nsnat: {{addresses: [10.180.0.77]}}\n"))
+    std::fs::write(bed.config(), format!("{masqueraded}log: debug\nsnat: {{addresses: [10.180.0.77, 10.180.0.77]}}\n"))
         .expect("a file");
     signal(&mut bed, Signal::HUP);
     reloaded(&mut bed, 4);
@@ -104,6 +104,10 @@ fn a_reload_takes_what_it_can_and_cuts_no_flow() {
     let other = EchoClient::new(&bed.client, at(CLUSTER_IPS[0], ECHO.port));
     assert_eq!(other.ask(b"x").expect("an answer").client, "10.180.0.77", "new flows have the new address");
     ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port));
+    let notes = bed.ringway().ask("/status")["snat"]["notes"].clone();
+    let notes = notes.as_array().map(|notes| notes.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+    let [note] = notes.as_deref().unwrap_or_default() else { panic!("{notes:?}") };
+    assert!(note.starts_with("snat.addresses: 10.180.0.77 is listed twice"), "it is the node's: {note}");
 
     // Timeouts hold for the flows there are, and what takes a restart is named.
     let text = config.replace("perWorker: 16384", "perWorker: 32768\n  timeouts: {udp: 1s}");
@@ -111,7 +115,7 @@ fn a_reload_takes_what_it_can_and_cuts_no_flow() {
     let (status, out, _) = said(&bed.ringway().command(&["reload"]));
     assert_eq!(status, Some(3), "{out}");
     assert!(out.contains("flows.perWorker: 16384 -> 32768: takes a restart\n"), "{out}");
-    assert!(out.contains("snat.addresses: [10.180.0.77] -> []: in force\n"), "{out}");
+    assert!(out.contains("snat.addresses: [10.180.0.77, 10.180.0.77] -> []: in force\n"), "{out}");
     let line = out.lines().find(|line| line.starts_with("flows.timeouts.udp: ")).expect("a line about it");
     assert!(line.ends_with("s -> 1s: in force"), "{line}");
     eventually(SOON, "silent UDP flows end after a second", || {

@@ -8,6 +8,7 @@ mod start;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -28,6 +29,7 @@ use crate::daemon::check_name;
 use crate::network::listing::Listing;
 use crate::plain;
 use crate::problem::Severity;
+use crate::report::snat::odd_addresses;
 use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
 use served::{ServedPort, served};
@@ -205,6 +207,10 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
     }
+    notes.extend(odd_addresses(&config.snat.addresses, services, |address| match &network {
+        Some(network) => network.is_local(address),
+        None => UdpSocket::bind((address, 0)).is_ok(),
+    }));
     let node = &services.node;
     Ok(Report {
         config: file.to_owned(),

@@ -146,6 +146,7 @@ impl Text<'_> {
         wrong.extend(first_of(waiting.map(|change| format!("configuration: {change}")), 0));
         wrong.extend(first_of(status.metrics_problems.iter().cloned(), 0));
         wrong.extend(first_of(status.snapshot.not_followed.iter().cloned(), 0));
+        wrong.extend(status.snat.notes.iter().cloned());
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         for interface in &status.interfaces {
             let InterfaceReport { name, problem, tap_problem, notes, tap_notes, .. } = interface;

@@ -16,8 +16,8 @@ use super::configuration::ConfigurationReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use super::neighbors::NeighborReport;
-use super::ports::EndpointPorts;
 use super::readiness::reasons;
+use super::snat::SnatReport;
 use super::source::{KubernetesReport, SourceReport};
 use crate::publish::Published;
 
@@ -170,27 +170,6 @@ pub struct FlowCounts {
     pub evicted: u64,
 }
 
-/// The SNAT ports: each worker has its share, and a port can be used once towards each endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SnatReport {
-    /// All of them, as `1024-29999,61000-65535`.
-    pub ports: String,
-    /// How many: the limit of all workers together, towards each endpoint and for each SNAT address.
-    #[serde(default)]
-    pub total: u64,
-    /// The smallest share of a worker.
-    pub per_worker: u64,
-    /// The most that one worker ever used at once towards one endpoint.
-    pub high_water: u64,
-    /// Ports that were taken back from half-open, unreplied and silent UDP flows because none was free.
-    #[serde(default)]
-    pub reclaimed: u64,
-    /// The endpoints with the most ports in use, the fullest first, as they were within the last seconds.
-    #[serde(default)]
-    pub endpoints: Vec<EndpointPorts>,
-}
-
 /// An endpoint that no packet can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -286,7 +265,7 @@ impl StatusReport {
                 per_worker: u64::from(facts.snat_ports.len()) / workers.len().max(1) as u64,
                 high_water: workers.iter().map(|w| w.tally.get(Counter::SnatPortsHighWater)).max().unwrap_or(0),
                 reclaimed: sum.get(Counter::SnatPortsReclaimed),
-                endpoints: Vec::new(),
+                ..SnatReport::default()
             },
             kernel: KernelLosses::of(&sum),
             ports: PortCounts::of(&sum),
