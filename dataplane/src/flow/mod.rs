@@ -35,7 +35,7 @@ use std::time::Duration;
 use ringway_shared::PortSet;
 
 pub(crate) use hasher::Hasher;
-pub use opening::{Effort, NewFlow, OpenError, Opened, Source};
+pub use opening::{Effort, NewFlow, OpenError, Opened, Source, Wishes};
 pub use ports::{PortUse, QUARANTINE};
 pub use record::Flow;
 pub use replies::ReplyQueues;

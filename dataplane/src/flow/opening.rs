@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
+use ringway_shared::snapshot::Services;
 use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
 use super::holders::NO_POOL;
@@ -45,6 +46,16 @@ pub enum Effort {
     Ripe,
     /// The port of any flow that ever gives its own up.
     Any,
+}
+
+/// Which ports a masqueraded flow should have, and which it must not have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// Preferred are those whose replies come to this worker.
+    pub replies: Option<ReplyQueues<'a>>,
+    /// None by which its replies would have the destination of a frontend: what comes to it is for the Service, and a late
+    /// answer would be as well.
+    pub frontends: Option<&'a Services>,
 }
 
 /// A flow to be opened by the packet that asked for it.
@@ -110,7 +121,7 @@ impl FlowTable {
         replies: Option<ReplyQueues<'_>>,
         now: Time,
     ) -> Result<Opened, OpenError> {
-        self.open_with(hash, new, replies, Effort::Any, now)
+        self.open_with(hash, new, Wishes { replies, ..Wishes::default() }, Effort::Any, now)
     }
 
     /// As [`Self::open_new`], with no more than this effort for a port.
@@ -118,7 +129,7 @@ impl FlowTable {
         &mut self,
         hash: u64,
         new: &NewFlow,
-        replies: Option<ReplyQueues<'_>>,
+        wishes: Wishes<'_>,
         effort: Effort,
         now: Time,
     ) -> Result<Opened, OpenError> {
@@ -127,12 +138,12 @@ impl FlowTable {
             return Err(OpenError::TableFull);
         }
         let mut reclaimed = None;
-        let (reply, reply_hash, pool) = match self.reply(new, replies, now) {
+        let (reply, reply_hash, pool) = match self.reply(new, wishes, now) {
             Some(found) => found,
             None => {
                 // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
                 reclaimed = Some(self.reclaim_port(new, effort, now).ok_or(OpenError::PortsExhausted)?);
-                self.reply(new, replies, now).ok_or(OpenError::PortsExhausted)?
+                self.reply(new, wishes, now).ok_or(OpenError::PortsExhausted)?
             }
         };
         let pooled = pool != NO_POOL;
@@ -259,8 +270,9 @@ impl FlowTable {
     }
 
     /// The reply tuple of a new flow, its hash, and the pool that its port is from.
-    fn reply(&mut self, new: &NewFlow, replies: Option<ReplyQueues<'_>>, now: Time) -> Option<(FiveTuple, u64, u32)> {
+    fn reply(&mut self, new: &NewFlow, wishes: Wishes<'_>, now: Time) -> Option<(FiveTuple, u64, u32)> {
         let (reply, original) = (reply_without_port(new), &new.original);
+        let Wishes { replies, frontends } = wishes;
         match new.source {
             Source::Kept | Source::Moved => {
                 let reply = self.kept_reply(with_port(&reply, original.source_port()), new, replies, now)?;
@@ -272,7 +284,8 @@ impl FlowTable {
                 let is_free = |port| {
                     let reply = with_port(&reply, port);
                     hash = hasher.hash(&reply);
-                    reply != *original && !is_taken(index, flows, hash, &reply)
+                    let is_frontend = frontends.is_some_and(|services| services.find(&reply.frontend()).is_some());
+                    reply != *original && !is_frontend && !is_taken(index, flows, hash, &reply)
                 };
                 let preload = |port| {
                     black_box(index.probe(hasher.hash(&with_port(&reply, port))));

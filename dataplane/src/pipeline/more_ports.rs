@@ -13,7 +13,7 @@ use ringway_shared::Family;
 
 use super::Core;
 use crate::clock::Time;
-use crate::flow::{Effort, NewFlow, OpenError, Opened, ReplyQueues, Source};
+use crate::flow::{Effort, NewFlow, OpenError, Opened, Source, Wishes};
 
 /// SNAT addresses that are tried for one flow.
 const MOST_ADDRESSES: usize = 8;
@@ -36,7 +36,7 @@ impl Core {
         &mut self,
         hash: u64,
         new: &NewFlow,
-        replies: Option<ReplyQueues<'_>>,
+        wishes: Wishes<'_>,
         handed_over: bool,
         now: Time,
     ) -> Result<Result<Opened, OpenError>, u16> {
@@ -56,7 +56,7 @@ impl Core {
                     continue;
                 }
                 let new = NewFlow { source: Source::Masquerade(address), ..*new };
-                match self.flows.open_with(hash, &new, replies, effort, now) {
+                match self.flows.open_with(hash, &new, wishes, effort, now) {
                     Err(OpenError::PortsExhausted) => {}
                     opened => return Ok(opened),
                 }

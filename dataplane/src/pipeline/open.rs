@@ -13,7 +13,7 @@ use super::ways::Way;
 use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
 use crate::affinity;
 use crate::batch::Received;
-use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source};
+use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
 use crate::forward::nat::{self, Rewrite};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
@@ -126,11 +126,12 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
+        let wishes = Wishes { replies, frontends: Some(&snapshot.services) };
         // Who is masqueraded has several ways to a port, and takes the easy one first.
         let effort = if matches!(source, Source::Masquerade(_)) { Effort::Free } else { Effort::Any };
-        let mut opened = self.flows.open_with(hash, &new, replies, effort, context.now);
+        let mut opened = self.flows.open_with(hash, &new, wishes, effort, context.now);
         if effort == Effort::Free && opened == Err(OpenError::PortsExhausted) {
-            opened = match self.open_without_free_port(hash, &new, replies, received.handed_over, context.now) {
+            opened = match self.open_without_free_port(hash, &new, wishes, received.handed_over, context.now) {
                 Ok(opened) => opened,
                 Err(worker) => {
                     let verdict = Verdict::HandOver { worker, arrived: received.interface };
@@ -261,8 +262,8 @@ impl Core {
             let destination = packet.tuple.destination_address();
             let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
             let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
-            // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything,
-            // since for replies of such flows there is a hint.
+            // A frontend may have got the same address and port since: what begins is for that, and so is what need not begin
+            // anything.
             let is_reply = continues(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
             is_reply.then_some(owner)
         });

@@ -59,38 +59,43 @@ fn a_flood_that_no_worker_has_ports_for_fills_no_queue() {
     assert_eq!(team.sum().get(Counter::HandedOver) - handed_over, 4_000);
 }
 
-/// NodePorts may be configured to lie among the SNAT ports.
+/// NodePorts may be configured to lie among the SNAT ports: no flow gets their numbers.
 #[test]
-fn a_reply_to_a_port_that_is_a_node_port_too_finds_its_owner() {
-    let mut team = Team::with_ports(PortSet::from(30_080..=30_081));
-    // The flow of worker 0 gets the NodePort's number; a new connection to the NodePort stays where it comes in.
-    assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_080)));
-    assert_eq!(connect(&mut team, 1, 40_001, 1), Some((1, 30_081)));
+fn a_node_port_among_the_snat_ports_is_no_flows() {
+    let mut team = Team::with_ports(PortSet::from(30_080..=30_083));
+    assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_081)));
+    let mut others = [(0, 40_001), (1, 40_002)].map(|(worker, client)| connect(&mut team, worker, client, 1).unwrap());
+    others.sort_unstable();
+    assert_eq!(others, [(1, 30_082), (1, 30_083)]);
+    assert_eq!(connect(&mut team, 0, 40_003, 2), None);
 }
 
 /// A frontend whose address is the node's and whose port is among the SNAT ports: UDP never says that it begins.
 #[test]
-fn udp_to_a_frontend_among_the_snat_ports_is_everybodys_and_its_replies_are_the_owners() {
+fn udp_to_a_frontend_among_the_snat_ports_is_for_its_service_whoever_sends_it() {
     let snat_addresses = vec!["192.168.0.2".parse().unwrap()];
-    let ports = PortSet::from(30_052..=30_055);
+    let ports = PortSet::from(30_052..=30_057);
     let config = PipelineConfig { snat_ports: ports, snat_addresses, ..PipelineConfig::single() };
     let mut team = Team::with(2, &config);
     team.snapshot = snapshot(&["dns udp 172.30.0.53:53 node=30053 -> 10.0.1.3:5353"]);
     let mut used = Vec::new();
-    for (client, worker) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
+    for (client, worker) in [(1, 0), (2, 1), (3, 0), (4, 1), (5, 1)] {
         let question = format!("outside udp 203.0.113.9:{} > 192.168.0.2:30053", 40_000 + client);
         let (at, verdict, sent) = team.line(worker, &question, ms(1));
         assert_eq!((at, verdict), (worker, Verdict::Forward { out: INSIDE }), "client {client}");
         used.push((source_port(&sent.unwrap()), worker));
     }
     used.sort_unstable();
-    assert_eq!(used, [(30_052, 0), (30_053, 0), (30_054, 1), (30_055, 1)]);
-    for (port, owner) in used {
+    assert_eq!(used, [(30_052, 0), (30_054, 0), (30_055, 1), (30_056, 1), (30_057, 1)]);
+    for (port, owner) in &used {
         for worker in 0..2 {
             let reply = format!("inside udp 10.0.1.3:5353 > 192.168.0.2:{port}");
             let (at, verdict, _) = team.line(worker, &reply, ms(2));
-            assert_eq!((at, verdict), (owner, Verdict::Forward { out: OUTSIDE }), "{port} at {worker}");
+            assert_eq!((at, verdict), (*owner, Verdict::Forward { out: OUTSIDE }), "{port} at {worker}");
         }
     }
-    assert_eq!(team.sum().get(Counter::FlowsOpened), 4);
+    // The endpoint itself as a client, from the very port that it answers from.
+    let (_, verdict, _) = team.line(1, "inside udp 10.0.1.3:5353 > 192.168.0.2:30053", ms(400));
+    assert_eq!(verdict, Verdict::Forward { out: INSIDE });
+    assert_eq!(team.sum().get(Counter::FlowsOpened), 6);
 }
