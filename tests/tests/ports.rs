@@ -189,3 +189,41 @@ fn an_answer_of_an_endpoint_that_is_gone_still_finds_back() {
     let (length, from) = client.recv_from(&mut word).expect("the answer");
     assert_eq!((&word[..length], from), (&b"answered"[..], at(LOAD_BALANCER_IPS[0], ECHO.port)));
 }
+
+/// A socket of the node that comes later than a flow with the same address and port hears everybody but the flow's endpoint.
+#[test]
+fn a_socket_of_the_node_on_a_port_that_a_flow_has_hears_all_others() {
+    if !can_run("a socket on a SNAT port", &["ip"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+    bed.write_config("snat: {ports: 20000}\n");
+    let bound = |namespace: &Namespace, address: &str, port| {
+        let socket = namespace.enter(|| UdpSocket::bind((address, port)).expect("a socket")).expect("the namespace");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        socket
+    };
+    let [client, endpoint, other] = [(&bed.client, 0), (&bed.backends[0], ECHO.target), (&bed.backends[0], 0)]
+        .map(|(at, port)| bound(at, "0.0.0.0", port));
+    let heard = |socket: &UdpSocket| {
+        let mut word = [0; 16];
+        let (length, from) = socket.recv_from(&mut word).expect("a datagram");
+        (String::from_utf8_lossy(&word[..length]).into_owned(), from)
+    };
+    bed.start_ringway();
+    client.send_to(b"asked", at(LOAD_BALANCER_IPS[0], ECHO.port)).expect("sent");
+    let snat = SocketAddr::new("10.180.0.1".parse().expect("an address"), 20_000);
+    assert_eq!(heard(&endpoint), ("asked".to_owned(), snat));
+    let node = bound(&bed.gateway, "10.180.0.1", 20_000);
+    other.send_to(b"to the node", snat).expect("sent");
+    assert_eq!(heard(&node).0, "to the node");
+    endpoint.send_to(b"answered", snat).expect("sent");
+    assert_eq!(heard(&client), ("answered".to_owned(), at(LOAD_BALANCER_IPS[0], ECHO.port)));
+    // What the node answers reaches who asked it.
+    let (_, peer) = {
+        other.send_to(b"again", snat).expect("sent");
+        heard(&node)
+    };
+    node.send_to(b"heard", peer).expect("sent");
+    assert_eq!(heard(&other), ("heard".to_owned(), snat));
+}
