@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 . tests/scripts/machine/machine.sh
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+trap 'machine_end "$work"' EXIT
 
 cc -O2 -shared -fPIC -Wall -Werror -o "$work/count.so" perf/machine/count.c
 machine_bed virtio-1 4

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 . tests/scripts/machine/machine.sh
 work="$(mktemp -d)"
-[[ -n "${KEEP:-}" ]] || trap 'rm -rf "$work"' EXIT
+trap 'machine_end "$work"' EXIT
 
 [[ "$(uname -m)" == x86_64 ]] || machine_die "only x86_64 kernels are known here, this machine is $(uname -m)"
 

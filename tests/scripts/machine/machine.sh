@@ -35,17 +35,22 @@ machine_archive() {
     done >"$folder/sources.list"
     machine_apt=(-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::Lists=$folder/lists"
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User= -o Acquire::Languages=none)
-    # A day old is new enough.
+    # A day old is new enough; where the archive cannot be reached, what it had the last time is.
     [[ -n "$(find "$folder/updated" -mmin -1440 2>/dev/null)" ]] && return
-    apt-get "${machine_apt[@]}" -qq update >&2 || machine_die "cannot read Debian's archive at ${mirror:-deb.debian.org}"
-    touch "$folder/updated"
+    if apt-get "${machine_apt[@]}" -qq -o APT::Update::Error-Mode=any update >&2; then
+        touch "$folder/updated"
+    elif [[ -e "$folder/updated" ]]; then
+        machine_say "cannot read Debian's archive at ${mirror:-deb.debian.org}: going on with what it had on $(date -r "$folder/updated" +%F)"
+    else
+        machine_die "cannot read Debian's archive at ${mirror:-deb.debian.org}"
+    fi
 }
 
 # machine_fetch SERIES [FLAVOUR]: the newest kernel of a series (6.12, or 7 for any 7.x), fetched and unpacked below target/
 # unless it is there. FLAVOUR is cloud- (the default) or empty for that with all drivers. Sets machine_kernel to its folder, with
 # vmlinuz and modules/, and machine_version; returns 1 if the archive has none.
 machine_fetch() {
-    local series="$1" flavour="${2-cloud-}" name package parts=() unpacked
+    local series="$1" flavour="${2-cloud-}" name package parts=()
     machine_archive
     name="$(apt-cache "${machine_apt[@]}" search --names-only "^linux-image-${series//./\\.}\.[0-9.]*[-+][^ ]*amd64\$" |
         cut -d' ' -f1 | grep -E "linux-image-[0-9.]+[-+][a-z0-9.]+-${flavour}amd64\$" | sort -V | tail -n 1)"
@@ -58,21 +63,19 @@ machine_fetch() {
     for package in "$name" "linux-binary-$machine_version" "linux-modules-$machine_version"; do
         apt-cache "${machine_apt[@]}" show "$package" >/dev/null 2>&1 && parts+=("$package")
     done
-    unpacked="$(mktemp -d "$machine_target/kernels/unpacking-XXXXXX")"
+    machine_unpacking="$(mktemp -d "$machine_target/kernels/unpacking-XXXXXX")"
+    # Nothing in it ends by set -e, since what follows asks for its status.
     (
-        cd "$unpacked"
-        apt-get "${machine_apt[@]}" -qq download "${parts[@]}"
-        for package in ./*.deb; do dpkg-deb -x "$package" root; done
-        mv "$(find root -name 'vmlinuz*' -type f | head -n 1)" vmlinuz
-        mkdir -p tree/lib/modules
-        mv "$(find root -type d -path "*lib/modules/$machine_version")" tree/lib/modules/
-        depmod -b "$PWD/tree" "$machine_version" 2>/dev/null
-        rm -rf root ./*.deb
-    ) >&2 || {
-        rm -rf "$unpacked"
-        machine_die "cannot fetch ${parts[*]}"
-    }
-    mv "$unpacked" "$machine_kernel"
+        cd "$machine_unpacking" &&
+            apt-get "${machine_apt[@]}" -qq download "${parts[@]}" &&
+            for package in ./*.deb; do dpkg-deb -x "$package" root || exit; done &&
+            mv "$(find root -name 'vmlinuz*' -type f | head -n 1)" vmlinuz &&
+            mkdir -p tree/lib/modules &&
+            mv "$(find root -type d -path "*lib/modules/$machine_version")" tree/lib/modules/ &&
+            depmod -b "$PWD/tree" "$machine_version" 2>/dev/null &&
+            rm -rf root ./*.deb
+    ) >&2 || machine_die "cannot fetch ${parts[*]}"
+    mv "$machine_unpacking" "$machine_kernel"
 }
 
 # machine_qemu: sets machine_emulator to the command of a QEMU that is 10 or newer: this machine's, else that of Debian 13,
@@ -94,12 +97,12 @@ machine_qemu() {
         packages="$(apt-get "${machine_apt[@]}" -o Dir::State::status="$folder/status" --no-install-recommends --simulate \
             install qemu-system-x86 | sed -En 's/^Inst ((lib|zlib|qemu|seabios)[^ ]*) \(([^ ]*).*/\1=\3/p')"
         [[ -n "$packages" ]] || machine_die "the archive has no qemu-system-x86"
+        # shellcheck disable=SC2086 # one word each
         (
-            cd "$folder"
-            # shellcheck disable=SC2086 # one word each
-            apt-get "${machine_apt[@]}" -qq download $packages
-            for package in ./*.deb; do dpkg-deb -x "$package" root; done
-            rm ./*.deb
+            cd "$folder" &&
+                apt-get "${machine_apt[@]}" -qq download $packages &&
+                for package in ./*.deb; do dpkg-deb -x "$package" root || exit; done &&
+                rm ./*.deb
         ) >&2 || machine_die "cannot fetch QEMU from Debian's archive"
         touch "$folder/complete"
     fi
@@ -142,13 +145,15 @@ machine_bed() {
     if [[ "$kind" == igb-* ]]; then machine_nic_modules=(igb); else machine_nic_modules=(virtio_net); fi
 }
 
-# machine_cables COUNT COMMAND ...: runs the command where the TAP devices t1 to tCOUNT are, each pair of them the ends of one
-# cable: in a network namespace of its own, which takes root or user namespaces.
+# machine_cables COUNT: sets machine_within to what runs a command where the TAP devices t1 to tCOUNT are, each pair of them the ends
+# of one cable: in a network namespace of its own, which takes root or user namespaces.
 machine_cables() {
-    local own=(unshare --net)
-    [[ "$(id -u)" == 0 ]] || own=(unshare --map-root-user --net)
+    machine_within=(unshare --net)
+    [[ "$(id -u)" == 0 ]] || machine_within=(unshare --map-root-user --net)
+    "${machine_within[@]}" test -w /dev/net/tun 2>/dev/null || machine_die "NICs with two queues take ${machine_within[*]} and \
+/dev/net/tun, of which $(id -un) may not use one: run as root, or leave them out"
     # shellcheck disable=SC2016 # for the inner bash
-    "${own[@]}" bash -euc '
+    machine_within+=(bash -euc '
         for ((number = 1; number <= $1; number++)); do
             cable=cable$(((number + 1) / 2))
             ip tuntap add "t$number" mode tap multi_queue
@@ -160,7 +165,7 @@ machine_cables() {
             echo 1 >"/proc/sys/net/ipv6/conf/$cable/disable_ipv6"
         done
         shift
-        exec "$@"' cables "$@"
+        exec "$@"' cables "$1")
 }
 
 # machine_needs WHAT SCENARIO ...: the words that the scenarios have after `#: WHAT`.
@@ -233,19 +238,37 @@ machine_image() {
 # machine_boot FOLDER [ARGUMENT ...]: runs what machine_image made, with more arguments for QEMU; FOLDER/console is what it says.
 # The machine's second serial line is QEMU's monitor, by which a scenario pulls a cable.
 machine_boot() {
-    local folder="$1" cables=()
+    local folder="$1"
     shift
     machine_qemu
-    ((${machine_taps:-0} == 0)) || cables=(machine_cables "$machine_taps")
-    # On a busy machine the emulated timer comes too late for the kernel's check of it.
-    "${cables[@]+"${cables[@]}"}" timeout "${MACHINE_SECONDS:-1800}" "${machine_emulator[@]}" \
+    machine_within=()
+    ((${machine_taps:-0} == 0)) || machine_cables "$machine_taps"
+    # On a busy machine the emulated timer comes too late for the kernel's check of it. Not waited for as a command is: a signal
+    # would wait as well.
+    "${machine_within[@]+"${machine_within[@]}"}" timeout "${MACHINE_SECONDS:-1800}" "${machine_emulator[@]}" \
         -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
         -serial stdio -monitor "unix:$folder/monitor,server=on,wait=off" -serial "unix:$folder/monitor" \
         -kernel "$machine_kernel/vmlinuz" -initrd "$folder/initrd" \
         -append "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check net.ifnames=0 nics=${machine_kind:-none}" \
-        "${machine_devices[@]+"${machine_devices[@]}"}" "$@" </dev/null >"$folder/console" 2>&1 || true
+        "${machine_devices[@]+"${machine_devices[@]}"}" "$@" </dev/null >"$folder/console" 2>&1 &
+    echo $! >"$folder/pid"
+    wait $! || true
+    rm "$folder/pid" "$folder/initrd"
     tr -d '\r' <"$folder/console" >"$folder/console.text"
 }
+
+# machine_end FOLDER: for the end, also one that comes early: ends the machines of FOLDER and of the folders in it, and removes what
+# was not fetched wholly. With KEEP the folder stays.
+machine_end() {
+    local pid
+    for pid in "$1"/pid "$1"/*/pid; do
+        [[ ! -e "$pid" ]] || kill "$(<"$pid")" 2>/dev/null || true
+    done
+    rm -rf "${machine_unpacking:-}"
+    [[ -n "${KEEP:-}" ]] || rm -rf "$1"
+}
+trap 'exit 130' INT
+trap 'exit 143' HUP TERM
 
 # machine_results FOLDER SCENARIO ...: a line for each, NAME: ok or NAME: FAILED with all that it said; 1 if any failed.
 machine_results() {
