@@ -64,14 +64,15 @@ fi
 # Read again since it was told something.
 ports_told() { [ "$(told | grep -o '"udp4": *"addresses and ports"' | wc -l)" = 2 ]; }
 [ $driver != igb ] || [ $readable = no ] || within 15 ports_told || fail 'the ports of UDP went unnoticed'
-for key in own other another; do
-    if [ $key != own ]; then
-        generation=$(told | grep -o '"networkGeneration": *[0-9]*')
-        ethtool -X g1 hkey "$(head -c 40 /dev/urandom | hexdump -v -e '1/1 ":%02x"' | cut -c 2-)" 2>/tmp/refused || {
-            echo "another key: $(cat /tmp/refused)"
-            break
-        }
+# Always the same, the last one being that of Microsoft's examples: one in some dozen keys brings replies of so many ports in a row to
+# one queue that now and then a flow takes a port that does not fit.
+for key in c3:9a:51:0e:7b:e6:24:d8:3f:95:6c:b1:0a:d7:48:f2:1d:8e:63:b9:57:a4:2c:f0:86:1b:dd:39:72:ce:05:ab:94:68:e1:3d:5a:b7:26:9f \
+    6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa; do
+    generation=$(told | grep -o '"networkGeneration": *[0-9]*')
+    if ethtool -X g1 hkey $key 2>/tmp/refused; then
         within 15 another_than "$generation" || fail 'another key went unnoticed'
+    else
+        echo "another key: $(cat /tmp/refused)"
     fi
     echo "key: $(ethtool -x g1 | grep -A1 'hash key' | tail -n 1)"
     for host in 198.51.100.10 2001:db8::10; do

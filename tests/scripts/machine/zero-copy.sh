@@ -121,7 +121,8 @@ device=$(readlink -f /sys/class/net/g1/device)
 case $device in */virtio*) device=$(dirname "$device") ;; esac
 echo 1 >"$device/remove"
 within 10 ledger || fail 'the ledger is not closed without the NIC'
-[ "$(frames zero-copy)" = "$queues" ] || fail "$(frames zero-copy) ports are zero-copy without the NIC"
+alone() { [ "$(frames zero-copy)" = "$queues" ]; }
+within 10 alone || fail "$(frames zero-copy) ports are zero-copy without the NIC"
 from_kernel 192.168.0.1 1400 || fail "the kernel's ping by the NIC that stays"
 calm
 echo 1 >/sys/bus/pci/rescan
