@@ -17,7 +17,7 @@ trap 'machine_end "$work"' EXIT
 required=(6.1 6.12 7)
 # As long as the archive has it.
 wanted=(6.18)
-all=(demo sctp sctp-direct vrf overlays)
+all=(demo sctp sctp-direct vrf overlays bond)
 
 series=() scenarios=()
 for argument in "$@"; do
@@ -38,6 +38,7 @@ if ((${#series[@]} == 0)); then
 fi
 
 failed=()
+machine_bed veth-1 0
 for one in "${series[@]}"; do
     machine_fetch "$one" || machine_die "the archive has no $one kernel for virtual machines"
     folder="$work/$one"

@@ -82,6 +82,7 @@ for group in "$@"; do
         need ip iproute2
         need iperf3 iperf3
         need ethtool ethtool
+        need tcpdump tcpdump
         need qemu-system-x86_64 qemu-system-x86 # where it is older than 10, machine.sh fetches one for NICs, beside it
         need socat socat
         need busybox busybox-static

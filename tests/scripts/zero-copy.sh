@@ -21,7 +21,7 @@ done
 for argument in "$@"; do
     case "$argument" in
     [0-9]*) series+=("$argument") ;;
-    virtio-* | igb-*) kinds+=("$argument") ;;
+    virtio-* | igb-* | veth-*) kinds+=("$argument") ;;
     *)
         [[ " ${all[*]} " == *" $argument "* ]] || machine_die "no scenario $argument; there are: ${all[*]}"
         scenarios+=("$argument")

@@ -113,7 +113,8 @@ machine_qemu() {
 
 # machine_bed KIND COUNT: COUNT NICs for the machines that are made from now on. KIND is DRIVER-QUEUES: virtio-1, virtio-2,
 # igb-1, igb-2; or virtio-1 without what its zero-copy takes, as older QEMUs and many hosts have it: virtio-1-no-iommu,
-# virtio-1-no-reset. NIC number N has the MAC address 52:54:00:00:00:0N. Sets machine_flavour, of the kernel that has the driver.
+# virtio-1-no-reset; or veth-1, which nics.sh makes in the machine. NIC number N has the MAC address 52:54:00:00:00:0N. Sets
+# machine_flavour, of the kernel that has the driver.
 machine_bed() {
     local kind="$1" count="$2" options='' number
     machine_kind="$kind" machine_taps=0 machine_devices=() machine_nic_modules=() machine_flavour=cloud-
@@ -127,6 +128,10 @@ machine_bed() {
         ;;
     # A queue for each CPU; the scenario takes fewer.
     igb-[12]) machine_flavour='' ;;
+    veth-1)
+        machine_nic_modules=(veth)
+        return
+        ;;
     *) machine_die "no NICs of the kind $kind are known" ;;
     esac
     for ((number = 1; number <= count; number++)); do

@@ -7,12 +7,14 @@ kind=$(sed 's/.* nics=\([^ ]*\).*/\1/' /proc/cmdline)
 driver=${kind%%-*}
 queues=$(echo "$kind" | cut -d- -f2)
 
+is_nic() { [ -e "/sys/class/net/$1/device" ] || ip -d link show "$1" | grep -q '^ *veth '; }
+
 # nic_named NUMBER: the name that NIC number N has now; nothing when it is not here.
 nic_named() {
     for file in /sys/class/net/*/address; do
         name=$(basename "$(dirname "$file")")
         # What stands on a NIC has its address, too.
-        [ -e "/sys/class/net/$name/device" ] || continue
+        is_nic "$name" || continue
         # A member of a bond has the bond's address.
         permanent=$(ip link show "$name" | sed -n 's/.* permaddr \([^ ]*\).*/\1/p')
         [ "${permanent:-$(cat "$file")}" = "52:54:00:00:00:0$1" ] || continue
@@ -26,6 +28,10 @@ nic_named() {
 for name in $(ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
     [ "$name" = lo ] || [ -e "/sys/class/net/$name/device" ] || ip link del "$name" 2>/dev/null
 done
+for number in 1 3 5 7; do
+    [ "$driver" != veth ] || ip link add "nic$number" address "52:54:00:00:00:0$number" \
+        type veth peer name "nic$((number + 1))" address "52:54:00:00:00:0$((number + 1))"
+done
 for number in 1 2 3 4 5 6 7 8; do
     name=$(nic_named $number) || continue
     ip link set "$name" down
@@ -36,8 +42,13 @@ done
 # monitor COMMAND: tells QEMU's monitor; on a line of its own, since its first greeting may have come back to it.
 monitor() { printf '\r%s\r' "$1" >/dev/ttyS1; }
 
-# cable N off|on: pulls and plugs in again the cable of NIC number N: its carrier goes, and that of the other end.
+# cable N off|on: pulls and plugs in again the cable of NIC number N: its carrier goes, and that of the other end. Of a veth
+# the end with the even number is set down for it.
 cable() {
+    if [ "$driver" = veth ]; then
+        eval "ip \$veth$((($1 + 1) / 2 * 2)) $(echo "$2" | sed 's/off/down/; s/on/up/')"
+        return
+    fi
     monitor "set_link h$1 $2"
     monitor "set_link h$((($1 - 1) / 2 * 2 + 1 + $1 % 2)) $2"
 }
@@ -47,7 +58,7 @@ nic() {
     within 20 nic_named "$1" || fail "there is no NIC number $1"
     name=$(nic_named "$1")
     ip link set "$name" down
-    [ "$driver" = virtio ] || ethtool -L "$name" combined "$queues"
+    [ "$driver" != igb ] || ethtool -L "$name" combined "$queues"
     ip link set "$name" name "$2"
     at=''
     if [ -n "${3:-}" ]; then
@@ -57,6 +68,7 @@ nic() {
         at="-n $3"
     fi
     ip $at link set "$2" up
+    eval "veth$1='$at link set $2'"
 }
 
 # address DEVICE ADDRESS4 ADDRESS6 [NAMESPACE]: with prefixes of 24 and 64 bits.
