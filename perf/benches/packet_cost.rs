@@ -9,11 +9,12 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use ringway_dataplane::clock::Time;
-use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, Segment, Source, Timeouts};
+use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, ReplyQueues, Segment, Source, Timeouts};
 use ringway_dataplane::forward::nat::{self, Rewrite};
 use ringway_dataplane::wire::Packet;
 use ringway_perf::memory_bed::MemoryBed;
 use ringway_perf::traffic::Kind;
+use ringway_shared::network::rss::{FieldsByPacket, HashedFields, Rss, RssSettings};
 use ringway_shared::{BackendId, FiveTuple, PortSet, Protocol, ServicePortId};
 
 /// Endpoints in the beds.
@@ -140,5 +141,44 @@ fn lookup(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pipeline, parse, rewrite, lookup);
+/// A masqueraded flow opened and ended, where the queue of its replies is to be a worker's of so many.
+fn snat_port(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("snat_port");
+    for workers in [1_u16, 2, 4, 8] {
+        let settings = RssSettings {
+            key: (0..52_u8).map(|byte| byte.wrapping_mul(0x9d) ^ 0x5a).collect(),
+            table: (0..128).map(|entry| entry % u32::from(workers)).collect(),
+            fields: FieldsByPacket::all(HashedFields::AddressesAndPorts),
+        };
+        let rss = Rss::new(settings).expect("a whole key");
+        let mut table = FlowTable::new(&FlowConfig {
+            capacity: 1024,
+            seed: 7,
+            timeouts: Timeouts::default(),
+            snat_ports: PortSet::from(1024..=u16::MAX / workers),
+        });
+        let mut n = 0_u32;
+        group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
+            bencher.iter(|| {
+                n = n.wrapping_add(1);
+                let client = SocketAddr::new(IpAddr::V4((0xc612_0000 + (n >> 14)).into()), 1024 + (n & 0x3fff) as u16);
+                let flow = NewFlow {
+                    original: FiveTuple::new(Protocol::Tcp, client, SocketAddr::from(([192, 168, 0, 2], 443))),
+                    segment: Segment::default(),
+                    endpoint: IpAddr::V4([10, 0, 0, 1].into()),
+                    endpoint_port: 8443,
+                    source: Source::Masquerade(IpAddr::V4([192, 168, 0, 2].into())),
+                    service_port: ServicePortId(0),
+                    backend: BackendId(0),
+                };
+                let hash = table.hash(&flow.original);
+                let opened = table.open_new(hash, &flow, ReplyQueues::new(&rss, 0, workers), Time(1));
+                table.remove(opened.expect("a free port").id, Time(1))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pipeline, parse, rewrite, lookup, snat_port);
 criterion_main!(benches);
