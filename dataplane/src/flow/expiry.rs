@@ -2,15 +2,12 @@
 //! be evicted, never takes a search.
 //!
 //! Every flow is in exactly one list. Those that are likely of no use are in queues ordered by their last packet, to a
-//! second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table evicts: by rank
-//! if they are ripe (`state::PATIENCE`), else the one that was silent for longest. All
-//! others are in one of two timer wheels, in the slot of the moment when they would end, and a packet moves nothing: when
-//! the slot's turn comes, flows that were used meanwhile get the slot of their new end. Ends further away than the wheel
-//! goes (4 minutes) are looked at once a turn.
-//!
-//! One wheel has what is never evicted, the other UDP's conversations, which are when nothing else can be: a flow of the
-//! soonest slot, where one that was used since it came there gets its new slot instead (a second chance, as the clock
-//! algorithm for memory pages has it).
+//! second: a packet moves its flow to the back when a new second has begun. Their heads are what a full table evicts: by
+//! rank if they are ripe (`state::PATIENCE`), else the one that was silent for longest. All others are in one of two timer
+//! wheels, in the slot of the moment when they would end, and a packet moves nothing: when the slot's turn comes, flows that
+//! were used meanwhile get the slot of their new end. Ends further away than the wheel goes (4 minutes) are looked at once a
+//! turn. One wheel has what is never evicted, the other UDP's conversations, which are while they are most of what can be:
+//! one of the soonest slot, where those used since get their new slots (a second chance, as pages have it).
 
 use super::record::Flow;
 use super::state::{PATIENCE, STATES, State, is_ripe};
@@ -73,10 +70,10 @@ const QUEUES: [Class; 7] = [
     Class::Doubted,
     Class::Answered,
 ];
-/// The queues of half-open and unreplied flows.
+/// Those of half-open and unreplied flows.
 pub(super) const HALF_OPEN: [Class; 4] = [Class::HalfOpen, Class::Unreplied, Class::Unanswered, Class::Associating];
 const WHEELS: [u32; 2] = [CONVERSATIONS, CONVERSATIONS + SLOTS];
-/// The first list of the wheel of conversations. The other wheel comes behind it.
+/// The first list of the wheel of conversations.
 const CONVERSATIONS: u32 = QUEUES.len() as u32;
 /// Conversations that get a second chance for one that is evicted.
 const SECOND_CHANCES: u32 = 16;
@@ -261,16 +258,19 @@ impl Lists {
                     longest = Some((idle, head));
                 }
             }
-            if let Some((idle, number)) = longest
-                && is_ripe(rank, idle)
-            {
+            if let Some((_, number)) = longest.filter(|(idle, _)| is_ripe(rank, *idle)) {
                 return Some(number);
             }
         }
+        let Some((idle, number)) = longest else { return self.idle_conversation(flows) };
+        // As with ports (`holders`): what opens pushes out no conversation that has as many others beside it.
+        let [evictable @ .., _] = self.lengths;
+        if self.len(Class::Conversation) <= evictable.iter().sum::<u32>() / 2 {
+            return Some(number);
+        }
         let conversation = self.idle_conversation(flows);
-        let idle = |number: u32| flows.get(number as usize).map_or(0, |flow| flow.idle(now));
-        let silent = conversation.filter(|number| longest.is_none_or(|(longest, _)| idle(*number) > longest));
-        silent.or(longest.map(|(_, number)| number))
+        let silence = conversation.and_then(|number| flows.get(number as usize)).map_or(0, |flow| flow.idle(now));
+        if silence > idle { conversation } else { Some(number) }
     }
 
     /// A conversation that has been silent for about as long as any.

@@ -10,7 +10,7 @@
 //! | unreplied or unanswered UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
 //! | doubted: a RST or FIN was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
 //! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, oldest first |
-//! | replied UDP | `udp` | goes last, one that has been silent for long first |
+//! | replied UDP | `udp` | goes last, while it is more than half of what may go; one that has been silent for long first |
 //! | established | `tcp_established` | stays |
 //! | closing: one FIN seen; both seen, the last not acknowledged | `tcp_closing` | stays |
 //! | replied SCTP | `sctp` | stays |

@@ -171,6 +171,11 @@ impl Oracle {
                     assert!(was_full);
                     let evicted: Vec<_> = gone.iter().filter(|known| known.state == state).collect();
                     let [victim] = evicted[..] else { panic!("{gone:?} went for {opened:?}") };
+                    let mut others = self.flows.values().filter(|other| evictable(other));
+                    let converse = others.clone().filter(|known| known.state == State::UdpReplied).count() + 1;
+                    let few =
+                        converse * 2 <= others.clone().count() + 1 && others.any(|o| o.state != State::UdpReplied);
+                    assert!(state != State::UdpReplied || !few, "{converse} conversations among many");
                     for other in self.flows.values().filter(|other| evictable(other)) {
                         assert!(self.goes_before(victim, other), "{victim:?} went before {other:?}");
                     }

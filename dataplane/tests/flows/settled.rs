@@ -170,6 +170,25 @@ fn conversations_with_pauses_keep_their_ports_in_a_flood() {
     assert_eq!(taken, expected);
 }
 
+/// The same where the table is full: whatever opens, and as long as there are more others.
+#[test]
+fn conversations_with_pauses_keep_their_places_in_a_full_table() {
+    let mut exchange = Exchange::new(64, 1000..=50_000, 1, 60_000);
+    for _ in 0..3 {
+        (0..30).for_each(|number| match exchange.state(number) {
+            None => assert_eq!(exchange.open(number, true), Ok(None)),
+            Some(_) => exchange.go_on(number, true),
+        });
+        exchange.wait(2_500);
+    }
+    exchange.wait(10_000);
+    for number in 100..10_000 {
+        exchange.open(number, false).unwrap();
+        exchange.wait(number as u64 % 2);
+    }
+    assert!((0..30).all(|number| exchange.state(number) == Some(State::UdpReplied)));
+}
+
 /// The same where ports are looked for without a pool: those of clients whose source is kept.
 #[test]
 fn kept_ports_do_not_change_hands_while_an_answer_may_be_under_way() {
