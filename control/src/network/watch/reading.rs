@@ -81,7 +81,7 @@ impl Watcher {
             Ok::<_, io::Error>((tables, interfaces, numbers, asker, survey))
         });
         let asker;
-        let before = std::mem::take(&mut self.survey.overlooked);
+        let before = self.survey.overlooked.clone();
         let asked = self.meanwhile(networks, asking).await.map_err(io::Error::other)??;
         (self.tables, self.interfaces, self.numbers, asker, self.survey) = asked;
         self.kernel.asker = Some(asker);
