@@ -156,7 +156,7 @@ machine_cables() {
     machine_within=(unshare --net)
     [[ "$(id -u)" == 0 ]] || machine_within=(unshare --map-root-user --net)
     "${machine_within[@]}" test -w /dev/net/tun 2>/dev/null || machine_die "NICs with two queues take ${machine_within[*]} and \
-/dev/net/tun, of which $(id -un) may not use one: run as root, or leave them out"
+/dev/net/tun, of which user $(id -u) may not use one: run as root, or leave them out"
     # shellcheck disable=SC2016 # for the inner bash
     machine_within+=(bash -euc '
         for ((number = 1; number <= $1; number++)); do
