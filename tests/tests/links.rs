@@ -262,7 +262,9 @@ fn nobody_is_refused_while_somebody_adds_queues() {
         let asker = || {
             let mut errors = Vec::new();
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                errors.extend(try_ask(client, at(NODE_IPS[0], HTTP.node_port)).err());
+                let error = try_ask(client, at(NODE_IPS[0], HTTP.node_port)).err();
+                // A packet that is dropped comes again after a second, after three, after seven: slow is not refused.
+                errors.extend(error.filter(|error| !error.contains("curl: (28)")));
             }
             errors
         };
@@ -274,6 +276,7 @@ fn nobody_is_refused_while_somebody_adds_queues() {
                 let ports = status["interfaces"][0]["ports"].as_array().map_or(0, Vec::len);
                 if ports == count as usize { Ok(()) } else { Err(status["interfaces"].to_string()) }
             });
+            eventually(SOON, "it serves", || try_ask(client, at(NODE_IPS[0], HTTP.node_port)).map(|_| ()));
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         askers.into_iter().flat_map(|asker| asker.join().expect("an asker")).collect()
