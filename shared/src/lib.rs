@@ -10,6 +10,7 @@ pub mod adjacency;
 pub mod answers;
 pub mod counters;
 pub mod decision;
+pub mod drivers;
 pub mod drop_reason;
 pub mod endpoint;
 pub mod handoff;

@@ -1,9 +1,10 @@
 //! What packet memory and sockets need to know of a device's NIC.
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
+use ringway_shared::drivers;
 
 use super::nic_settings::VLAN_OFFLOAD;
-use crate::network::nic::{Nic, has_zero_copy};
+use crate::network::nic::Nic;
 
 /// A device's NIC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl NicFacts {
 
 /// What is known of its driver, where the kernel does not tell: not every NIC is worth frames of twice the size.
 fn by_table(device: &KernelDevice) -> bool {
-    has_zero_copy(&device.driver(), &rustix::system::uname().release().to_string_lossy())
+    drivers::has_zero_copy(&device.driver(), &rustix::system::uname().release().to_string_lossy())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::net::Ipv4Addr;
 
-use ringway_shared::MacAddress;
+use ringway_shared::{MacAddress, drivers};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl};
@@ -26,25 +26,6 @@ const TUNSETIFF: Opcode = 0x4004_54ca;
 const TUNGETIFF: Opcode = 0x8004_54d2;
 
 const ARPHRD_ETHER: u16 = 1;
-
-/// Drivers without zero-copy, whatever the kernel.
-const COPYING: [&str; 15] = [
-    "veth",
-    "bridge",
-    "vxlan",
-    "geneve",
-    "tun",
-    "dummy",
-    "bonding",
-    "bond",
-    "team",
-    "802.1Q VLAN Support",
-    "macvlan",
-    "ipvlan",
-    "ifb",
-    "netkit",
-    "openvswitch",
-];
 
 /// What an interface could not be asked or told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,9 +203,9 @@ impl Device {
         self.call::<SIOCSIFFLAGS>(&mut request, "set the flags")
     }
 
-    /// Whether its driver may work on the UMEM directly, as far as its name tells: those of purely virtual devices never do.
+    /// Whether its driver may work on the UMEM directly, as far as its name tells: those of devices without hardware never do.
     pub fn may_zero_copy(&self) -> bool {
-        !COPYING.contains(&&*self.driver())
+        !drivers::is_virtual(&self.driver())
     }
 
     /// The NUMA node it is attached to; `None` when it has none, as virtual interfaces do.

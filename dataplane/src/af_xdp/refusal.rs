@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use ringway_shared::drivers;
 use rustix::io::Errno;
 
 /// The first Linux that has all that the steering program calls.
-const OLDEST: (u32, u32) = (5, 18);
+const OLDEST: (u16, u16) = (5, 18);
 
 /// The kernel's own ENOTSUPP, which some drivers let out.
 const ENOTSUPP: Errno = Errno::from_raw_os_error(524);
@@ -31,10 +32,8 @@ impl Circumstances {
         self.is_before(OLDEST)
     }
 
-    fn is_before(&self, version: (u32, u32)) -> bool {
-        let mut numbers = self.release.split(|letter: char| !letter.is_ascii_digit());
-        let mut next = || numbers.next().and_then(|number| number.parse().ok());
-        matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < version)
+    fn is_before(&self, version: (u16, u16)) -> bool {
+        drivers::version(&self.release).is_some_and(|release| release < version)
     }
 
     /// What to do when `bpf()` did not do what the steering program needs.
@@ -60,7 +59,6 @@ impl Circumstances {
 
     /// What it means that a bind in zero-copy mode was refused by this driver.
     pub(super) fn zero_copy(&self, driver: &str, errno: Errno) -> String {
-        const SINCE: [(&str, (u32, u32)); 2] = [("virtio_net", (6, 13)), ("igb", (6, 14))];
         match (driver, errno) {
             ("virtio_net", Errno::INVAL) => {
                 "the virtual NIC does not use the platform's DMA: give it iommu_platform=on (QEMU; libvirt: \
@@ -73,9 +71,8 @@ impl Circumstances {
             }
             .into(),
             (_, Errno::OPNOTSUPP | ENOTSUPP) => {
-                let since = SINCE.into_iter().find(|(name, since)| *name == driver && self.is_before(*since));
-                match since {
-                    Some((_, (major, minor))) => {
+                match drivers::zero_copy_since(driver).filter(|since| self.is_before(*since)) {
+                    Some((major, minor)) => {
                         format!(
                             "zero-copy is not supported: this is Linux {}, and {driver} has it since {major}.{minor}",
                             self.release

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::io::port::Progress;
 use ringway_shared::MacAddress;
+use ringway_shared::drivers::version;
 
 use crate::report::interfaces::InterfaceCounters;
 
@@ -49,9 +50,7 @@ pub(super) fn stalled(progress: &Progress, link: Link, late: bool, now: Instant)
 
 /// Whether this driver, of a kernel of this release, tells of sent frames only when others follow: ice before Linux 6.1.
 pub(super) fn is_late(driver: &str, release: &str) -> bool {
-    let mut numbers =
-        release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    driver == "ice" && (numbers.next(), numbers.next()) < (Some(6), Some(1))
+    driver == "ice" && version(release) < Some((6, 1))
 }
 
 /// The frame that a trial sends.

@@ -1,11 +1,10 @@
 //! What is to be changed at a NIC, judged by its report: the worst first, each with the command that changes it.
 
 use ringway_dataplane::af_xdp::UmemLayout;
+use ringway_shared::drivers::{version, zero_copy_since};
 
 use crate::config::{RssMode, XdpMode, ZeroCopy};
 use crate::report::nic::{Finding, NicReport, Severity};
-
-use super::zero_copy::{self, version};
 
 /// Receive descriptors below which a burst of a millisecond overflows a NIC of 10 Gbit/s.
 const FEW_DESCRIPTORS: u32 = 1_024;
@@ -181,7 +180,7 @@ impl Findings {
             ZeroCopy::On => {
                 self.wrong(format!("{text}; zeroCopy: on does not start with it, write zeroCopy: auto"), None)
             }
-            _ if zero_copy::is_known(nic.driver.as_deref().unwrap_or_default()) => self.slow(text, None),
+            _ if zero_copy_since(nic.driver.as_deref().unwrap_or_default()).is_some() => self.slow(text, None),
             // Nothing helps.
             _ => self.note(text, None),
         }

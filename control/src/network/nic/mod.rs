@@ -29,4 +29,3 @@ pub use kernel::Nic;
 pub use ringway_dataplane::af_xdp::{HashFields, Hashed};
 pub use rss::{HashFunction, Rss};
 pub use telling::{driver, flow_hash, numa_node, set_flow_hash};
-pub use zero_copy::has_zero_copy;

@@ -1,24 +1,8 @@
 //! Whether AF_XDP can do without a copy on a NIC, and why not.
 
-use crate::report::nic::ZeroCopyVerdict;
+use ringway_shared::drivers::{version, zero_copy_since};
 
-/// Drivers whose zero-copy is in Linux, and since when, as far as is known. Asked only where the kernel does not announce it, and for the
-/// words about a kernel that is too old.
-const DRIVERS: [(&str, (u32, u32)); 13] = [
-    ("i40e", (4, 20)),
-    ("ixgbe", (4, 20)),
-    ("mlx5_core", (5, 3)),
-    ("ice", (5, 5)),
-    ("stmmac", (5, 13)),
-    ("st_gmac", (5, 13)),
-    ("igc", (5, 14)),
-    ("nfp", (5, 18)),
-    ("fsl_dpaa2_eth", (6, 2)),
-    ("tsnep", (6, 4)),
-    ("gve", (6, 4)),
-    ("virtio_net", (6, 13)),
-    ("igb", (6, 14)),
-];
+use crate::report::nic::ZeroCopyVerdict;
 
 /// `VIRTIO_F_ACCESS_PLATFORM` and `VIRTIO_F_RING_RESET`, by their places in /sys/…/features.
 const ACCESS_PLATFORM: usize = 33;
@@ -44,7 +28,7 @@ pub(super) fn verdict(of: Circumstances<'_>) -> ZeroCopyVerdict {
     if of.carried {
         return said(None, "that is for the devices below to say".into());
     }
-    let since = DRIVERS.iter().find(|(driver, _)| *driver == of.driver).map(|(_, since)| *since);
+    let since = zero_copy_since(of.driver);
     let driver = if of.driver.is_empty() { "this driver" } else { of.driver };
     let too_old = since.filter(|since| version(of.release).is_some_and(|now| now < *since));
     match (of.announced, since, too_old) {
@@ -73,23 +57,6 @@ pub(super) fn verdict(of: Circumstances<'_>) -> ZeroCopyVerdict {
             }
         }
     }
-}
-
-/// Whether a driver has zero-copy in some kernel, so that doing without can be helped.
-pub(super) fn is_known(driver: &str) -> bool {
-    DRIVERS.iter().any(|(known, _)| *known == driver)
-}
-
-/// Whether a driver has zero-copy in this kernel, by Linux's own source: for kernels that do not tell.
-pub fn has_zero_copy(driver: &str, release: &str) -> bool {
-    let since = DRIVERS.iter().find(|(known, _)| *known == driver).map(|(_, since)| *since);
-    since.is_some_and(|since| version(release).is_none_or(|now| now >= since))
-}
-
-/// The first two numbers of a kernel's release.
-pub(super) fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
-    Some((numbers.next()?, numbers.next()?))
 }
 
 #[cfg(test)]
@@ -121,18 +88,5 @@ mod tests {
         assert!(of("virtio_net", "6.12.117", Some(false), Some(&all)).contains("since Linux 6.13"));
         let carried = verdict(Circumstances { carried: true, ..Circumstances::default() });
         assert_eq!((carried.possible, &*carried.reason), (None, "that is for the devices below to say"));
-    }
-
-    #[test]
-    fn drivers_and_kernels_without_zero_copy_are_known() {
-        assert!(has_zero_copy("ice", "5.15.0-91-generic") && has_zero_copy("ixgbe", "what"));
-        assert!(!has_zero_copy("igb", "6.1.0-18-amd64") && !has_zero_copy("e1000e", "6.1.0"));
-    }
-
-    #[test]
-    fn a_release_is_read() {
-        assert_eq!(version("6.18.15+deb13-cloud-amd64"), Some((6, 18)));
-        assert_eq!(version("7.3.4"), Some((7, 3)));
-        assert_eq!(version("what"), None);
     }
 }
