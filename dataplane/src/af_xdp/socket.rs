@@ -19,7 +19,7 @@ use super::rings::{Consumer, Descriptor, Producer};
 use super::socket_error::SocketError;
 use super::umem::Region;
 use super::{Device, UmemLayout};
-pub(crate) use holding::Holding;
+pub use holding::Holding;
 use prepared::{Attempt, Prepared};
 pub use sizes::RingSizes;
 

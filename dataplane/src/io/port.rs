@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use ringway_shared::InterfaceId;
+use ringway_shared::{InterfaceId, drivers};
 use rustix::net::xdp::XdpStatistics;
 
 use super::kernel_side::{self, KernelSide};
@@ -274,10 +274,12 @@ impl Port {
     /// Closes the socket, unless others have it too. The chunks that the kernel still had come back to the free list with
     /// [`Closed::reclaim`].
     pub fn close(self) -> Closed {
-        // In copy mode the kernel writes into none any more, and may send from those that it was given to send.
-        let is_used = !self.is_gone && (self.is_direct || self.in_transmit > 0);
+        // In copy mode the kernel writes into none any more; with some drivers it sends from those that it was given to send.
+        let is_used = |socket: &&Arc<Socket>| {
+            self.is_direct || self.in_transmit > 0 && drivers::sends_from_memory(&socket.device().driver())
+        };
         let place = |socket: &Arc<Socket>| (socket.device().clone(), socket.queue());
-        let used_by = self.socket.as_ref().filter(|_| is_used).map(place);
+        let used_by = self.socket.as_ref().filter(|socket| !self.is_gone && is_used(socket)).map(place);
         Closed::new(self.holder, self.umem, used_by)
     }
 

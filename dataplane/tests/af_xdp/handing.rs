@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::socket::Holding;
 use ringway_dataplane::af_xdp::{Device, SocketOptions};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
@@ -21,8 +22,7 @@ use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::handoff::{Publisher, Reader};
 use ringway_shared::{MacAddress, PortSet, Snapshot};
 
-use crate::packets::{turned, udp};
-use crate::veth::{Bed, SIZES, Worker, inside, open_port, options, umem, until};
+use crate::veth::{Bed, SIZES, inside, open_port, options, umem, until};
 
 const VIP: &str = "10.99.0.1";
 
@@ -144,58 +144,25 @@ fn a_port_opens_when_the_devices_of_those_before_are_gone() {
     assert!(worker.join());
 }
 
-/// What a port still had to send may be read by the driver after the socket is closed: it is free when the queue is.
+/// A driver lets go of a socket's chunks before its queue can be bound again.
 #[test]
-fn chunks_are_free_when_the_queue_can_be_bound_again() {
-    let Some(bed) = Bed::new(1, 1) else { return };
+fn a_queue_is_held_until_the_kernel_has_let_go_of_it_or_its_device_is_gone() {
+    let Some(bed) = Bed::new(2, 1) else { return };
     bed.gateway(|| {
         let mut memory = umem(2);
-        let mut port = open_port("l0", 0, options(false), &mut memory, &[]).unwrap();
-        let mut frame = memory.allocate().unwrap();
-        assert!(memory.fill(&mut frame, &turned(&udp("10.77.0.2:9", "10.77.0.1:9", b"on its way"))));
-        port.send(&mut memory, frame).unwrap();
-        let socket = port.socket().cloned().unwrap();
-        let mut leftovers = Leftovers::default();
-        leftovers.add(5, port.close());
-        assert!(leftovers.take_free().is_empty(), "the queue is held: {socket:?} is not closed");
-        drop(socket);
-        let mut freed = Vec::new();
-        until("the kernel has let go", || {
-            freed = leftovers.take_free();
-            !freed.is_empty()
-        });
-        for (worker, closed) in freed {
-            assert_eq!((worker, closed.reclaim(&mut memory)), (5, 257));
+        let ports = ["l0", "l1"].map(|name| open_port(name, 0, options(false), &mut memory, &[]).unwrap());
+        let devices = ["l0", "l1"].map(|name| Device::by_name(name).unwrap());
+        let asked = || devices.each_ref().map(|device| Holding::of(device, 0));
+        let sockets = ports.each_ref().map(|port| port.socket().cloned());
+        assert_eq!(asked(), [Holding::Held; 2]);
+        for port in ports {
+            assert_eq!(port.close().reclaim(&mut memory), 256);
         }
-        assert_eq!(memory.free_frames(), memory.total());
-        // The same of a queue that ours holds: that it could be bound is proof enough.
-        let mut port = open_port("l0", 0, options(false), &mut memory, &[]).unwrap();
-        let mut frame = memory.allocate().unwrap();
-        assert!(memory.fill(&mut frame, &turned(&udp("10.77.0.2:9", "10.77.0.1:9", b"on its way"))));
-        port.send(&mut memory, frame).unwrap();
-        let device = port.device;
-        leftovers.add(5, port.close());
-        let _next = open_port("l0", 0, options(false), &mut memory, &[]).unwrap();
-        assert!(leftovers.take_free().is_empty());
-        leftovers.bound(device, 0);
-        assert_eq!(leftovers.take_free().into_iter().map(|(_, closed)| closed.reclaim(&mut memory)).sum::<u32>(), 257);
+        assert_eq!(asked(), [Holding::Held; 2], "{sockets:?} are open");
+        bed.gateway_ip("link del l1");
+        assert_eq!(asked(), [Holding::Held, Holding::Free]);
+        drop(sockets);
+        until("the kernel has let go", || asked() == [Holding::Free; 2]);
+        assert_eq!(Holding::of(&devices[0], 7), Holding::Free, "there is no such queue");
     });
-}
-
-#[test]
-fn a_device_that_is_deleted_after_a_port_on_it_was_closed_has_let_go() {
-    let Some(bed) = Bed::new(1, 1) else { return };
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[]);
-    let mut port = worker.ports.pop().unwrap();
-    let mut frame = worker.umem.allocate().unwrap();
-    assert!(worker.umem.fill(&mut frame, &turned(&udp("10.77.0.2:9", "10.77.0.1:9", b"on its way"))));
-    port.send(&mut worker.umem, frame).unwrap();
-    let mut leftovers = Leftovers::default();
-    let socket = port.socket().cloned();
-    leftovers.add(0, port.close());
-    assert!(bed.gateway(|| leftovers.take_free().is_empty()));
-    bed.gateway_ip("link del l0");
-    let freed = bed.gateway(|| leftovers.take_free());
-    assert_eq!(freed.into_iter().map(|(_, closed)| closed.reclaim(&mut worker.umem)).sum::<u32>(), 257);
-    drop(socket);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketOptions};
-use ringway_dataplane::io::port::ProgressCell;
+use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
 use ringway_dataplane::worker::{AttachError, WorkerHandle, aside};
 
@@ -100,6 +100,8 @@ impl Interfaces {
         for (worker, closed) in aside(None, close, alive(&self.heart)) {
             self.leftovers.add(worker, closed);
         }
+        let unused = self.leftovers.take_unused();
+        self.give_back(unused);
     }
 
     /// Has workers free what closed ports held and nobody uses any more.
@@ -111,6 +113,10 @@ impl Interfaces {
             return;
         }
         let free = aside(None, || self.leftovers.take_free(), alive(&self.heart));
+        self.give_back(free);
+    }
+
+    fn give_back(&self, free: Vec<(u16, Closed)>) {
         let mut workers = lock(&self.workers);
         for (id, closed) in free {
             let Some(worker) = workers.iter_mut().find(|worker| worker.id == id) else { continue };

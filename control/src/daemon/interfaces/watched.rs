@@ -107,6 +107,8 @@ impl Interfaces {
         }
         let now = Instant::now();
         self.watch.last = Some(now);
+        // Of ports that were closed before this look: a queue that is about to be bound again is better not asked about.
+        self.reclaim();
         let uses: Vec<(u32, Use)> =
             self.carriers.keys().filter_map(|index| Some((*index, self.use_of(*index)?))).collect();
         let mut anew = Vec::new();
@@ -141,7 +143,6 @@ impl Interfaces {
             }
             self.release(*index);
         }
-        self.reclaim();
     }
 
     /// What interfaces do by a device that carries them.

@@ -9,7 +9,7 @@ use crate::af_xdp::{Device, Umem, UmemLayout};
 
 /// Whether anybody holds a queue of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holding {
+pub enum Holding {
     /// Nobody, or there is no such queue any more.
     Free,
     /// A socket, or a driver that has not let go yet.
@@ -21,7 +21,7 @@ pub(crate) enum Holding {
 impl Holding {
     /// Asks by binding a socket of one chunk in copy mode, which does nothing to the driver, and closing it again. Waits
     /// while others change devices.
-    pub(crate) fn of(device: &Device, queue: u32) -> Self {
+    pub fn of(device: &Device, queue: u32) -> Self {
         let Ok(umem) = Umem::new(UmemLayout { chunk_size: 4096, ..UmemLayout::of_frames(1) }) else {
             return Holding::Unknown;
         };

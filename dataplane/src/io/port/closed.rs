@@ -4,8 +4,8 @@
 //!
 //! 1. `xsk_release` takes the socket out of all maps and marks it unbound, and waits until no CPU receives for it any more.
 //!    In copy mode nothing is written into the chunks from here on.
-//! 2. The socket is destroyed once the packets that it sent by copies are gone (each holds it; a driver such as virtio_net sends
-//!    them from the chunks themselves), and after an RCU grace period. The last one to go schedules `xp_release_deferred`.
+//! 2. The socket is destroyed once the packets that it sent in copy mode are gone (each holds it; virtio_net sends them from the
+//!    chunks themselves, all others from copies), and after an RCU grace period. Then `xp_release_deferred` is scheduled.
 //! 3. That takes the lock of all device changes and has the driver let go, by `ndo_bpf(XDP_SETUP_XSK_POOL)` with no pool. The
 //!    driver stops the queue first: the kernel gives the memory's pages back right after, so it relies on this itself.
 //! 4. Only then, under that same lock, it notes that the queue has no pool (`xsk_clear_pool_at_qid`).
@@ -76,8 +76,14 @@ impl Leftovers {
         }
     }
 
+    /// Takes out what is known to be used by nobody, with the number of the worker that is to reclaim it.
+    pub fn take_unused(&mut self) -> Vec<(u16, Closed)> {
+        self.take_free_by(Instant::now(), |_, _| Holding::Held)
+    }
+
     /// Takes out what nobody uses any more, with the number of the worker that is to reclaim it. Binds a socket for a moment
-    /// to each queue that may be in use, for which the kernel may wait until others have changed their devices.
+    /// to each queue that may be in use, for which the kernel may wait until others have changed their devices; then the queue is
+    /// busy for some 50 ms, so whoever is about to bind to it is better off with [`Self::bound`].
     pub fn take_free(&mut self) -> Vec<(u16, Closed)> {
         self.take_free_by(Instant::now(), Holding::of)
     }
