@@ -217,7 +217,7 @@ impl Device {
     fn call<const REQUEST: Opcode>(&self, request: &mut Request, what: &'static str) -> Result<(), DeviceError> {
         // SAFETY: every request that is named in this file reads and writes a `struct ifreq`, which `Request` is.
         let call = unsafe { Updater::<REQUEST, Request>::new(request) };
-        // SAFETY: the request outlives the call; where it carries a pointer, `ethtool` keeps its target alive.
+        // SAFETY: the request outlives the call; where it carries a pointer, whoever called `ethtool` vouches for its target.
         let done = any_socket().and_then(|socket| unsafe { ioctl(&socket, call) });
         done.map_err(|errno| match errno {
             Errno::NODEV => DeviceError::Missing { name: self.name.clone() },
@@ -225,10 +225,16 @@ impl Device {
         })
     }
 
-    /// One ethtool command: `command` starts with its number and has the layout and the size that the kernel expects.
-    pub(super) fn ethtool<T: ?Sized>(&self, command: &mut T, what: &'static str) -> Result<(), DeviceError> {
+    /// One ethtool command.
+    ///
+    /// # Safety
+    ///
+    /// `command` starts with the command's number, and has the layout and at least the size that the kernel reads and writes
+    /// for it; every bit pattern is a value of it.
+    pub(super) unsafe fn ethtool<T: ?Sized>(&self, command: &mut T, what: &'static str) -> Result<(), DeviceError> {
         let mut request = Request::new(&self.name)?;
         let pointer: *mut c_void = std::ptr::from_mut(command).cast();
+        // The kernel follows this pointer; `command` is borrowed until it is back.
         request.set((pointer.expose_provenance()).to_ne_bytes());
         self.call::<SIOCETHTOOL>(&mut request, what)
     }

@@ -1,4 +1,5 @@
 //! What drivers tell of their NICs, and take, by ethtool's ioctls: queues, names, RSS, and what is hashed.
+#![allow(unsafe_code)]
 
 use std::fmt;
 use std::fs;
@@ -150,7 +151,9 @@ impl Device {
             combined: u32,
         }
         let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
-        match self.ethtool(&mut channels, "read the number of queues") {
+        // SAFETY: `Channels` is all of `struct ethtool_channels`, numbers only.
+        let told = unsafe { self.ethtool(&mut channels, "read the number of queues") };
+        match told {
             Ok(()) => Ok((channels.receive + channels.combined).max(1)),
             // A driver without this request has the queues that it shows in sysfs, mostly one.
             Err(DeviceError::Refused { errno: Errno::OPNOTSUPP, .. }) => {
@@ -182,7 +185,8 @@ impl Device {
         let none = [0; 32];
         let mut answer =
             Answer { command: ETHTOOL_GDRVINFO, driver: none, version: none, firmware: none, bus: none, rest: [0; 64] };
-        self.ethtool(&mut answer, "read the driver")?;
+        // SAFETY: `Answer` is as long as `struct ethtool_drvinfo`, bytes only.
+        unsafe { self.ethtool(&mut answer, "read the driver") }?;
         let [driver, version, firmware, bus] =
             [&answer.driver, &answer.version, &answer.firmware, &answer.bus].map(|bytes| text(bytes));
         Ok(Information { driver, version, firmware, bus })
@@ -191,14 +195,16 @@ impl Device {
     /// What of these packets decides about their queue.
     pub fn flow_hash(&self, packets: Hashed) -> Result<HashFields, DeviceError> {
         let mut hash = FlowHash { command: ETHTOOL_GRXFH, packets: packets.number(), fields: 0 };
-        self.ethtool(&mut hash, "read what is hashed of packets")?;
+        // SAFETY: `FlowHash` is what this command reads and writes of `struct ethtool_rxnfc`, numbers only.
+        unsafe { self.ethtool(&mut hash, "read what is hashed of packets") }?;
         Ok(HashFields(hash.fields))
     }
 
     /// Says what of these packets is to decide about their queue.
     pub fn set_flow_hash(&self, packets: Hashed, fields: HashFields) -> Result<(), DeviceError> {
         let mut hash = FlowHash { command: ETHTOOL_SRXFH, packets: packets.number(), fields: fields.0 };
-        self.ethtool(&mut hash, "set what is hashed of packets")
+        // SAFETY: `FlowHash` is what this command reads and writes of `struct ethtool_rxnfc`, numbers only.
+        unsafe { self.ethtool(&mut hash, "set what is hashed of packets") }
     }
 
     /// Its RSS: function, key and table.
@@ -210,14 +216,16 @@ impl Device {
         const MOST: usize = 1 << 16;
         let what = "read RSS";
         let mut sizes = [ETHTOOL_GRSSH, 0, 0, 0, 0, 0];
-        self.ethtool(&mut sizes, what)?;
+        // SAFETY: `sizes` is `struct ethtool_rxfh` without entries and key, of which it says that there are none.
+        unsafe { self.ethtool(&mut sizes, what) }?;
         let [_, _, entries, bytes, ..] = sizes;
         let (in_table, in_key) = ((entries as usize).min(MOST), (bytes as usize).min(MOST));
         let mut answer = vec![0u32; HEAD + in_table + in_key.div_ceil(4)];
         for (to, from) in answer.iter_mut().zip([ETHTOOL_GRSSH, 0, in_table as u32, in_key as u32]) {
             *to = from;
         }
-        self.ethtool(answer.as_mut_slice(), what)?;
+        // SAFETY: behind its head `answer` has room for as many entries and bytes of the key as the head says.
+        unsafe { self.ethtool(answer.as_mut_slice(), what) }?;
         let [function, transform, ..] = answer.get(4).copied().unwrap_or_default().to_ne_bytes();
         let (_, rest) = answer.split_at_checked(HEAD).unwrap_or_default();
         let (table, key) = rest.split_at_checked(in_table).unwrap_or_default();
