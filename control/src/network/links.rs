@@ -65,8 +65,13 @@ impl Link {
     /// Whether this is one of the TAP devices through which Ringway gives packets to the kernel (`rw<ifindex>`): a glob
     /// never attaches Ringway to itself.
     pub(super) fn is_own_tap(&self) -> bool {
-        self.name.strip_prefix("rw").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        is_tap_name(&self.name)
     }
+}
+
+/// Whether a device may be one of our TAP devices, by its name.
+pub(super) fn is_tap_name(name: &str) -> bool {
+    name.strip_prefix("rw").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// An address of a link.

@@ -18,6 +18,15 @@ const RTM_GETLINK: u16 = 18;
 /// `struct ifinfomsg`, all zero: every link.
 const EVERY: [u8; 16] = [0; 16];
 
+/// What the kernel says of every link of the calling thread's network namespace. Does not wait.
+pub(super) fn messages() -> io::Result<Vec<LinkMessage>> {
+    let link = |bytes: Vec<u8>| match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).ok()?.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => Some(message),
+        _ => None,
+    };
+    Ok(Asker::open()?.dump(RTM_GETLINK, &EVERY)?.into_iter().filter_map(link).collect())
+}
+
 /// Every link there is.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -27,17 +36,10 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Those of the calling thread's network namespace. Does not wait.
+    /// Those of the calling thread's network namespace.
     pub fn read() -> io::Result<Self> {
-        let messages = Asker::open()?.dump(RTM_GETLINK, &EVERY)?;
-        let link = |bytes: &Vec<u8>| {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).ok()?;
-            let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) = message.payload else {
-                return None;
-            };
-            Link::from_message(&message).map(|link| (link, has_program(&message)))
-        };
-        let links: Vec<(Link, bool)> = messages.iter().filter_map(link).collect();
+        let link = |message: &LinkMessage| Link::from_message(message).map(|link| (link, has_program(message)));
+        let links: Vec<(Link, bool)> = messages()?.iter().filter_map(link).collect();
         let with = links.iter().filter(|(_, has_program)| *has_program).map(|(link, _)| link);
         let programs = with.map(|link| (link.index, below(link, &links))).collect();
         Ok(Listing { links: links.into_iter().map(|(link, _)| link).collect(), programs })

@@ -8,6 +8,8 @@ use ringway_shared::network::{Interface, ReversePath};
 use rtnetlink::MulticastGroup;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 
+use super::questions::{number, word};
+
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWNETCONF: u16 = 80;
@@ -107,14 +109,6 @@ fn filter(message: &[u8]) -> Option<(i32, u32)> {
         rest = rest.get(length.next_multiple_of(4).max(4)..).unwrap_or_default();
     }
     Some((index? as i32, value?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]

@@ -2,14 +2,12 @@
 
 use std::io;
 
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::network::questions::{split, word};
+use crate::network::links::is_tap_name;
+use crate::network::listing;
 
 /// A link as the kernel tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,43 +98,13 @@ impl NicLink {
 
     /// Whether it is one of the TAP devices through which Ringway gives packets to the kernel.
     pub(super) fn is_own_tap(&self) -> bool {
-        let number = self.name.strip_prefix("rw");
-        self.kind.as_deref() == Some("tun")
-            && number.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+        self.kind.as_deref() == Some("tun") && is_tap_name(&self.name)
     }
 }
 
 /// Every link of the calling thread's network namespace.
 pub(super) fn links() -> io::Result<Vec<NicLink>> {
-    const DONE: u16 = 3;
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    // Every part of the answer is there when the call that asks for it is back.
-    socket.set_non_blocking(true)?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(question));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut links = Vec::new();
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        for message in split(&answer) {
-            if word(message, 4) == Some(DONE) {
-                return Ok(links);
-            }
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.extend(NicLink::of(&link)),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
-            }
-        }
-    }
+    Ok(listing::messages()?.iter().filter_map(NicLink::of).collect())
 }
 
 #[cfg(test)]
