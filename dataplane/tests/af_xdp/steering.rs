@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use ringway_dataplane::af_xdp::Device;
 use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, Capacities, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::{Device, Umem};
+use ringway_dataplane::io::Port;
 use ringway_shared::{FiveTuple, Frontend, Protocol};
 
 use crate::packets::{echo, insert, syn, udp, with};
@@ -177,26 +178,32 @@ fn each_packet_goes_where_it_belongs_in_both_modes() {
         assert_eq!(worker.mode == AttachedMode::Native, how == Attachment::Native);
         let mut umem = umem(1);
         let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
-        // Frames on a link stay in order: once the marker is there, so is what came before.
         let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
         for (name, packet, comes_up) in rows() {
-            for bytes in [&packet, &marker] {
-                let mut frame = umem.allocate().unwrap();
-                assert!(umem.fill(&mut frame, bytes));
-                sender.send(&mut umem, frame).unwrap();
-            }
-            let mut came = Vec::new();
-            until(name, || {
-                sender.flush(&mut umem);
-                came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
-                came.last() == Some(&marker)
-            });
+            let mut came = coming_up(&mut worker, (&mut sender, &mut umem), &[&packet, &marker]);
             came.pop();
             // The peer's own neighbour discovery and the like never come up, so nothing else may be here.
             let expected = if comes_up { vec![packet] } else { Vec::new() };
             assert_eq!(came, expected, "{name} ({how:?})");
         }
     }
+}
+
+/// Sends these packets from the peer; what comes up. The last one always does: frames on a link stay in order, so once it is
+/// there, so is what came before.
+fn coming_up(worker: &mut Worker, (sender, umem): (&mut Port, &mut Umem), packets: &[&[u8]]) -> Vec<Vec<u8>> {
+    for bytes in packets {
+        let mut frame = umem.allocate().unwrap();
+        assert!(umem.fill(&mut frame, bytes));
+        sender.send(umem, frame).unwrap();
+    }
+    let mut came = Vec::new();
+    until("the last packet", || {
+        sender.flush(umem);
+        came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
+        came.last().map(Vec::as_slice) == packets.last().copied()
+    });
+    came
 }
 
 /// Both sides compute the place of a claim: they have to agree.
@@ -207,20 +214,8 @@ fn what_goes_straight_to_an_endpoint_comes_up_under_a_claimed_tuple_only() {
     let mut umem = umem(1);
     let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
     let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
-    let mut comes_up = |worker: &mut Worker, packet: &[u8]| {
-        for bytes in [packet, &marker] {
-            let mut frame = umem.allocate().unwrap();
-            assert!(umem.fill(&mut frame, bytes));
-            sender.send(&mut umem, frame).unwrap();
-        }
-        let mut came = Vec::new();
-        until("the marker", || {
-            sender.flush(&mut umem);
-            came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
-            came.last() == Some(&marker)
-        });
-        came.len() == 2
-    };
+    let mut comes_up =
+        |worker: &mut Worker, packet: &[u8]| coming_up(worker, (&mut sender, &mut umem), &[packet, &marker]).len() == 2;
     let claims = worker.program.claims();
     for (protocol, endpoint, client, other) in [
         (Protocol::Udp, "10.77.0.2:53", "10.1.2.3:4000", "10.1.2.3:4001"),
@@ -313,20 +308,8 @@ fn an_endpoint_is_steered_by_what_takes_more_of_its_packets() {
     let [all, replies] = [SteeringEntry::Endpoint(endpoint), SteeringEntry::MasqueradedEndpoint(endpoint)];
     // To a client, to a SNAT port, and the marker.
     let packets = ["10.1.2.3:4000", "10.77.0.1:2000", "10.99.0.1:1"].map(|to| udp("10.77.0.2:99", to, b"x"));
-    let mut came = |worker: &mut Worker| {
-        for bytes in &packets {
-            let mut frame = umem.allocate().unwrap();
-            assert!(umem.fill(&mut frame, bytes));
-            sender.send(&mut umem, frame).unwrap();
-        }
-        let mut came = Vec::new();
-        until("the marker", || {
-            sender.flush(&mut umem);
-            came.extend(worker.poll().into_iter().map(|(_, packet)| packet));
-            came.last() == packets.last()
-        });
-        came.len() - 1
-    };
+    let packets = packets.each_ref().map(Vec::as_slice);
+    let mut came = |worker: &mut Worker| coming_up(worker, (&mut sender, &mut umem), &packets).len() - 1;
     for (entry, comes, count) in [
         (None, true, 0),
         (Some(&replies), true, 1),
