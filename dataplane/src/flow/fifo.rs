@@ -129,6 +129,7 @@ impl Fifo {
         self.head == NONE
     }
 
+    #[inline]
     pub(super) fn push(&mut self, arena: &mut Arena, entry: Entry) {
         if self.head == NONE || usize::from(self.push_at) >= ENTRIES {
             let Some(chunk) = arena.take() else {

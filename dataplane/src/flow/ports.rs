@@ -79,14 +79,16 @@ struct Pool {
     // When a port was given back last, in seconds.
     touched: u32,
     // For how many of the next ports the index has been loaded.
-    loaded: u16,
-    live: u16,
+    loaded: u8,
+    live: bool,
+    // When they were sorted anew, as queues keep it.
+    sorted: u16,
     // By which RSS fitting ports are told from others; 0: they are not, and there are no others.
     stamp: u32,
     // The hash of replies but for their port.
     base: u32,
-    // When they were sorted anew, in seconds.
-    sorted: u32,
+    // Which of the next ports never used fit; 0 or 1: they were not looked at. See `Ports::window`.
+    window: u32,
     answers: AnswerTime,
 }
 
@@ -155,10 +157,11 @@ impl Ports {
             resting: [Fifo::EMPTY; 2],
             touched: 0,
             loaded: 0,
-            live: 0,
+            live: false,
+            sorted: 0,
             stamp: 0,
             base: 0,
-            sorted: 0,
+            window: 0,
             answers: AnswerTime::UNKNOWN,
         };
         Ports {
@@ -193,7 +196,7 @@ impl Ports {
     /// Every endpoint that has one of `most` pools from number `from` on.
     pub(super) fn uses(&self, from: u32, most: u32) -> impl Iterator<Item = PortUse> {
         let pools = self.pools.iter().skip(from as usize).take(most as usize);
-        pools.filter(|pool| pool.live != 0).map(|pool| PortUse {
+        pools.filter(|pool| pool.live).map(|pool| PortUse {
             reply: pool.key,
             used: pool.used,
             high_water: pool.high_water,
@@ -210,7 +213,7 @@ impl Ports {
 
     fn find(&self, key: &FiveTuple, hash: u64) -> Option<u32> {
         self.index
-            .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live != 0 && pool.key == *key))
+            .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live && pool.key == *key))
     }
 
     /// A free port for flows that `reply` answers; its destination port is not looked at. `replies` says which fit, `is_free`
@@ -363,10 +366,11 @@ impl Ports {
             resting: [Fifo::EMPTY; 2],
             touched: seconds(now),
             loaded: 0,
-            live: 1,
+            live: true,
+            sorted: Seconds::floor(now).0,
             stamp: 0,
             base: 0,
-            sorted: seconds(now),
+            window: 0,
             answers: AnswerTime::UNKNOWN,
         };
         self.index.insert(hash, number);
@@ -381,14 +385,14 @@ impl Ports {
             let pool = self.pools.get_mut(number as usize)?;
             let rests = pool.resting.iter().any(|queue| !queue.is_empty());
             let rested = !rests || seconds(now).wrapping_sub(pool.touched) > u32::from(pool.rest());
-            if pool.live == 0 || pool.used > 0 || keep == Some(number) || !rested {
+            if !pool.live || pool.used > 0 || keep == Some(number) || !rested {
                 continue;
             }
             let chunks = if pool.known == 0 { 0 } else { pool.known.div_ceil(Arena::ENTRIES) + SPARE_CHUNKS };
             let chunks = if pool.stamp == 0 { chunks } else { chunks + SPARE_CHUNKS };
             pool.ready.iter_mut().chain(&mut pool.resting).for_each(|queue| queue.clear(&mut self.arena));
             self.arena.unreserve(chunks);
-            pool.live = 0;
+            pool.live = false;
             pool.offset = self.free;
             let hash = self.hasher.hash(&pool.key);
             self.free = number;

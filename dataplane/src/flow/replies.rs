@@ -29,7 +29,8 @@ impl<'a> ReplyQueues<'a> {
 
     #[inline]
     fn owns(&self, queue: u16) -> bool {
-        queue % self.workers == self.worker
+        // Most often there are no more queues than workers, and a division is slow.
+        if queue < self.workers { queue == self.worker } else { queue % self.workers == self.worker }
     }
 
     /// Whether replies with these addresses come to the worker, whatever their ports. `None` where ports decide, or nothing
@@ -68,6 +69,12 @@ impl Judge<'_> {
     #[inline]
     pub(super) fn workers(&self) -> u16 {
         self.replies.workers
+    }
+
+    /// Tells the RSS from others.
+    #[inline]
+    pub(super) fn stamp(&self) -> u32 {
+        self.replies.stamp()
     }
 
     #[inline]

@@ -99,6 +99,8 @@ pub struct Rss {
     // Tells different settings apart; no two in a process are alike.
     stamp: u32,
     table: Box<[u16]>,
+    // The size of the table minus one, where that is a power of two; else 0.
+    mask: u32,
     // What each half of each byte of the input contributes.
     nibbles: Box<[[u32; 16]]>,
     // What the destination port contributes, by family.
@@ -117,7 +119,8 @@ impl Rss {
             return Err(Incomputable::ShortKey(key.len()));
         }
         let queue = |queue: &u32| u16::try_from(*queue).map_err(|_| Incomputable::Queue(*queue));
-        let table = settings.table.iter().map(queue).collect::<Result<_, _>>()?;
+        let table = settings.table.iter().map(queue).collect::<Result<Box<[u16]>, _>>()?;
+        let mask = if table.len().is_power_of_two() { table.len() as u32 - 1 } else { 0 };
         let nibbles: Box<[[u32; 16]]> = (0..2 * INPUT)
             .map(|place| std::array::from_fn(|value| contribution(key, 4 * place, value as u32, 4)))
             .collect();
@@ -126,7 +129,7 @@ impl Rss {
             [0, 8].map(|more| std::array::from_fn(|value| contribution(key, bit + more, value as u32, 8)))
         };
         let ports = Box::new([Family::V4, Family::V6].map(of_port));
-        Ok(Rss { stamp: STAMPS.fetch_add(1, Ordering::Relaxed), settings, table, nibbles, ports })
+        Ok(Rss { stamp: STAMPS.fetch_add(1, Ordering::Relaxed), settings, table, mask, nibbles, ports })
     }
 
     /// What the device said.
@@ -191,9 +194,8 @@ impl Rss {
     /// The queue of packets with this hash.
     #[inline]
     pub fn queue_of(&self, hash: u32) -> u16 {
-        let size = self.table.len();
-        let place = if size.is_power_of_two() { hash as usize & (size - 1) } else { hash as usize % size };
-        self.table.get(place).copied().unwrap_or(0)
+        let place = if self.mask > 0 { hash & self.mask } else { hash % self.table.len() as u32 };
+        self.table.get(place as usize).copied().unwrap_or(0)
     }
 
     /// Whether any packet comes to a queue that `owns` admits.

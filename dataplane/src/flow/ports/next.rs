@@ -15,7 +15,7 @@
 
 use super::{FITTING, OTHER, Pool, Ports, REST_OF_UDP, SPARE_CHUNKS};
 use crate::clock::Time;
-use crate::flow::fifo::{Arena, Entry, Fifo, Seconds, seconds};
+use crate::flow::fifo::{Arena, Entry, Fifo, Seconds};
 use crate::flow::replies::{Judge, ReplyQueues};
 
 /// Ports for which the index is loaded at once.
@@ -24,6 +24,15 @@ const LOOK_AHEAD: u32 = 8;
 /// hash is linear, so ports that do not fit come in runs.
 const LEAST_LOOKS: u32 = 32;
 const LOOKS_A_WORKER: u32 = 8;
+
+/// Ports never used that are judged at once, each for a bit; the bit above them marks the end.
+const WINDOW: u32 = 31;
+
+/// The rank behind another one, of `total`.
+#[inline]
+fn following(rank: u32, total: u32) -> u32 {
+    if rank + 1 < total { rank + 1 } else { 0 }
+}
 
 /// Among which ports the next one is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +59,13 @@ enum Kind {
 }
 
 impl Pool {
+    /// The rank, of `total`, of the port that is `step` behind the next one that was never used.
+    #[inline]
+    fn next_rank(&self, step: u32, total: u32) -> u32 {
+        let rank = self.offset + self.known + step;
+        if rank < total { rank } else { (rank - total).min(total - 1) }
+    }
+
     fn queue(&mut self, kind: Kind, group: usize) -> Option<&mut Fifo> {
         match kind {
             Kind::Ready => self.ready.get_mut(group),
@@ -81,7 +97,7 @@ impl Ports {
                 return None;
             }
         } else {
-            if pool.sorted == seconds(now) {
+            if pool.sorted == Seconds::floor(now).0 {
                 return judge;
             }
             let Pool { ready, resting, .. } = pool;
@@ -94,7 +110,7 @@ impl Ports {
                 self.arena.unreserve(SPARE_CHUNKS);
             }
         }
-        (pool.stamp, pool.sorted, pool.loaded) = (stamp, seconds(now), 0);
+        (pool.stamp, pool.sorted, pool.loaded, pool.window) = (stamp, Seconds::floor(now).0, 0, 0);
         pool.base = judge.map_or(0, |judge| judge.base);
         judge
     }
@@ -170,22 +186,66 @@ impl Ports {
     /// The next port that fits and was never used. Those on the way that do not fit count as ready from now on.
     #[inline]
     fn never_used(&mut self, number: u32, now: Time, judge: Option<&Judge<'_>>, looks: &mut u32) -> Option<u16> {
-        while *looks > 0 {
-            let pool = self.pools.get(number as usize)?;
-            let (known, offset) = (pool.known, pool.offset);
-            if known >= self.total || !self.reserve(number, known, now) {
+        loop {
+            let known = self.pools.get(number as usize)?.known;
+            if *looks == 0 || known >= self.total || !self.reserve(number, known, now) {
                 return None;
             }
-            let port = self.port(offset.wrapping_add(known));
+            let Some(judge) = judge else {
+                let pool = self.pools.get_mut(number as usize)?;
+                let rank = pool.next_rank(0, self.total);
+                pool.known += 1;
+                pool.window >>= 1;
+                return Some(self.set.nth(rank));
+            };
+            let window = match self.window(number, judge) {
+                Some(window) => window,
+                None => 1 << 1 | u32::from(judge.fits(self.coming(number, 0)?)),
+            };
+            // Up to one that fits, and as far as room is set aside.
+            let unfit = window.trailing_zeros();
+            let room = Arena::ENTRIES - known % Arena::ENTRIES;
+            let skipped = unfit.min(room).min(*looks);
             let pool = self.pools.get_mut(number as usize)?;
-            pool.known += 1;
-            if judge.is_none_or(|judge| judge.fits(port)) {
-                return Some(port);
+            let mut rank = pool.next_rank(0, self.total);
+            let at = Seconds::floor(now).0;
+            for _ in 0..skipped {
+                pool.ready[OTHER].push(&mut self.arena, Entry { port: self.set.nth(rank), at });
+                rank = following(rank, self.total);
             }
-            pool.ready[OTHER].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
-            *looks -= 1;
+            *looks -= skipped;
+            let is_found = skipped == unfit && unfit < room && window >> unfit > 1;
+            let passed = skipped + u32::from(is_found);
+            pool.known += passed;
+            pool.window >>= passed;
+            if is_found {
+                return Some(self.set.nth(rank));
+            }
         }
-        None
+    }
+
+    /// Which of a pool's next ports that were never used fit, beginning with the lowest bit; the highest one that is set is none
+    /// of them. So each is judged once. `None` by another RSS than the pool's ports are sorted by.
+    #[inline]
+    fn window(&mut self, number: u32, judge: &Judge<'_>) -> Option<u32> {
+        let pool = self.pools.get_mut(number as usize).filter(|pool| pool.stamp == judge.stamp())?;
+        if pool.window <= 1 {
+            let count = WINDOW.min(self.total - pool.known);
+            let mut rank = pool.next_rank(0, self.total);
+            let mut window = 1 << count;
+            for bit in 0..count {
+                window |= u32::from(judge.fits(self.set.nth(rank))) << bit;
+                rank = following(rank, self.total);
+            }
+            pool.window = window;
+        }
+        Some(pool.window)
+    }
+
+    /// The port that is `step` behind the next one of a pool that was never used.
+    #[inline]
+    fn coming(&self, number: u32, step: u32) -> Option<u16> {
+        self.pools.get(number as usize).map(|pool| self.set.nth(pool.next_rank(step, self.total)))
     }
 
     /// Sets room aside for one more port.
@@ -206,11 +266,23 @@ impl Ports {
             pool.loaded -= 1;
             return;
         }
-        let (known, offset, left) = (pool.known, pool.offset, self.total - pool.known);
+        let left = self.total - pool.known;
         if left > 0 && !self.arena.is_short() {
-            let next = (0..left.min(4 * LOOK_AHEAD)).map(|step| self.port(offset.wrapping_add(known + step)));
-            let fitting = next.filter(|port| judge.is_none_or(|judge| judge.fits(*port))).take(LOOK_AHEAD as usize);
-            let loaded = fitting.map(&mut preload).count() as u16;
+            let window = judge.and_then(|judge| self.window(number, judge));
+            let mut ahead = window.unwrap_or(1 << LOOK_AHEAD | ((1 << LOOK_AHEAD) - 1));
+            let (mut loaded, mut step, most) = (0, 0, left.min(WINDOW));
+            while ahead > 1 && loaded < LOOK_AHEAD as u8 {
+                let unfit = ahead.trailing_zeros();
+                (ahead, step) = (ahead >> unfit, step + unfit);
+                if ahead == 1 || step >= most {
+                    break;
+                }
+                if let Some(port) = self.coming(number, step) {
+                    preload(port);
+                    loaded += 1;
+                }
+                (ahead, step) = (ahead >> 1, step + 1);
+            }
             if let Some(pool) = self.pools.get_mut(number as usize) {
                 pool.loaded = loaded.saturating_sub(1);
             }
@@ -220,7 +292,7 @@ impl Ports {
         let Some(queue) = queues.find(|queue| !queue.is_empty()) else { return };
         let entries = queue.front(&self.arena);
         let entries = entries.get(..LOOK_AHEAD as usize).unwrap_or(entries);
-        pool.loaded = (entries.len() as u16).saturating_sub(1);
+        pool.loaded = (entries.len() as u8).saturating_sub(1);
         entries.iter().for_each(|entry| preload(entry.port));
     }
 }
