@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions that packets cost in memory, by callgrind: `process()` and `dispatch()`, without I/O. Unlike times, the
+# Counts the instructions that packets cost in memory, by callgrind: `process()` and `dispatch()`, without I/O; and all that a
+# packet costs from ring to ring, without kernel, as the bare forwarder's too. Unlike times, the
 # counts hardly depend on what else the machine does. One line each: what, count, limit. Ends with 1 when a count is above its
 # limit: what the packet path cost when the limit was set, and 2 % more for a packet, 5 % for a flow.
 # Usage: perf/instructions.sh     after: cargo build --release -p ringway-perf --bins
@@ -11,13 +12,15 @@ command -v valgrind >/dev/null || { echo 'valgrind is not there: apt-get install
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-# count KIND FLOWS PACKETS: of one function that calls both, and is never inlined. The build decides whether they are, and one that
-# is a part of another function is not found by its name.
-count() {
-    valgrind --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no --toggle-collect='*MemoryBed*carry*' \
-        "$perf" cost --kind "$1" --flows "$2" --packets "$3" >/dev/null 2>"$work/log" || { cat "$work/log" >&2; exit 2; }
+# of FUNCTION ARGUMENT ...: what one function takes that calls the others, and is never inlined. The build decides whether they are,
+# and one that is a part of another function is not found by its name.
+of() {
+    valgrind --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no --toggle-collect="*$1*" \
+        "$perf" "${@:2}" >/dev/null 2>"$work/log" || { cat "$work/log" >&2; exit 2; }
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
 }
+# count KIND FLOWS PACKETS
+count() { of 'MemoryBed*carry' cost --kind "$1" --flows "$2" --packets "$3"; }
 status=0
 # row WHAT LESS MORE UNITS LIMIT: the difference of two runs, so that all else they do does not count.
 row() {
@@ -34,4 +37,6 @@ row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 750
 # It opens each flow three times; TCP the third time with its whole handshake.
 row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8280
 row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11750
+row udp4-from-ring-to-ring "$(of turn_by_rings rings --packets 6400)" "$(of turn_by_rings rings --packets 25600)" 19200 890
+row udp4-bare-from-ring-to-ring "$(of turn_of_bare rings --bare --packets 6400)" "$(of turn_of_bare rings --bare --packets 25600)" 19200 225
 exit $status

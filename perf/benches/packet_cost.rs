@@ -12,7 +12,7 @@ use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::{FlowConfig, FlowTable, NewFlow, ReplyQueues, Segment, Source, Timeouts};
 use ringway_dataplane::forward::nat::{self, Rewrite};
 use ringway_dataplane::wire::Packet;
-use ringway_perf::memory_bed::MemoryBed;
+use ringway_perf::memory_bed::{Company, MemoryBed};
 use ringway_perf::traffic::Kind;
 use ringway_shared::network::rss::{FieldsByPacket, HashedFields, Rss, RssSettings};
 use ringway_shared::{BackendId, FiveTuple, PortSet, Protocol, ServicePortId};
@@ -35,22 +35,34 @@ fn pipeline(criterion: &mut Criterion) {
             bencher.iter_custom(|packets| share(bed.established(packets), packets.div_ceil(64) * 64, packets));
         });
     }
+    // What it costs more to choose ports whose replies come to the worker's own queue: at most 100 ns.
+    for workers in [2, 4, 8] {
+        for (name, knows_queues) in [("new_flow_any_port", false), ("new_flow_by_queue", true)] {
+            let mut bed = MemoryBed::among(&Company { workers, knows_queues }, Kind::Udp4, 1024, 1024, 10);
+            group.bench_function(BenchmarkId::new(name, workers), |bencher| {
+                bencher.iter_custom(|flows| open_flows(&mut bed, flows));
+            });
+        }
+    }
     // Every flow opens after the one before it in its record has ended: the table has its size, and nothing grows.
     let mut bed = MemoryBed::new(Kind::Udp4, 1024, 1024, BACKENDS);
     bed.opening();
     bed.forget();
     group.bench_function(BenchmarkId::new("new_flow", 1024), |bencher| {
-        bencher.iter_custom(|flows| {
-            let rounds = flows.div_ceil(1024);
-            let mut total = Duration::ZERO;
-            for _ in 0..rounds {
-                total += bed.opening();
-                bed.forget();
-            }
-            share(total, rounds * 1024, flows)
-        });
+        bencher.iter_custom(|flows| open_flows(&mut bed, flows));
     });
     group.finish();
+}
+
+/// What opening so many flows takes, in rounds of 1,024.
+fn open_flows(bed: &mut MemoryBed, flows: u64) -> Duration {
+    let rounds = flows.div_ceil(1024);
+    let mut total = Duration::ZERO;
+    for _ in 0..rounds {
+        total += bed.opening();
+        bed.forget();
+    }
+    share(total, rounds * 1024, flows)
 }
 
 /// A packet of 64 bytes of payload.

@@ -14,7 +14,7 @@ use ringway_perf::control_cost;
 use ringway_perf::failure::{Failure, failed};
 use ringway_perf::forwarder::{Way, forward};
 use ringway_perf::generator::{By, Load, send};
-use ringway_perf::memory_bed::MemoryBed;
+use ringway_perf::memory_bed::{Company, MemoryBed};
 use ringway_perf::recorder::{record, tap};
 use ringway_perf::traffic::{Kind, MOST_FLOWS, Mix, SizeList};
 use ringway_perf::ways;
@@ -45,6 +45,24 @@ enum Command {
         /// Endpoints of the Service.
         #[arg(long, default_value_t = 1000, value_parser = between(1, 50_000))]
         backends: u32,
+        /// Workers that share SNAT ports and the directory of flows; what is measured is one of them.
+        #[arg(long, default_value_t = 1, value_parser = between(1, 64))]
+        workers: u32,
+        /// Each has a queue, and ports are chosen by the queue that their replies come to.
+        #[arg(long)]
+        by_queue: bool,
+    },
+    /// Sends packets of known flows from ring to ring in memory, for who counts instructions: all that a packet costs in user space.
+    Rings {
+        /// What is sent: udp4, tcp4, udp6 or tcp6.
+        #[arg(long, default_value_t)]
+        kind: Kind,
+        /// By the bare forwarder, which changes nothing but MAC addresses.
+        #[arg(long)]
+        bare: bool,
+        /// Packets to send.
+        #[arg(long, default_value_t = 20_000, value_parser = RangedU64ValueParser::<u64>::new().range(64..))]
+        packets: u64,
     },
     /// What changes of a large cluster cost: compile, publish, memory.
     Control(control_cost::Options),
@@ -175,7 +193,11 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Cost { kind, flows, packets, backends } => Ok(cost(kind, flows, packets, backends)),
+        Command::Cost { kind, flows, packets, backends, workers, by_queue } => {
+            let company = Company { workers: workers as u16, knows_queues: by_queue };
+            Ok(cost(&company, kind, flows, packets, backends))
+        }
+        Command::Rings { kind, bare, packets } => Ok(rings(kind, bare, packets)),
         Command::Control(options) => control_cost::run(&options),
         Command::Ways(options) => ways::run(&options),
         Command::Send(arguments) => offer(&arguments),
@@ -199,8 +221,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn cost(kind: Kind, flows: u32, packets: u64, backends: u32) -> Value {
-    let mut bed = MemoryBed::new(kind, flows.next_power_of_two().max(1024), flows, backends);
+fn cost(company: &Company, kind: Kind, flows: u32, packets: u64, backends: u32) -> Value {
+    let mut bed = MemoryBed::among(company, kind, flows.next_power_of_two().max(1024), flows, backends);
     let opened = f64::from(flows / 64 * 64);
     bed.opening();
     bed.forget();
@@ -213,10 +235,23 @@ fn cost(kind: Kind, flows: u32, packets: u64, backends: u32) -> Value {
         "kind": kind.label(),
         "flows": flows,
         "backends": backends,
+        "workers": company.workers,
+        "byQueue": company.knows_queues,
         "establishedNanos": established.as_nanos() as f64 / packets as f64,
         "newFlowNanos": opening.as_nanos() as f64 / opened,
         "flowTableBytes": bed.memory_bytes(),
     })
+}
+
+fn rings(kind: Kind, bare: bool, packets: u64) -> Value {
+    let mut bed = MemoryBed::new(kind, 1024, 1000, 100);
+    bed.open_all();
+    if bare {
+        bed.bare_by_rings(packets);
+    } else {
+        bed.by_rings(packets);
+    }
+    json!({"kind": kind.label(), "bare": bare, "packets": packets})
 }
 
 fn offer(arguments: &SendArguments) -> Result<Value, Failure> {

@@ -1,154 +1,29 @@
 //! A worker's packet path in memory: what a packet costs without any I/O.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+mod cluster;
+mod rings;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Frame, Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::{BATCH, Batch};
 use ringway_dataplane::clock::Time;
-use ringway_dataplane::config::PipelineConfig;
+use ringway_dataplane::config::{PipelineConfig, port_share};
 use ringway_dataplane::direct::DirectConnections;
+use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::dispatch::{Transmit, dispatch};
 use ringway_dataplane::flow::{FlowConfig, FlowTable, Timeouts};
 use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
 use ringway_dataplane::wire::{Packet, checksum};
 use ringway_shared::counters::{Counter, WorkerCounters};
-use ringway_shared::endpoint::EndpointState;
-use ringway_shared::network::{Interface, Lowers, Network};
-use ringway_shared::service::ServiceName;
-use ringway_shared::snapshot::{Generation, Node, Target};
-use ringway_shared::{
-    Backend, BackendId, DropReason, Endpoint, EndpointSet, Family, Frontend, InterfaceId, MacAddress, Matched, PortSet,
-    Protocol, ServicePort, ServicePortId, Services, Snapshot,
-};
+use ringway_shared::{DropReason, Family, InterfaceId, PortSet, Protocol, Snapshot};
+
+use cluster::{CLIENT_MAC, INSIDE, MAC, NODE_PORT, OUTSIDE, Plan};
 
 use crate::traffic::{Kind, Mix, PSH_ACK, Random, SizeList, Stamp};
-
-const OUTSIDE: InterfaceId = InterfaceId(0);
-const INSIDE: InterfaceId = InterfaceId(1);
-const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
-const NODE_PORT: u16 = 30_053;
-
-/// Addresses of one family.
-struct Plan {
-    node: &'static str,
-    first_client: &'static str,
-    first_backend: &'static str,
-    outside: &'static str,
-    inside: &'static str,
-}
-
-const V4: Plan = Plan {
-    node: "192.168.0.2",
-    first_client: "198.18.0.1",
-    first_backend: "10.0.0.1",
-    outside: "198.18.255.254/15",
-    inside: "10.255.255.254/8",
-};
-const V6: Plan = Plan {
-    node: "fd00:168::2",
-    first_client: "fd00:198::1",
-    first_backend: "fd00:10::1",
-    outside: "fd00:198::ffff:fffe/64",
-    inside: "fd00:10::ffff:fffe/64",
-};
-
-impl Plan {
-    fn of(kind: Kind) -> &'static Plan {
-        if kind.is_v6() { &V6 } else { &V4 }
-    }
-
-    fn node(&self) -> IpAddr {
-        self.node.parse().expect("a constant")
-    }
-
-    fn first_client(&self) -> IpAddr {
-        self.first_client.parse().expect("a constant")
-    }
-
-    fn backend(&self, n: u32) -> IpAddr {
-        after(self.first_backend.parse().expect("a constant"), n)
-    }
-}
-
-/// The `n`th address after another.
-fn after(first: IpAddr, n: u32) -> IpAddr {
-    match first {
-        IpAddr::V4(first) => IpAddr::V4((first.to_bits() + n).into()),
-        IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(n)).into()),
-    }
-}
-
-/// One Service with `backends` endpoints, asked for by its NodePort: every flow is masqueraded.
-pub fn snapshot(kind: Kind, backends: u32) -> Snapshot {
-    let plan = Plan::of(kind);
-    let (node, protocol) = (plan.node(), kind.protocol());
-    let backend = |n: u32| Backend { id: BackendId(n), address: plan.backend(n), port: 53, weight: 1 };
-    let backends: Vec<Backend> = (0..backends).map(backend).collect();
-    let endpoints: Vec<Endpoint> = backends
-        .iter()
-        .map(|backend| Endpoint {
-            backend: *backend,
-            state: EndpointState { ready: true, serving: true, terminating: false },
-            node: None,
-            zone: None,
-            slice: "perf/slice".into(),
-            excluded_from_cluster: None,
-            excluded_from_local: None,
-        })
-        .collect();
-    let set = EndpointSet::new(backends.clone());
-    let port = Arc::new(ServicePort {
-        id: ServicePortId(0),
-        service: ServiceName { namespace: "perf".into(), name: "dns".into() },
-        port_name: "".into(),
-        protocol,
-        port: 53,
-        family: if kind.is_v6() { Family::V6 } else { Family::V4 },
-        internal_policy: Default::default(),
-        external_policy: Default::default(),
-        affinity: None,
-        forwarding: Default::default(),
-        source_ranges: None,
-        endpoints: endpoints.into(),
-        other_family: [].into(),
-        cluster: set.clone(),
-        local: set,
-        has_endpoint: true,
-    });
-    let mut services = Services {
-        generation: 1,
-        node: Node { addresses: [node].into_iter().collect(), pod_cidrs: Vec::new() },
-        service_ports: vec![Some(port.clone())].into(),
-        ..Services::default()
-    };
-    let frontend = Frontend { address: node, protocol, port: NODE_PORT };
-    services.frontends.insert(frontend, Target { matched: Matched::NodePort, service_port: port });
-    let interface = |id: InterfaceId, name: &str, address: &str| Interface {
-        id,
-        name: name.into(),
-        index: u32::from(id.0) + 1,
-        mac: MAC,
-        mtu: 1500,
-        addresses: vec![address.parse().expect("a constant")],
-        up: true,
-        lowers: Lowers::default(),
-    };
-    // Both networks are on link; every backend is a neighbour, and so is every client that a mix may have.
-    let clients = (0..128).map(|n| (OUTSIDE, after(plan.first_client(), n)));
-    let pods = backends.iter().map(|backend| (INSIDE, backend.address));
-    let neighbors: Vec<_> = clients.chain(pods).map(|(interface, address)| (interface, address, CLIENT_MAC)).collect();
-    let interfaces = vec![interface(OUTSIDE, "outside", plan.outside), interface(INSIDE, "inside", plan.inside)];
-    Snapshot {
-        generation: Generation(1),
-        services: Arc::new(services),
-        network: Arc::new(Network::new(1, interfaces, [], neighbors)),
-    }
-}
 
 /// Frees whatever leaves.
 struct Sink;
@@ -189,6 +64,21 @@ impl Transmit for Kept {
     }
 }
 
+/// Who shares the work, each with a queue of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Company {
+    /// How many there are.
+    pub workers: u16,
+    /// Whether it can be computed which queue a reply comes to, so that ports are chosen by it.
+    pub knows_queues: bool,
+}
+
+impl Default for Company {
+    fn default() -> Self {
+        Company { workers: 1, knows_queues: false }
+    }
+}
+
 /// A worker in memory, and the mix that it gets.
 pub struct MemoryBed {
     umem: Umem,
@@ -203,18 +93,24 @@ pub struct MemoryBed {
 impl MemoryBed {
     /// A bed with room for `capacity` flows, that sends the flows of a mix of `flows`, in frames as short as can be.
     pub fn new(kind: Kind, capacity: u32, flows: u32, backends: u32) -> Self {
-        let config = PipelineConfig::single();
+        Self::among(&Company::default(), kind, capacity, flows, backends)
+    }
+
+    /// As [`Self::new`], for a worker that is not alone.
+    pub fn among(company: &Company, kind: Kind, capacity: u32, flows: u32, backends: u32) -> Self {
+        let workers = company.workers;
         // All ports but the reserved ones: a million flows to a thousand backends.
+        let config = PipelineConfig { workers, snat_ports: PortSet::from(1024..=65_535), ..PipelineConfig::single() };
         let table = FlowTable::new(&FlowConfig {
             capacity,
             seed: 0x0123_4567_89ab_cdef,
             timeouts: Timeouts::default(),
-            snat_ports: PortSet::from(1024..=65_535),
+            snat_ports: port_share(&config.snat_ports, 0, workers).expect("a port for each"),
         });
         let counters = WorkerCounters::new(backends as usize);
         let resolver = Resolver::new().expect("an eventfd can be made");
         let shared = Shared {
-            directory: None,
+            directory: (workers > 1).then(|| FlowDirectory::new(capacity as usize)),
             direct: DirectConnections::new(),
             affinities: Affinities::new(1, 1),
             resolver,
@@ -233,7 +129,7 @@ impl MemoryBed {
         MemoryBed {
             umem: Umem::new(UmemLayout::of_frames(2 * BATCH as u32)).expect("memory for a few frames"),
             pipeline: Pipeline::new(config, table, shared),
-            snapshot: snapshot(kind, backends),
+            snapshot: cluster::snapshot(kind, backends, company.knows_queues.then_some(workers)),
             batch: Batch::new(),
             mix,
             now: Time(1),
@@ -385,5 +281,23 @@ mod tests {
             let half_open = tally.get(Counter::FlowsHalfOpen);
             assert_eq!(half_open, if kind.is_tcp() { 0 } else { 200 }, "{kind}: a handshake was not finished");
         }
+    }
+
+    /// Otherwise what choosing by queue costs would not be seen.
+    #[test]
+    fn ports_are_chosen_by_queue_where_that_is_known() {
+        let ports = |knows_queues| {
+            let company = Company { workers: 4, knows_queues };
+            let mut bed = MemoryBed::among(&company, Kind::Udp4, 1024, 256, 1);
+            bed.opening();
+            let uses = bed.pipeline.flows().port_uses().map(|port_use| port_use.used).sum::<u32>();
+            let mut ports = Vec::new();
+            bed.pipeline.flows().scan(0, 256, |_, flow| ports.push(flow.reply().destination_port()));
+            ports.sort_unstable();
+            assert_eq!((uses, ports.len()), (256, 256));
+            ports.last().zip(ports.first()).map_or(0, |(last, first)| last - first)
+        };
+        assert_eq!(ports(false), 255, "one after the other");
+        assert!(ports(true) > 3 * 255, "one in four fits");
     }
 }
