@@ -94,6 +94,10 @@ ip netns exec client tcpdump -Z root -i c2 -n -c 1 'udp and src host 198.51.100.
 sleep 2
 cable 1 off
 within 10 carries e2 || fail "failover: $(carried) carries, the active member is $(cat /sys/class/net/bond0/bonding/active_slave)"
+# The clock of the kernel's log is another, and goes at another pace; what differs most was written to it at once.
+for n in 1 2 3 4 5 6; do
+    adjtimex | awk '/tv_sec/ { s = $2 } /tv_usec/ { printf "clock %s.%06d\n", s, $2 }' >/dev/kmsg
+done
 for process in $transfer $datagrams; do
     wait $process || { cat /tmp/transfer /tmp/datagrams; fail 'a connection did not outlive the failover'; }
 done
@@ -103,13 +107,10 @@ grep -E 'sec|receiver' /tmp/transfer | tail -n 17
 
 # second: the second of the day of a line that begins with its time.
 second() { sed 's/^[^ ]*\([0-9][0-9]\):\([0-9][0-9]\):\([0-9.]*[0-9]\).*/\1 \2 \3/' | awk '{ printf "%.6f", $1 * 3600 + $2 * 60 + $3 }'; }
-# The clock of the kernel's log is another; what differs least was written to it at once.
-for n in 1 2 3 4 5 6; do
-    adjtimex | awk '/tv_sec/ { s = $2 } /tv_usec/ { printf "clock %s.%06d\n", s, $2 }' >/dev/kmsg
-done
 known=$(dmesg | sed 's/^\[ *//; s/\]//' | awk '/ clock [0-9.]+$/ && $NF - $1 > ahead { ahead = $NF - $1 }
     /slave e2.*new active/ { known = $1 } END { printf "%.6f", (known + ahead) % 86400 }')
-echo "$known $(grep FAILOVER /tmp/monitor | head -n 1 | second) $(grep 'bond0 is carried by e2' /tmp/log | tail -n 1 | second) $(second </tmp/first)" |
+# Before the time of a message stand those of others, which are not shown.
+echo "$known $(grep FAILOVER /tmp/monitor | head -n 1 | sed 's/\] [0-9]*: .*//; s/.*\[//' | second) $(grep 'bond0 is carried by e2' /tmp/log | tail -n 1 | second) $(second </tmp/first)" |
     awk '{ printf "failover, after the line in the kernel'"'"'s log: told by netlink %.1f ms, carried by e2 %.1f ms, the first packet there %.1f ms\n",
         ($2 - $1) * 1000, ($3 - $1) * 1000, ($4 - $1) * 1000 }'
 
