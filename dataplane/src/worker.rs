@@ -6,6 +6,7 @@ mod handle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -103,6 +104,8 @@ pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>)
         patience: handle::PATIENCE,
         sockets: Vec::new(),
         owes: false,
+        late: VecDeque::new(),
+        returned: Vec::new(),
         strays: Vec::new(),
     })
 }

@@ -34,6 +34,19 @@ pub(super) enum Change {
     Set(Settings),
 }
 
+impl Change {
+    /// Whether whoever does `later` need not do this before.
+    pub(super) fn is_replaced_by(&self, later: &Change) -> bool {
+        match (self, later) {
+            (Change::Carry(this, _), Change::Carry(later, _)) | (Change::Tap(this, _), Change::Tap(later, _)) => {
+                this == later
+            }
+            (Change::HandBack(this), Change::HandBack(later)) => this == later,
+            _ => false,
+        }
+    }
+}
+
 /// What a worker answers.
 #[derive(Debug)]
 pub(super) enum Answer {

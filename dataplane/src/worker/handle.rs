@@ -1,5 +1,6 @@
 //! A running worker, as the control thread sees it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,6 +22,9 @@ use crate::query::Queries;
 /// How long the control thread waits for a worker's answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// One that is waited for already is given this part of that: whoever can be told has to be told meanwhile.
+const AGAIN: u32 = 100;
+
 /// Why a worker's ports are not as they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -35,6 +39,10 @@ pub enum AttachError {
 /// A running worker, as the control thread sees it. What takes the kernel long is never asked of a worker: its ports are
 /// opened ([`Self::lend`], [`Opening::open`], [`Self::take`]) and closed ([`Self::hand_back`], [`Port::close`],
 /// [`Self::reclaim`]) by whoever has this.
+///
+/// A worker may get no CPU for longer than anybody waits for it. What it is to be like from then on (what carries an interface,
+/// its TAP device, the devices whose ports it gives up) is not lost by that: it is told before all else, or by
+/// [`Self::catch_up`], as soon as it answers again.
 pub struct WorkerHandle {
     /// Its number.
     pub id: u16,
@@ -52,9 +60,14 @@ pub struct WorkerHandle {
     pub(super) patience: Duration,
     /// The sockets of its ports, which share its memory with those that come.
     pub(super) sockets: Vec<Arc<Socket>>,
-    /// Whether it has taken a question that nobody waits for the answer to any more.
+    /// Whether it has been asked something that nobody waits for the answer to any more.
     pub(super) owes: bool,
-    /// What came back when nobody waited for it.
+    /// What it has to be told before anything else: of each interface and device the last word, so there are no more of them
+    /// than there are interfaces and devices.
+    pub(super) late: VecDeque<Change>,
+    /// Ports that came back when nobody waited for them.
+    pub(super) returned: Vec<Port>,
+    /// Of ports that are closed, what came back when nobody waited for it.
     pub(super) strays: Vec<Closed>,
 }
 
@@ -96,6 +109,35 @@ impl WorkerHandle {
         self.change(Change::Reclaim(closed)).map(drop)
     }
 
+    /// Tells the worker what it could not be told before; whether it knows all now. Waits 50 ms at most for one that is stuck.
+    pub fn catch_up(&mut self) -> bool {
+        let patience = self.patience / AGAIN;
+        loop {
+            if self.owes {
+                let Some(answer) = self.answer(patience) else { return false };
+                self.owes = false;
+                match answer {
+                    Answer::Lent(loan) => self.strays.push(loan.unused()),
+                    Answer::HandedBack(ports) => self.returned.extend(ports),
+                    Answer::Done | Answer::Refused(_) => {}
+                }
+            }
+            let Some(change) = self.late.pop_front() else { return true };
+            // There is room: what was asked before was taken or withdrawn.
+            if let Err(change) = self.changes.asked.push(change) {
+                self.late.push_front(change);
+                return false;
+            }
+            self.owes = true;
+            self.wake();
+        }
+    }
+
+    /// Ports that came back when nobody waited for them: to be closed.
+    pub fn take_returned(&mut self) -> Vec<Port> {
+        std::mem::take(&mut self.returned)
+    }
+
     /// What came back from the worker when nobody waited for it, or could not be given to it: to be reclaimed.
     pub fn take_strays(&mut self) -> Vec<Closed> {
         std::mem::take(&mut self.strays)
@@ -135,27 +177,19 @@ impl WorkerHandle {
     }
 
     /// The worker's answer. A question that it does not take in time is withdrawn; what a late answer brings is never taken for
-    /// the answer to another question. [`Self::take_strays`] has what is left of both.
+    /// the answer to another question. [`Self::take_returned`] and [`Self::take_strays`] have what is left of both.
     fn ask(&mut self, change: Change) -> Option<Answer> {
-        if self.owes {
-            let Some(late) = self.answer() else {
-                self.withdraw(change);
-                return None;
-            };
-            match late {
-                Answer::Lent(loan) => self.strays.push(loan.unused()),
-                Answer::HandedBack(ports) => self.strays.extend(ports.into_iter().map(Port::close)),
-                Answer::Done | Answer::Refused(_) => {}
-            }
-            self.owes = false;
+        if !self.catch_up() {
+            self.withdraw(change);
+            return None;
         }
-        // There is room: the question before was taken or withdrawn.
+        // There is room: the worker has taken all before.
         if let Err(change) = self.changes.asked.push(change) {
             self.withdraw(change);
             return None;
         }
         self.wake();
-        let answer = self.answer();
+        let answer = self.answer(self.patience);
         if answer.is_none() {
             match self.changes.asked.pop() {
                 Some(change) => self.withdraw(change),
@@ -170,19 +204,27 @@ impl WorkerHandle {
         match change {
             Change::Take(port) => {
                 self.sockets.retain(|socket| port.socket().is_none_or(|its| !Arc::ptr_eq(socket, its)));
-                self.strays.push(port.close());
+                self.returned.push(*port);
             }
             Change::Reclaim(closed) => self.strays.push(closed),
-            _ => {}
+            Change::Carry(..) | Change::Tap(..) | Change::HandBack(_) => {
+                self.late.retain(|before| !before.is_replaced_by(&change));
+                self.late.push_back(change);
+            }
+            // Whoever wants these asks again.
+            Change::Lend(_) | Change::Room(_) | Change::Probe(..) | Change::Set(_) => {}
         }
     }
 
     /// Waits for an answer.
-    fn answer(&self) -> Option<Answer> {
+    fn answer(&self, patience: Duration) -> Option<Answer> {
         let start = Instant::now();
-        while start.elapsed() < self.patience && self.is_running() {
+        while self.is_running() {
             if let Some(answer) = self.changes.answered.pop() {
                 return Some(answer);
+            }
+            if start.elapsed() >= patience {
+                break;
             }
             std::thread::sleep(Duration::from_micros(200));
         }

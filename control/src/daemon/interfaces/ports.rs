@@ -90,9 +90,26 @@ impl Interfaces {
         for worker in lock(&self.workers).iter_mut() {
             match worker.hand_back(index) {
                 Ok(its) => ports.extend(its.into_iter().map(|port| (worker.id, port))),
-                Err(error) => tracing::warn!("letting go of {name}: {error}"),
+                Err(error) => tracing::warn!("letting go of {name}: {error}; it does when it is back"),
             }
         }
+        self.close(ports);
+        self.gather();
+        let unused = self.leftovers.take_unused();
+        self.give_back(unused);
+    }
+
+    /// Closes what came back from workers that nobody waited for, and takes what is left of it.
+    fn gather(&mut self) {
+        let mut ports: Vec<(u16, Port)> = Vec::new();
+        for worker in lock(&self.workers).iter_mut() {
+            ports.extend(worker.take_returned().into_iter().map(|port| (worker.id, port)));
+            worker.take_strays().into_iter().for_each(|stray| self.leftovers.add(worker.id, stray));
+        }
+        self.close(ports);
+    }
+
+    fn close(&mut self, ports: Vec<(u16, Port)>) {
         if ports.is_empty() {
             return;
         }
@@ -100,15 +117,14 @@ impl Interfaces {
         for (worker, closed) in aside(None, close, alive(&self.heart)) {
             self.leftovers.add(worker, closed);
         }
-        let unused = self.leftovers.take_unused();
-        self.give_back(unused);
     }
 
-    /// Has workers free what closed ports held and nobody uses any more.
+    /// Tells workers what they could not be told before, and has them free what closed ports held and nobody uses any more.
     pub(super) fn reclaim(&mut self) {
         for worker in lock(&self.workers).iter_mut() {
-            worker.take_strays().into_iter().for_each(|stray| self.leftovers.add(worker.id, stray));
+            worker.catch_up();
         }
+        self.gather();
         if self.leftovers.is_empty() {
             return;
         }

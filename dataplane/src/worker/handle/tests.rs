@@ -28,6 +28,8 @@ fn handle() -> WorkerHandle {
         patience: Duration::from_millis(20),
         sockets: Vec::new(),
         owes: false,
+        late: VecDeque::new(),
+        returned: Vec::new(),
         strays: Vec::new(),
     }
 }
@@ -52,7 +54,8 @@ fn a_question_that_was_not_taken_is_withdrawn_and_nothing_is_lost() {
     assert!(matches!(handle.reclaim(unused), Err(AttachError::Silent(0))));
     assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent(0))));
     assert!(handle.changes.asked.is_empty(), "the worker does not find what nobody waits for");
-    assert_eq!(handle.take_strays().into_iter().map(|stray| stray.reclaim(&mut umem)).sum::<u32>(), 16);
+    let closed = handle.take_returned().into_iter().map(Port::close).chain(handle.take_strays());
+    assert_eq!(closed.map(|closed| closed.reclaim(&mut umem)).sum::<u32>(), 16);
     assert_eq!(umem.free_frames(), umem.total());
 }
 
@@ -82,5 +85,58 @@ fn a_late_answer_is_none_to_the_next_question_and_nothing_is_lost() {
         assert!(matches!(handle.has_room(2), Err(AttachError::Port(PortError::TooMany))));
     });
     assert_eq!(handle.take_strays().into_iter().map(|stray| stray.reclaim(&mut umem)).sum::<u32>(), 8);
+    assert_eq!(umem.free_frames(), umem.total());
+}
+
+/// A worker that got no CPU for a while, as one whose process is stopped.
+#[test]
+fn a_worker_that_was_stuck_is_told_all_that_it_missed_before_anything_else() {
+    let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
+    let mut handle = handle();
+    let changes = handle.changes.clone();
+    let by = |index| Lowers::itself(index, "eth0".into());
+    assert!(handle.carry(InterfaceId(1), by(10)).is_err());
+    assert!(handle.set_tap(InterfaceId(1), None).is_err());
+    assert!(handle.carry(InterfaceId(2), by(20)).is_err());
+    assert!(handle.hand_back(7).is_err());
+    assert!(!handle.catch_up());
+    // It is asked one of them now; others come, and take the place of those before.
+    assert!(handle.hand_back(7).is_err());
+    assert!(handle.carry(InterfaceId(2), by(21)).is_err());
+    assert!(handle.carry(InterfaceId(1), by(11)).is_err());
+    let (port, _kernel) = Port::in_memory(InterfaceId(0), 0, SIZES, &mut umem).unwrap();
+    handle.patience = Duration::from_secs(6000);
+    let told = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let (mut told, mut port) = (Vec::new(), Some(port));
+            loop {
+                let (what, answer) = match take(&changes) {
+                    Change::Carry(interface, lowers) => {
+                        (format!("{interface:?} by {}", lowers.devices[0].index), Answer::Done)
+                    }
+                    Change::Tap(interface, None) => (format!("{interface:?} no TAP"), Answer::Done),
+                    Change::HandBack(device) => {
+                        (format!("hand back {device}"), Answer::HandedBack(port.take().into_iter().collect()))
+                    }
+                    Change::Room(_) => break,
+                    _ => panic!("nobody asked that"),
+                };
+                told.push(what);
+                changes.answered.push(answer).unwrap();
+            }
+            changes.answered.push(Answer::Done).unwrap();
+            told
+        });
+        handle.has_room(1).unwrap();
+        worker.join().unwrap()
+    });
+    let (one, two) = (InterfaceId(1), InterfaceId(2));
+    let by = |interface: InterfaceId, index: u32| format!("{interface:?} by {index}");
+    let expected = [by(one, 10), format!("{one:?} no TAP"), "hand back 7".to_owned(), by(two, 21), by(one, 11)];
+    assert_eq!(told, expected);
+    assert!(handle.catch_up());
+    // What came back meanwhile is there to be closed.
+    let returned = handle.take_returned();
+    assert_eq!(returned.into_iter().map(|port| port.close().reclaim(&mut umem)).sum::<u32>(), 8);
     assert_eq!(umem.free_frames(), umem.total());
 }
