@@ -215,6 +215,13 @@ impl Socket {
         Socket { fd, device: device.clone(), queue, umem: region.umem(), mode, takes_large }
     }
 
+    /// One that is bound to nothing.
+    #[cfg(test)]
+    pub(crate) fn in_name_only(device: Device, queue: u32) -> Self {
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        Socket { fd, device, queue, umem: 0, mode: CopyMode::ZeroCopy, takes_large: false }
+    }
+
     /// The interface it is bound to.
     pub fn device(&self) -> &Device {
         &self.device
@@ -235,7 +242,8 @@ impl Socket {
         self.takes_large
     }
 
-    /// Whether it still has its device, which may have been deleted. Any thread may ask.
+    /// Whether others can share its registration: the kernel does not let them once its device was deleted. Where a driver says
+    /// the same for want of an XDP program (igc, ixgbe) the memory is registered once more. Any thread may ask.
     pub(super) fn has_device(&self) -> bool {
         self.kick_receive() != Err(Errno::NXIO)
     }

@@ -28,6 +28,7 @@ mod kicks;
 mod loan;
 mod progress;
 
+use closed::UsedBy;
 pub use closed::{Closed, Leftovers};
 pub use counters::PortCounters;
 pub use error::PortError;
@@ -70,7 +71,7 @@ pub struct Port {
     large: Large,
     /// Poll the driver by system call whenever there is nothing to receive.
     busy_poll: bool,
-    /// No transmit kick before.
+    /// No transmit kick before; and no kick at all, where the device is gone.
     resting: Option<Instant>,
     is_gone: bool,
     /// Whether the driver works on the chunks directly.
@@ -237,7 +238,7 @@ impl Port {
     /// kernel if it asks.
     #[inline]
     pub fn flush(&mut self, umem: &mut Umem) {
-        if !self.is_of(umem) || self.is_gone {
+        if !self.is_of(umem) || self.is_gone && !self.is_back() {
             return;
         }
         let before = self.in_transmit;
@@ -274,13 +275,14 @@ impl Port {
     /// Closes the socket, unless others have it too. The chunks that the kernel still had come back to the free list with
     /// [`Closed::reclaim`].
     pub fn close(self) -> Closed {
-        // In copy mode the kernel writes into none any more; with some drivers it sends from those that it was given to send.
-        let is_used = |socket: &&Arc<Socket>| {
-            self.is_direct || self.in_transmit > 0 && drivers::sends_from_memory(&socket.device().driver())
-        };
-        let place = |socket: &Arc<Socket>| (socket.device().clone(), socket.queue());
-        let used_by = self.socket.as_ref().filter(|socket| !self.is_gone && is_used(socket)).map(place);
+        let used_by = self.socket.as_ref().filter(|socket| self.may_be_used(&socket.device().driver())).map(UsedBy::of);
         Closed::new(self.holder, self.umem, used_by)
+    }
+
+    /// Whether the driver may use the port's chunks after its socket is closed, also where the socket says that it is gone. In
+    /// copy mode the kernel writes into none any more; with some drivers it sends from those that it was given to send.
+    fn may_be_used(&self, driver: &str) -> bool {
+        self.is_direct || self.in_transmit > 0 && drivers::sends_from_memory(driver)
     }
 
     #[inline]
@@ -304,7 +306,7 @@ impl Port {
         self.in_receive + self.in_transmit
     }
 
-    /// True when the socket lost its interface, which was deleted: nothing will come any more. Close the port.
+    /// True while the socket has no interface to send by: it was deleted, or (igc, ixgbe) somebody took the XDP program off it.
     pub fn is_gone(&self) -> bool {
         self.is_gone
     }

@@ -108,7 +108,7 @@ impl Ports {
         for way in &mut self.ways {
             let ports = &self.ports;
             // A device's first queue here is as good as its others: they are this worker's.
-            let of = |device| ports.iter().position(|port| port.device == device && !port.is_gone());
+            let of = |device| ports.iter().position(|port| port.device == device);
             let sending = way.lowers.devices.iter().filter(|lower| lower.sends);
             way.senders = sending.filter_map(|lower| of(lower.index)).take(SENDERS).collect();
             way.only = match (way.senders.as_slice(), way.lowers.vlan) {

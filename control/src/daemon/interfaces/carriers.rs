@@ -153,8 +153,10 @@ impl Interfaces {
 
     pub(super) fn detach(&mut self, index: u32) {
         let Some(carrier) = self.carriers.remove(&index) else { return };
+        // Without the program some drivers refuse to be kicked by workers that have the ports still.
+        let ports = self.take_ports(index, &carrier.device.name);
         lock(&self.steering).detach(index);
-        self.close_ports(index, &carrier.device.name);
+        self.close_taken(ports);
         self.forget(index);
         tracing::debug!("detached from {}", carrier.device);
     }

@@ -37,6 +37,8 @@ impl Interfaces {
         socket: SocketOptions,
     ) -> Result<OpenPort, AttachError> {
         let (worker, opening) = self.with_room(place, |worker| Ok((worker.id, worker.lend(socket.rings)?)))?;
+        // A queue is busy as long as a port that came back late is open.
+        self.gather();
         let port = match opening.open(&PortOptions { device, queue, socket }, alive(&self.heart)) {
             Ok(port) => port,
             Err((error, unused)) => {
@@ -44,11 +46,13 @@ impl Interfaces {
                 return Err(error.into());
             }
         };
-        self.leftovers.bound(device.index, queue);
-        let (socket, progress) = (port.socket().cloned(), port.progress());
+        let progress = port.progress();
         let mut workers = lock(&self.workers);
-        let silent = AttachError::Silent(worker);
-        let (Some(handle), Some(socket)) = (workers.get_mut(place), socket) else { return Err(silent) };
+        let (Some(handle), Some(socket)) = (workers.get_mut(place), port.socket().cloned()) else {
+            // The worker has ended, and its memory with it.
+            return Err(AttachError::Silent(worker));
+        };
+        self.leftovers.bound(&socket);
         handle.take(port)?;
         Ok(OpenPort { worker, socket, progress })
     }
@@ -85,6 +89,12 @@ impl Interfaces {
 
     /// Closes the ports of a device. Nothing comes up by them any more; what they hold is free when the kernel lets go of it.
     pub(super) fn close_ports(&mut self, index: u32, name: &str) {
+        let ports = self.take_ports(index, name);
+        self.close_taken(ports);
+    }
+
+    /// Takes the ports of a device from workers, which no longer use them then.
+    pub(super) fn take_ports(&mut self, index: u32, name: &str) -> Vec<(u16, Port)> {
         lock(&self.steering).remove_sockets(index);
         let mut ports: Vec<(u16, Port)> = Vec::new();
         for worker in lock(&self.workers).iter_mut() {
@@ -93,6 +103,11 @@ impl Interfaces {
                 Err(error) => tracing::warn!("letting go of {name}: {error}; it does when it is back"),
             }
         }
+        ports
+    }
+
+    /// Closes these ports, and has workers free what no driver uses of them.
+    pub(super) fn close_taken(&mut self, ports: Vec<(u16, Port)>) {
         self.close(ports);
         self.gather();
         let unused = self.leftovers.take_unused();

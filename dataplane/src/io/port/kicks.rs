@@ -9,6 +9,9 @@ use super::Port;
 /// How long transmit kicks rest after one failed because a device is down.
 const REST: Duration = Duration::from_millis(1);
 
+/// How long all kicks rest after one found no device. It is mostly gone for good.
+const LONG_REST: Duration = Duration::from_millis(100);
+
 impl Port {
     /// Has the kernel send what is in the transmit ring. In copy mode one call sends a few dozen packets on kernels that
     /// do not know a larger budget, then says EAGAIN; so a few calls may be needed for a batch.
@@ -33,7 +36,7 @@ impl Port {
                 }
                 Err(Errno::BUSY | Errno::NOBUFS) => self.counters.kicks_busy += 1,
                 Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
-                Err(Errno::NXIO) => self.is_gone = true,
+                Err(Errno::NXIO) => return self.rest_gone(),
                 Err(_) => self.counters.kicks_failed += 1,
             }
             self.resting = Some(Instant::now() + REST);
@@ -47,8 +50,26 @@ impl Port {
         match socket.kick_receive() {
             Ok(()) | Err(Errno::AGAIN) => {}
             Err(Errno::NETDOWN) => self.counters.kicks_down += 1,
-            Err(Errno::NXIO) => self.is_gone = true,
+            Err(Errno::NXIO) => self.rest_gone(),
             Err(_) => self.counters.kicks_failed += 1,
         }
+    }
+
+    /// The kernel found no device, or the driver no XDP program.
+    #[cold]
+    fn rest_gone(&mut self) {
+        self.is_gone = true;
+        self.resting = Some(Instant::now() + LONG_REST);
+    }
+
+    /// Whether a device that was not there is now. It is looked after ten times a second.
+    #[cold]
+    pub(super) fn is_back(&mut self) -> bool {
+        if self.resting.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        self.is_gone = false;
+        self.kick_receive();
+        !self.is_gone
     }
 }

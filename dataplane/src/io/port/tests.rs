@@ -191,3 +191,21 @@ fn a_port_waits_from_the_first_look_without_a_completion_until_one_comes() {
     look(&mut port, 9);
     assert_eq!((progress.read().received, progress.read().in_receive), (1, 7));
 }
+
+/// A deletion marks sockets as gone before the driver lets go, and some drivers say it where only the XDP program is gone.
+#[test]
+fn a_socket_that_says_that_it_is_gone_proves_nothing() {
+    let (_umem, mut port, _kernel) = bed();
+    port.is_gone = true;
+    assert!(!port.may_be_used("igc"), "in copy mode, and nothing to send");
+    port.is_direct = true;
+    assert!(port.may_be_used("igc"));
+    (port.is_direct, port.in_transmit) = (false, 1);
+    assert!(port.may_be_used("virtio_net") && !port.may_be_used("igc"));
+    port.in_transmit = 0;
+    // It is looked after from time to time.
+    port.resting = Some(Instant::now() + Duration::from_secs(3600));
+    assert!(!port.is_back() && port.is_gone());
+    port.resting = None;
+    assert!(port.is_back() && !port.is_gone());
+}
