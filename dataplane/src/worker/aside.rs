@@ -5,14 +5,14 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{Builder, scope};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::af_xdp::{Socket, SocketError};
 use crate::io::port::{Closed, Loan, PortError};
 use crate::io::{Port, PortOptions};
 
 /// How often whoever waits is told that it goes on.
-const STEP: Duration = Duration::from_millis(200);
+const STEP: Duration = Duration::from_millis(50);
 
 /// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -20,21 +20,29 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a busy queue is tried.
 const BUSY_STEP: Duration = Duration::from_millis(20);
 
-/// Does this in a thread of its own, on the CPUs of the NUMA node of `cpu`, so that what the kernel allocates for a worker is
-/// near to it, and not on `cpu` itself, where the worker is at work. `meanwhile` is called a few times a second.
-pub fn aside<T: Send>(cpu: Option<usize>, work: impl FnOnce() -> T + Send, mut meanwhile: impl FnMut()) -> T {
+/// Does this in a thread of its own, never on the CPUs `at_work`, which workers poll on: on others of the NUMA node of `cpu`, so
+/// that what the kernel allocates for a worker is near to it; without `cpu` on any. Where none is left the kernel chooses.
+/// `meanwhile` is called some 20 times a second.
+pub fn aside<T: Send>(
+    cpu: Option<usize>,
+    at_work: &[usize],
+    work: impl FnOnce() -> T + Send,
+    mut meanwhile: impl FnMut(),
+) -> T {
     let (mut work, mut done) = (Some(work), None);
     scope(|scope| {
         let (work, done) = (&mut work, &mut done);
         // Gone as soon as the work is done, or cannot begin.
-        let (at_work, watching) = channel::<()>();
+        let (working, watching) = channel::<()>();
         let thread = Builder::new().name("ringway-aside".into()).spawn_scoped(scope, move || {
-            cpu.and_then(neighbors).inspect(|cpus| {
+            // This thread may run where the one that waits may: where the operator says.
+            let allowed = sched_getaffinity(None).ok();
+            allowed.and_then(|allowed| apart(&allowed, cpu.map(node_of), at_work)).inspect(|cpus| {
                 // Where that is not allowed the memory is only further away.
                 let _ = sched_setaffinity(None, cpus);
             });
             *done = work.take().map(|work| work());
-            drop(at_work);
+            drop(working);
         });
         while thread.is_ok() && watching.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
             meanwhile();
@@ -48,26 +56,34 @@ pub fn aside<T: Send>(cpu: Option<usize>, work: impl FnOnce() -> T + Send, mut m
     }
 }
 
-/// The other CPUs of the NUMA node that a CPU belongs to; `None` where the kernel does not tell, and when there are none.
-fn neighbors(cpu: usize) -> Option<CpuSet> {
+/// Of the CPUs that are allowed those of a node, if one is given, where no worker is at work; `None` when there are none.
+fn apart(allowed: &CpuSet, node: Option<Vec<usize>>, at_work: &[usize]) -> Option<CpuSet> {
+    let mut cpus = CpuSet::new();
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu) && !at_work.contains(cpu))
+        .filter(|cpu| node.as_ref().is_none_or(|node| node.contains(cpu)))
+        .for_each(|cpu| cpus.set(cpu));
+    (cpus.count() > 0).then_some(cpus)
+}
+
+/// The CPUs of the NUMA node that a CPU belongs to; none where the kernel does not tell.
+fn node_of(cpu: usize) -> Vec<usize> {
     let names = |folder: &str| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
     };
     let of_cpu = format!("/sys/devices/system/cpu/cpu{cpu}");
-    let is_node = |name: &String| name.strip_prefix("node").is_some_and(|rest| rest.parse::<u32>().is_ok());
-    let node = names(&of_cpu).into_iter().find(is_node)?;
-    let mut cpus = CpuSet::new();
-    let number = |name: String| name.strip_prefix("cpu")?.parse::<usize>().ok();
-    let others = names(&format!("{of_cpu}/{node}")).into_iter().filter_map(number);
-    others.filter(|other| *other != cpu && *other < CpuSet::MAX_CPU).for_each(|other| cpus.set(other));
-    (cpus.count() > 0).then_some(cpus)
+    let number = |name: &str, kind: &str| name.strip_prefix(kind)?.parse::<usize>().ok();
+    let node = names(&of_cpu).into_iter().find(|name| number(name, "node").is_some());
+    let cpus = node.map(|node| names(&format!("{of_cpu}/{node}"))).unwrap_or_default();
+    cpus.iter().filter_map(|name| number(name, "cpu")).collect()
 }
 
 /// All that it takes to open a port for a worker.
 #[derive(Debug)]
 #[must_use = "what the worker lent is lost until it is opened or `unused`"]
 pub struct Opening {
+    /// The worker's.
     pub(super) cpu: Option<usize>,
     pub(super) loan: Loan,
     pub(super) siblings: Vec<Arc<Socket>>,
@@ -75,8 +91,13 @@ pub struct Opening {
 
 impl Opening {
     /// Opens a port on a queue, in a thread of its own; while the queue is busy for at most 1 s. On failure there is something
-    /// for the worker to reclaim.
-    pub fn open(self, options: &PortOptions<'_>, meanwhile: impl FnMut()) -> Result<Port, (PortError, Closed)> {
+    /// for the worker to reclaim. `at_work` and `meanwhile`: as [`aside`] has them.
+    pub fn open(
+        self,
+        options: &PortOptions<'_>,
+        at_work: &[usize],
+        meanwhile: impl FnMut(),
+    ) -> Result<Port, (PortError, Closed)> {
         let Opening { cpu, loan, siblings } = self;
         let open = move || {
             let (start, mut loan) = (Instant::now(), Box::new(loan));
@@ -91,7 +112,7 @@ impl Opening {
                 }
             }
         };
-        aside(cpu, open, meanwhile)
+        aside(cpu, at_work, open, meanwhile)
     }
 }
 
@@ -109,22 +130,34 @@ mod tests {
             }
             std::thread::current().id()
         };
-        let worker = aside(Some(0), work, || called.store(true, Ordering::Relaxed));
+        let worker = aside(Some(0), &[], work, || called.store(true, Ordering::Relaxed));
         assert_ne!(worker, caller);
     }
 
     #[test]
     fn nobody_waits_for_work_that_is_done() {
         let mut steps = 0;
-        (0..50).for_each(|_| aside(None, || {}, || steps += 1));
+        (0..50).for_each(|_| aside(None, &[], || {}, || steps += 1));
         assert!(steps < 50, "each took a step of {STEP:?}");
     }
 
     #[test]
-    fn the_cpu_itself_is_none_of_its_neighbors() {
-        for cpu in 0..4 {
-            assert!(neighbors(cpu).is_none_or(|cpus| !cpus.is_set(cpu)));
-        }
-        assert!(neighbors(1 << 20).is_none());
+    fn no_worker_is_disturbed_and_no_bound_of_the_operator_is_left() {
+        let set = |cpus: &[usize]| {
+            let mut set = CpuSet::new();
+            cpus.iter().for_each(|cpu| set.set(*cpu));
+            set
+        };
+        let allowed = set(&[0, 1, 2, 5, 6]);
+        let node = || Some(vec![0, 1, 2, 3]);
+        assert_eq!(apart(&allowed, node(), &[1]), Some(set(&[0, 2])));
+        assert_eq!(apart(&allowed, None, &[1, 6]), Some(set(&[0, 2, 5])));
+        assert_eq!(apart(&allowed, node(), &[0, 1, 2]), None);
+        // Of what this machine tells nothing else is used.
+        let here = sched_getaffinity(None).unwrap();
+        let node = node_of(0);
+        assert!(node.is_empty() || node.contains(&0));
+        assert!(apart(&here, Some(node), &[0]).is_none_or(|cpus| !cpus.is_set(0)));
+        assert!(node_of(1 << 20).is_empty());
     }
 }

@@ -56,7 +56,7 @@ fn start(ports: u32, snapshots: Reader<Snapshot>) -> WorkerHandle {
 fn attach(worker: &mut WorkerHandle, interface: &str, socket: SocketOptions, program: &mut SteeringProgram) {
     let device = Device::by_name(interface).unwrap();
     let opening = worker.lend(SIZES).unwrap();
-    let port = opening.open(&PortOptions { device: &device, queue: 0, socket }, || {}).unwrap();
+    let port = opening.open(&PortOptions { device: &device, queue: 0, socket }, &[], || {}).unwrap();
     let socket = port.socket().cloned().unwrap();
     worker.take(port).unwrap();
     program.set_socket(device.index, 0, std::os::fd::AsFd::as_fd(&*socket)).unwrap();
@@ -99,7 +99,7 @@ fn traffic_of_other_ports_goes_on_while_a_bind_takes_long() {
                 inside(gateway, || {
                     let device = Device::by_name("l1").unwrap();
                     let options = PortOptions { device: &device, queue: 0, socket: options(false) };
-                    let port = opening.open(&options, || {}).unwrap();
+                    let port = opening.open(&options, &[], || {}).unwrap();
                     is_open.store(true, Ordering::Relaxed);
                     port
                 })

@@ -39,7 +39,8 @@ impl Interfaces {
         let (worker, opening) = self.with_room(place, |worker| Ok((worker.id, worker.lend(socket.rings)?)))?;
         // A queue is busy as long as a port that came back late is open.
         self.gather();
-        let port = match opening.open(&PortOptions { device, queue, socket }, alive(&self.heart)) {
+        let port = match opening.open(&PortOptions { device, queue, socket }, &self.placement.cpus, alive(&self.heart))
+        {
             Ok(port) => port,
             Err((error, unused)) => {
                 self.leftovers.add(worker, unused);
@@ -129,7 +130,7 @@ impl Interfaces {
             return;
         }
         let close = || ports.into_iter().map(|(worker, port)| (worker, port.close())).collect::<Vec<_>>();
-        for (worker, closed) in aside(None, close, alive(&self.heart)) {
+        for (worker, closed) in aside(None, &self.placement.cpus, close, alive(&self.heart)) {
             self.leftovers.add(worker, closed);
         }
     }
@@ -143,7 +144,7 @@ impl Interfaces {
         if self.leftovers.is_empty() {
             return;
         }
-        let free = aside(None, || self.leftovers.take_free(), alive(&self.heart));
+        let free = aside(None, &self.placement.cpus, || self.leftovers.take_free(), alive(&self.heart));
         self.give_back(free);
     }
 
