@@ -1,5 +1,7 @@
 //! Questions about neighbours on their way to the kernel.
 
+use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -28,19 +30,49 @@ pub(super) fn run(resolver: Resolver) -> Errands {
                 Errand::Forget(key) => (resolver.forget(key).await.or(Ok(())), key.1),
             };
             let Err(error) = result else { continue };
-            // An interface that went away meanwhile: whoever asked learns that by its own event.
-            if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) {
-                continue;
-            }
-            // The kernel's neighbour table can be full: that deserves a word, but not one a neighbour.
+            let Some(advice) = advice(&error, address) else { continue };
+            // That deserves a word, but not one a neighbour.
             if said.is_none_or(|last| last.elapsed() > Duration::from_secs(60)) {
                 said = Some(Instant::now());
-                tracing::warn!(
-                    "the kernel does not resolve neighbour {address}: {error}; if its table is full, raise \
-                     net.ipv4.neigh.default.gc_thresh3 and net.ipv6.neigh.default.gc_thresh3"
-                );
+                tracing::warn!("the kernel does not resolve neighbour {address}: {error}; {advice}");
             }
         }
     });
     sender
+}
+
+/// What to do when the kernel does not ask for a neighbour; nothing where the interface went away or down meanwhile: whoever asked
+/// learns that by its own event.
+fn advice(error: &io::Error, address: IpAddr) -> Option<String> {
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    match Errno::from_io_error(error) {
+        Some(Errno::NODEV | Errno::NETDOWN) => None,
+        Some(Errno::NOBUFS) => Some(format!("its table is full: raise net.{family}.neigh.default.gc_thresh3")),
+        Some(Errno::PERM | Errno::ACCESS) => {
+            Some("it takes CAP_NET_ADMIN, in the network's own user namespace".to_owned())
+        }
+        Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => {
+            Some(format!("is {family} switched off (net.ipv6.conf.*.disable_ipv6, ipv6.disable=1)?"))
+        }
+        _ => Some(format!(
+            "packets to it wait in vain, and are dropped; `ip neigh show {address}` and journalctl -k may tell more"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_what_the_kernel_said() {
+        let told = |errno: Errno, address: &str| advice(&errno.into(), address.parse().unwrap()).unwrap_or_default();
+        assert_eq!(told(Errno::NODEV, "192.0.2.1"), "");
+        assert_eq!(told(Errno::NETDOWN, "192.0.2.1"), "");
+        assert_eq!(told(Errno::NOBUFS, "192.0.2.1"), "its table is full: raise net.ipv4.neigh.default.gc_thresh3");
+        assert_eq!(told(Errno::NOBUFS, "fd00::1"), "its table is full: raise net.ipv6.neigh.default.gc_thresh3");
+        assert!(told(Errno::PERM, "fd00::1").contains("CAP_NET_ADMIN"));
+        let other = told(Errno::INVAL, "fd00::1");
+        assert!(other.contains("ip neigh show fd00::1") && !other.contains("gc_thresh"), "{other}");
+    }
 }

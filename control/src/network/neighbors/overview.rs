@@ -1,5 +1,6 @@
 //! The neighbours in numbers, for reports.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Key, Neighbors};
@@ -79,6 +80,16 @@ impl Overview {
 }
 
 impl Neighbors {
+    /// These links are gone: nobody waits for who was looked for there, and nobody is to be told of.
+    pub fn leave(&mut self, gone: &[u32]) {
+        let there = self.in_use.iter().map(|(_, key)| key).chain(self.silent.keys());
+        let lost: BTreeSet<Key> = there.filter(|(link, _)| gone.contains(link)).copied().collect();
+        lost.iter().for_each(|key| self.stop_wanting(key));
+        for questions in self.clients.each() {
+            questions.last_silent = questions.last_silent.filter(|(_, (link, _))| !gone.contains(link));
+        }
+    }
+
     /// Numbers and the silent, for a report.
     pub fn overview(&self, now: Instant) -> Overview {
         let role = |key: &Key| match self.wanted.get(key) {
@@ -99,5 +110,42 @@ impl Neighbors {
             silent: silent().take(LISTED).map(|(key, since)| (*key, role(key), *since)).collect(),
             silent_count: silent().count(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::neighbors::Errand;
+
+    #[test]
+    fn who_was_looked_for_on_a_link_that_is_gone_is_not_told_of() {
+        let (mut neighbors, start) = (Neighbors::default(), Instant::now());
+        let of = |link| [(link, "192.0.2.1".parse().unwrap()), (link, "192.0.2.2".parse().unwrap())];
+        // One that packets left by, and one that a worker asks for.
+        for [used, asked] in [of(7), of(8)] {
+            neighbors.note_use(used, start);
+            neighbors.request(asked, start);
+        }
+        let seconds = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..30 {
+            neighbors.errands(seconds(second));
+            // It is used still.
+            of(7).into_iter().chain(of(8)).step_by(2).for_each(|used| neighbors.note_use(used, seconds(second)));
+        }
+        let told = |neighbors: &Neighbors| {
+            let report =
+                neighbors.overview(seconds(30)).report(|link| if link == 8 { "eth0" } else { "?" }, seconds(30));
+            let silent = report.silent.iter().map(|one| one.interface.clone()).collect::<Vec<_>>();
+            (silent, report.last_unanswered)
+        };
+        assert_eq!(told(&neighbors).0, ["?", "eth0"]);
+        neighbors.leave(&[7]);
+        let (silent, last) = told(&neighbors);
+        assert_eq!(silent, ["eth0"]);
+        assert!(last.is_none_or(|last| last.ends_with(" on eth0")));
+        neighbors.leave(&[8]);
+        assert_eq!(told(&neighbors), (Vec::new(), None));
+        assert!(!neighbors.errands(seconds(60)).iter().any(|errand| matches!(errand, Errand::Ask(_))));
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Watcher;
 use crate::network::NetworkError;
 use crate::network::labels::Labels;
+use crate::network::links::Link;
 use crate::network::objects::NextHopObjects;
 use crate::network::survey::{Survey, Tables};
 use crate::pace::sleep_until;
@@ -30,7 +31,13 @@ impl Watcher {
         // Until everything is read, everything asked for is still to be done.
         let result = async {
             if stale.links {
-                self.tables.links = self.meanwhile(networks, tables.links()).await.map_err(failed("links"))?;
+                let links = self.meanwhile(networks, tables.links()).await.map_err(failed("links"))?;
+                let is_gone = |link: &&Link| !links.iter().any(|other| other.index == link.index);
+                let gone: Vec<u32> = self.tables.links.iter().filter(is_gone).map(|link| link.index).collect();
+                self.tables.links = links;
+                if !gone.is_empty() {
+                    self.neighbors.leave(&gone);
+                }
             }
             if stale.addresses {
                 self.tables.addresses =
