@@ -47,6 +47,7 @@ pub use privileges::{MissingPrivileges, check as check_privileges, take as take_
 pub use workers::{WorkerView, Workers};
 
 use interfaces::lock;
+pub(crate) use nic_settings::changed as changed_settings;
 use nic_settings::{Changes, LeaveAsFound};
 use reload::Reloader;
 pub(crate) use start::check_name;

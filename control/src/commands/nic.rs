@@ -11,7 +11,7 @@ use super::ask;
 use super::config_file::ConfigFile;
 use crate::cli::{Failure, ReportOutput, note};
 use crate::config::{Config, SourceKey};
-use crate::daemon::allowed_cpus;
+use crate::daemon::{allowed_cpus, changed_settings};
 use crate::network::nic::{NicError, Surveyor, Wish, together};
 use crate::report::nic::NicReport;
 
@@ -55,8 +55,15 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         names => names.to_vec(),
     };
     let mut nics = Vec::new();
+    let state = config.as_ref().map_or_else(|| Config::default().state, |config| config.state.clone());
+    let changed = changed_settings(&state);
     for name in &names {
-        nics.push(surveyor.report(name, &wish(name, config.as_ref())).map_err(failed)?);
+        let mut nic = surveyor.report(name, &wish(name, config.as_ref())).map_err(failed)?;
+        let index = nic.index;
+        for one in changed.iter().filter(|one| one.index == index) {
+            nic.note_changed(one.setting, one.was);
+        }
+        nics.push(nic);
     }
     if config.is_some() {
         together(&mut nics);

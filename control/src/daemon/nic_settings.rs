@@ -92,6 +92,36 @@ impl Setting {
     }
 }
 
+/// A setting that an instance has changed and not changed back, as its state folder has it noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) index: u32,
+    pub(crate) setting: &'static str,
+    pub(crate) was: &'static str,
+}
+
+/// All that stands in a state folder.
+pub(crate) fn changed(state: &Path) -> Vec<Changed> {
+    let of = |(index, setting): (u32, Setting)| {
+        let [setting, was] = setting.words();
+        Changed { index, setting, was }
+    };
+    noted(&state.join(FILE)).into_keys().map(of).collect()
+}
+
+/// What a file notes, by ifindex and setting.
+fn noted(file: &Path) -> BTreeMap<(u32, Setting), Noted> {
+    let left = std::fs::read_to_string(file).unwrap_or_default();
+    let of_line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ([index, name, setting, was] | [index, name, setting, was, _]) = words[..] else { return None };
+        let setting = Setting::ALL.into_iter().find(|known| known.words() == [setting, was])?;
+        let bus = words.get(4).map(|bus| (*bus).to_owned());
+        Some(((index.parse().ok()?, setting), Noted { name: name.to_owned(), bus }))
+    };
+    left.lines().filter_map(of_line).collect()
+}
+
 /// Where settings are read and changed.
 pub(super) trait Nics {
     /// How one is now.
@@ -194,15 +224,7 @@ impl Changes {
     /// Those that an instance before this one left behind in the state folder.
     pub(super) fn read(state: &Path) -> Self {
         let file = state.join(FILE);
-        let left = std::fs::read_to_string(&file).unwrap_or_default();
-        let of_line = |line: &str| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let ([index, name, setting, was] | [index, name, setting, was, _]) = words[..] else { return None };
-            let setting = Setting::ALL.into_iter().find(|known| known.words() == [setting, was])?;
-            let bus = words.get(4).map(|bus| (*bus).to_owned());
-            Some(((index.parse().ok()?, setting), Noted { name: name.to_owned(), bus }))
-        };
-        let noted = left.lines().filter_map(of_line).collect();
+        let noted = noted(&file);
         Changes(Arc::new(Mutex::new(List { file, noted, away: BTreeSet::new() })))
     }
 

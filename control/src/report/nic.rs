@@ -55,6 +55,9 @@ pub struct NicReport {
     pub interrupts: Vec<InterruptReport>,
     /// CPUs for `workers.cpus`, the best first, one a queue at most.
     pub cpus: Vec<u32>,
+    /// What Ringway has changed here and not changed back.
+    #[serde(default)]
+    pub changed: Vec<ChangedSetting>,
     /// What could not be read, and why.
     pub unread: Vec<String>,
     /// What is to be changed, the worst first.
@@ -151,6 +154,34 @@ pub struct InterruptReport {
     pub cpus: Vec<u32>,
     /// It is that of a queue.
     pub queue: bool,
+}
+
+/// A setting that Ringway has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedSetting {
+    /// `rx-vlan-hw-parse`, `udp4` or `udp6` (what UDP is hashed by).
+    pub setting: String,
+    /// As Ringway found it.
+    pub was: String,
+    /// As Ringway set it.
+    pub set_to: String,
+    /// Whether it is so now; `null` where that could not be read.
+    pub is_so: Option<bool>,
+}
+
+impl NicReport {
+    /// Notes what stands in a state folder as changed.
+    pub fn note_changed(&mut self, setting: &str, was: &str) {
+        let offload = self.offloads.iter().find(|offload| offload.name == setting);
+        let hash = self.hashes.iter().find(|hash| hash.packets == setting);
+        let (set_to, is_so) = match was {
+            "on" => ("off", offload.map(|offload| !offload.on)),
+            _ => ("addresses and ports", hash.map(|hash| hash.ports)),
+        };
+        let (setting, was, set_to) = (setting.to_owned(), was.to_owned(), set_to.to_owned());
+        self.changed.push(ChangedSetting { setting, was, set_to, is_so });
+    }
 }
 
 /// How bad something is; the worst first.

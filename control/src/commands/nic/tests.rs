@@ -45,6 +45,26 @@ fn igb() -> NicReport {
     }
 }
 
+#[test]
+fn what_ringway_changed_is_told_apart_from_what_is_now() {
+    let mut nic = igb();
+    // The offload is on again, the hash as it was set.
+    nic.hashes[1].ports = true;
+    nic.note_changed("rx-vlan-hw-parse", "on");
+    nic.note_changed("udp4", "addresses");
+    nic.note_changed("udp9", "addresses");
+    let text = printed(nic, &Wish::default(), "6.18.15");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "by Ringway rx-vlan-hw-parse was on, was set to off, but somebody has changed it back since",
+        "udp4 was addresses, was set to addresses and ports, and is so now",
+        "udp9 was addresses, was set to addresses and ports, and what it is now could not be read",
+        "it takes VLAN tags off now (rx-vlan-hw-parse): Ringway switches that off when it attaches",
+    ] {
+        assert!(words.contains(said), "{said}: {text}");
+    }
+}
+
 fn printed(nic: NicReport, wish: &Wish, release: &str) -> String {
     let mut nic = nic;
     nic.findings = judge(&nic, wish, release, &[0, 1, 2, 3]);

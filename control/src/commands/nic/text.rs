@@ -1,7 +1,7 @@
 //! NICs for a person, at eighty columns.
 
 use crate::commands::table::{Table, wrap};
-use crate::report::nic::{NicReport, Severity};
+use crate::report::nic::{ChangedSetting, NicReport, Severity};
 
 /// Columns of all that is not a table.
 const COLUMNS: usize = 80;
@@ -137,6 +137,15 @@ fn whole(nic: &NicReport) -> String {
         let cpus: Vec<String> = nic.cpus.iter().map(u32::to_string).collect();
         let node = nic.numa_node.map_or(String::new(), |node| format!(", near it on NUMA node {node}"));
         line("CPUs", format!("workers.cpus: [{}]{node}", cpus.join(", ")));
+    }
+    for (at, one) in nic.changed.iter().enumerate() {
+        let ChangedSetting { setting, was, set_to, is_so } = one;
+        let now = match is_so {
+            Some(true) => "and is so now",
+            Some(false) => "but somebody has changed it back since",
+            None => "and what it is now could not be read",
+        };
+        line(if at == 0 { "by Ringway" } else { "" }, format!("{setting} was {was}, was set to {set_to}, {now}"));
     }
     for (at, unread) in nic.unread.iter().enumerate() {
         line(if at == 0 { "not read" } else { "" }, unread.clone());

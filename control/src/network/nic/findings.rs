@@ -266,7 +266,8 @@ impl Findings {
             }
         } else if on("rx-vlan-hw-parse").is_some() && nic.kind.is_none() {
             self.note(
-                "it takes VLAN tags off (rx-vlan-hw-parse): Ringway has that switched off while it runs".into(),
+                "it takes VLAN tags off now (rx-vlan-hw-parse): Ringway switches that off when it attaches, and on again when it lets go"
+                    .into(),
                 None,
             );
         }
@@ -294,12 +295,13 @@ impl Findings {
         for hash in nic.hashes.iter().filter(|hash| !hash.ports) {
             let packets = &hash.packets;
             let text =
-                format!("{packets} is spread over queues by {} only: one pair of hosts is one queue", hash.fields);
+                format!("{packets} is spread over queues by {} only now: one pair of hosts is one queue", hash.fields);
             let command = format!("ethtool -N {name} rx-flow-hash {packets} sdfn");
             match packets.starts_with("udp") && wish.rss == RssMode::Auto {
-                true => {
-                    self.note(format!("{text}; with several workers Ringway has it spread by ports (rss: auto)"), None)
-                }
+                true => self.note(
+                    format!("{text}; with several workers Ringway tells it to hash ports when it attaches (rss: auto)"),
+                    None,
+                ),
                 false => self.slow(text, Some(command)),
             }
         }
