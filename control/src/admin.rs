@@ -40,7 +40,7 @@ use crate::report::overlooked;
 use crate::report::ports::PortUses;
 use crate::report::readiness::stuck;
 use crate::report::services::ServicesReport;
-use crate::report::snat::odd_addresses;
+use crate::report::snat::{node_ports_among, odd_addresses};
 use crate::report::status::{Counted, Facts, StatusReport};
 use crate::source::health::SourceHealth;
 use crate::watch::{heart, hearts};
@@ -117,9 +117,10 @@ impl Admin {
             Source::Files(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
             Source::Kubernetes { .. } => Vec::new(),
         };
+        let (published, interfaces, neighbors) = (self.published(), self.interfaces.now(), self.neighbors.borrow());
         let facts = Facts {
             node: &config.node_name,
-            configuration: loaded.report(),
+            configuration: loaded.report(&interfaces, &published),
             files,
             kubernetes: self.source.report(),
             source_age: self.source.age(),
@@ -135,7 +136,6 @@ impl Admin {
             tally: worker.counters.read(),
         };
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
-        let (published, interfaces, neighbors) = (self.published(), self.interfaces.now(), self.neighbors.borrow());
         let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
@@ -143,6 +143,9 @@ impl Admin {
         let Snapshot { services, network, .. } = &published.snapshot;
         if published.ready {
             report.snat.notes = odd_addresses(&config.snat.addresses, services, |address| network.is_local(address));
+            if !config.snat.ports_are_free {
+                report.snat.notes.extend(node_ports_among(&config.snat.ports, services));
+            }
         }
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
         if published.ready {
@@ -153,12 +156,13 @@ impl Admin {
     }
 
     /// `GET /services`.
-    pub fn services(&self) -> ServicesReport {
+    pub async fn services(&self) -> ServicesReport {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let published = self.published();
         let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
         let mut report = ServicesReport::of(&view);
         self.port_uses().note(&mut report);
+        self.note_shared(&mut report).await;
         report
     }
 
@@ -215,13 +219,14 @@ impl Admin {
             snat_addresses: &config.snat.addresses,
             affinities: Some((&self.affinities, self.clock.tick())),
         };
-        let mut answers = Vec::new();
+        let (mut answers, mut looks) = (Vec::new(), ports::LOOKS);
         for question in &questions {
             // Without its source port a packet names no flow.
             let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
             let mut trace = explain(&view, question);
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
             self.tell_ports(&mut trace, question);
+            self.tell_shared(&mut trace, question, &mut looks).await;
             let is_seen = published.lingering.contains(&question.tuple.destination_address());
             let is_passed = trace.verdict == TraceVerdict::Pass && !is_seen;
             let flow = found.map(|(worker, flow, now)| {
@@ -286,7 +291,7 @@ async fn services(State(admin): State<Arc<Admin>>) -> Result<Json<ServicesReport
     if let Some(unready) = admin.unready() {
         return Err(unready);
     }
-    Ok(Json(admin.services()))
+    Ok(Json(admin.services().await))
 }
 
 async fn drops(State(admin): State<Arc<Admin>>) -> Json<DropsReport> {

@@ -13,6 +13,7 @@ pub mod ports;
 pub mod queues;
 pub(crate) mod readiness;
 pub mod services;
+pub mod shared_ports;
 pub mod snat;
 pub mod source;
 pub mod status;

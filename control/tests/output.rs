@@ -125,3 +125,20 @@ fn names_in_a_kubeconfig_are_written_out_too() {
         assert!(!answer.contains('\u{1b}') && !answer.contains("\nerror: all"), "{answer:?}");
     }
 }
+
+#[test]
+fn node_ports_among_written_snat_ports_are_noted() {
+    let service = SERVICE
+        .replace("clusterIP: 172", "type: NodePort\n  clusterIP: 172")
+        .replace("port: 80}", "port: 80, nodePort: 30080}");
+    let told = |ports: &str| {
+        let config = config(&format!("snat: {{ports: {ports}}}\n"));
+        Bed::new(&[("gw.yaml", &config), ("objects/svc1.yaml", &service)]).run(&["check", "--config", "gw.yaml"])
+    };
+    let inside = told("\"20000-40000\"");
+    let note = "note: snat.ports holds NodePorts of Services (30080): no new flow gets those";
+    assert!(inside.starts_with("exit status 0\n") && inside.contains(note), "{inside}");
+    for ports in ["\"20000-30079,30081-40000\"", "auto"] {
+        assert!(!told(ports).contains("NodePorts of Services"), "{ports}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Asking the workers.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,13 +9,15 @@ use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::Flow;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::query::{Queries, Query};
-use ringway_shared::{FiveTuple, Services};
+use ringway_shared::{FiveTuple, Protocol, Services};
 use tokio::sync::Mutex;
 
 use crate::daemon::WorkerView;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
 use crate::report::ports::PortUses;
 
+/// Endpoints that are named as those of flows that come from one port.
+const HOLDERS: usize = 100;
 /// How long a worker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long one scan of all tables may take.
@@ -78,6 +82,30 @@ impl Asker {
             }
         }
         all
+    }
+
+    /// The endpoints of flows that come from this port, as far as they are found in time.
+    pub(super) async fn holders(&self, protocol: Protocol, source: SocketAddr) -> Vec<SocketAddr> {
+        let (mut found, began) = (BTreeSet::new(), Instant::now());
+        for (id, queries) in &self.workers {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let queries = queries.lock().await;
+                let Some(answer) = self.ask(*id, &queries, Query::scan(from)).await else { break };
+                let Query::Scan { cursor, flows, .. } = *answer else { break };
+                next = cursor;
+                for reply in flows.iter().filter(|flow| flow.masquerade()).map(Flow::reply) {
+                    let at = SocketAddr::new(reply.destination_address(), reply.destination_port());
+                    if at == source && reply.protocol() == protocol {
+                        found.insert(SocketAddr::new(reply.source_address(), reply.source_port()));
+                    }
+                }
+                if began.elapsed() > SCAN || found.len() >= HOLDERS {
+                    return found.into_iter().collect();
+                }
+            }
+        }
+        found.into_iter().collect()
     }
 
     /// The flows that match. `total`: how many there are in all.

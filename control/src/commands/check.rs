@@ -2,6 +2,7 @@
 
 mod carriage;
 mod nics;
+mod own_ports;
 mod served;
 mod start;
 
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ringway_dataplane::trace::unreachable;
+use ringway_shared::Network;
 use ringway_shared::snapshot::Services;
-use ringway_shared::{Network, PortSet};
 use serde::Serialize;
 
 use self::carriage::Carriage;
@@ -29,14 +30,11 @@ use crate::daemon::check_name;
 use crate::network::listing::Listing;
 use crate::plain;
 use crate::problem::Severity;
-use crate::report::snat::odd_addresses;
+use crate::report::snat::{node_ports_among, odd_addresses};
 use crate::source::files::{self, FileSource};
 use crate::source::kubernetes::Connection;
 use served::{ServedPort, served};
 use start::Start;
-
-/// Where Linux says which source ports it gives to the node's own connections.
-const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Where Linux lists the interfaces of this network namespace.
 const INTERFACES: &str = "/sys/class/net";
@@ -165,7 +163,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     problems.extend(start.unmet.iter().map(|why| format!("{}: {why}", plain::path(file))));
     notes.extend(start.notes.iter().cloned());
     if network.is_none() && !config.snat.ports_are_free {
-        notes.extend(ephemeral_overlap(&config.snat.ports, &std::fs::read_to_string(EPHEMERAL).unwrap_or_default()));
+        notes.extend(own_ports::overlap(&config.snat.ports));
     }
     let reads_objects = !arguments.objects.is_empty() || matches!(config.source, Source::Files(_));
     let (source, offline) = match &config.source {
@@ -204,6 +202,9 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     problems.extend(offline.cluster.orphans().map(|(service, slices)| orphan(service, slices)));
     notes.extend(idle(&offline.cluster).into_iter().filter(|_| reads_objects));
     let services = &offline.compiled.services;
+    if !config.snat.ports_are_free {
+        notes.extend(node_ports_among(&config.snat.ports, services));
+    }
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
     }
@@ -261,18 +262,6 @@ fn kernel_interfaces() -> Vec<String> {
     let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
     names
-}
-
-/// What to know when SNAT ports are also source ports of the node's own connections.
-fn ephemeral_overlap(snat: &PortSet, own: &str) -> Option<String> {
-    let mut numbers = own.split_whitespace().map_while(|number| number.parse::<u16>().ok());
-    let (first, last) = (numbers.next()?, numbers.next()?);
-    snat.ranges().any(|range| *range.start() <= last && first <= *range.end()).then(|| {
-        format!(
-            "snat.ports {snat} and this node's own source ports {first}-{last} (net.ipv4.ip_local_port_range) overlap: \
-             answers to the node's own connections to endpoints could be taken for replies; keep them apart"
-        )
-    })
 }
 
 fn workers(config: &Config) -> String {
@@ -383,18 +372,5 @@ impl fmt::Display for Report {
             table.row([port.service.clone(), port.port.clone(), eligible, frontends]);
         }
         write!(f, "{table}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snat_ports_that_the_node_itself_uses_are_told() {
-        assert_eq!(ephemeral_overlap(&PortSet::from(61_000..=65_535), "32768\t60999\n"), None);
-        assert_eq!(ephemeral_overlap(&PortSet::from(61_000..=65_535), ""), None);
-        let told = ephemeral_overlap(&PortSet::from(60_000..=65_535), "32768\t60999\n").unwrap();
-        assert!(told.starts_with("snat.ports 60000-65535 and this node's own source ports 32768-60999"), "{told}");
     }
 }

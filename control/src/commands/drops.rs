@@ -10,7 +10,7 @@ use super::ask::{self, Instance};
 use super::status::{interface_losses, losses, port_losses};
 use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
-use crate::report::drops::{DropsReport, ReasonReport};
+use crate::report::drops::{DropsReport, InterfaceLosses, ReasonReport};
 
 /// What `ringway drops` is asked.
 #[derive(Debug, Args)]
@@ -64,6 +64,9 @@ fn text(report: &DropsReport) -> String {
     }
     text.push_str(&format!("\nAF_XDP {}.\n", losses(&report.kernel)));
     text.push_str(&format!("The interfaces {}.\n", interface_losses(&report.interfaces)));
+    for InterfaceLosses { name, counters } in &report.interfaces {
+        counters.meanings().iter().for_each(|meaning| text.push_str(&format!("{name}: {meaning}.\n")));
+    }
     text.push_str(&format!("Ports {}.\n", port_losses(&report.ports)));
     text
 }
@@ -71,7 +74,6 @@ fn text(report: &DropsReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::drops::InterfaceLosses;
     use crate::report::interfaces::InterfaceCounters;
 
     #[test]

@@ -53,8 +53,15 @@ pub(super) fn configuration(report: &ConfigurationReport) -> String {
     }
 }
 
-/// What the last reload did not do.
-pub(super) fn failure(failure: &ReloadFailure) -> String {
-    let text = failure.text.replace('\n', "\n    ");
-    format!("configuration: the reload of {} ago did not do what the file says: {text}", duration(failure.age_seconds))
+/// What the last reload did not do. `report`: of what is in force in its place.
+pub(super) fn failure(failure: &ReloadFailure, report: &ConfigurationReport) -> String {
+    let ReloadFailure { age_seconds, text, nothing_changed, file_changed } = failure;
+    let text = text.replace('\n', "\n    ");
+    let (age, read) = (duration(*age_seconds), duration(report.age_seconds));
+    let what = match nothing_changed {
+        true => format!("changed nothing, so what was read {read} ago is in force"),
+        false => "did not do all that the file says".to_owned(),
+    };
+    let since = if *file_changed { " (the file has changed since; ringway reload takes it)" } else { "" };
+    format!("configuration: the reload of {age} ago {what}{since}: {text}")
 }

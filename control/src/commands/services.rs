@@ -12,7 +12,7 @@ use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::ports::EndpointPortCounts;
-use crate::report::services::{BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
+use crate::report::services::{AddressReport, BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
 
 /// What `ringway services` is asked.
 #[derive(Debug, Args)]
@@ -108,7 +108,10 @@ fn detail(service: &ServiceReport) -> String {
     text.extend(service.problems.iter().map(|problem| format!("  {problem}\n")));
     for port in &service.ports {
         text.push_str(&format!("\n{} ({})\n", name(port), port.family));
-        text.extend(port.addresses.iter().map(|address| format!("  {} {}\n", address.kind, address.address)));
+        for AddressReport { kind, address, note } in &port.addresses {
+            let note = note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+            text.push_str(&format!("  {kind} {address}{note}\n"));
+        }
         text.push_str(&format!(
             "  internalTrafficPolicy {}, externalTrafficPolicy {}, forwarding {}\n",
             port.internal_traffic_policy, port.external_traffic_policy, port.forwarding
@@ -181,7 +184,7 @@ fn endpoints(port: &ServicePortReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::services::{AddressReport, EndpointReport};
+    use crate::report::services::EndpointReport;
 
     fn report() -> ServicesReport {
         let counts = |flows| BackendCounts {
@@ -210,7 +213,7 @@ mod tests {
             protocol: "tcp".into(),
             port: 80,
             family: "IPv4".into(),
-            addresses: vec![AddressReport { kind: "clusterIP".into(), address: "172.30.0.41:80".into() }],
+            addresses: vec![AddressReport { kind: "clusterIP".into(), address: "172.30.0.41:80".into(), note: None }],
             internal_traffic_policy: "Cluster".into(),
             external_traffic_policy: "Local".into(),
             forwarding: "nat".into(),

@@ -1,5 +1,7 @@
 //! `ringway status`: is the running instance well, and if not, what is wrong.
 
+mod interfaces;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
@@ -16,11 +18,12 @@ use crate::cli::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::LedgerReport;
 use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
-use crate::report::interfaces::{InterfaceReport, PortReport};
 use crate::report::neighbors::{NeighborReport, SilentReport};
 use crate::report::ports::EndpointPorts;
+use crate::report::snat::SnatReport;
 use crate::report::source::{KubernetesReport, SourceReport};
 use crate::report::status::{StatusReport, WorkerReport};
+pub(super) use interfaces::interface_losses;
 
 /// What `ringway status` is asked.
 #[derive(Debug, Args)]
@@ -79,7 +82,7 @@ impl fmt::Display for Text<'_> {
         let up = duration(status.uptime_seconds);
         writeln!(f, "ringway {} on {}: {ready}, up {up}, process {}\n", status.version, status.node, status.pid)?;
         self.overview(f)?;
-        writeln!(f, "\n{}", interfaces(&status.interfaces))?;
+        writeln!(f, "\n{}", interfaces::table(&status.interfaces))?;
         write!(f, "{}", workers(&status.workers))?;
         self.wrong(f)
     }
@@ -116,22 +119,10 @@ impl Text<'_> {
             "flows      {} of {} ({} half-open); {} opened, {} closed, {} evicted",
             flows.open, flows.capacity, flows.half_open, flows.opened, flows.closed, flows.evicted
         )?;
-        let snat = &status.snat;
-        writeln!(
-            f,
-            "snat       {} of {} ports used at most to one endpoint ({}), {} taken back",
-            snat.high_water, snat.per_worker, snat.ports, snat.reclaimed
-        )?;
-        if let Some(fullest) = snat.endpoints.first().filter(|fullest| fullest.used > 0) {
-            let EndpointPorts { endpoint, protocol, used, limit, fullest_worker_percent, .. } = fullest;
-            writeln!(
-                f,
-                "           now {used} of {limit} to {protocol}:{endpoint}, {fullest_worker_percent} % of a worker's share"
-            )?;
-        }
+        snat(&status.snat, status.workers.len()).iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "neighbours {}", neighbors(&status.neighbors))?;
         writeln!(f, "packets    {}", ledger(&status.ledger))?;
-        writeln!(f, "interfaces {}", interface_losses(&InterfaceLosses::of(&status.interfaces)))?;
+        writeln!(f, "interfaces {}", interface_losses(&InterfaceLosses::of_attached(&status.interfaces)))?;
         writeln!(f, "AF_XDP     {}", losses(&status.kernel))?;
         writeln!(f, "ports      {}", port_losses(&status.ports))
     }
@@ -141,27 +132,15 @@ impl Text<'_> {
         let status = self.0;
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(status.snapshot.problem.clone());
-        wrong.extend(status.configuration.failure.as_ref().map(failure));
+        let configuration = &status.configuration;
+        wrong.extend(configuration.failure.as_ref().map(|of| failure(of, configuration)));
         let waiting = status.configuration.waiting.iter();
         wrong.extend(first_of(waiting.map(|change| format!("configuration: {change}")), 0));
         wrong.extend(first_of(status.metrics_problems.iter().cloned(), 0));
         wrong.extend(first_of(status.snapshot.not_followed.iter().cloned(), 0));
         wrong.extend(status.snat.notes.iter().cloned());
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
-        for interface in &status.interfaces {
-            let InterfaceReport { name, problem, tap_problem, notes, tap_notes, .. } = interface;
-            wrong.extend(tap_mended(interface));
-            let said = problem.iter().chain(tap_problem).chain(notes).chain(tap_notes);
-            wrong.extend(said.map(|problem| format!("{name}: {problem}")));
-            for told in carriers(interface) {
-                // Several interfaces may share a device.
-                if !wrong.contains(&told) {
-                    wrong.push(told);
-                }
-            }
-            let rss = interface.rss.iter().filter(|_| status.workers.len() > 1).flat_map(|rss| rss.notes());
-            wrong.extend(rss.map(|note| format!("{name}: {note}")));
-        }
+        wrong.extend(interfaces::wrong(&status.interfaces, status.workers.len()));
         wrong.extend(status.source.kubernetes.iter().flat_map(troubles));
         let problems = status.source.problems.iter().map(ToString::to_string);
         wrong.extend(first_of(problems, status.source.problems_beyond()));
@@ -229,27 +208,26 @@ fn troubles(kubernetes: &KubernetesReport) -> Vec<String> {
     troubles.into_iter().map(told).collect()
 }
 
-/// What is to be known of the devices that carry an interface.
-fn carriers(interface: &InterfaceReport) -> Vec<String> {
-    let mut told = Vec::new();
-    if interface.lowers.is_empty() {
-        told.extend(interface.mode_reason.iter().map(|reason| format!("{}: {reason}", interface.name)));
+/// How many SNAT ports there are and how many are in use. The limit is that of all workers together: each has its share, and
+/// what matters of that is how full it was.
+fn snat(snat: &SnatReport, workers: usize) -> Vec<String> {
+    let SnatReport { ports, total, per_worker, high_water, reclaimed, .. } = snat;
+    let most = match workers {
+        0 | 1 => format!("at most {high_water} in use at once"),
+        // Above nothing is one percent at least.
+        _ => format!("a share was full to {} % at most", (high_water * 100).div_ceil((*per_worker).max(1))),
+    };
+    let split = if workers > 1 { format!(", shared out to {workers} workers") } else { String::new() };
+    let mut lines = vec![format!(
+        "snat       {total} ports towards each endpoint ({ports}){split}; {most}, {reclaimed} taken back"
+    )];
+    if let Some(fullest) = snat.endpoints.first().filter(|fullest| fullest.used > 0) {
+        let EndpointPorts { endpoint, protocol, used, fullest_worker_percent, .. } = fullest;
+        let share =
+            if workers > 1 { format!(", {fullest_worker_percent} % of a worker's share") } else { String::new() };
+        lines.push(format!("           now {used} in use to {protocol}:{endpoint}{share}"));
     }
-    for lower in &interface.lowers {
-        let said = lower.problem.iter().chain(&lower.mode_reason);
-        told.extend(said.map(|problem| format!("{}: {problem}", lower.name)));
-    }
-    let of_port = |port: &PortReport| Some(format!("{}/{}: {}", port.device, port.queue, port.copy_reason.as_ref()?));
-    told.extend(interface.ports.iter().filter_map(of_port));
-    told
-}
-
-/// That somebody interferes with the TAP device.
-fn tap_mended(interface: &InterfaceReport) -> Option<String> {
-    let last = interface.tap_last_mend.as_ref()?;
-    let times = counted(interface.tap_mended, "time", "times");
-    let tap = interface.tap.as_deref().unwrap_or("rw…");
-    Some(format!("{}: its TAP device {tap} was set up again {times}; the last time {last}", interface.name))
+    lines
 }
 
 fn neighbors(neighbors: &NeighborReport) -> String {
@@ -276,29 +254,6 @@ fn ledger(ledger: &LedgerReport) -> String {
         "{rx} received {sign} {forwarded} forwarded + {replied} replied + {passed} passed + {held} held + {dropped} dropped"
     )
 }
-
-/// What the interfaces lost by their own counters, of what is Ringway's and what is not.
-pub(super) fn interface_losses(interfaces: &[InterfaceLosses]) -> String {
-    if interfaces.is_empty() {
-        return "have not been asked yet".into();
-    }
-    let told = |interface: &InterfaceLosses| {
-        let lost = interface.counters.losses().into_iter().filter(|(_, count)| *count > 0);
-        let lost: Vec<String> = lost.map(|(what, count)| format!("{what} {count}")).collect();
-        (!lost.is_empty()).then(|| format!("{} {}", interface.name, lost.join(" ")))
-    };
-    let lost: Vec<String> = interfaces.iter().filter_map(told).collect();
-    match lost.len() {
-        0 => "lost nothing".into(),
-        many if many > FEW_INTERFACES => {
-            format!("lost packets: {}, and {} more", lost[..FEW_INTERFACES].join("; "), many - FEW_INTERFACES)
-        }
-        _ => format!("lost packets: {}", lost.join("; ")),
-    }
-}
-
-/// How many interfaces are told of one by one.
-const FEW_INTERFACES: usize = 10;
 
 /// What AF_XDP lost before Ringway received it.
 pub(super) fn losses(kernel: &KernelLosses) -> String {
@@ -332,19 +287,6 @@ pub(super) fn port_losses(ports: &PortCounts) -> String {
 fn lost(counts: &[(&str, u64)]) -> String {
     let lost: Vec<String> = counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}")).collect();
     if lost.is_empty() { "lost nothing".into() } else { format!("lost packets: {}", lost.join(", ")) }
-}
-
-fn interfaces(interfaces: &[InterfaceReport]) -> Table {
-    let mut table = Table::new(["INTERFACE", "STATE", "XDP", "QUEUES", "FRAMES"]).dispensable(&["QUEUES"]);
-    for interface in interfaces {
-        let state = if interface.up { "up" } else { "down" };
-        let mode = interface.mode.as_deref().unwrap_or("not attached");
-        let mut copies: Vec<&str> = interface.ports.iter().map(|port| &*port.copy).collect();
-        copies.dedup();
-        let copies = if copies.is_empty() { "-".to_owned() } else { copies.join(", ") };
-        table.row([interface.name.clone(), state.into(), mode.into(), interface.ports.len().to_string(), copies]);
-    }
-    table
 }
 
 fn workers(workers: &[WorkerReport]) -> Table {

@@ -197,7 +197,9 @@ impl Interfaces {
             return;
         }
         if let Err(problem) = self.attach(interface) {
-            self.failed.insert(interface.id, unattached(interface, problem));
+            let tries = interface.lowers.devices.iter().filter_map(|lower| self.refused.due(lower.index));
+            let report = InterfaceReport { next_try: tries.min(), ..unattached(interface, problem) };
+            self.failed.insert(interface.id, report);
         }
     }
 

@@ -6,6 +6,7 @@
 mod apply;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +25,9 @@ use crate::admin::{self, SocketFile};
 use crate::config::keys::{Change, Fate};
 use crate::config::{Config, ConfigError, SourceKey};
 use crate::plain;
-use crate::publish::Resetting;
-use crate::report::configuration::{ConfigurationReport, ReloadFailure, ReloadReport};
+use crate::publish::{Published, Resetting};
+use crate::report::configuration::{ConfigurationReport, Over, ReloadFailure, ReloadReport};
+use crate::report::interfaces::InterfaceReport;
 
 /// How long reading the file may take: what is no regular file may never end.
 const READ: Duration = Duration::from_secs(5);
@@ -84,21 +86,56 @@ pub struct Loaded {
     at: Instant,
     reloads: u64,
     waiting: Vec<Change>,
-    failure: Option<(Instant, String)>,
+    failure: Option<Failure>,
+}
+
+/// What the last reload did not do.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: Instant,
+    problems: Vec<(String, Over)>,
+    nothing_changed: bool,
+    /// The file as it was then.
+    file: Option<Stamp>,
+}
+
+/// What tells one content of a file from another, without reading it.
+type Stamp = (u64, u64, i64, i64);
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let now = std::fs::metadata(file).ok()?;
+    Some((now.ino(), now.len(), now.mtime(), now.mtime_nsec()))
+}
+
+impl Failure {
+    /// What is so still, if anything is.
+    fn report(&self, file: &Path, attached: &[InterfaceReport], published: &Published) -> Option<ReloadFailure> {
+        let lasts = |over: &Over| match over {
+            Over::Reloaded => true,
+            Over::Attached(name) => attached.iter().any(|other| other.name == *name && other.mode.is_none()),
+            Over::InForce(number) => published.settings < *number || !published.in_force,
+        };
+        let lasting = self.problems.iter().filter(|(_, over)| lasts(over)).map(|(text, _)| text.as_str());
+        let text = lasting.collect::<Vec<_>>().join("\n");
+        (!text.is_empty()).then(|| ReloadFailure {
+            age_seconds: self.at.elapsed().as_secs(),
+            text,
+            nothing_changed: self.nothing_changed,
+            file_changed: stamp(file) != self.file,
+        })
+    }
 }
 
 impl Loaded {
     /// For `status`.
-    pub fn report(&self) -> ConfigurationReport {
+    pub fn report(&self, interfaces: &[InterfaceReport], published: &Published) -> ConfigurationReport {
+        let failure = self.failure.as_ref();
         ConfigurationReport {
             file: self.file.display().to_string(),
             age_seconds: self.at.elapsed().as_secs(),
             reloads: self.reloads,
             waiting: self.waiting.clone(),
-            failure: self
-                .failure
-                .as_ref()
-                .map(|(at, text)| ReloadFailure { age_seconds: at.elapsed().as_secs(), text: text.clone() }),
+            failure: failure.and_then(|failure| failure.report(&self.file, interfaces, published)),
         }
     }
 }
@@ -211,7 +248,10 @@ impl Running {
             Ok(report) => self.took(report),
             Err(error) => {
                 tracing::error!("the configuration was not taken, and nothing changed: {}", error.text);
-                self.reloader.note(|loaded| loaded.failure = Some((Instant::now(), error.text.clone())));
+                let problems = vec![(error.text.clone(), Over::Reloaded)];
+                let file = stamp(&loaded.file);
+                let failure = Failure { at: Instant::now(), problems, nothing_changed: true, file };
+                self.reloader.note(|loaded| loaded.failure = Some(failure));
             }
         }
         if let Some(asker) = asker {
@@ -235,8 +275,10 @@ impl Running {
             loaded.at = Instant::now();
             loaded.reloads += 1;
             loaded.waiting = report.waiting().cloned().collect();
-            let failed = !report.problems.is_empty();
-            loaded.failure = failed.then(|| (Instant::now(), report.problems.join("\n")));
+            let problems: Vec<_> = report.problems.iter().cloned().zip(report.over.iter().cloned()).collect();
+            let file = stamp(&loaded.file);
+            let failure = || Failure { at: Instant::now(), problems: problems.clone(), nothing_changed: false, file };
+            loaded.failure = (!problems.is_empty()).then(failure);
         });
     }
 }
@@ -296,5 +338,42 @@ async fn read(file: &Path, waiting: &mut Option<Reading>) -> Result<Config, Relo
             let text = format!("{} cannot be read within {} s; is it a file?", plain::path(file), READ.as_secs());
             Err(ReloadError::failed(text))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_right_since_a_reload_is_not_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ringway.yaml");
+        std::fs::write(&file, "a").unwrap();
+        let problem = |text: &str, over| (text.to_owned(), over);
+        let failure = Failure {
+            at: Instant::now(),
+            problems: vec![
+                problem("eth1 is not attached", Over::Attached("eth1".into())),
+                problem("not in force", Over::InForce(3)),
+            ],
+            nothing_changed: false,
+            file: stamp(&file),
+        };
+        let eth1 = |mode: Option<&str>| {
+            let (name, mode) = ("eth1".to_owned(), mode.map(str::to_owned));
+            [InterfaceReport { name, mode, ..InterfaceReport::default() }]
+        };
+        let in_force = |settings, in_force| Published { settings, in_force, ..Published::default() };
+        let told = |attached: &[InterfaceReport], published: &Published| {
+            failure.report(&file, attached, published).map(|failure| (failure.text, failure.file_changed))
+        };
+        let both = "eth1 is not attached\nnot in force".to_owned();
+        assert_eq!(told(&eth1(None), &in_force(2, true)), Some((both, false)));
+        assert_eq!(told(&eth1(Some("native")), &in_force(3, false)), Some(("not in force".into(), false)));
+        std::fs::write(&file, "ab").unwrap();
+        assert_eq!(told(&eth1(None), &in_force(4, true)), Some(("eth1 is not attached".into(), true)));
+        assert_eq!(told(&eth1(Some("native")), &in_force(3, true)), None);
+        assert_eq!(told(&[], &in_force(3, true)), None, "it is not listed any more");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::link::{LinkAttribute, Stats64};
@@ -41,6 +41,8 @@ impl CountedInterfaces {
         let mut reports = self.reports.borrow().to_vec();
         for report in &mut reports {
             report.counters = sums.get(&report.name).copied();
+            let wait = report.next_try.map(|due| due.saturating_duration_since(Instant::now()));
+            report.next_try_seconds = wait.map(|wait| wait.as_secs_f64().ceil() as u64);
             report.lowers.iter_mut().for_each(|lower| lower.counters = sums.get(&lower.name).copied());
         }
         reports
@@ -117,6 +119,8 @@ impl From<&Stats64> for InterfaceCounters {
             rx_packets: of.rx_packets,
             tx_packets: of.tx_packets,
             rx_errors: of.rx_errors,
+            rx_crc: of.rx_crc_errors,
+            rx_length: of.rx_length_errors,
             rx_dropped: of.rx_dropped,
             rx_missed: of.rx_missed_errors,
             rx_over: of.rx_over_errors,

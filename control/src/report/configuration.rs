@@ -29,8 +29,14 @@ pub struct ConfigurationReport {
 pub struct ReloadFailure {
     /// How long ago.
     pub age_seconds: u64,
-    /// Why, one line a problem.
+    /// Why, one line a problem. What was put right since then is left out.
     pub text: String,
+    /// Whether the reload changed nothing at all, so that what was in force before is so still.
+    #[serde(default)]
+    pub nothing_changed: bool,
+    /// Whether the file is another one since then.
+    #[serde(default)]
+    pub file_changed: bool,
 }
 
 /// What a reload did: the answer to `POST /reload`.
@@ -43,6 +49,21 @@ pub struct ReloadReport {
     pub changes: Vec<Change>,
     /// What should be in force and is not, with the reason.
     pub problems: Vec<String>,
+    /// When each of these is over by itself.
+    #[serde(skip)]
+    pub over: Vec<Over>,
+}
+
+/// When something that a reload did not do is done all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// With another reload.
+    #[default]
+    Reloaded,
+    /// Once this interface is attached, or not listed any more.
+    Attached(String),
+    /// Once these settings are in force.
+    InForce(u64),
 }
 
 impl ReloadReport {

@@ -42,10 +42,19 @@ pub struct InterfaceLosses {
 impl InterfaceLosses {
     /// Of all interfaces whose counters are known, and then of the devices that carry them, each once.
     pub fn of(interfaces: &[InterfaceReport]) -> Vec<Self> {
+        Self::of_these(|| interfaces.iter())
+    }
+
+    /// Of those that Ringway is attached to: what others lose is not its affair.
+    pub fn of_attached(interfaces: &[InterfaceReport]) -> Vec<Self> {
+        Self::of_these(|| interfaces.iter().filter(|report| report.mode.is_some()))
+    }
+
+    fn of_these<'a, I: Iterator<Item = &'a InterfaceReport>>(interfaces: impl Fn() -> I) -> Vec<Self> {
         let known =
             |report: &InterfaceReport| Some(InterfaceLosses { name: report.name.clone(), counters: report.counters? });
-        let mut losses: Vec<Self> = interfaces.iter().filter_map(known).collect();
-        for lower in interfaces.iter().flat_map(|report| &report.lowers) {
+        let mut losses: Vec<Self> = interfaces().filter_map(known).collect();
+        for lower in interfaces().flat_map(|report| &report.lowers) {
             let is_new = losses.iter().all(|one| one.name != lower.name);
             if let Some(counters) = lower.counters.filter(|_| is_new) {
                 losses.push(InterfaceLosses { name: lower.name.clone(), counters });
@@ -130,7 +139,7 @@ impl DropsReport {
             replies: by_reason(|reason| tally.replies(reason)),
             replies_limited: tally.get(Counter::RepliesLimited),
             kernel: KernelLosses::of(tally),
-            interfaces: InterfaceLosses::of(interfaces),
+            interfaces: InterfaceLosses::of_attached(interfaces),
             ports: PortCounts::of(tally),
         }
     }

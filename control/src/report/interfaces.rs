@@ -1,5 +1,7 @@
 //! Interfaces as `status` shows them.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use super::queues::RssReport;
@@ -46,6 +48,12 @@ pub struct InterfaceReport {
     pub rss: Vec<RssReport>,
     /// Why it is not attached.
     pub problem: Option<String>,
+    /// In how many seconds it is tried again; `null` while it is attached, and where something must happen first.
+    #[serde(default)]
+    pub next_try_seconds: Option<u64>,
+    /// When that is.
+    #[serde(skip)]
+    pub next_try: Option<Instant>,
     /// Its own counters since the start; `null` before they were read.
     #[serde(default)]
     pub counters: Option<InterfaceCounters>,
@@ -62,6 +70,10 @@ pub struct InterfaceCounters {
     pub tx_packets: u64,
     /// Broken packets.
     pub rx_errors: u64,
+    /// Of the broken ones, those with a wrong checksum (CRC).
+    pub rx_crc: u64,
+    /// Of the broken ones, those that were too long or too short.
+    pub rx_length: u64,
     /// Received and not taken by anybody: no room, or nothing that the kernel has a use for.
     pub rx_dropped: u64,
     /// The NIC had no room for them.
@@ -96,6 +108,40 @@ impl InterfaceCounters {
         ]
     }
 
+    /// What is lost on the wire or in the NIC, in words: what each count means, and what to do. Drivers add to `rx_errors` whatever
+    /// they count elsewhere as well, so what is explained there is told once.
+    pub fn meanings(&self) -> Vec<String> {
+        let no_room = self.rx_missed.max(self.rx_over).max(self.rx_fifo);
+        let explained = self.rx_crc + self.rx_length + no_room;
+        let other = self.rx_errors.saturating_sub(explained);
+        let told = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let all = [
+            told(
+                self.rx_crc,
+                "received frames were broken on the wire (CRC): see to the cable, the transceivers and the other end (ethtool -S)",
+            ),
+            told(
+                self.rx_length,
+                "received frames were longer than the NIC takes, or too short: the other end has a larger MTU, or sends tags that \
+                 the NIC does not reckon with; set the same MTU at both ends (ip link)",
+            ),
+            told(
+                no_room,
+                "received frames found no room in the NIC: more descriptors help against bursts (ethtool -G), more queues and \
+                 workers against load",
+            ),
+            told(
+                other,
+                "received frames are counted as errors (rx_errors) for a reason that only the driver tells: ethtool -S",
+            ),
+            told(
+                self.tx_carrier,
+                "frames were not sent because the link was lost (tx_carrier): see to the cable and the other end",
+            ),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
     /// Adds what was counted from `last` to `now`. A count that went back began anew.
     pub fn add_since(&mut self, last: &InterfaceCounters, now: &InterfaceCounters) {
         let mut add = |count: fn(&mut InterfaceCounters) -> &mut u64| {
@@ -105,6 +151,8 @@ impl InterfaceCounters {
         add(|counters| &mut counters.rx_packets);
         add(|counters| &mut counters.tx_packets);
         add(|counters| &mut counters.rx_errors);
+        add(|counters| &mut counters.rx_crc);
+        add(|counters| &mut counters.rx_length);
         add(|counters| &mut counters.rx_dropped);
         add(|counters| &mut counters.rx_missed);
         add(|counters| &mut counters.rx_over);
@@ -190,4 +238,30 @@ pub struct RingReport {
     pub completion: u32,
     /// Frames that are set aside for the NIC's own receive ring; 0 in copy mode.
     pub nic: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_counts_twice_is_told_once_and_what_it_does_not_explain_as_that() {
+        let told = |counters: InterfaceCounters| {
+            let first = |text: String| text.split(':').next().unwrap_or_default().to_owned();
+            counters.meanings().into_iter().map(first).collect::<Vec<_>>()
+        };
+        let none = InterfaceCounters::default();
+        assert_eq!(told(InterfaceCounters { rx_packets: 7, rx_dropped: 3, ..none }), [""; 0]);
+        // igb: errors are the sum of those of length and checksum, and more.
+        let igb = InterfaceCounters { rx_errors: 12, rx_crc: 4, rx_length: 5, ..none };
+        let said = told(igb);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("4 received frames were broken on the wire"), "{said:?}");
+        assert!(said[1].starts_with("5 received frames were longer"), "{said:?}");
+        assert!(said[2].starts_with("3 received frames are counted as errors (rx_errors)"), "{said:?}");
+        // Missed ones stand under several names, with some drivers among the errors.
+        let missed = told(InterfaceCounters { rx_errors: 6, rx_missed: 6, rx_fifo: 6, ..none });
+        assert_eq!(missed.len(), 1, "{missed:?}");
+        assert!(missed[0].starts_with("6 received frames found no room in the NIC"), "{missed:?}");
+    }
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use ringway_shared::network::NoAdjacency;
+use ringway_shared::snapshot::Snapshot;
+
 use super::interfaces::{InterfaceReport, PortReport};
 use crate::publish::Published;
 use crate::watch::Silence;
@@ -17,7 +20,11 @@ pub(crate) fn reasons(
     if !published.ready {
         reasons.push("the first full list is not in force yet".to_owned());
     }
-    reasons.extend(no_way_out(interfaces));
+    let no_way_out = no_way_out(interfaces);
+    if no_way_out.is_none() {
+        reasons.extend(no_endpoint(published, interfaces));
+    }
+    reasons.extend(no_way_out);
     reasons.extend(stalled(interfaces));
     reasons.extend(stuck);
     reasons
@@ -36,13 +43,12 @@ fn stalled(interfaces: &[InterfaceReport]) -> BTreeSet<String> {
 
 /// No packet can leave when every interface is down or not attached.
 fn no_way_out(interfaces: &[InterfaceReport]) -> Option<String> {
-    let is_way = |interface: &InterfaceReport| interface.up && interface.mode.is_some();
     if interfaces.iter().any(is_way) {
         return None;
     }
     let mut reason = "no packet can leave: every interface is down or not attached".to_owned();
     for (place, interface) in interfaces.iter().enumerate() {
-        let why = if interface.mode.is_none() { "not attached" } else { "down" };
+        let why = state(interface);
         let before = if place == 0 { " (" } else { ", " };
         // It cannot fail: a String takes everything.
         let _ = write!(reason, "{before}{}: {why}", interface.name);
@@ -51,6 +57,37 @@ fn no_way_out(interfaces: &[InterfaceReport]) -> Option<String> {
         reason.push(')');
     }
     Some(reason)
+}
+
+/// No endpoint of any Service can be sent to, and interfaces that are down or not attached are why: what comes would be dropped. Who
+/// merely does not answer ARP is another matter, and one endpoint that can be sent to is enough.
+fn no_endpoint(published: &Published, interfaces: &[InterfaceReport]) -> Option<String> {
+    let lost: Vec<&InterfaceReport> = interfaces.iter().filter(|interface| !is_way(interface)).collect();
+    if lost.is_empty() || !published.ready {
+        return None;
+    }
+    let Snapshot { services, network, .. } = &published.snapshot;
+    let ports = services.service_ports.iter().flatten();
+    let mut endpoints =
+        ports.flat_map(|port| port.endpoints.iter()).map(|endpoint| endpoint.backend.address).peekable();
+    endpoints.peek()?;
+    let is_lost = |address| {
+        use NoAdjacency::{InterfaceDown, NoInterface, NoRoute};
+        matches!(network.resolve_any(address), Err(InterfaceDown(_) | NoInterface(_) | NoRoute))
+    };
+    endpoints.all(is_lost).then(|| {
+        let lost: Vec<String> =
+            lost.iter().map(|interface| format!("{}: {}", interface.name, state(interface))).collect();
+        format!("no endpoint can be reached: {}", lost.join(", "))
+    })
+}
+
+fn is_way(interface: &InterfaceReport) -> bool {
+    interface.up && interface.mode.is_some()
+}
+
+fn state(interface: &InterfaceReport) -> &'static str {
+    if interface.mode.is_none() { "not attached" } else { "down" }
 }
 
 #[cfg(test)]

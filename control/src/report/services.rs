@@ -80,6 +80,9 @@ pub struct AddressReport {
     pub kind: String,
     /// `IP:PORT`.
     pub address: String,
+    /// What is to be known of it.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// One endpoint.
@@ -198,7 +201,7 @@ fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>>
     let mut addresses: BTreeMap<ServicePortId, Vec<AddressReport>> = BTreeMap::new();
     for (frontend, target) in snapshot.services.frontends.iter() {
         let address = std::net::SocketAddr::new(frontend.address, frontend.port).to_string();
-        let report = AddressReport { kind: target.matched.label().to_owned(), address };
+        let report = AddressReport { kind: target.matched.label().to_owned(), address, note: None };
         addresses.entry(target.service_port.id).or_default().push(report);
     }
     addresses.values_mut().for_each(|list| list.sort());

@@ -1,9 +1,11 @@
 //! What `status` says of SNAT, and what is odd about the configured addresses.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ringway_shared::Endpoint;
+use ringway_shared::service::Matched;
 use ringway_shared::snapshot::Services;
+use ringway_shared::{Endpoint, PortSet};
 use serde::{Deserialize, Serialize};
 
 use super::ports::EndpointPorts;
@@ -27,7 +29,7 @@ pub struct SnatReport {
     /// The endpoints with the most ports in use, the fullest first, as they were within the last seconds.
     #[serde(default)]
     pub endpoints: Vec<EndpointPorts>,
-    /// What is odd about `snat.addresses`.
+    /// What is odd about `snat.addresses`, and about `snat.ports`.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -69,4 +71,21 @@ pub fn odd_addresses(addresses: &[IpAddr], services: &Services, is_local: impl F
         });
     }
     notes
+}
+
+/// What is to be said of NodePorts among ports that the configuration names.
+pub fn node_ports_among(snat: &PortSet, services: &Services) -> Option<String> {
+    const FEW: usize = 5;
+    let node_ports = services.frontends.iter().filter(|(_, target)| target.matched == Matched::NodePort);
+    let inside: BTreeSet<u16> = node_ports.map(|(at, _)| at.port).filter(|port| snat.contains(*port)).collect();
+    let first: Vec<String> = inside.iter().take(FEW).map(u16::to_string).collect();
+    let more = inside.len().saturating_sub(FEW);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!inside.is_empty()).then(|| {
+        format!(
+            "snat.ports holds NodePorts of Services ({}{more}): no new flow gets those, so there are fewer ports than it says, and flows \
+             that have one when its Service comes keep it; leave NodePorts out (30000-32767, unless the API server says otherwise)",
+            first.join(", ")
+        )
+    })
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::keys::{Change, Fate};
 use crate::report::configuration::{ConfigurationReport, ReloadFailure};
-use crate::report::interfaces::InterfaceCounters;
+use crate::report::interfaces::{InterfaceCounters, InterfaceReport};
 use crate::report::source::ResourceReport;
 use crate::report::status::SnapshotReport;
 
@@ -31,7 +31,12 @@ fn a_status_is_read_from_top_to_bottom() {
                 to: "[3]".into(),
                 fate: Fate::Restart,
             }],
-            failure: Some(ReloadFailure { age_seconds: 5, text: "c.yaml:1:1: one\nc.yaml:2:1: two".into() }),
+            failure: Some(ReloadFailure {
+                age_seconds: 5,
+                text: "c.yaml:1:1: one\nc.yaml:2:1: two".into(),
+                nothing_changed: true,
+                file_changed: false,
+            }),
         },
         source: SourceReport { age_seconds: Some(0), ..SourceReport::default() },
         snapshot: SnapshotReport {
@@ -144,4 +149,73 @@ fn a_trouble_that_several_kinds_share_is_told_once() {
 fn ages_are_short() {
     let ages = [59, 61, 3_700, 90_000].map(duration);
     assert_eq!(ages, ["59s", "1m1s", "1h1m", "1d1h"]);
+}
+
+#[test]
+fn who_is_not_attached_has_one_line_with_the_reason_and_the_next_try() {
+    let attached = InterfaceReport {
+        name: "eth0".into(),
+        up: true,
+        mode: Some("native".into()),
+        counters: Some(InterfaceCounters { rx_crc: 2, rx_errors: 2, ..InterfaceCounters::default() }),
+        ..InterfaceReport::default()
+    };
+    let refused = InterfaceReport {
+        name: "eth1".into(),
+        problem: Some("another XDP program is attached to eth1".into()),
+        next_try_seconds: Some(64),
+        counters: Some(InterfaceCounters { rx_crc: 9, ..InterfaceCounters::default() }),
+        rss: vec![crate::report::queues::RssReport { problem: Some("no key".into()), ..Default::default() }],
+        ..InterfaceReport::default()
+    };
+    let gone =
+        InterfaceReport { name: "eth2".into(), problem: Some("it is gone".into()), ..InterfaceReport::default() };
+    let status = StatusReport {
+        interfaces: vec![attached, refused, gone],
+        workers: vec![WorkerReport::default(), WorkerReport::default()],
+        ..StatusReport::default()
+    };
+    let text = Text(&status).to_string();
+    for (name, said) in [
+        ("eth1", "eth1 is not attached: another XDP program is attached to eth1; the next try in 1m4s"),
+        ("eth2", "eth2 is not attached: it is gone"),
+    ] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(name)).collect();
+        assert_eq!(lines, [said], "{text}");
+    }
+    assert!(text.contains("eth0: 2 received frames were broken on the wire (CRC)"), "{text}");
+}
+
+#[test]
+fn snat_ports_have_one_limit() {
+    let report = SnatReport {
+        ports: "1024-29999".into(),
+        total: 28_976,
+        per_worker: 14_488,
+        high_water: 150,
+        endpoints: vec![EndpointPorts {
+            endpoint: "10.0.0.1:80".into(),
+            protocol: "tcp".into(),
+            used: 200,
+            limit: 28_976,
+            fullest_worker_percent: 1,
+            ..EndpointPorts::default()
+        }],
+        ..SnatReport::default()
+    };
+    assert_eq!(
+        snat(&report, 2),
+        [
+            "snat       28976 ports towards each endpoint (1024-29999), shared out to 2 workers; a share was full to 2 % at most, 0 \
+             taken back",
+            "           now 200 in use to tcp:10.0.0.1:80, 1 % of a worker's share",
+        ]
+    );
+    assert_eq!(
+        snat(&SnatReport { per_worker: 28_976, ..report }, 1),
+        [
+            "snat       28976 ports towards each endpoint (1024-29999); at most 150 in use at once, 0 taken back",
+            "           now 200 in use to tcp:10.0.0.1:80",
+        ]
+    );
 }

@@ -60,6 +60,11 @@ impl Refused {
         self.0.get(&index).map(|refusal| &refusal.problem)
     }
 
+    /// When a device is tried again.
+    pub(super) fn due(&self, index: u32) -> Option<Instant> {
+        self.0.get(&index).map(|refusal| refusal.due)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

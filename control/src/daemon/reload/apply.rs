@@ -14,17 +14,35 @@ use crate::daemon::doorway::{self, Move};
 use crate::daemon::interfaces::lock;
 use crate::daemon::logging;
 use crate::publish::{PublishOptions, Resetting};
-use crate::report::configuration::ReloadReport;
+use crate::report::configuration::{Over, ReloadReport};
 
 /// How long one step may take to be in force. A worker takes microseconds, a large cluster a second.
 const STEP: Duration = Duration::from_secs(5);
+
+/// What could not be done, each with when it is done all the same.
+#[derive(Default)]
+struct Problems {
+    texts: Vec<String>,
+    over: Vec<Over>,
+}
+
+impl Problems {
+    fn add(&mut self, text: String, over: Over) {
+        self.texts.push(text);
+        self.over.push(over);
+    }
+
+    fn push(&mut self, text: String) {
+        self.add(text, Over::Reloaded);
+    }
+}
 
 impl Running {
     /// Puts in force what the plan says.
     pub(super) async fn take(&mut self, loaded: &Loaded, plan: Plan) -> ReloadReport {
         let Plan { changes, mut config, log, healthz, metrics, socket } = plan;
         let running = &loaded.config;
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         if let Some(filter) = log
             && let Err(error) = logging::set(filter)
         {
@@ -47,11 +65,12 @@ impl Running {
         let restarts = changes.iter().filter(|change| change.fate == Fate::Restart).count();
         tracing::debug!("{} changes, {restarts} of them for a restart", changes.len());
         self.reloader.note(|loaded| loaded.config = Arc::new(config));
-        ReloadReport { file: loaded.file.display().to_string(), changes, problems }
+        let Problems { texts: problems, over } = problems;
+        ReloadReport { file: loaded.file.display().to_string(), changes, problems, over }
     }
 
     /// What publishing and workers know. Addresses that masqueraded flows get are steered before a flow gets one.
-    async fn take_settings(&mut self, running: &Config, config: &mut Config, problems: &mut Vec<String>) {
+    async fn take_settings(&mut self, running: &Config, config: &mut Config, problems: &mut Problems) {
         let options = |config: &Config| PublishOptions {
             compile: CompileOptions::from_config(config),
             snat_addresses: config.snat.addresses.clone(),
@@ -70,7 +89,8 @@ impl Running {
                 let taken = published.wait_for(|published| published.settings >= number && published.in_force);
                 if !matches!(tokio::time::timeout(STEP, taken).await, Ok(Ok(_))) {
                     let seconds = STEP.as_secs();
-                    problems.push(format!("node, services and snat are not in force on all workers after {seconds} s"));
+                    let text = format!("node, services and snat were not in force on all workers after {seconds} s");
+                    problems.add(text, Over::InForce(number));
                 }
             }
         }
@@ -90,10 +110,10 @@ impl Running {
             config.flows.timeouts = running.flows.timeouts;
             config.snat.addresses.clone_from(&running.snat.addresses);
         }
-        problems.extend(failures.iter().map(|error| format!("flows.timeouts and snat.addresses: {error}")));
+        failures.iter().for_each(|error| problems.push(format!("flows.timeouts and snat.addresses: {error}")));
     }
 
-    async fn take_interfaces(&mut self, running: &Config, config: &Config, problems: &mut Vec<String>) {
+    async fn take_interfaces(&mut self, running: &Config, config: &Config, problems: &mut Problems) {
         if running.interfaces == config.interfaces {
             return;
         }
@@ -115,9 +135,9 @@ impl Running {
             }
         };
         tokio::task::block_in_place(|| self.interfaces.follow(&known));
-        let failures =
-            self.interfaces.failures().map(|(name, why)| format!("{name} is not attached, and is tried again: {why}"));
-        problems.extend(failures);
+        for (name, why) in self.interfaces.failures() {
+            problems.add(format!("{name} is not attached, and is tried again: {why}"), Over::Attached(name.to_owned()));
+        }
     }
 
     async fn take_addresses(
@@ -126,7 +146,7 @@ impl Running {
         new: &mut AdminConfig,
         healthz: doorway::Prepared,
         metrics: doorway::Prepared,
-        problems: &mut Vec<String>,
+        problems: &mut Problems,
     ) {
         let Some(doors) = &self.reloader.doors else { return };
         let moves = vec![
