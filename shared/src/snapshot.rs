@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use ipnet::IpNet;
 
-use crate::address::{Family, Frontend};
+use crate::address::{Family, Frontend, Protocol};
 use crate::network::Network;
 use crate::service::{Matched, ServicePort};
 use crate::sharing::{PagedVec, ShardedMap};
@@ -80,6 +80,8 @@ pub struct Services {
     pub generation: u32,
     /// Every (address, protocol, port) that is balanced, NodePorts included.
     pub frontends: ShardedMap<Frontend, Target>,
+    /// By port number: how many frontends of UDP have it, at whatever addresses.
+    pub udp_ports: PagedVec<u32>,
     /// Every ClusterIP, external IP and load-balancer IP.
     pub vips: ShardedMap<IpAddr, Vip>,
     /// Known service CIDRs (rule 8).
@@ -100,6 +102,31 @@ impl Services {
     #[inline]
     pub fn find(&self, frontend: &Frontend) -> Option<&Target> {
         self.frontends.get(frontend)
+    }
+
+    /// Whether there is a frontend of UDP with this port. New masqueraded flows ask for each port that they are offered, and
+    /// nearly always the answer is no.
+    #[inline]
+    pub fn has_udp_port(&self, port: u16) -> bool {
+        self.udp_ports.get(usize::from(port)).is_some_and(|frontends| *frontends > 0)
+    }
+
+    /// Has `frontend` lead to `target`, or to nothing. Returns what it led to.
+    pub fn set_frontend(&mut self, frontend: Frontend, target: Option<Target>) -> Option<Target> {
+        let is = u32::from(target.is_some());
+        let former = match target {
+            Some(target) => self.frontends.insert(frontend, target),
+            None => self.frontends.remove(&frontend),
+        };
+        let was = u32::from(former.is_some());
+        if frontend.protocol == Protocol::Udp && is != was {
+            let place = usize::from(frontend.port);
+            if place >= self.udp_ports.len() {
+                self.udp_ports.resize(place + 1, 0);
+            }
+            self.udp_ports[place] = self.udp_ports[place] + is - was;
+        }
+        former
     }
 
     /// Whether a flow to this service port that `generation` approved has to be looked at again: the port's endpoints, or

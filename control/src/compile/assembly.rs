@@ -251,21 +251,14 @@ impl Assembly {
     }
 
     fn set_frontend(&mut self, frontend: Frontend, target: Option<Target>) {
-        let frontends = &mut self.services.frontends;
-        let former = match target {
-            None => frontends.remove(&frontend),
-            Some(target) => {
-                let is_same = |old: &Target| {
-                    old.matched == target.matched && Arc::ptr_eq(&old.service_port, &target.service_port)
-                };
-                if frontends.get(&frontend).is_some_and(is_same) {
-                    return;
-                }
-                frontends.insert(frontend, target)
-            }
-        };
+        if let (Some(old), Some(target)) = (self.services.frontends.get(&frontend), &target)
+            && old.matched == target.matched
+            && Arc::ptr_eq(&old.service_port, &target.service_port)
+        {
+            return;
+        }
         // Flows that came here have to be looked at again, also when their Service is as it was and the frontend another's.
-        if let Some(former) = former {
+        if let Some(former) = self.services.set_frontend(frontend, target) {
             let (place, generation) = (former.service_port.id.0 as usize, self.services.generation);
             let changed = Arc::make_mut(&mut self.services.changed);
             if place >= changed.len() {

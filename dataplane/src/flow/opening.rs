@@ -53,8 +53,8 @@ pub enum Effort {
 pub struct Wishes<'a> {
     /// Preferred are those whose replies come to this worker.
     pub replies: Option<ReplyQueues<'a>>,
-    /// None by which its replies would have the destination of a frontend: what comes to it is for the Service, and a late
-    /// answer would be as well.
+    /// None by which the answers of a UDP flow would have the destination of one of these: a datagram does not tell an answer
+    /// from what the endpoint asks a Service.
     pub frontends: Option<&'a Services>,
 }
 
@@ -284,13 +284,17 @@ impl FlowTable {
                 let is_free = |port| {
                     let reply = with_port(&reply, port);
                     hash = hasher.hash(&reply);
-                    let is_frontend = frontends.is_some_and(|services| services.find(&reply.frontend()).is_some());
-                    reply != *original && !is_frontend && !is_taken(index, flows, hash, &reply)
+                    reply != *original && !is_taken(index, flows, hash, &reply)
+                };
+                let is_frontend = |port| {
+                    frontends.is_some_and(|services| {
+                        services.has_udp_port(port) && services.find(&with_port(&reply, port).frontend()).is_some()
+                    })
                 };
                 let preload = |port| {
                     black_box(index.probe(hasher.hash(&with_port(&reply, port))));
                 };
-                let found = self.ports.allocate(&reply, replies, now, is_free, preload)?;
+                let found = self.ports.allocate(&reply, replies, now, is_frontend, is_free, preload)?;
                 Some((with_port(&reply, found.port), hash, found.pool))
             }
         }

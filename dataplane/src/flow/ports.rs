@@ -8,10 +8,10 @@
 //! known (`holders`): a closed one, else the half-open or unreplied one that was silent for longest, else silent UDP.
 //!
 //! **No UDP port changes hands while an answer may be under way**: nothing in a datagram tells whose answer it is, so the new
-//! flow's client would get the former one's. For how long that is, is learned of each endpoint (`answer_time`). A flow that
-//! ends earlier (the table was full) leaves its port to rest, three seconds, and nothing shortens that. When all ports are in
-//! use by flows that may be answered, or rest, a new flow gets none: its client can ask again, while what was delivered to a
-//! wrong client cannot be taken back. TCP and SCTP need no such rule, since their endpoints' numbers tell.
+//! flow's client would get the former one's. For how long that is, the endpoint's last answers tell (`answer_time`). A flow
+//! that ends earlier (the table was full) leaves its port to rest, three seconds, and nothing shortens that. When all ports
+//! are in use by flows that may be answered, or rest, a new flow gets none: its client can ask again, while what a wrong client
+//! got cannot be taken back. Nor does UDP get a port that is a frontend's on the SNAT address. TCP and SCTP have numbers to tell.
 //!
 //! Memory is set aside at the start, and giving back never fails: a pool reserves room in the arena for every port before
 //! it hands it out for the first time. When the arena runs short, pools prefer ports that have rested to new ones; when
@@ -31,7 +31,7 @@ use super::holders::{Holders, NO_POOL};
 use super::index::Index;
 use super::opening::Effort;
 use super::record::Flow;
-use super::replies::{Judge, ReplyQueues};
+use super::replies::ReplyQueues;
 use super::state::PATIENCE;
 use crate::af_xdp::mapping::spread;
 use crate::clock::Time;
@@ -216,13 +216,14 @@ impl Ports {
             .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live && pool.key == *key))
     }
 
-    /// A free port for flows that `reply` answers; its destination port is not looked at. `replies` says which fit, `is_free`
-    /// asks the index, and `preload` has it load what it will be asked for next.
+    /// A free port for flows that `reply` answers; its destination port is not looked at. `replies` says which fit,
+    /// `is_frontend` which may not be given, `is_free` asks the index, and `preload` has it load what is asked for next.
     pub(super) fn allocate(
         &mut self,
         reply: &FiveTuple,
         replies: Option<ReplyQueues<'_>>,
         now: Time,
+        is_frontend: impl Fn(u16) -> bool,
         mut is_free: impl FnMut(u16) -> bool,
         preload: impl FnMut(u16),
     ) -> Option<Found> {
@@ -236,12 +237,18 @@ impl Ports {
             let judge = self.judge(number, replies, now);
             let mut stage = Stage::Fitting;
             let mut first_taken = None;
-            for _ in 0..ATTEMPTS {
+            let mut attempts = 0;
+            while attempts < ATTEMPTS {
                 let before = stage;
                 let Some(port) = self.next(number, now, judge.as_ref(), &mut stage) else { break };
                 if stage != before {
                     first_taken = None;
                 }
+                if is_frontend(port) {
+                    self.lay_aside(number, port, now);
+                    continue;
+                }
+                attempts += 1;
                 if first_taken == Some(port) {
                     // Once round: source-kept flows have all of these that are ready.
                     self.put_back(number, port, judge.as_ref(), now);
@@ -266,13 +273,7 @@ impl Ports {
         let judge = replies.and_then(|replies| replies.judge(reply));
         let fitting = self.attempts(hash, now).filter(|port| judge.is_some_and(|judge| judge.fits(*port)));
         let mut tried = fitting.chain(self.attempts(hash, now));
-        tried.find(|port| is_free(*port)).map(|port| Found { port, pool: NO_POOL })
-    }
-
-    /// The ports that are tried without a pool.
-    fn attempts(&self, hash: u64, now: Time) -> impl Iterator<Item = u16> {
-        let start = (hash as u32).wrapping_add(now.millis());
-        (0..ATTEMPTS.min(self.total)).map(move |step| self.port(start.wrapping_add(step)))
+        tried.find(|port| !is_frontend(*port) && is_free(*port)).map(|port| Found { port, pool: NO_POOL })
     }
 
     /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number.
@@ -286,7 +287,7 @@ impl Ports {
         self.holders.first_settled(number, effort, flows, now.millis(), answer_time, self.total)
     }
 
-    /// The endpoint answered the only datagram so far of a flow with a port of a pool after so many milliseconds.
+    /// The endpoint answered a flow with a port of a pool, so many milliseconds after its first datagram.
     pub(super) fn answered(&mut self, flow: u32, took: u32, now: u32) {
         if let Some(pool) = self.pools.get_mut(self.holders.pool(flow) as usize) {
             pool.answers.note(took, now);
@@ -314,13 +315,6 @@ impl Ports {
             pool.resting[FITTING].push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
         } else {
             pool.ready[FITTING].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
-        }
-    }
-
-    fn put_back(&mut self, number: u32, port: u16, judge: Option<&Judge<'_>>, now: Time) {
-        let group = if judge.is_none_or(|judge| judge.fits(port)) { FITTING } else { OTHER };
-        if let Some(pool) = self.pools.get_mut(number as usize) {
-            pool.ready[group].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
         }
     }
 

@@ -126,7 +126,8 @@ impl Core {
             service_port: port.id,
             backend: backend.id,
         };
-        let wishes = Wishes { replies, frontends: Some(&snapshot.services) };
+        let frontends = (port.protocol == Protocol::Udp).then_some(&*snapshot.services);
+        let wishes = Wishes { replies, frontends };
         // Who is masqueraded has several ways to a port, and takes the easy one first.
         let effort = if matches!(source, Source::Masquerade(_)) { Effort::Free } else { Effort::Any };
         let mut opened = self.flows.open_with(hash, &new, wishes, effort, context.now);
@@ -205,14 +206,14 @@ impl Core {
         }
     }
 
-    /// Where the port of a masqueraded flow is a frontend's as well, a reply cannot be told by its port from what clients
-    /// send: the directory says whose it is.
+    /// Where the port of a masqueraded SCTP flow is a frontend's as well, a reply cannot be told by its port from what clients
+    /// send: the directory says whose it is. TCP tells by its flags, and no UDP flow is given such a port.
     fn hint(&mut self, snapshot: &Snapshot, id: FlowId) {
         let flow = self.flows.flow(id);
         let reply = flow.reply();
         if let Some(directory) = &self.shared.directory
             && flow.masquerade()
-            && reply.protocol() != Protocol::Tcp
+            && reply.protocol() == Protocol::Sctp
             && snapshot.services.find(&reply.frontend()).is_some()
         {
             directory.note(self.flows.hash(&reply), self.config.worker);
@@ -262,8 +263,7 @@ impl Core {
             let destination = packet.tuple.destination_address();
             let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
             let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
-            // A frontend may have got the same address and port since: what begins is for that, and so is what need not begin
-            // anything.
+            // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything.
             let is_reply = continues(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
             is_reply.then_some(owner)
         });

@@ -138,7 +138,10 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
             vip.host_owned = node.contains(&address) && !vip.cluster_ip;
             vip.targets.push(target.clone());
         }
-        services.frontends.entry(Frontend { address, protocol, port: number }).or_insert(target);
+        let frontend = Frontend { address, protocol, port: number };
+        if services.find(&frontend).is_none() {
+            services.set_frontend(frontend, Some(target));
+        }
     }
     let place = id as usize;
     services.service_ports.resize((place + 1).max(services.service_ports.len()), None);

@@ -59,15 +59,13 @@ fn a_flood_that_no_worker_has_ports_for_fills_no_queue() {
     assert_eq!(team.sum().get(Counter::HandedOver) - handed_over, 4_000);
 }
 
-/// NodePorts may be configured to lie among the SNAT ports: no flow gets their numbers.
+/// NodePorts may be configured to lie among the SNAT ports: a segment of TCP tells whether it begins something.
 #[test]
-fn a_node_port_among_the_snat_ports_is_no_flows() {
-    let mut team = Team::with_ports(PortSet::from(30_080..=30_083));
-    assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_081)));
-    let mut others = [(0, 40_001), (1, 40_002)].map(|(worker, client)| connect(&mut team, worker, client, 1).unwrap());
-    others.sort_unstable();
-    assert_eq!(others, [(1, 30_082), (1, 30_083)]);
-    assert_eq!(connect(&mut team, 0, 40_003, 2), None);
+fn a_reply_to_a_port_that_is_a_node_port_too_finds_its_owner() {
+    let mut team = Team::with_ports(PortSet::from(30_080..=30_081));
+    // The flow of worker 0 gets the NodePort's number; a new connection to the NodePort stays where it comes in.
+    assert_eq!(connect(&mut team, 0, 40_000, 1), Some((0, 30_080)));
+    assert_eq!(connect(&mut team, 1, 40_001, 1), Some((1, 30_081)));
 }
 
 /// A frontend whose address is the node's and whose port is among the SNAT ports: UDP never says that it begins.
@@ -98,4 +96,43 @@ fn udp_to_a_frontend_among_the_snat_ports_is_for_its_service_whoever_sends_it() 
     let (_, verdict, _) = team.line(1, "inside udp 10.0.1.3:5353 > 192.168.0.2:30053", ms(400));
     assert_eq!(verdict, Verdict::Forward { out: INSIDE });
     assert_eq!(team.sum().get(Counter::FlowsOpened), 6);
+}
+
+/// Four hundred frontends of UDP, one beside the other, among the ports of a worker.
+#[test]
+fn a_run_of_frontends_among_the_snat_ports_hides_no_free_one() {
+    let snat_addresses = vec!["192.168.0.2".parse().unwrap()];
+    let snat_ports = PortSet::from(30_000..=30_599);
+    let mut team = Team::with(1, &PipelineConfig { snat_ports, snat_addresses, ..PipelineConfig::single() });
+    let spec = |port| format!("dns{port} udp 172.30.0.53:{port} node={port} -> 10.0.1.3:5353");
+    let all = |ports: std::ops::Range<u16>| -> Vec<String> { ports.map(spec).collect() };
+    let take = |team: &mut Team, services: &[String]| {
+        team.snapshot = snapshot(&services.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let ask = |team: &mut Team, client: u16, now| {
+        let question = format!("outside udp 203.0.113.9:{client} > 192.168.0.2:30050");
+        let (_, verdict, sent) = team.line(0, &question, ms(now));
+        let answer = |port| format!("inside udp 10.0.1.3:5353 > 192.168.0.2:{port}");
+        let port = (verdict == (Verdict::Forward { out: INSIDE })).then(|| source_port(&sent.unwrap()))?;
+        assert_eq!(team.line(0, &answer(port), ms(now)).1, Verdict::Forward { out: OUTSIDE });
+        Some(port)
+    };
+    // Every port is in use once, while there is one frontend.
+    take(&mut team, &all(30_050..30_051));
+    let first: Vec<u16> = (0..599).filter_map(|n| ask(&mut team, 1_000 + n, 1)).collect();
+    assert_eq!((first.len(), first.contains(&30_050)), (599, false));
+    // Then four hundred are; ports go from flow to flow as these are over, and those of frontends to none.
+    take(&mut team, &all(30_000..30_400));
+    for round in 1..4 {
+        team.workers[0].pipeline.expire(ms(u64::from(round) * 400_000), 1_000);
+        for client in 0..200 {
+            let port = ask(&mut team, 2_000 + 1_000 * round + client, u64::from(round) * 400_000);
+            assert!(port.is_some_and(|port| port >= 30_400), "client {client} of round {round}: {port:?}");
+        }
+    }
+    // The Services are gone again: so are their claims.
+    take(&mut team, &all(30_050..30_051));
+    team.workers[0].pipeline.expire(ms(2_000_000), 1_000);
+    let last: Vec<u16> = (0..599).filter_map(|n| ask(&mut team, 10_000 + n, 2_000_000)).collect();
+    assert_eq!((last.len(), last.contains(&30_050)), (599, false));
 }

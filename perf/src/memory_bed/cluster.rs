@@ -117,7 +117,7 @@ pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapsh
         ..Services::default()
     };
     let frontend = Frontend { address: node, protocol, port: NODE_PORT };
-    services.frontends.insert(frontend, Target { matched: Matched::NodePort, service_port: port });
+    services.set_frontend(frontend, Some(Target { matched: Matched::NodePort, service_port: port }));
     let interface = |id: InterfaceId, name: &str, address: &str| Interface {
         id,
         name: name.into(),

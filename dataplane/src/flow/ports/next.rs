@@ -13,7 +13,7 @@
 //! Ports that are found not to fit move to queues of their own, each once for every time it is given back. When the NIC's
 //! RSS changes, all are sorted anew: once a second at most, since the next hops of a pool may differ in theirs.
 
-use super::{FITTING, OTHER, Pool, Ports, REST_OF_UDP, SPARE_CHUNKS};
+use super::{ATTEMPTS, FITTING, OTHER, Pool, Ports, REST_OF_UDP, SPARE_CHUNKS};
 use crate::clock::Time;
 use crate::flow::fifo::{Arena, Entry, Fifo, Seconds};
 use crate::flow::replies::{Judge, ReplyQueues};
@@ -151,6 +151,28 @@ impl Ports {
             looks -= 1;
         }
         self.never_used(number, now, judge, &mut looks)
+    }
+
+    pub(super) fn put_back(&mut self, number: u32, port: u16, judge: Option<&Judge<'_>>, now: Time) {
+        let group = if judge.is_none_or(|judge| judge.fits(port)) { FITTING } else { OTHER };
+        if let Some(pool) = self.pools.get_mut(number as usize) {
+            pool.ready[group].push(&mut self.arena, Entry { port, at: Seconds::floor(now).0 });
+        }
+    }
+
+    /// A port that is a frontend's now rests, as what may have been answered does, and is asked for again after that: however
+    /// many there are, flows meet them once in three seconds, and they come back when the Service is gone.
+    #[cold]
+    pub(super) fn lay_aside(&mut self, number: u32, port: u16, now: Time) {
+        if let Some(pool) = self.pools.get_mut(number as usize) {
+            pool.resting[FITTING].push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
+        }
+    }
+
+    /// The ports that are tried without a pool.
+    pub(super) fn attempts(&self, hash: u64, now: Time) -> impl Iterator<Item = u16> {
+        let start = (hash as u32).wrapping_add(now.millis());
+        (0..ATTEMPTS.min(self.total)).map(move |step| self.port(start.wrapping_add(step)))
     }
 
     /// The oldest port of a group that is ready or has rested.
