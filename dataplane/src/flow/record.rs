@@ -296,12 +296,12 @@ impl Flow {
         self.kind as u8 == Protocol::Udp.number() && self.idle(now) < self.settles_after(answer_time)
     }
 
-    /// Milliseconds of silence after which UDP needs its port no more for an answer. Each question of a flow that is no
-    /// conversation may have had its answer; that can be more than one datagram.
+    /// Milliseconds of silence after which UDP needs its port no more for an answer. Where there was one question, it has had
+    /// one; of several nobody knows, since an answer can be more than one datagram.
     #[inline]
     pub(super) fn settles_after(&self, answer_time: impl FnOnce() -> u32) -> u32 {
-        let [asked, answered] = self.packets;
-        if self.state == State::UdpAnswered as u8 && asked == answered { SETTLED } else { answer_time() }
+        let [asked, _] = self.packets;
+        if self.state == State::UdpAnswered as u8 && asked == 1 { SETTLED } else { answer_time() }
     }
 
     /// Whether the endpoint may remember the connection after it ended.

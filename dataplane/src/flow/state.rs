@@ -260,6 +260,13 @@ impl Flow {
         State::UdpUnreplied
     }
 
+    /// For how long the client of a UDP flow that has had no answer yet has been asking.
+    #[inline]
+    pub(super) fn waits(&self, now: u32) -> u32 {
+        let [asked, _] = self.expected;
+        now.wrapping_sub(asked)
+    }
+
     /// Whether the endpoint has left the client's datagrams unanswered, and not refused, for so long that it will not answer
     /// any more; then what comes from now on is another question.
     pub(super) fn is_left_unanswered(&mut self, now: u32) -> bool {

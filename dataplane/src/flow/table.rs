@@ -279,7 +279,7 @@ impl FlowTable {
 
     fn step(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: u32) -> State {
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return State::Free };
-        let (before, last_seen) = (flow.state(), flow.last_seen);
+        let (before, last_seen, waited) = (flow.state(), flow.last_seen, flow.waits(now));
         let after = flow.step(direction, segment, now);
         let idle = flow.idle(now);
         flow.count(direction);
@@ -288,13 +288,12 @@ impl FlowTable {
         self.observer.changed(flow, before, direction, segment, idle, now);
         if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
             let pooled = flow.pooled();
-            let clear = before != after && after == State::UdpAnswered && flow.packets(Direction::Original) == 1;
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
             if pooled {
                 self.ports.holders.moved(id.0, before, after);
-                if clear {
-                    self.ports.answered(id.0, idle, now);
+                if before != after && after == State::UdpAnswered {
+                    self.ports.answered(id.0, waited, now);
                 }
             }
         }

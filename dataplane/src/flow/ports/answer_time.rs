@@ -1,8 +1,11 @@
-//! For how long an endpoint may still answer a datagram: twice as long as its slowest answer of the last minute took, and
-//! three seconds while none is known, which is also the most.
+//! For how long an endpoint may still answer a datagram, as far as its answers of the last minute tell: twice as long as the
+//! slowest of them took, and three seconds while none is known, which is also the most.
 //!
-//! Only clear answers count: those to the first datagram of a flow, with no second one before them. Which of several was
-//! answered nobody knows (Karn's rule for TCP's round trips), and a forger could make any time of it.
+//! The first answer that a flow has counts, from the first datagram that waited for it: of several nobody knows which one was
+//! answered (Karn's rule for TCP's round trips leaves such out), and that is the most it can have taken. Left out, it
+//! would be the slow answers, since clients repeat what is not answered soon. So a forger can only make it longer, up to what
+//! it is while nothing is known. An endpoint that answers more slowly than it did in the last minute, and by more than twice,
+//! is believed to be as quick as it was until such an answer has come.
 
 use crate::clock::Time;
 use crate::flow::state::{PATIENCE, SETTLED};
@@ -24,7 +27,7 @@ pub(super) struct AnswerTime {
 impl AnswerTime {
     pub(super) const UNKNOWN: AnswerTime = AnswerTime { period: 0, slowest: 0, before: 0 };
 
-    /// A clear answer came after so many milliseconds.
+    /// An answer came after so many milliseconds.
     pub(super) fn note(&mut self, took: u32, now: u32) {
         *self = self.at(now);
         let units = (took >> UNIT_BITS).saturating_add(1);
