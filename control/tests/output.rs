@@ -136,7 +136,7 @@ fn node_ports_among_written_snat_ports_are_noted() {
         Bed::new(&[("gw.yaml", &config), ("objects/svc1.yaml", &service)]).run(&["check", "--config", "gw.yaml"])
     };
     let inside = told("\"20000-40000\"");
-    let note = "note: snat.ports holds NodePorts of Services (30080): no new flow gets those";
+    let note = "note: snat.ports holds NodePorts of Services (30080): no new UDP flow gets one of a UDP Service";
     assert!(inside.starts_with("exit status 0\n") && inside.contains(note), "{inside}");
     for ports in ["\"20000-30079,30081-40000\"", "auto"] {
         assert!(!told(ports).contains("NodePorts of Services"), "{ports}");

@@ -40,7 +40,7 @@ pub fn sentence(protocol: Protocol, at: SocketAddr, endpoints: &[SocketAddr]) ->
     (!endpoints.is_empty()).then(|| {
         format!(
             "Masqueraded flows to {}{more} have had the SNAT port {protocol} {at} since before it was a Service's: what comes from there \
-             is taken for their replies, and gets to no Service until they end (ringway flows); new flows do not get it.",
+             is taken for their replies, and gets to no Service until they end (ringway flows); new UDP flows do not get it.",
             listed.join(", ")
         )
     })

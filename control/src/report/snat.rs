@@ -83,7 +83,7 @@ pub fn node_ports_among(snat: &PortSet, services: &Services) -> Option<String> {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!inside.is_empty()).then(|| {
         format!(
-            "snat.ports holds NodePorts of Services ({}{more}): no new flow gets those, so there are fewer ports than it says, and flows \
+            "snat.ports holds NodePorts of Services ({}{more}): no new UDP flow gets one of a UDP Service, so there are fewer ports than it says, and flows \
              that have one when its Service comes keep it; leave NodePorts out (30000-32767, unless the API server says otherwise)",
             first.join(", ")
         )
