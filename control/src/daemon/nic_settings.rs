@@ -7,7 +7,7 @@
 
 mod whereabouts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use super::interfaces::lock;
 use crate::network::nic::{HashFields, Hashed, Nic, NicError, flow_hash, set_flow_hash};
-use whereabouts::Whereabouts;
+use whereabouts::{Identity, Whereabouts};
 
 /// The file in the state folder.
 const FILE: &str = "nic-settings";
@@ -84,6 +84,15 @@ impl Setting {
         }
     }
 
+    /// That nobody knows where it is.
+    fn say_unknown(self, name: &str, error: &str) {
+        tracing::warn!(
+            "cannot find out where {name} is now: {error}; what Ringway changed there ({}) stays so, and noted: it is changed back \
+             at Ringway's end or after its next start",
+            self.word()
+        );
+    }
+
     fn say_kept(self, name: &str, error: &NicError) {
         match self {
             Setting::VlanOffload => tracing::warn!("{name}: receive VLAN offload stays off: {error}"),
@@ -116,8 +125,8 @@ fn noted(file: &Path) -> BTreeMap<(u32, Setting), Noted> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let ([index, name, setting, was] | [index, name, setting, was, _]) = words[..] else { return None };
         let setting = Setting::ALL.into_iter().find(|known| known.words() == [setting, was])?;
-        let bus = words.get(4).map(|bus| (*bus).to_owned());
-        Some(((index.parse().ok()?, setting), Noted { name: name.to_owned(), bus }))
+        let identity = words.get(4).map(|word| Identity::read(word));
+        Some(((index.parse().ok()?, setting), Noted { name: name.to_owned(), identity }))
     };
     left.lines().filter_map(of_line).collect()
 }
@@ -128,13 +137,13 @@ pub(super) trait Nics {
     fn state(&mut self, name: &str, setting: Setting) -> Result<State, NicError>;
     /// Changes one, or changes it back.
     fn set(&mut self, name: &str, setting: Setting, changed: bool) -> Result<(), NicError>;
-    /// Where a device is plugged in, if it has hardware.
-    fn bus(&mut self, name: &str) -> Option<String> {
-        whereabouts::bus(name)
+    /// What a device is known by, if it has hardware; an error where it cannot be asked.
+    fn identity(&mut self, index: u32, name: &str) -> Result<Option<Identity>, String> {
+        whereabouts::identity(index, name)
     }
-    /// Where the device is that had this ifindex and was plugged in there.
-    fn find(&mut self, index: u32, bus: Option<&str>) -> Whereabouts {
-        whereabouts::find(index, bus)
+    /// Where the device is that had this ifindex and this name and is known by that.
+    fn find(&mut self, index: u32, name: &str, noted: Option<&Identity>) -> Whereabouts {
+        whereabouts::find(index, name, noted)
     }
 }
 
@@ -207,8 +216,8 @@ struct List {
     file: PathBuf,
     /// By ifindex, which the kernel gives to no other while it has others.
     noted: BTreeMap<(u32, Setting), Noted>,
-    /// Those that were said to be in another network namespace.
-    away: BTreeSet<(u32, Setting)>,
+    /// What was said of those that are out of reach.
+    said: BTreeMap<(u32, Setting), Whereabouts>,
 }
 
 /// A device.
@@ -216,8 +225,8 @@ struct List {
 struct Noted {
     /// What it was called.
     name: String,
-    /// Where it is plugged in, if it has hardware.
-    bus: Option<String>,
+    /// What it is known by, if it has hardware.
+    identity: Option<Identity>,
 }
 
 impl Changes {
@@ -225,7 +234,7 @@ impl Changes {
     pub(super) fn read(state: &Path) -> Self {
         let file = state.join(FILE);
         let noted = noted(&file);
-        Changes(Arc::new(Mutex::new(List { file, noted, away: BTreeSet::new() })))
+        Changes(Arc::new(Mutex::new(List { file, noted, said: BTreeMap::new() })))
     }
 
     /// Whether a setting is changed because of Ringway.
@@ -246,17 +255,25 @@ impl Changes {
         name: &str,
         setting: Setting,
     ) -> Result<bool, NicError> {
-        let noted = |bus| Noted { name: name.to_owned(), bus };
-        match nics.state(name, setting)? {
-            State::Found => {}
-            State::Changed if lock(&self.0).has_others(index, setting) => {
-                lock(&self.0).adopt(index, setting, noted(nics.bus(name)));
-                return Ok(false);
+        let state = nics.state(name, setting)?;
+        let is_found = state == State::Found;
+        if state == State::Other || !is_found && !lock(&self.0).has_others(index, setting) {
+            return Ok(false);
+        }
+        // What cannot be asked now may be known from before.
+        let before = |_| lock(&self.0).noted.get(&(index, setting)).and_then(|noted| noted.identity.clone());
+        let identity = nics.identity(index, name).unwrap_or_else(before);
+        let known = identity.as_ref();
+        let former = known.map(|known| self.former(nics, (index, name), setting, known)).unwrap_or_default();
+        let noted = Noted { name: name.to_owned(), identity };
+        if !is_found {
+            if !former.is_empty() {
+                lock(&self.0).note(index, setting, noted, &former);
             }
-            State::Changed | State::Other => return Ok(false),
+            return Ok(false);
         }
         // First noted, then done: a driver may take its time, and a process may be killed.
-        let is_new = lock(&self.0).note(index, setting, noted(nics.bus(name)));
+        let is_new = lock(&self.0).note(index, setting, noted, &former);
         let done = nics.set(name, setting, true);
         if done.is_err() && is_new {
             lock(&self.0).forget(index, setting);
@@ -264,14 +281,26 @@ impl Changes {
         done.map(|()| true)
     }
 
+    /// The ifindexes under which a device is noted that has another one since it is back from another network namespace.
+    fn former(&self, nics: &mut impl Nics, device: (u32, &str), setting: Setting, known: &Identity) -> Vec<u32> {
+        let (index, name) = device;
+        let alike = lock(&self.0).alike(index, setting, known);
+        // Another one may have the same address and be here under its own ifindex.
+        let mut find = |former, noted: &Noted| nics.find(former, &noted.name, noted.identity.as_ref());
+        let here = Whereabouts::Here(name.to_owned());
+        alike.into_iter().filter(|(former, noted)| find(*former, noted) == here).map(|(former, _)| former).collect()
+    }
+
     /// Changes a setting back. Where that fails it stays noted: at the end it is tried again.
     pub(super) fn restore(&self, nics: &mut impl Nics, index: u32, setting: Setting) {
         let Some(noted) = lock(&self.0).noted.get(&(index, setting)).cloned() else { return };
-        let name = match nics.find(index, noted.bus.as_deref()) {
-            Whereabouts::Here(name) => name,
-            Whereabouts::Away if lock(&self.0).away.insert((index, setting)) => return setting.say_away(&noted.name),
-            Whereabouts::Away => return,
+        let found = nics.find(index, &noted.name, noted.identity.as_ref());
+        let name = match &found {
+            Whereabouts::Here(name) => name.clone(),
             Whereabouts::Gone => return lock(&self.0).forget(index, setting),
+            _ if lock(&self.0).said.insert((index, setting), found.clone()).as_ref() == Some(&found) => return,
+            Whereabouts::Away => return setting.say_away(&noted.name),
+            Whereabouts::Unknown(error) => return setting.say_unknown(&noted.name, error),
         };
         let restored = nics.state(&name, setting).and_then(|state| match state {
             State::Changed => nics.set(&name, setting, false).map(|()| true),
@@ -288,10 +317,14 @@ impl Changes {
 }
 
 impl List {
-    /// Whether that is news.
-    fn note(&mut self, index: u32, setting: Setting, device: Noted) -> bool {
+    /// Notes a device, in place of what is noted of it under former ifindexes; whether that is news.
+    fn note(&mut self, index: u32, setting: Setting, device: Noted, former: &[u32]) -> bool {
+        for former in former {
+            self.noted.remove(&(*former, setting));
+            self.said.remove(&(*former, setting));
+        }
         let before = self.noted.insert((index, setting), device.clone());
-        if before.as_ref() != Some(&device) {
+        if before.as_ref() != Some(&device) || !former.is_empty() {
             self.write();
         }
         before.is_none()
@@ -303,20 +336,15 @@ impl List {
         !self.noted.contains_key(&(index, setting)) && self.noted.keys().any(of_it)
     }
 
-    /// A device that was away has another ifindex since it is back: what is noted of it goes on under that.
-    fn adopt(&mut self, index: u32, setting: Setting, device: Noted) {
-        let is_it = |&(&(_, changed), noted): &(&(u32, Setting), &Noted)| {
-            changed == setting && noted.bus.is_some() && noted.bus == device.bus
-        };
-        if let Some(&former) = self.noted.iter().find(is_it).map(|(key, _)| key) {
-            self.noted.remove(&former);
-            self.away.remove(&former);
-            self.note(index, setting, device);
-        }
+    /// What is noted under other ifindexes of a device that is known by this.
+    fn alike(&self, index: u32, setting: Setting, identity: &Identity) -> Vec<(u32, Noted)> {
+        let others = self.noted.iter().filter(|((other, changed), _)| *changed == setting && *other != index);
+        let alike = others.filter(|(_, noted)| noted.identity.as_ref().is_some_and(|known| known.is(identity)));
+        alike.map(|((other, _), noted)| (*other, noted.clone())).collect()
     }
 
     fn forget(&mut self, index: u32, setting: Setting) {
-        self.away.remove(&(index, setting));
+        self.said.remove(&(index, setting));
         if self.noted.remove(&(index, setting)).is_some() {
             self.write();
         }
@@ -324,11 +352,11 @@ impl List {
 
     fn write(&self) {
         let mut text = String::new();
-        for ((index, setting), Noted { name, bus }) in &self.noted {
+        for ((index, setting), Noted { name, identity }) in &self.noted {
             let [setting, was] = setting.words();
-            let bus = bus.as_ref().map_or_else(String::new, |bus| format!(" {bus}"));
+            let identity = identity.as_ref().map_or_else(String::new, |identity| format!(" {identity}"));
             // It cannot fail: a String takes everything.
-            let _ = writeln!(text, "{index} {name} {setting} {was}{bus}");
+            let _ = writeln!(text, "{index} {name} {setting} {was}{identity}");
         }
         let written = match text.is_empty() {
             true => std::fs::remove_file(&self.file).or_else(|error| match error.kind() {

@@ -1,10 +1,11 @@
 //! The links of this network namespace at one moment, for those who ask before anything runs: which of them can be listed
 //! as interfaces, what a glob means, and what would carry them.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use ringway_shared::Network;
 use ringway_shared::network::Lowers;
+use ringway_shared::{MacAddress, Network};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
@@ -33,16 +34,20 @@ pub struct Listing {
     links: Vec<Link>,
     /// By ifindex, those that an XDP program is attached to, and what each stands on.
     programs: Vec<(u32, Vec<u32>)>,
+    /// By ifindex, the MAC addresses that devices have from the factory.
+    permanent: BTreeMap<u32, MacAddress>,
 }
 
 impl Listing {
     /// Those of the calling thread's network namespace.
     pub fn read() -> io::Result<Self> {
         let link = |message: &LinkMessage| Link::from_message(message).map(|link| (link, has_program(message)));
-        let links: Vec<(Link, bool)> = messages()?.iter().filter_map(link).collect();
+        let messages = messages()?;
+        let links: Vec<(Link, bool)> = messages.iter().filter_map(link).collect();
+        let permanent = messages.iter().filter_map(permanent).collect();
         let with = links.iter().filter(|(_, has_program)| *has_program).map(|(link, _)| link);
         let programs = with.map(|link| (link.index, below(link, &links))).collect();
-        Ok(Listing { links: links.into_iter().map(|(link, _)| link).collect(), programs })
+        Ok(Listing { links: links.into_iter().map(|(link, _)| link).collect(), programs, permanent })
     }
 
     /// The interfaces that these patterns mean, with what carries them, and without addresses and routes.
@@ -59,6 +64,11 @@ impl Listing {
     /// The ifindex and the name of every link.
     pub fn names(&self) -> impl Iterator<Item = (u32, &str)> {
         self.links.iter().map(|link| (link.index, &*link.name))
+    }
+
+    /// The MAC address that a device has from the factory; `None` for one without, and on Linux before 5.6.
+    pub fn permanent_mac(&self, index: u32) -> Option<MacAddress> {
+        self.permanent.get(&index).copied()
     }
 
     fn find(&self, name: &str) -> Option<&Link> {
@@ -81,6 +91,15 @@ impl Listing {
     pub fn lowers(&self, name: &str) -> Option<Lowers> {
         self.find(name).and_then(|link| lowers::of(link, &self.links).ok())
     }
+}
+
+/// The ifindex of a device, and the MAC address that it has from the factory.
+fn permanent(message: &LinkMessage) -> Option<(u32, MacAddress)> {
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::PermAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+        _ => None,
+    });
+    Some((message.header.index, MacAddress(mac?)))
 }
 
 fn has_program(message: &LinkMessage) -> bool {
@@ -114,5 +133,15 @@ mod tests {
         assert_eq!(listing.why_not("rwnosuch0"), None);
         assert!(!listing.is_meant(&InterfacePattern::parse("l*").unwrap(), "lo"));
         assert!(listing.is_meant(&InterfacePattern::parse("lo").unwrap(), "lo"), "it is told why that cannot be");
+    }
+
+    #[test]
+    fn a_device_has_its_address_from_the_factory_whatever_it_uses_now() {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.attributes = vec![LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1])];
+        assert_eq!(permanent(&message), None);
+        message.attributes.push(LinkAttribute::PermAddress(vec![2, 0, 0, 0, 0, 9]));
+        assert_eq!(permanent(&message), Some((7, MacAddress([2, 0, 0, 0, 0, 9]))));
     }
 }
