@@ -140,7 +140,11 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     let _ = publishing.await;
     let (nics, queues) = running.interfaces.nics();
     watch.wait_for(nics, queues);
-    tokio::task::block_in_place(|| as_found.restore());
+    tokio::task::block_in_place(|| {
+        // Without the tags in their frames, those of any VLAN would be taken for untagged ones.
+        running.interfaces.stop_steering();
+        as_found.restore();
+    });
     running.end();
     tracing::info!("ended");
     result

@@ -16,6 +16,8 @@ pub(super) struct Steered {
     links: BTreeMap<Link, MacAddress>,
     /// What it did not take, and why.
     failed: BTreeMap<Link, String>,
+    /// Nothing is to be steered any more.
+    is_over: bool,
 }
 
 /// What is to be told: what to remove, and what to set after that.
@@ -35,6 +37,11 @@ impl Steered {
         self.failed.retain(|(device, _), _| *device != index);
     }
 
+    /// What is to be steered of this.
+    fn wanted(&self, links: impl Iterator<Item = (Link, MacAddress)>) -> BTreeMap<Link, MacAddress> {
+        links.filter(|_| !self.is_over).collect()
+    }
+
     /// Whether everything is as it should be.
     pub(super) fn is_complete(&self) -> bool {
         self.failed.is_empty()
@@ -48,6 +55,13 @@ impl Steered {
 }
 
 impl Interfaces {
+    /// Has the steering program let every frame pass from now on, while it stays attached: a driver may need seconds to let go of
+    /// it. Settings of NICs that it relies on may be changed back after this.
+    pub(in crate::daemon) fn stop_steering(&mut self) {
+        self.steered.is_over = true;
+        self.steer();
+    }
+
     /// Has the steering program look at the frames of all attached interfaces, on the devices that receive them, and at no
     /// others. What it does not take is tried again with the next call.
     pub(super) fn steer(&mut self) {
@@ -59,6 +73,7 @@ impl Interfaces {
                 wanted.insert((lower.index, attached.lowers.vlan), attached.mac);
             }
         }
+        let wanted = self.steered.wanted(wanted.into_iter());
         let (gone, new) = changes(&self.steered.links, &wanted);
         let before = std::mem::take(&mut self.steered.failed);
         if gone.is_empty() && new.is_empty() {
@@ -102,5 +117,18 @@ mod tests {
         // What was not taken is not among what was told, so it comes again.
         assert_eq!(changes(&wanted, &wanted), (vec![], vec![]));
         assert_eq!(changes(&BTreeMap::new(), &before).1.len(), 3);
+    }
+
+    #[test]
+    fn at_the_end_nothing_is_steered_and_nothing_comes_again() {
+        let links = BTreeMap::from([
+            ((2, None), MacAddress([2, 0, 0, 0, 0, 1])),
+            ((3, Some(7)), MacAddress([2, 0, 0, 0, 0, 2])),
+        ]);
+        let mut steered = Steered { links: links.clone(), ..Steered::default() };
+        assert_eq!(steered.wanted(links.clone().into_iter()), links);
+        steered.is_over = true;
+        let (gone, new) = changes(&steered.links, &steered.wanted(links.into_iter()));
+        assert_eq!((gone, new), (vec![(2, None), (3, Some(7))], vec![]));
     }
 }
