@@ -97,7 +97,7 @@ impl Opening {
         options: &PortOptions<'_>,
         at_work: &[usize],
         meanwhile: impl FnMut(),
-    ) -> Result<Port, (PortError, Closed)> {
+    ) -> Result<Port, (PortError, Box<Closed>)> {
         let Opening { cpu, loan, siblings } = self;
         let open = move || {
             let (start, mut loan) = (Instant::now(), Box::new(loan));
@@ -108,7 +108,7 @@ impl Opening {
                         loan = again;
                         std::thread::sleep(BUSY_STEP);
                     }
-                    Err((error, loan)) => return Err((error, loan.unused())),
+                    Err((error, loan)) => return Err((error, Box::new(loan.unused()))),
                 }
             }
         };

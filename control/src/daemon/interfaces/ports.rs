@@ -43,7 +43,7 @@ impl Interfaces {
         {
             Ok(port) => port,
             Err((error, unused)) => {
-                self.leftovers.add(worker, unused);
+                self.leftovers.add(worker, *unused);
                 return Err(error.into());
             }
         };
