@@ -65,12 +65,6 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Among how many workers it tells.
-    #[inline]
-    pub(super) fn workers(&self) -> u16 {
-        self.replies.workers
-    }
-
     /// Tells the RSS from others.
     #[inline]
     pub(super) fn stamp(&self) -> u32 {

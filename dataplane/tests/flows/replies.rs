@@ -45,9 +45,7 @@ fn comes_to(settings: &RssSettings, table: &FlowTable, id: FlowId, workers: u16)
 }
 
 /// How many ports are looked at for one flow.
-fn looks(workers: u16) -> usize {
-    usize::from(8 * workers).max(32)
-}
+const LOOKS: usize = 256;
 
 #[test]
 fn replies_come_to_the_owner_while_fitting_ports_are_left() {
@@ -75,12 +73,38 @@ fn replies_come_to_the_owner_while_fitting_ports_are_left() {
     }
 }
 
-/// One value of the hash in 128 leads to the worker: ports that fit are far apart, and no flow looks for one for long.
+/// By this key only one port bit of the lowest six decides about two queues: 32 ports in a row fit, and 32 do not.
+#[test]
+fn no_run_of_ports_that_do_not_fit_is_too_long() {
+    let words = [
+        0xff5b_0f16_u32,
+        0x2111_1b88,
+        0x5b9e_55d1,
+        0x32eb_df41,
+        0x47d0_7e8e,
+        0x21e1_3cca,
+        0xff1e_ace5,
+        0x9277_2e4b,
+        0x5d20_6327,
+        0xc7af_47c1,
+    ];
+    let key = words.into_iter().flat_map(u32::to_be_bytes).collect();
+    let settings = RssSettings { key, table: (0..128).map(|place| place % 2).collect(), ..settings(1, 2, 1) };
+    let rss = Rss::new(settings.clone()).unwrap();
+    let mut table = FlowTable::new(&config(4096, 10_000..=59_999));
+    for client in 1..=1000 {
+        let new = masqueraded(Protocol::Tcp, &format!("10.0.0.9:{client}"));
+        let id = open(&mut table, &new, Some(&rss), 0, 2, seconds(1));
+        assert_eq!(comes_to(&settings, &table, id, 2), 0, "flow {client}");
+    }
+}
+
+/// One value of the hash in 1024 leads to the worker: ports that fit are far apart, and no flow looks for one for long.
 #[test]
 fn for_one_flow_few_ports_are_looked_at() {
     for workers in [2u16, 4, 8] {
-        let table_of_one = (0..128).map(|place| u32::from(place == 77)).collect();
-        let settings = RssSettings { table: table_of_one, ..settings(9, 2, 128) };
+        let table_of_one = (0..1024).map(|place| u32::from(place == 77)).collect();
+        let settings = RssSettings { table: table_of_one, ..settings(9, 2, 1024) };
         let rss = Rss::new(settings.clone()).unwrap();
         let mut table = FlowTable::new(&config(4096, 10_000..=59_999));
         const FLOWS: usize = 100;
@@ -90,8 +114,11 @@ fn for_one_flow_few_ports_are_looked_at() {
             let id = open(&mut table, &new, Some(&rss), 1, workers, seconds(1));
             fitting += usize::from(comes_to(&settings, &table, id, workers) == 1);
         }
-        let seen = FLOWS * looks(workers);
-        assert!((seen / 128 / 2..=seen / 128 * 2).contains(&fitting), "{fitting} fit of {seen} that may be looked at");
+        let seen = FLOWS * LOOKS;
+        assert!(
+            (seen / 1024 / 2..=seen / 1024 * 2).contains(&fitting),
+            "{fitting} fit of {seen} that may be looked at"
+        );
     }
 }
 
@@ -251,7 +278,7 @@ proptest! {
                         let passed_by = (0..32).filter(|place| ports[*place] != Port::Used && !rests(ports[*place], 0));
                         let passed_by = passed_by.filter(|place| !fits(*place)).count();
                         prop_assert!(
-                            better.is_empty() || passed_by >= looks(workers),
+                            better.is_empty() || passed_by >= LOOKS,
                             "{chosen} does not fit, {better:?} would: {ports:?} at {now}"
                         );
                     }

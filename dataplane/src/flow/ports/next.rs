@@ -20,10 +20,10 @@ use crate::flow::replies::{Judge, ReplyQueues};
 
 /// Ports for which the index is loaded at once.
 const LOOK_AHEAD: u32 = 8;
-/// Ports that are judged for one flow: eight for each worker, and this many at least. For a few flows none of them fits: the
-/// hash is linear, so ports that do not fit come in runs.
-const LEAST_LOOKS: u32 = 32;
-const LOOKS_A_WORKER: u32 = 8;
+/// The most ports that are judged for one flow. The hash is linear, so ports that do not fit come in runs, as long as a power of
+/// two that the key decides: with one key in 32 of 32 and more, with one in 256 of 256 and more. Each port is judged once, so
+/// what lies before a port that fits is paid for by one flow only.
+const LOOKS: u32 = 256;
 
 /// Ports never used that are judged at once, each for a bit; the bit above them marks the end.
 const WINDOW: u32 = 31;
@@ -133,7 +133,7 @@ impl Ports {
 
     #[inline]
     fn next_fitting(&mut self, number: u32, now: Time, judge: Option<&Judge<'_>>) -> Option<u16> {
-        let mut looks = judge.map_or(1, |judge| LEAST_LOOKS.max(LOOKS_A_WORKER * u32::from(judge.workers())));
+        let mut looks = judge.map_or(1, |_| LOOKS);
         if !self.arena.is_short()
             && let Some(port) = self.never_used(number, now, judge, &mut looks)
         {
