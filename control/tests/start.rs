@@ -133,6 +133,26 @@ fn an_interface_that_is_not_here_leaves_the_machine_untested() {
 }
 
 #[test]
+fn snat_addresses_are_compared_with_those_of_this_machine_where_it_is_looked_at() {
+    let Some(bed) = Bed::new("snat") else { return };
+    bed.gateway.ip(&["address", "add", "192.0.2.1/24", "dev", "one0"]).unwrap();
+    // Who fails over to another node's address sets this: then a socket can be bound to any.
+    let mut shell = bed.gateway.command("sh");
+    assert!(shell.args(["-c", "echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind"]).status().unwrap().success());
+    let snat = "snat: {addresses: [192.0.2.1, 203.0.113.77]}\n";
+    let notes = |name: &str, interface: &str| {
+        let file = bed.configure(name, &format!("}}\ninterfaces: [{{name: {interface}}}]\n{snat}"));
+        let check = bed.ringway("check", &file);
+        assert!(check.status.success(), "{}{}", text(&check.stdout), text(&check.stderr));
+        let notes = text(&check.stderr);
+        notes.lines().filter(|line| line.contains("no address of this node")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [told] = &notes("here", "one0")[..] else { panic!("one note expected") };
+    assert!(told.contains("snat.addresses: 203.0.113.77 is no address of this node"), "{told}");
+    assert_eq!(notes("elsewhere", "nosuch0"), [""; 0]);
+}
+
+#[test]
 fn what_another_instance_has_is_in_the_way_and_what_the_own_one_has_is_not() {
     let Some(bed) = Bed::new("taken") else { return };
     let own = bed.configure("own", "healthz, healthz: \"127.0.0.1:10256\"}\ninterfaces: [{name: one0}]\n");

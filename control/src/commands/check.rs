@@ -9,7 +9,6 @@ mod start;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -208,10 +207,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
     }
-    notes.extend(odd_addresses(&config.snat.addresses, services, |address| match &network {
-        Some(network) => network.is_local(address),
-        None => UdpSocket::bind((address, 0)).is_ok(),
-    }));
+    notes.extend(odd_addresses(&config.snat.addresses, services, start.is_local(network.as_ref())));
     let node = &services.node;
     Ok(Report {
         config: file.to_owned(),

@@ -1,8 +1,9 @@
 //! The links of this network namespace at one moment, for those who ask before anything runs: which of them can be listed
 //! as interfaces, what a glob means, and what would carry them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 
 use ringway_shared::network::Lowers;
 use ringway_shared::{MacAddress, Network};
@@ -10,7 +11,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 
-use super::links::{Attachments, Link};
+use super::links::{Attachments, Link, LinkAddress};
 use super::lowers;
 use super::questions::Asker;
 use crate::config::InterfacePattern;
@@ -18,6 +19,9 @@ use crate::config::InterfacePattern;
 const RTM_GETLINK: u16 = 18;
 /// `struct ifinfomsg`, all zero: every link.
 const EVERY: [u8; 16] = [0; 16];
+const RTM_GETADDR: u16 = 22;
+/// `struct ifaddrmsg`, all zero: every address.
+const EVERY_ADDRESS: [u8; 8] = [0; 8];
 
 /// What the kernel says of every link of the calling thread's network namespace. Does not wait.
 pub(super) fn messages() -> io::Result<Vec<LinkMessage>> {
@@ -26,6 +30,16 @@ pub(super) fn messages() -> io::Result<Vec<LinkMessage>> {
         _ => None,
     };
     Ok(Asker::open()?.dump(RTM_GETLINK, &EVERY)?.into_iter().filter_map(link).collect())
+}
+
+/// Every address that the kernel has in the calling thread's network namespace. Does not wait.
+pub fn addresses() -> io::Result<HashSet<IpAddr>> {
+    let address = |bytes: Vec<u8>| match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).ok()?.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => LinkAddress::from_message(&message),
+        _ => None,
+    };
+    let messages = Asker::open()?.dump(RTM_GETADDR, &EVERY_ADDRESS)?;
+    Ok(messages.into_iter().filter_map(address).map(|address| address.ip()).collect())
 }
 
 /// Every link there is.

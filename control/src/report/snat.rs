@@ -35,7 +35,7 @@ pub struct SnatReport {
 }
 
 /// What is odd about `snat.addresses`: replies to one that is not this node's need not come here, and one that something else
-/// answers to is worse. `is_local` says whether the kernel has an address.
+/// answers to is worse. `is_local` says whether the node's kernel has an address, or may have it.
 pub fn odd_addresses(addresses: &[IpAddr], services: &Services, is_local: impl Fn(IpAddr) -> bool) -> Vec<String> {
     let mut notes = Vec::new();
     for (place, address) in addresses.iter().enumerate() {

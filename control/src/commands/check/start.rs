@@ -1,13 +1,16 @@
 //! What `check` says of a start on this machine.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ringway_shared::Network;
 use serde::Serialize;
 
 use crate::commands::ask::{self, Instance};
 use crate::commands::config_file::ConfigFile;
 use crate::config::Config;
 use crate::daemon::{Outlook, Predecessor};
+use crate::network::listing;
 use crate::plain;
 use crate::report::status::StatusReport;
 
@@ -31,6 +34,17 @@ impl Start {
     pub(super) fn here(config: &Config) -> Self {
         let Outlook { unmet, notes, untested } = Outlook::of(config, predecessor(config).as_ref());
         Start { tested: true, unmet, untested, notes }
+    }
+
+    /// Tells whether an address is the node's, by the described network or this machine's. What was not looked at has
+    /// whatever is asked for: nothing can be said against it.
+    pub(super) fn is_local(&self, network: Option<&Network>) -> impl Fn(IpAddr) -> bool {
+        let here = if self.tested { listing::addresses().ok() } else { None };
+        move |address| match (network, &here) {
+            (Some(network), _) => network.is_local(address),
+            (None, Some(here)) => here.contains(&address),
+            (None, None) => true,
+        }
     }
 
     /// This machine was not looked at.
