@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
+use ringway_tests::echo::EchoClient;
 use ringway_tests::netns::Namespace;
 use ringway_tests::process::try_ask;
 use ringway_tests::topology::{Bed, ECHO, HTTP, LOAD_BALANCER_IPS, Options, at};
@@ -15,6 +16,9 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket}
 /// Packets sent at once, and the pause after them.
 const BURST: u32 = 32;
 const PAUSE: Duration = Duration::from_millis(8);
+
+/// Conversations are silent for so long: several times as long as all ports take to change hands.
+const PAUSE_OF_CLIENT: Duration = Duration::from_secs(3);
 
 /// Somebody who sends first packets of connections and never goes on, each from another address in 100.64.0.0/10.
 struct Flood {
@@ -86,16 +90,27 @@ fn status(bed: &mut Bed, pointer: &str) -> u64 {
     status.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {status:#}"))
 }
 
+/// The port that an endpoint sees this client at.
+fn answered(client: &EchoClient) -> String {
+    let answer = (0..5).find_map(|_| client.ask(b"?").ok());
+    answer.expect("an answer to one of five datagrams").port
+}
+
 #[test]
 fn forged_syns_and_datagrams_keep_nobody_out() {
     if !can_run("forged_syns_and_datagrams_keep_nobody_out", &["ip", "nginx", "curl"]) {
         return;
     }
     let mut bed = bed();
-    let web = at(LOAD_BALANCER_IPS[0], HTTP.port);
+    let [web, echo] = [HTTP, ECHO].map(|port| at(LOAD_BALANCER_IPS[0], port.port));
+    // They go on two seconds after their first answer.
+    let clients: Vec<_> = (0..20).map(|_| EchoClient::new(&bed.client, echo)).collect();
+    let first: Vec<_> = clients.iter().map(answered).collect();
+    std::thread::sleep(Duration::from_millis(2_100));
+    let conversations: Vec<_> = clients.into_iter().map(|client| (answered(&client), client)).collect();
+    assert!(conversations.iter().zip(&first).all(|((port, _), first)| port == first));
     // More than there are ports, of both protocols, long before the first of them times out.
-    let floods =
-        [Flood::start(&bed.client, web, false), Flood::start(&bed.client, at(LOAD_BALANCER_IPS[0], ECHO.port), true)];
+    let floods = [Flood::start(&bed.client, web, false), Flood::start(&bed.client, echo, true)];
     eventually(Duration::from_secs(60), "the flood to use up all ports", || {
         match status(&mut bed, "/snat/highWater") {
             4096 if floods.iter().all(|flood| flood.sent() > 5000) => Ok(()),
@@ -104,6 +119,17 @@ fn forged_syns_and_datagrams_keep_nobody_out() {
     });
     let failed: Vec<String> = (0..60).filter_map(|_| try_ask(&bed.client, web).err()).collect();
     assert!(failed.is_empty(), "{} of 60 connections failed: {failed:#?}", failed.len());
+    // Who converses keeps the port, pauses or not, though all ports change hands each second; and who is new gets one. A
+    // datagram may be lost in the crowd, so they ask again.
+    for _ in 0..3 {
+        std::thread::sleep(PAUSE_OF_CLIENT);
+        for (port, client) in &conversations {
+            assert_eq!(&answered(client), port, "a conversation has another port");
+        }
+    }
+    for _ in 0..30 {
+        answered(&EchoClient::new(&bed.client, echo));
+    }
     drop(floods);
     assert!(status(&mut bed, "/snat/reclaimed") > 0);
 }
