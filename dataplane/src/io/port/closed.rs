@@ -1,6 +1,6 @@
 //! What ports leave behind: chunks that the kernel may still use for a while.
 //!
-//! `close` does not wait for the driver. What the kernel does (`net/xdp`, Linux 5.9 to 7.0):
+//! `close` does not wait for the driver. What the kernel does (`net/xdp`, read in 5.19 and 6.15):
 //!
 //! 1. `xsk_release` takes the socket out of all maps and marks it unbound, and waits until no CPU receives for it any more.
 //!    In copy mode nothing is written into the chunks from here on.
