@@ -9,7 +9,8 @@ use ringway_shared::counters::Counter;
 use ringway_shared::network::Heading;
 use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
 
-use super::{Context, Core, Intent, Outcome, dropped};
+use super::departure::Intent;
+use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::forward::{ANSWER_ROOM, echo, icmp_error, reject};
 use crate::wire::{Kind, Packet};

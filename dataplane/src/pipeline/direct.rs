@@ -3,7 +3,8 @@
 
 use ringway_shared::network::{Heading, NoAdjacency};
 
-use super::{Context, Core, Outcome, exceeded_mtu, pass};
+use super::departure::exceeded_mtu;
+use super::{Context, Core, Outcome, pass};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};

@@ -3,12 +3,14 @@
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
+use super::departure::{Intent, exceeded_mtu, leave};
 use super::ways::{Way, Ways};
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, pass};
+use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
 use crate::forward::nat;
-use crate::wire::{Kind, Packet, ethernet};
+use crate::verdict::Verdict;
+use crate::wire::{Kind, Packet};
 
 /// What a changed set of Services means for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-    ) -> Option<(InterfaceId, ServicePortId)> {
+    ) -> Option<(Verdict, ServicePortId)> {
         let (services, network) = (&context.snapshot.services, &context.snapshot.network);
         let flow = self.flows.flow(id);
         // Of another generation, the number would mark another next hop as used.
@@ -54,13 +56,13 @@ impl Core {
         }
         let flow = self.flows.flow(id);
         nat::rewrite(bytes, packet, &flow.rewrite(direction));
-        ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
+        let verdict = leave(bytes, adjacency, Intent::Forward);
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         if received.frame.len() != usize::from(packet.end) {
             context.umem.resize(&mut received.frame, usize::from(packet.end));
         }
-        Some((adjacency.out, service_port))
+        Some((verdict, service_port))
     }
 
     #[cold]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use ringway_shared::network::Heading;
-use ringway_shared::{DropReason, InterfaceId, ServicePortId};
+use ringway_shared::{InterfaceId, ServicePortId};
 
+use super::departure::Intent;
 use crate::af_xdp::Frame;
 use crate::clock::Time;
 
@@ -15,13 +16,6 @@ const PER_NEIGHBOR: usize = 16;
 const CAPACITY: usize = 256;
 /// How long a packet waits, in nanoseconds.
 const WAIT: u64 = 1_000_000_000;
-
-/// What a held packet becomes when its neighbour is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intent {
-    Forward,
-    Reply(DropReason),
-}
 
 /// A packet that lacks nothing but MAC addresses.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 //! allocates, locks or logs.
 
 mod answer;
+mod departure;
 mod direct;
 mod established;
 mod held;
@@ -23,8 +24,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, without_frontend};
-use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{Adjacency, DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
+use ringway_shared::{DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
 
 use crate::af_xdp::Umem;
 use crate::affinity::Affinities;
@@ -38,11 +38,11 @@ use crate::flow::{Candidate, FlowTable};
 use crate::forward::nat;
 use crate::resolver::Resolver;
 use crate::verdict::{Outcome, Verdict};
-use crate::wire::{Invalid, Kind, Packet, Refusal, ethernet};
+use crate::wire::{Invalid, Kind, Packet, Refusal};
 
-use held::{Held, HeldPacket, Intent};
+use held::Held;
 use limiter::Limiter;
-use ways::{Way, Ways};
+use ways::Ways;
 
 /// ICMP errors that a worker hands over in any second; a handover queue holds more.
 const ERRORS_PER_SECOND: u32 = 1_000;
@@ -212,18 +212,7 @@ impl Pipeline {
 
     /// Frees every held packet as dropped: the worker ends.
     pub fn drop_held(&mut self, umem: &mut Umem) {
-        let core = &mut self.core;
-        let tally = &mut core.tally;
-        core.held.take(
-            0,
-            usize::MAX,
-            |_| false,
-            |held| {
-                umem.free(held.frame);
-                tally.add_drop(DropReason::NeighborUnresolved);
-            },
-        );
-        tally.set(Counter::Held, 0);
+        self.core.drop_held(umem);
     }
 }
 
@@ -249,8 +238,8 @@ impl Core {
         }
         match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
             Ok((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
-                Some((out, service_port)) => {
-                    let (frame, tag, verdict) = (received.frame, received.tag, Verdict::Forward { out });
+                Some((verdict, service_port)) => {
+                    let (frame, tag) = (received.frame, received.tag);
                     Some(Outcome { frame, tag, verdict, service_port: Some(service_port) })
                 }
                 None => self.established(context, received, packet, staged.hash, flow, direction),
@@ -292,91 +281,12 @@ impl Core {
             services.find(&tuple.frontend()).is_some() || self.flows.lookup(&tuple, context.now).is_some()
         })
     }
-
-    /// Sends a packet whose addresses are done, or holds it until the neighbour is known.
-    fn send(
-        &mut self,
-        context: &mut Context,
-        mut received: Received,
-        way: Result<Adjacency, NoAdjacency>,
-        heading: Heading,
-        intent: Intent,
-        service_port: Option<ServicePortId>,
-    ) -> Option<Outcome> {
-        match way {
-            Ok(adjacency) => {
-                let bytes = context.umem.packet_mut(&mut received.frame);
-                ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
-                let verdict = match intent {
-                    Intent::Forward => Verdict::Forward { out: adjacency.out },
-                    Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
-                };
-                Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
-            }
-            Err(NoAdjacency::Unresolved { interface, next_hop }) => {
-                let first = self.held.waiting_for(interface, next_hop) == 0;
-                let Received { frame, tag, .. } = received;
-                let since = context.now;
-                let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
-                if first {
-                    // Also when too many wait for others: the next packet finds its neighbour then.
-                    self.shared.resolver.ask(interface, next_hop);
-                }
-                match self.held.push(held) {
-                    Ok(()) => None,
-                    Err(held) => Some(held_outcome(held, Verdict::Drop(DropReason::NeighborUnresolved))),
-                }
-            }
-            Err(other) => dropped(received, other.reason(), service_port),
-        }
-    }
-
-    #[cold]
-    fn release(&mut self, context: &mut Context, batch: &mut Batch) {
-        let network = &context.snapshot.network;
-        let now = context.now;
-        let room = batch.output.remaining_capacity().min(BATCH);
-        let keep = |held: &HeldPacket| {
-            !held.is_overdue(now) && matches!(network.resolve_for(&held.heading), Err(NoAdjacency::Unresolved { .. }))
-        };
-        let umem = &mut *context.umem;
-        self.held.take(network.generation, room, keep, |mut held| {
-            let verdict = match self.ways.find(network, &held.heading) {
-                Ok(Way { adjacency, .. }) => {
-                    let bytes = umem.packet_mut(&mut held.frame);
-                    ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
-                    match held.intent {
-                        Intent::Forward => Verdict::Forward { out: adjacency.out },
-                        Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
-                    }
-                }
-                Err(none) => Verdict::Drop(none.reason()),
-            };
-            batch.output.push(held_outcome(held, verdict));
-        });
-        self.tally.set(Counter::Held, self.held.len() as u64);
-    }
 }
 
 /// Why the packet must be dropped if it is ours, as far as the packet and the network tell.
 #[inline]
 fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Option<DropReason> {
     packet.objection.or_else(|| snapshot.network.objection_to(packet.tuple.source_address(), arrived))
-}
-
-/// The MTU of the way out when `packet` is larger, known neighbour or not.
-#[inline]
-fn exceeded_mtu(snapshot: &Snapshot, way: &Result<Adjacency, NoAdjacency>, packet: &Packet) -> Option<u32> {
-    let mtu = match way {
-        Ok(adjacency) => adjacency.mtu,
-        Err(NoAdjacency::Unresolved { interface, .. }) => snapshot.network.interface(*interface)?.mtu,
-        Err(_) => return None,
-    };
-    (u32::from(packet.ip_length()) > mtu).then_some(mtu)
-}
-
-fn held_outcome(held: HeldPacket, verdict: Verdict) -> Outcome {
-    Outcome { frame: held.frame, tag: held.tag, verdict, service_port: held.service_port }
 }
 
 #[inline]

@@ -8,9 +8,10 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
 
+use super::departure::{Intent, exceeded_mtu};
 use super::established::find_way;
 use super::ways::Way;
-use super::{Context, Core, Intent, Outcome, dropped, exceeded_mtu, objection};
+use super::{Context, Core, Outcome, dropped, objection};
 use crate::affinity;
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
