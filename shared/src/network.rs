@@ -83,13 +83,13 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// Why there is no adjacency for a destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why there is no adjacency for a destination. The packet path passes it around, so it counts no references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAdjacency {
     /// No route, or one that leads nowhere.
     NoRoute,
-    /// The route leaves by an interface that is not attached.
-    NoInterface(Arc<str>),
+    /// The route leaves by an interface that is not attached; [`Network::unlisted`] has its name.
+    NoInterface,
     /// The interface is down.
     InterfaceDown(InterfaceId),
     /// The destination is the node itself.
@@ -108,7 +108,7 @@ impl NoAdjacency {
     pub fn reason(&self) -> DropReason {
         match self {
             NoAdjacency::NoRoute => DropReason::NoRoute,
-            NoAdjacency::NoInterface(_) => DropReason::NoInterface,
+            NoAdjacency::NoInterface => DropReason::NoInterface,
             NoAdjacency::InterfaceDown(_) => DropReason::InterfaceDown,
             NoAdjacency::Local => DropReason::EndpointRefused,
             NoAdjacency::Unresolved { .. } => DropReason::NeighborUnresolved,

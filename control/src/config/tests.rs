@@ -103,7 +103,8 @@ network:
     let adjacency = network.adjacency(network.resolve("192.168.1.3".parse().unwrap()).unwrap()).unwrap();
     assert_eq!((adjacency.out.0, adjacency.mtu), (0, 9000));
     use ringway_shared::network::NoAdjacency;
-    assert_eq!(network.resolve("10.9.0.7".parse().unwrap()), Err(NoAdjacency::NoInterface("wg0".into())));
+    let beyond = "10.9.0.7".parse().unwrap();
+    assert_eq!((network.resolve(beyond), network.unlisted(beyond)), (Err(NoAdjacency::NoInterface), Some("wg0")));
     let unresolved = network.resolve("8.8.8.8".parse().unwrap()).unwrap_err();
     assert_eq!(unresolved.reason(), ringway_shared::DropReason::NeighborUnresolved);
 }

@@ -73,7 +73,7 @@ fn no_endpoint(published: &Published, interfaces: &[InterfaceReport]) -> Option<
     endpoints.peek()?;
     let is_lost = |address| {
         use NoAdjacency::{InterfaceDown, NoInterface, NoRoute};
-        matches!(network.resolve_any(address), Err(InterfaceDown(_) | NoInterface(_) | NoRoute))
+        matches!(network.resolve_any(address), Err(InterfaceDown(_) | NoInterface | NoRoute))
     };
     endpoints.all(is_lost).then(|| {
         let lost: Vec<String> =

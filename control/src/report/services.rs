@@ -260,7 +260,7 @@ fn endpoint_report(
         excluded: endpoint.excluded_from_cluster.as_ref().map(ToString::to_string),
         eligible_local: endpoint.excluded_from_local.is_none(),
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
-        unreachable: unreachable.map(|why| why_unreachable(snapshot, &why)),
+        unreachable: unreachable.map(|why| why_unreachable(snapshot, endpoint.backend.address, why)),
         unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
         snat_ports: None,
         counts: view.tally(endpoint.backend.id).into(),

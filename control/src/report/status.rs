@@ -352,7 +352,7 @@ fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
 
 fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr) -> Option<UnreachableReport> {
     let why = snapshot.network.resolve_any(address).err()?;
-    let text = why_unreachable(snapshot, &why);
+    let text = why_unreachable(snapshot, address, why);
     // Neighbours come and go, and are asked for anyway; `services` tells.
     if matches!(why, NoAdjacency::Unresolved { .. }) {
         return None;
@@ -361,17 +361,19 @@ fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr) -> Option<Unreacha
 }
 
 /// Why there is no way to an address, in words.
-pub(super) fn why_unreachable(snapshot: &Snapshot, why: &NoAdjacency) -> String {
-    let name = |id| snapshot.network.interface(id).map_or("?", |interface| &*interface.name);
+pub(super) fn why_unreachable(snapshot: &Snapshot, address: IpAddr, why: NoAdjacency) -> String {
+    let network = &snapshot.network;
+    let name = |id| network.interface(id).map_or("?", |interface| &*interface.name);
     match why {
         NoAdjacency::NoRoute => "the node has no route to it".to_owned(),
-        NoAdjacency::NoInterface(interface) => {
+        NoAdjacency::NoInterface => {
+            let interface = network.unlisted(address).unwrap_or("an interface");
             format!("its route leaves by {interface}, which interfaces does not list")
         }
-        NoAdjacency::InterfaceDown(interface) => format!("its route leaves by {}, which is down", name(*interface)),
+        NoAdjacency::InterfaceDown(interface) => format!("its route leaves by {}, which is down", name(interface)),
         NoAdjacency::Local => "it is one of the node's own addresses".to_owned(),
         NoAdjacency::Unresolved { interface, next_hop } => {
-            format!("its next hop {next_hop} on {} does not answer", name(*interface))
+            format!("its next hop {next_hop} on {} does not answer", name(interface))
         }
     }
 }

@@ -106,7 +106,8 @@ fn interfaces_that_are_not_listed_carry_nothing_and_new_ones_are_attached() {
     bed.watch(async |mut watch| {
         let network = watch.until("lan1", |network| target(network, "10.1.0.2").is_some()).await;
         assert_eq!(network.interfaces().len(), 1);
-        assert_eq!(network.resolve(ip("10.1.0.2")), Err(NoAdjacency::NoInterface("lan1".into())));
+        assert_eq!(network.resolve(ip("10.1.0.2")), Err(NoAdjacency::NoInterface));
+        assert_eq!(network.unlisted(ip("10.1.0.2")), Some("lan1"));
         assert_eq!(network.resolve(ip("10.1.0.1")), Err(NoAdjacency::Local));
         bed.gateway("link set lan1 down");
         bed.gateway("link set lan1 name eth7");

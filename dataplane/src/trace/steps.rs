@@ -184,7 +184,8 @@ pub(super) fn reverse_paths(network: &Network, source: IpAddr) -> impl Iterator<
 pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -> String {
     match error {
         NoAdjacency::NoRoute => format!("There is no route to {endpoint}."),
-        NoAdjacency::NoInterface(name) => {
+        NoAdjacency::NoInterface => {
+            let name = network.unlisted(endpoint).unwrap_or("an interface");
             format!("The route to {endpoint} leaves by {name}, which the configuration's interfaces do not list.")
         }
         NoAdjacency::InterfaceDown(id) => {

@@ -43,7 +43,9 @@ fn the_longest_prefix_and_then_the_lowest_metric_wins() {
     let adjacency = network.adjacency(resolve("10.1.1.1").unwrap()).unwrap();
     assert_eq!((adjacency.out, adjacency.destination_mac), (InterfaceId(1), MacAddress([6; 6])));
     assert_eq!(resolve("10.1.2.1"), Err(NoAdjacency::NoRoute));
-    assert_eq!(resolve("10.2.0.1"), Err(NoAdjacency::NoInterface("wg0".into())));
+    assert_eq!(resolve("10.2.0.1"), Err(NoAdjacency::NoInterface));
+    let unlisted = |address: &str| network.unlisted(address.parse().unwrap());
+    assert_eq!((unlisted("10.2.0.1"), unlisted("10.1.1.1"), unlisted("8.8.8.8")), (Some("wg0"), None, None));
     assert_eq!(resolve("10.9.0.1"), Err(NoAdjacency::InterfaceDown(InterfaceId(2))));
     assert_eq!(resolve("192.168.0.1"), Err(NoAdjacency::Local));
     let next_hop = "192.168.0.254".parse().unwrap();

@@ -39,11 +39,19 @@ impl Network {
                 let path = path::pick(paths, heading.hash).ok_or(NoAdjacency::NoRoute)?;
                 (path.interface, path.via, path.source)
             }
-            RouteTarget::Unlisted(name) => return Err(NoAdjacency::NoInterface(name.clone())),
+            RouteTarget::Unlisted(_) => return Err(NoAdjacency::NoInterface),
             RouteTarget::Local => return Err(NoAdjacency::Local),
             RouteTarget::Nowhere => return Err(NoAdjacency::NoRoute),
         };
         Ok((interface, via.unwrap_or(heading.destination), source))
+    }
+
+    /// The interface that is not attached by which packets to `destination` would leave; for those who are to be told.
+    pub fn unlisted(&self, destination: IpAddr) -> Option<&str> {
+        self.tables(destination).find_all(destination).find_map(|route| match &route.target {
+            RouteTarget::Unlisted(name) => Some(&**name),
+            _ => None,
+        })
     }
 
     /// The way to `destination`, for a packet of which nothing else is known.
