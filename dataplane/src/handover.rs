@@ -5,14 +5,12 @@
 //! freed after start.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use ringway_shared::InterfaceId;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::af_xdp::Piece;
+use crate::waker::Waker;
 
 /// The largest packet that can be handed over, in bytes: a frame's worth.
 pub const PARCEL_BYTES: usize = 4096;
@@ -49,46 +47,6 @@ struct Inbox {
     parcels: ArrayQueue<Box<Parcel>>,
     returned: ArrayQueue<Box<Parcel>>,
     waker: Waker,
-}
-
-/// Wakes a worker that sleeps in `poll(2)`; costs one load when it does not sleep.
-pub struct Waker {
-    asleep: AtomicBool,
-    event: OwnedFd,
-}
-
-impl Waker {
-    pub(crate) fn new() -> rustix::io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Waker { asleep: AtomicBool::new(false), event })
-    }
-
-    /// Wakes the worker if it sleeps.
-    pub fn wake(&self) {
-        // SeqCst pairs with `sleep`: either this sees `asleep`, or the worker sees what was pushed before this call.
-        if self.asleep.swap(false, Ordering::SeqCst) {
-            // The event counter cannot overflow: it is written once a sleep.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// Says that the worker is about to sleep. It must look for work once more before it does.
-    pub fn sleep(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
-    }
-
-    /// Says that the worker is awake again.
-    pub fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.event, &mut count);
-    }
-
-    /// What to poll for reading.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
-    }
 }
 
 impl Mesh {
@@ -241,7 +199,7 @@ mod tests {
             let mesh = mesh.clone();
             move || {
                 let waker = mesh.waker(1).unwrap();
-                let mut fds = [rustix::event::PollFd::new(&waker.event, rustix::event::PollFlags::IN)];
+                let mut fds = [rustix::event::PollFd::from_borrowed_fd(waker.fd(), rustix::event::PollFlags::IN)];
                 rustix::event::poll(&mut fds, None).unwrap();
                 waker.awake();
             }

@@ -17,5 +17,6 @@ pub mod query;
 pub mod resolver;
 pub mod trace;
 pub mod verdict;
+pub mod waker;
 pub mod wire;
 pub mod worker;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use ringway_shared::InterfaceId;
 
-use crate::handover::Waker;
+use crate::waker::Waker;
 
 /// Neighbours that packets wait for. Bounded; a question that finds no room is asked again by the next packet.
 pub struct Resolver {
