@@ -1,11 +1,14 @@
-//! Every frame exactly once: sent, passed, handed over or freed, and counted here and only here.
+//! Where every frame ends, exactly once: sent, passed, handed over or freed.
+//!
+//! What became of a packet is counted here and nowhere else, by one function: of the packets of a batch, of those that had
+//! their place in a batch but no verdict ([`discard`]), and of those that never came into one ([`turn_away`]). That a packet
+//! was received is counted by the pipeline that takes it in, and here for those that no pipeline did.
 
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::{DropReason, InterfaceId};
 
 use crate::af_xdp::{Frame, Umem};
 use crate::batch::Batch;
-use crate::pipeline::finish_for_kernel;
 use crate::verdict::{Outcome, Verdict};
 
 /// What a worker writes frames to.
@@ -55,10 +58,7 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
                 }
             }
             Verdict::Pass { arrived } => {
-                let mut frame = frame;
-                let bytes = umem.packet_mut(&mut frame);
-                finish_for_kernel(bytes);
-                let passed = to.pass(bytes, arrived);
+                let passed = to.pass(umem.packet(&frame), arrived);
                 umem.free(frame);
                 if passed { verdict } else { Verdict::Drop(DropReason::KernelUnreachable) }
             }
@@ -70,9 +70,8 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
                 if handed {
                     verdict
                 } else {
-                    // Nobody else will count it.
-                    tally.add(Counter::Rx, 1);
-                    tally.add(Counter::RxBytes, bytes);
+                    // No other pipeline takes it in.
+                    receive(tally, bytes);
                     Verdict::Drop(DropReason::HandoverQueueFull)
                 }
             }
@@ -81,13 +80,36 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
                 verdict
             }
         };
-        match verdict {
-            Verdict::Forward { .. } => tally.add(Counter::Forwarded, 1),
-            Verdict::Reply { reason, .. } => tally.add_reply(reason),
-            Verdict::Pass { .. } => tally.add(Counter::Passed, 1),
-            Verdict::Drop(reason) => tally.add_drop(reason),
-            Verdict::HandOver { .. } => tally.add(Counter::HandedOver, 1),
-        }
+        count(tally, verdict);
         to.note(&Fate { tag, verdict, service_port });
+    }
+}
+
+/// Ends a frame whose packet was received before, and for which no batch has room: the worker ends.
+pub fn discard(umem: &mut Umem, tally: &mut Tally, frame: Frame, reason: DropReason) {
+    umem.free(frame);
+    count(tally, Verdict::Drop(reason));
+}
+
+/// Counts a packet that comes into no pipeline, with what became of it. `bytes`: its length.
+pub fn turn_away(tally: &mut Tally, bytes: u64, verdict: Verdict) {
+    receive(tally, bytes);
+    count(tally, verdict);
+}
+
+fn receive(tally: &mut Tally, bytes: u64) {
+    tally.add(Counter::Rx, 1);
+    tally.add(Counter::RxBytes, bytes);
+}
+
+/// Counts what became of a packet.
+#[inline(always)]
+fn count(tally: &mut Tally, verdict: Verdict) {
+    match verdict {
+        Verdict::Forward { .. } => tally.add(Counter::Forwarded, 1),
+        Verdict::Reply { reason, .. } => tally.add_reply(reason),
+        Verdict::Pass { .. } => tally.add(Counter::Passed, 1),
+        Verdict::Drop(reason) => tally.add_drop(reason),
+        Verdict::HandOver { .. } => tally.add(Counter::HandedOver, 1),
     }
 }

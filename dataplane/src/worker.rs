@@ -20,12 +20,13 @@ use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::{Clock, Time};
 use crate::config::Poll;
-use crate::dispatch::dispatch;
+use crate::dispatch::{dispatch, turn_away};
 use crate::handover::{Handover, Mesh};
 use crate::io::Ports;
 use crate::io::port::{Loan, PortError};
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
+use crate::verdict::Verdict;
 
 pub use aside::{Opening, aside};
 use changes::{Answer, Change, Changes};
@@ -274,10 +275,7 @@ fn unpack(io: &mut Ports, umem: &mut Umem, batch: &mut Batch, pipeline: &mut Pip
             }
             Some((false, _, _, bytes)) => {
                 umem.free(frame);
-                let tally = pipeline.tally();
-                tally.add(Counter::Rx, 1);
-                tally.add(Counter::RxBytes, bytes);
-                tally.add_drop(DropReason::TooBig);
+                turn_away(pipeline.tally(), bytes, Verdict::Drop(DropReason::TooBig));
             }
         }
     }

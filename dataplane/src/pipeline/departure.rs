@@ -16,6 +16,7 @@ use super::ways::Way;
 use super::{Context, Core, Outcome, dropped};
 use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
+use crate::dispatch::discard;
 use crate::verdict::Verdict;
 use crate::wire::{Packet, ethernet};
 
@@ -110,10 +111,7 @@ impl Core {
             0,
             usize::MAX,
             |_| false,
-            |held| {
-                umem.free(held.frame);
-                tally.add_drop(DropReason::NeighborUnresolved);
-            },
+            |held| discard(umem, tally, held.frame, DropReason::NeighborUnresolved),
         );
         tally.set(Counter::Held, 0);
     }

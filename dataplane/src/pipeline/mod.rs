@@ -26,7 +26,7 @@ use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::{DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
 
-use crate::af_xdp::Umem;
+use crate::af_xdp::{Frame, Umem};
 use crate::affinity::Affinities;
 use crate::batch::{BATCH, Batch, Received};
 use crate::clock::Time;
@@ -146,11 +146,14 @@ impl Pipeline {
         let (mut packets, mut bytes) = (0, 0);
         for (received, staged) in batch.input.drain(..).zip(&self.stage) {
             let length = received.frame.len() as u64;
-            let outcome = core.handle(&mut context, received, staged);
+            let mut outcome = core.handle(&mut context, received, staged);
             // A packet that is handed over is received by the worker that gets it.
             if !matches!(outcome, Some(Outcome { verdict: Verdict::HandOver { .. }, .. })) {
                 packets += 1;
                 bytes += length;
+            }
+            if let Some(Outcome { frame, verdict: Verdict::Pass { .. }, .. }) = &mut outcome {
+                finish_for_kernel(context.umem, frame, &staged.parsed);
             }
             if let Some(outcome) = outcome {
                 batch.output.push(outcome);
@@ -174,7 +177,7 @@ impl Pipeline {
         self.core.watches.expire(now);
     }
 
-    /// The worker's counts; the dispatcher adds fates here.
+    /// The worker's counts; `dispatch` adds what became of packets.
     pub fn tally(&mut self) -> &mut Tally {
         &mut self.core.tally
     }
@@ -302,8 +305,9 @@ fn dropped(received: Received, reason: DropReason, service_port: Option<ServiceP
 
 /// Completes what a local sender's checksum offload left open, for a packet that goes to the kernel by a way that does
 /// not carry that mark.
-pub fn finish_for_kernel(bytes: &mut [u8]) {
-    if let Ok(packet) = Packet::parse(bytes) {
-        nat::complete_partial(bytes, &packet);
+#[cold]
+fn finish_for_kernel(umem: &mut Umem, frame: &mut Frame, parsed: &Result<Packet, Refusal>) {
+    if let Ok(packet) = parsed {
+        nat::complete_partial(umem.packet_mut(frame), packet);
     }
 }

@@ -8,7 +8,7 @@ use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::direct::DirectConnections;
-use ringway_dataplane::dispatch::Fate;
+use ringway_dataplane::dispatch::{Fate, turn_away};
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_dataplane::io::pcap::{CaptureWriter, Captured};
@@ -16,7 +16,7 @@ use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
 use ringway_dataplane::verdict::Verdict;
 use ringway_dataplane::wire::Packet;
-use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::counters::{Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, decide, without_frontend};
 use ringway_shared::{DropReason, InterfaceId, Snapshot};
 
@@ -149,13 +149,7 @@ impl<W: Write> Replay<W> {
     fn refuse(&mut self, packet: &Captured, arrived: InterfaceId, number: u64) {
         let ours = self.is_ours(&packet.data, arrived);
         let verdict = if ours { Verdict::Drop(DropReason::TooBig) } else { Verdict::Pass { arrived } };
-        let tally = self.worker.pipeline.tally();
-        tally.add(Counter::Rx, 1);
-        tally.add(Counter::RxBytes, packet.data.len() as u64);
-        match verdict {
-            Verdict::Drop(reason) => tally.add_drop(reason),
-            _ => tally.add(Counter::Passed, 1),
-        }
+        turn_away(self.worker.pipeline.tally(), packet.data.len() as u64, verdict);
         self.verdicts.decide(&Fate { tag: number, verdict, service_port: None }, &self.snapshot.services);
     }
 

@@ -1,11 +1,13 @@
 //! Which interface a frame belongs to that a port received.
 
 use arrayvec::ArrayVec;
-use ringway_shared::counters::{Counter, Tally};
+use ringway_shared::counters::Tally;
 use ringway_shared::{DropReason, InterfaceId};
 
 use crate::af_xdp::{Frame, Umem};
 use crate::batch::{BATCH, Received};
+use crate::dispatch::turn_away;
+use crate::verdict::Verdict;
 use crate::wire::vlan;
 
 /// No interface has this number: there are fewer.
@@ -74,9 +76,7 @@ impl Tags {
                 }
                 None => {
                     let Received { frame, .. } = input.remove(place);
-                    tally.add(Counter::Rx, 1);
-                    tally.add(Counter::RxBytes, frame.len() as u64);
-                    tally.add_drop(DropReason::KernelUnreachable);
+                    turn_away(tally, frame.len() as u64, Verdict::Drop(DropReason::KernelUnreachable));
                     umem.free(frame);
                 }
             }
