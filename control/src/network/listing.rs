@@ -11,7 +11,8 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
 
-use super::links::{Attachments, Link, LinkAddress};
+use super::attachments::Attachments;
+use super::links::{Link, LinkAddress};
 use super::lowers;
 use super::questions::Asker;
 use crate::config::InterfacePattern;

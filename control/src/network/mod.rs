@@ -7,6 +7,7 @@
 //! everything is read again.
 
 mod atoms;
+mod attachments;
 pub mod counters;
 mod errands;
 pub mod free_ports;

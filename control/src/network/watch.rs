@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 
 use self::glance::Glances;
 use super::NetworkError;
+use super::attachments::Attachments;
 use super::errands::{self, Errands};
 use super::kernel::{Event, Kernel};
 use super::labels::Labels;
-use super::links::Attachments;
 use super::neighbors::Neighbors;
 use super::next_hops::{NextHops, routers};
 use super::picture::Picture;

@@ -44,7 +44,7 @@ fn target(message: &RouteMessage) -> RouteTarget {
         ..Link::default()
     };
     let links = [link(2, "eth0", true), link(3, "eth1", false), link(4, "lan0", true), link(5, "wg0", true)];
-    let mut attachments = super::super::links::Attachments::new(vec![InterfacePattern::parse("eth*").unwrap()]);
+    let mut attachments = super::super::attachments::Attachments::new(vec![InterfacePattern::parse("eth*").unwrap()]);
     let (interfaces, numbers) = attachments.interfaces(&links, &[]);
     let objects = NextHopObjects::default();
     Targets::new(&links, &numbers, &interfaces, &objects).of(&KernelRoute::from_message(message).unwrap().kind)
