@@ -23,11 +23,11 @@ use crate::drop_reason::DropReason;
 mod host;
 mod lowers;
 mod path;
+mod resolve;
 mod reverse_path;
 pub mod rss;
 mod source;
 mod table;
-mod ways;
 
 /// An interface that Ringway is attached to (or was: an interface that went away keeps its number and is down).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub enum RouteTarget {
         /// The gateway; `None` when the destination is on link.
         via: Option<IpAddr>,
     },
-    /// Out by attached interfaces, by one of several ways that share the traffic.
+    /// Out by attached interfaces, by one of several paths that share the traffic.
     Paths(Arc<[Path]>),
     /// Out by an interface that Ringway is not attached to.
     Unlisted(Arc<str>),
@@ -314,7 +314,7 @@ impl Network {
 
     /// Whether interfaces and routes are the same, so that only neighbours differ: then every destination has the same next
     /// hop and the same source.
-    pub fn has_same_ways(&self, other: &Network) -> bool {
+    pub fn has_same_routes(&self, other: &Network) -> bool {
         self.interfaces == other.interfaces && self.v4 == other.v4 && self.v6 == other.v6
     }
 

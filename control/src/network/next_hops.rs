@@ -33,7 +33,7 @@ impl NextHops {
         let older = std::mem::replace(&mut self.endpoints, endpoints);
         let ways = std::mem::replace(&mut self.network, network.clone());
         let mut deltas: HashMap<Key, i64> = HashMap::new();
-        if Arc::ptr_eq(&ways, network) || ways.has_same_ways(network) {
+        if Arc::ptr_eq(&ways, network) || ways.has_same_routes(network) {
             for difference in older.differences(&self.endpoints) {
                 let delta = i64::from(difference.new.is_some()) - i64::from(difference.old.is_some());
                 // Most entries are only in the neighbourhood of a change.

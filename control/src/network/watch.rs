@@ -277,7 +277,7 @@ impl Watcher {
         if self.recent.len() >= RECENT {
             self.sweep(Instant::now());
         }
-        if self.recent.last().is_none_or(|last| !last.has_same_ways(network)) {
+        if self.recent.last().is_none_or(|last| !last.has_same_routes(network)) {
             self.neighbors.set_routers(routers(network));
         }
         self.recent.push(network.clone());

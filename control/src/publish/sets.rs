@@ -115,7 +115,7 @@ impl SteeringSets {
             changes.added.extend(self.configured.iter().copied().map(SteeringEntry::Snat));
         }
         let other_ways =
-            starting || !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_ways(&snapshot.network);
+            starting || !Arc::ptr_eq(&network, &snapshot.network) && !network.has_same_routes(&snapshot.network);
         let mut moved = (Vec::new(), Vec::new());
         if !Arc::ptr_eq(&old, &snapshot.services) {
             self.advance_frontends(&old, &snapshot.services, &mut changes);

@@ -37,7 +37,7 @@ pub const SENDERS: usize = 16;
 pub struct Ports {
     ports: Vec<Port>,
     /// By interface number.
-    ways: Vec<Way>,
+    exits: Vec<Exit>,
     handover: Handover,
     /// What ports counted that are closed since.
     gone: [u64; COUNTED.len()],
@@ -45,7 +45,7 @@ pub struct Ports {
 
 /// How an interface's frames leave, and how what came by it goes back to the kernel.
 #[derive(Default)]
-struct Way {
+struct Exit {
     /// The port of an interface that one device carries untagged; beyond all ports for any other.
     only: usize,
     /// The ports by which frames may leave, one of each device.
@@ -57,7 +57,7 @@ struct Way {
 impl Ports {
     /// None yet. `handover`: the way to other workers.
     pub fn new(handover: Handover) -> Self {
-        Ports { ports: Vec::new(), ways: Vec::new(), handover, gone: Default::default() }
+        Ports { ports: Vec::new(), exits: Vec::new(), handover, gone: Default::default() }
     }
 
     /// Adds an open port. It carries what [`Self::carry`] said or will say of its device.
@@ -78,40 +78,40 @@ impl Ports {
 
     /// Has these devices carry an interface from now on; none: it is gone.
     pub fn carry(&mut self, interface: InterfaceId, lowers: Lowers) {
-        self.way_mut(interface).lowers = lowers;
+        self.exit_mut(interface).lowers = lowers;
         self.connect();
     }
 
     /// Gives what came by an interface and is not ours back by this device from now on.
     pub fn set_tap(&mut self, interface: InterfaceId, tap: Option<Arc<Tap>>) {
-        self.way_mut(interface).tap = tap;
+        self.exit_mut(interface).tap = tap;
         self.connect();
     }
 
-    fn way_mut(&mut self, interface: InterfaceId) -> &mut Way {
+    fn exit_mut(&mut self, interface: InterfaceId) -> &mut Exit {
         let place = usize::from(interface.0);
-        if self.ways.len() <= place {
-            self.ways.resize_with(place + 1, Way::default);
+        if self.exits.len() <= place {
+            self.exits.resize_with(place + 1, Exit::default);
         }
-        &mut self.ways[place]
+        &mut self.exits[place]
     }
 
     /// Says anew what every port carries and by which ports every interface's frames leave.
     fn connect(&mut self) {
         for port in &mut self.ports {
-            let carried = (0..).zip(&self.ways).filter_map(|(number, way)| {
-                let receives = way.lowers.devices.iter().any(|lower| lower.index == port.device && lower.receives);
-                receives.then_some((way.lowers.vlan, InterfaceId(number)))
+            let carried = (0..).zip(&self.exits).filter_map(|(number, exit)| {
+                let receives = exit.lowers.devices.iter().any(|lower| lower.index == port.device && lower.receives);
+                receives.then_some((exit.lowers.vlan, InterfaceId(number)))
             });
             port.tags = Tags::new(carried);
         }
-        for way in &mut self.ways {
+        for exit in &mut self.exits {
             let ports = &self.ports;
             // A device's first queue here is as good as its others: they are this worker's.
             let of = |device| ports.iter().position(|port| port.device == device);
-            let sending = way.lowers.devices.iter().filter(|lower| lower.sends);
-            way.senders = sending.filter_map(|lower| of(lower.index)).take(SENDERS).collect();
-            way.only = match (way.senders.as_slice(), way.lowers.vlan) {
+            let sending = exit.lowers.devices.iter().filter(|lower| lower.sends);
+            exit.senders = sending.filter_map(|lower| of(lower.index)).take(SENDERS).collect();
+            exit.only = match (exit.senders.as_slice(), exit.lowers.vlan) {
                 ([only], None) => *only,
                 _ => usize::MAX,
             };
@@ -201,8 +201,8 @@ impl Ports {
     /// Sends by one of several devices, or under a tag.
     #[inline(never)]
     fn send_carried(&mut self, umem: &mut Umem, out: usize, mut frame: Frame) -> Result<(), (Frame, DropReason)> {
-        let Some(way) = self.ways.get(out) else { return Err((frame, DropReason::InterfaceDown)) };
-        let place = match *way.senders.as_slice() {
+        let Some(exit) = self.exits.get(out) else { return Err((frame, DropReason::InterfaceDown)) };
+        let place = match *exit.senders.as_slice() {
             [] => return Err((frame, DropReason::InterfaceDown)),
             [only] => only,
             ref several => {
@@ -212,8 +212,8 @@ impl Ports {
         };
         // A device that is just being deleted leaves its share to the others, until the network says so.
         let alive = |place: &usize| self.ports.get(*place).is_some_and(|port| !port.is_gone());
-        let place = if alive(&place) { Some(place) } else { way.senders.iter().copied().find(alive) };
-        let tag = way.lowers.vlan;
+        let place = if alive(&place) { Some(place) } else { exit.senders.iter().copied().find(alive) };
+        let tag = exit.lowers.vlan;
         let Some(port) = place.and_then(|place| self.ports.get_mut(place)) else {
             return Err((frame, DropReason::InterfaceDown));
         };
@@ -237,15 +237,15 @@ impl Transmit for Ports {
     #[inline]
     fn send(&mut self, umem: &mut Umem, out: InterfaceId, frame: Frame, _tag: u64) -> Result<(), (Frame, DropReason)> {
         let out = usize::from(out.0);
-        let Some(way) = self.ways.get(out) else { return Err((frame, DropReason::InterfaceDown)) };
-        match self.ports.get_mut(way.only) {
+        let Some(exit) = self.exits.get(out) else { return Err((frame, DropReason::InterfaceDown)) };
+        match self.ports.get_mut(exit.only) {
             Some(port) => port.send(umem, frame).map_err(|frame| (frame, unsent(port))),
             None => self.send_carried(umem, out, frame),
         }
     }
 
     fn pass(&mut self, packet: &[u8], arrived: InterfaceId) -> bool {
-        let tap = self.ways.get(usize::from(arrived.0)).and_then(|way| way.tap.as_ref());
+        let tap = self.exits.get(usize::from(arrived.0)).and_then(|exit| exit.tap.as_ref());
         tap.is_some_and(|tap| tap.inject(packet).is_ok())
     }
 

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
-use ringway_shared::network::Heading;
+use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
 
 use super::departure::Intent;
@@ -104,8 +104,8 @@ impl Core {
     ) -> Option<Outcome> {
         let heading = answer_heading(&received, packet);
         // No way back is no reason of its own: the packet dies of what it would have been told.
-        let way = self.ways.back(&context.snapshot.network, &heading).map(|way| way.adjacency);
-        let answerable = way.is_ok() || matches!(way, Err(ringway_shared::network::NoAdjacency::Unresolved { .. }));
+        let adjacency = self.adjacencies.to_client(&context.snapshot.network, &heading).map(|found| found.adjacency);
+        let answerable = adjacency.is_ok() || matches!(adjacency, Err(NoAdjacency::Unresolved { .. }));
         if !answerable {
             return dropped(received, reason, service_port);
         }
@@ -120,7 +120,7 @@ impl Core {
             return dropped(received, reason, service_port);
         }
         debug_assert!(!matches!(packet.kind, Kind::LaterFragment { .. }));
-        self.send(context, received, way, heading, Intent::Reply(reason), service_port)
+        self.send(context, received, adjacency, heading, Intent::Reply(reason), service_port)
     }
 }
 

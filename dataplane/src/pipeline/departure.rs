@@ -11,8 +11,8 @@ use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, DropReason, ServicePortId, Snapshot};
 
+use super::adjacencies::Resolved;
 use super::held::HeldPacket;
-use super::ways::Way;
 use super::{Context, Core, Outcome, dropped};
 use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
@@ -41,8 +41,12 @@ pub(super) fn leave(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -> 
 
 /// The MTU of the way out when `packet` is larger, known neighbour or not.
 #[inline]
-pub(super) fn exceeded_mtu(snapshot: &Snapshot, way: &Result<Adjacency, NoAdjacency>, packet: &Packet) -> Option<u32> {
-    let mtu = match way {
+pub(super) fn exceeded_mtu(
+    snapshot: &Snapshot,
+    adjacency: &Result<Adjacency, NoAdjacency>,
+    packet: &Packet,
+) -> Option<u32> {
+    let mtu = match adjacency {
         Ok(adjacency) => adjacency.mtu,
         Err(NoAdjacency::Unresolved { interface, .. }) => snapshot.network.interface(*interface)?.mtu,
         Err(_) => return None,
@@ -56,12 +60,12 @@ impl Core {
         &mut self,
         context: &mut Context,
         mut received: Received,
-        way: Result<Adjacency, NoAdjacency>,
+        adjacency: Result<Adjacency, NoAdjacency>,
         heading: Heading,
         intent: Intent,
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
-        match way {
+        match adjacency {
             Ok(adjacency) => {
                 let verdict = leave(context.umem.packet_mut(&mut received.frame), &adjacency, intent);
                 Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
@@ -95,8 +99,8 @@ impl Core {
         };
         let umem = &mut *context.umem;
         self.held.take(network.generation, room, keep, |mut held| {
-            let verdict = match self.ways.find(network, &held.heading) {
-                Ok(Way { adjacency, .. }) => leave(umem.packet_mut(&mut held.frame), &adjacency, held.intent),
+            let verdict = match self.adjacencies.to_endpoint(network, &held.heading) {
+                Ok(Resolved { adjacency, .. }) => leave(umem.packet_mut(&mut held.frame), &adjacency, held.intent),
                 Err(none) => Verdict::Drop(none.reason()),
             };
             batch.output.push(outcome(held, verdict));

@@ -81,13 +81,13 @@ impl Core {
         let endpoint = packet.tuple.destination_address();
         let (source, arrived) = (Some(packet.tuple.source_address()), Some(received.interface));
         let heading = Heading { destination: endpoint, source, arrived, hash: packet.tuple.maglev_hash() };
-        let found = self.ways.find(&snapshot.network, &heading);
-        let (way, way_id) = match found {
-            Ok(way) => (Ok(way.adjacency), Some(way.id)),
+        let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
+        let (adjacency, adjacency_id) = match found {
+            Ok(found) => (Ok(found.adjacency), Some(found.id)),
             Err(none @ NoAdjacency::Unresolved { .. }) => (Err(none), None),
             Err(_) => return pass(received),
         };
-        if packet.ttl <= 1 || packet.objection.is_some() || exceeded_mtu(snapshot, &way, packet).is_some() {
+        if packet.ttl <= 1 || packet.objection.is_some() || exceeded_mtu(snapshot, &adjacency, packet).is_some() {
             return pass(received);
         }
         let new = NewFlow {
@@ -101,10 +101,10 @@ impl Core {
         };
         match self.flows.open(&new, context.now) {
             Ok(opened) => {
-                self.introduce(snapshot, opened.id, way_id, &way);
-                self.send_on(context, received, packet, opened.id, Direction::Original, way)
+                self.introduce(snapshot, opened.id, adjacency_id, &adjacency);
+                self.send_on(context, received, packet, opened.id, Direction::Original, adjacency)
             }
-            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, way),
+            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
             Err(OpenError::TableFull | OpenError::PortsExhausted) => {
                 let answer_hash = self.flows.hash(&packet.tuple.reversed());
                 self.note_direct(context, &received, packet, [hash, answer_hash]);

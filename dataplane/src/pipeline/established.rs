@@ -3,8 +3,8 @@
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
+use super::adjacencies::{Adjacencies, Resolved};
 use super::departure::{Intent, exceeded_mtu, leave};
-use super::ways::{Way, Ways};
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
@@ -111,14 +111,14 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
-        let way = way(flow, direction, Some(received.interface), snapshot, &mut self.ways);
-        if let Some(mtu) = exceeded_mtu(snapshot, &way, packet) {
+        let adjacency = known_adjacency(flow, direction, Some(received.interface), snapshot, &mut self.adjacencies);
+        if let Some(mtu) = exceeded_mtu(snapshot, &adjacency, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         if shows_nothing {
-            return self.send_on(context, received, packet, id, direction, way);
+            return self.send_on(context, received, packet, id, direction, adjacency);
         }
-        self.forward(context, received, packet, id, direction, way)
+        self.forward(context, received, packet, id, direction, adjacency)
     }
 
     /// Advances the flow and sends the packet on.
@@ -129,7 +129,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        way: Result<Adjacency, NoAdjacency>,
+        adjacency: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let frame = context.umem.packet(&received.frame);
         let segment = match self.flows.flow(id).state() {
@@ -137,7 +137,7 @@ impl Core {
             _ => Segment::believed(frame, packet),
         };
         self.flows.advance(id, direction, &segment, context.now);
-        self.send_on(context, received, packet, id, direction, way)
+        self.send_on(context, received, packet, id, direction, adjacency)
     }
 
     /// Rewrites a packet that its flow has counted, and sends it.
@@ -148,13 +148,13 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        way: Result<Adjacency, NoAdjacency>,
+        adjacency: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
         let rewrite = flow.rewrite(direction);
-        let heading = match &way {
+        let heading = match &adjacency {
             Err(NoAdjacency::Unresolved { .. }) => {
                 heading(flow, direction, Some(received.interface), &context.snapshot.network)
             }
@@ -165,24 +165,24 @@ impl Core {
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
-        self.send(context, received, way, heading, Intent::Forward, Some(service_port))
+        self.send(context, received, adjacency, heading, Intent::Forward, Some(service_port))
     }
 }
 
 /// Whether packets to the flow's endpoint can leave by this interface, so that its answers come by it.
 #[inline]
 pub(super) fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &Network) -> bool {
-    let by_known_way = flow.network_generation == network.generation
+    let by_known_adjacency = flow.network_generation == network.generation
         && network.adjacency(flow.adjacency(Direction::Original)).is_some_and(|adjacency| adjacency.out == interface);
-    by_known_way || network.next_hops(flow.reply().source_address()).any(|(out, _)| out == interface)
+    by_known_adjacency || network.next_hops(flow.reply().source_address()).any(|(out, _)| out == interface)
 }
 
-/// What decides about a flow's way in one direction.
+/// What decides about a flow's adjacency in one direction.
 pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<InterfaceId>, network: &Network) -> Heading {
     let original = flow.original();
     let client = original.source_address();
     // Only a choice between several ways takes it.
-    let hash = if network.has_several_ways() { original.maglev_hash() } else { 0 };
+    let hash = if network.has_several_paths() { original.maglev_hash() } else { 0 };
     let (destination, source) = match direction {
         Direction::Original => (flow.reply().source_address(), client),
         Direction::Reply => (client, original.destination_address()),
@@ -193,28 +193,28 @@ pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<Interfa
 /// The adjacency for a direction: the one the flow remembers, when the network has not changed since. `arrived` is the
 /// interface that packets of this direction arrive by.
 #[inline]
-pub(super) fn way(
+pub(super) fn known_adjacency(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,
     snapshot: &Snapshot,
-    ways: &mut Ways,
+    adjacencies: &mut Adjacencies,
 ) -> Result<Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     if flow.network_generation != network.generation {
         flow.network_generation = network.generation;
-        keep_ways(flow, network, direction, arrived);
+        keep_adjacencies(flow, network, direction, arrived);
     }
     match network.leave_by(flow.adjacency(direction)) {
         Some(adjacency) => Ok(*adjacency),
-        None => find_way(flow, direction, arrived, snapshot, ways),
+        None => find_adjacency(flow, direction, arrived, snapshot, adjacencies),
     }
 }
 
-/// Forgets what an older network said, but for a way that is still one of several: a flow does not go to and fro between them
+/// Forgets what an older network said, but for the adjacency of a path that is still one of several: a flow does not go to and fro between them
 /// because some of them come and go.
 #[cold]
-fn keep_ways(flow: &mut Flow, network: &Network, direction: Direction, arrived: Option<InterfaceId>) {
+fn keep_adjacencies(flow: &mut Flow, network: &Network, direction: Direction, arrived: Option<InterfaceId>) {
     let out = |id: AdjacencyId| network.adjacency(id).map(|adjacency| adjacency.out);
     let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| flow.adjacency(direction));
     for (of, id, back) in [(Direction::Original, original, reply), (Direction::Reply, reply, original)] {
@@ -227,18 +227,18 @@ fn keep_ways(flow: &mut Flow, network: &Network, direction: Direction, arrived: 
 }
 
 /// The adjacency for a direction, looked up, and remembered by the flow.
-pub(super) fn find_way(
+pub(super) fn find_adjacency(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,
     snapshot: &Snapshot,
-    ways: &mut Ways,
+    adjacencies: &mut Adjacencies,
 ) -> Result<Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     let heading = heading(flow, direction, arrived, network);
-    let Way { id, adjacency, .. } = match direction {
-        Direction::Original => ways.find(network, &heading)?,
-        Direction::Reply => ways.back(network, &heading)?,
+    let Resolved { id, adjacency, .. } = match direction {
+        Direction::Original => adjacencies.to_endpoint(network, &heading)?,
+        Direction::Reply => adjacencies.to_client(network, &heading)?,
     };
     flow.set_adjacency(direction, Some(id));
     Ok(adjacency)

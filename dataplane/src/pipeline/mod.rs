@@ -7,6 +7,7 @@
 //! Invariants: every received packet leaves as exactly one [`Outcome`], now or (held) later; nothing here panics,
 //! allocates, locks or logs.
 
+mod adjacencies;
 mod answer;
 mod departure;
 mod direct;
@@ -17,7 +18,6 @@ mod more_ports;
 mod open;
 mod portless;
 mod unreachable;
-mod ways;
 
 use std::sync::Arc;
 
@@ -40,9 +40,9 @@ use crate::resolver::Resolver;
 use crate::verdict::{Outcome, Verdict};
 use crate::wire::{Invalid, Kind, Packet, Refusal};
 
+use adjacencies::Adjacencies;
 use held::Held;
 use limiter::Limiter;
-use ways::Ways;
 
 /// ICMP errors that a worker hands over in any second; a handover queue holds more.
 const ERRORS_PER_SECOND: u32 = 1_000;
@@ -88,7 +88,7 @@ struct Core {
     errors: Limiter,
     /// Of new flows that others have a port for.
     loans: Limiter,
-    ways: Ways,
+    adjacencies: Adjacencies,
     watches: Watches,
     shared: Shared,
     tally: Tally,
@@ -113,9 +113,9 @@ impl Pipeline {
         let errors = Limiter::new(ERRORS_PER_SECOND);
         // One alone has nobody to ask.
         let loans = Limiter::new(if config.workers > 1 { LOANS_PER_SECOND } else { 0 });
-        let (held, ways, tally) = (Held::default(), Ways::new(shared.resolver.clone()), Tally::default());
+        let (held, adjacencies, tally) = (Held::default(), Adjacencies::new(shared.resolver.clone()), Tally::default());
         let watches = Watches::new(shared.direct.clone());
-        let core = Core { config, flows, held, limiter, errors, loans, ways, watches, shared, tally };
+        let core = Core { config, flows, held, limiter, errors, loans, adjacencies, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 

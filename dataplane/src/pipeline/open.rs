@@ -8,9 +8,9 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
 
+use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
-use super::established::find_way;
-use super::ways::Way;
+use super::established::find_adjacency;
 use super::{Context, Core, Outcome, dropped, objection};
 use crate::affinity;
 use crate::batch::Received;
@@ -94,16 +94,16 @@ impl Core {
         };
         let arrived = Some(received.interface);
         let heading = Heading { destination: backend.address, source: Some(client), arrived, hash: spread };
-        let found = self.ways.find(&snapshot.network, &heading);
-        let (endpoint_way, way_id, source) = match found {
-            Ok(Way { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
+        let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
+        let (adjacency, adjacency_id, source) = match found {
+            Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
             Err(none) => (Err(none), None, snapshot.network.source_address_for(&heading)),
         };
-        if let Some(mtu) = exceeded_mtu(snapshot, &endpoint_way, packet) {
+        if let Some(mtu) = exceeded_mtu(snapshot, &adjacency, packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         // Answers come from where the packet goes.
-        let out = match &endpoint_way {
+        let out = match &adjacency {
             Ok(adjacency) => adjacency.out,
             Err(NoAdjacency::Unresolved { interface, .. }) => *interface,
             Err(none) => return dropped(received, none.reason(), service_port),
@@ -147,13 +147,11 @@ impl Core {
                 if let Some(affinity) = &port.affinity {
                     self.shared.affinities.note(affinity, client, backend.address, context.now);
                 }
-                self.introduce(snapshot, id, way_id, &endpoint_way);
-                self.send_on(context, received, packet, id, Direction::Original, endpoint_way)
+                self.introduce(snapshot, id, adjacency_id, &adjacency);
+                self.send_on(context, received, packet, id, Direction::Original, adjacency)
             }
             // Cannot be: this packet's flow was looked for.
-            Err(OpenError::Exists(id)) => {
-                self.forward(context, received, packet, id, Direction::Original, endpoint_way)
-            }
+            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
             Err(OpenError::PortsExhausted) => dropped(received, DropReason::SnatPortsExhausted, service_port),
             // Without a flow replies do not find back: only who sends UDP and wants none is served.
             Err(OpenError::TableFull) if source != Source::Kept || port.protocol != Protocol::Udp => {
@@ -172,7 +170,7 @@ impl Core {
                 );
                 nat::rewrite(bytes, packet, &Rewrite::new(&packet.tuple, to));
                 context.umem.resize(&mut received.frame, usize::from(packet.end));
-                self.send(context, received, endpoint_way, heading, Intent::Forward, service_port)
+                self.send(context, received, adjacency, heading, Intent::Forward, service_port)
             }
         }
     }
@@ -182,7 +180,7 @@ impl Core {
         &mut self,
         snapshot: &Snapshot,
         id: FlowId,
-        endpoint_way: Option<AdjacencyId>,
+        adjacency: Option<AdjacencyId>,
         found: &Result<Adjacency, NoAdjacency>,
     ) {
         // Answers come from where the packet goes.
@@ -194,11 +192,11 @@ impl Core {
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
-        flow.set_adjacency(Direction::Original, endpoint_way);
+        flow.set_adjacency(Direction::Original, adjacency);
         flow.set_adjacency(Direction::Reply, None);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
-            find_way(flow, Direction::Reply, arrived, snapshot, &mut self.ways)
+            find_adjacency(flow, Direction::Reply, arrived, snapshot, &mut self.adjacencies)
         {
             self.shared.resolver.ask(interface, next_hop);
         }

@@ -1,4 +1,4 @@
-//! A packet as routing sees it, and the several ways that a route may have for it.
+//! A packet as routing sees it, and the several paths that a route may have for it.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ pub struct Heading {
     pub source: Option<IpAddr>,
     /// The interface that it arrived by.
     pub arrived: Option<InterfaceId>,
-    /// The flow's hash: which of several ways it takes.
+    /// The flow's hash: which of several paths it takes.
     pub hash: u64,
 }
 
@@ -24,7 +24,7 @@ impl Heading {
     }
 }
 
-/// One of several ways of a route.
+/// One of several paths of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The interface.
@@ -38,9 +38,9 @@ pub struct Path {
 }
 
 impl Network {
-    /// Whether any route has several ways, so that the hash of a [`Heading`] makes a difference.
+    /// Whether any route has several paths, so that the hash of a [`Heading`] makes a difference.
     #[inline]
-    pub fn has_several_ways(&self) -> bool {
+    pub fn has_several_paths(&self) -> bool {
         self.v4.has_paths() || self.v6.has_paths()
     }
 }

@@ -115,7 +115,7 @@ impl Network {
         if !source.is_ipv4() {
             return false;
         }
-        // One of several ways will do, and whatever table it stands in: policy rules can make answers see another one.
+        // One of several paths will do, and whatever table it stands in: policy rules can make answers see another one.
         if self.next_hops(source).any(|(out, _)| out == arrived || asked == ReversePath::Loose) {
             return false;
         }

@@ -69,7 +69,7 @@ pub(super) struct Tables {
     tables: Vec<Table>,
     // Networks that packets may come from, the longest prefix first. Few: each stands in a policy rule.
     from: Vec<IpNet>,
-    // Whether a route of any table has several ways.
+    // Whether a route of any table has several paths.
     paths: bool,
     // By the interface, and the place in `from`; one past the last for all others.
     seen: HashMap<(Option<InterfaceId>, usize), u16>,

@@ -1,10 +1,10 @@
-//! Ways found lately: the adjacency and the source address for a destination, so that opening a flow to an endpoint that
-//! has many walks no routes.
+//! Adjacencies found lately, with the source address for their destination, so that opening a flow to an endpoint that has
+//! many walks no routes.
 //!
 //! Two small direct-mapped caches in the worker's own memory: one for endpoints, and one for clients, so that many clients
-//! push out no endpoint. An entry is good for one generation of the network and one of its tables; only ways that exist are
-//! kept, so a neighbour that is being resolved is looked for anew with every packet, and none of a route that has several,
-//! since those differ from flow to flow. Where one of several does not answer, another that does takes its flows.
+//! push out no endpoint. An entry is good for one generation of the network and one of its tables; only those that exist are
+//! kept, so a neighbour that is being resolved is looked for anew with every packet, and none of a route with several
+//! paths, since those differ from flow to flow. Where the next hop of one path does not answer, another takes its flows.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ struct Entry {
 const EMPTY: Entry =
     Entry { destination: [0; 2], generation: 0, adjacency: AdjacencyId(u32::MAX), source: None, table: 0 };
 
-/// A way to a destination.
+/// What a destination leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    /// Its number, valid in the network's generation.
+pub(super) struct Resolved {
+    /// The adjacency's number, valid in the network's generation.
     pub(super) id: AdjacencyId,
     /// Where frames leave, and with which addresses.
     pub(super) adjacency: Adjacency,
@@ -43,31 +43,31 @@ pub(super) struct Way {
 }
 
 /// The caches.
-pub(super) struct Ways {
+pub(super) struct Adjacencies {
     endpoints: Cache,
     clients: Cache,
     resolver: Arc<Resolver>,
 }
 
-impl Ways {
+impl Adjacencies {
     pub(super) fn new(resolver: Arc<Resolver>) -> Self {
-        Ways { endpoints: Cache::new(), clients: Cache::new(), resolver }
+        Adjacencies { endpoints: Cache::new(), clients: Cache::new(), resolver }
     }
 
-    /// The way of a packet to an endpoint, which leaves by it.
+    /// The adjacency for a packet to an endpoint, which leaves by it.
     #[inline]
-    pub(super) fn find(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
+    pub(super) fn to_endpoint(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
         match self.endpoints.remembered(network, heading) {
-            Some(way) => Ok(way),
+            Some(found) => Ok(found),
             None => self.endpoints.learn(network, heading, true, &self.resolver),
         }
     }
 
-    /// The way of a packet to a client, which leaves by it. Such packets have their source.
+    /// The adjacency for a packet to a client, which leaves by it. Such packets have their source.
     #[inline]
-    pub(super) fn back(&mut self, network: &Network, heading: &Heading) -> Result<Way, NoAdjacency> {
+    pub(super) fn to_client(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
         match self.clients.remembered(network, heading) {
-            Some(way) => Ok(way),
+            Some(found) => Ok(found),
             None => self.clients.learn(network, heading, false, &self.resolver),
         }
     }
@@ -88,7 +88,7 @@ impl Cache {
     }
 
     #[inline]
-    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Way> {
+    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Resolved> {
         let destination = address_words(heading.destination);
         let entry = self.0.get(place(destination))?;
         let is_it = entry.destination == destination
@@ -98,7 +98,7 @@ impl Cache {
             return None;
         }
         let adjacency = network.leave_by(entry.adjacency)?;
-        Some(Way { id: entry.adjacency, adjacency: *adjacency, source: entry.source })
+        Some(Resolved { id: entry.adjacency, adjacency: *adjacency, source: entry.source })
     }
 
     /// Asks the network, for the source address as well if that is wanted: always by one cache, never by the other.
@@ -109,7 +109,7 @@ impl Cache {
         heading: &Heading,
         with_source: bool,
         resolver: &Resolver,
-    ) -> Result<Way, NoAdjacency> {
+    ) -> Result<Resolved, NoAdjacency> {
         let id = network.resolve_for(heading).or_else(|none| {
             let other = network.resolve_beside(heading);
             // Nobody would ask for it again if no packet waited for it.
@@ -122,12 +122,12 @@ impl Cache {
         let source = if with_source { network.source_address_for(heading) } else { None };
         let has_several =
             || matches!(network.route_of(heading).map(|route| &route.target), Some(RouteTarget::Paths(_)));
-        let single = !network.has_several_ways() || !has_several();
+        let single = !network.has_several_paths() || !has_several();
         let (destination, generation) = (address_words(heading.destination), network.generation);
         if let Some(entry) = self.0.get_mut(place(destination)).filter(|_| single) {
             *entry = Entry { destination, generation, adjacency: id, source, table: network.table(heading) };
         }
-        Ok(Way { id, adjacency, source })
+        Ok(Resolved { id, adjacency, source })
     }
 }
 
@@ -138,13 +138,13 @@ mod tests {
     use ringway_shared::network::{Interface, Lowers, Path, Route};
     use ringway_shared::{InterfaceId, MacAddress};
 
-    fn ways() -> Ways {
-        Ways::new(Resolver::new().unwrap())
+    fn adjacencies() -> Adjacencies {
+        Adjacencies::new(Resolver::new().unwrap())
     }
 
     /// A router that dies silently: its flows go by the other one, until it answers again.
     #[test]
-    fn one_of_several_ways_takes_the_flows_of_another_that_does_not_answer() {
+    fn one_of_several_paths_takes_the_flows_of_another_that_does_not_answer() {
         let via = |last: u8| Some(address(last));
         let path = |last| Path { interface: InterfaceId(0), via: via(last), source: None, weight: 1 };
         let network = |generation, known: &[u8]| {
@@ -154,12 +154,12 @@ mod tests {
             let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
             Network::new(generation, vec![interface()], routes, neighbors)
         };
-        let mut ways = ways();
+        let mut adjacencies = adjacencies();
         let mut taken = |network: &Network| {
             let mut macs: Vec<u8> = (0..64u64)
                 .filter_map(|hash| {
                     let heading = Heading { hash: hash << 58 | hash, ..Heading::to("10.9.0.1".parse().unwrap()) };
-                    Some(ways.find(network, &heading).ok()?.adjacency.destination_mac.0[0])
+                    Some(adjacencies.to_endpoint(network, &heading).ok()?.adjacency.destination_mac.0[0])
                 })
                 .collect();
             macs.sort_unstable();
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(taken(&network(2, &[4])), (0, 64));
         assert_eq!(taken(&network(3, &[])), (0, 0), "nobody answers");
         assert_eq!(taken(&network(4, &[2, 4])), (first, second));
-        let mut asked: Vec<_> = std::iter::from_fn(|| ways.resolver.next_question()).collect();
+        let mut asked: Vec<_> = std::iter::from_fn(|| adjacencies.resolver.next_question()).collect();
         asked.dedup();
         assert_eq!(asked, [(InterfaceId(0), address(2))], "who does not answer is asked again");
     }
@@ -205,31 +205,31 @@ mod tests {
     proptest! {
         /// However the network changes, the cache says what the network says.
         #[test]
-        fn ways_are_those_of_the_network(
+        fn adjacencies_are_those_of_the_network(
             networks in proptest::collection::vec(proptest::collection::vec(0u8..=255, 0..40), 1..5),
             asked in proptest::collection::vec((0usize..5, 0u8..=255), 0..200),
         ) {
             let networks: Vec<Network> =
                 networks.iter().zip(0..).map(|(known, generation)| network(generation, known)).collect();
-            let mut ways = ways();
+            let mut adjacencies = adjacencies();
             for (which, last) in asked {
                 let network = &networks[which % networks.len()];
                 let destination = address(last);
-                let found = ways.find(network, &Heading::to(destination));
-                prop_assert_eq!(found.clone().map(|way| way.id), network.resolve(destination));
-                if let Ok(way) = found {
-                    prop_assert_eq!(Some(&way.adjacency), network.adjacency(way.id));
-                    prop_assert_eq!(way.source, network.source_address(destination));
+                let found = adjacencies.to_endpoint(network, &Heading::to(destination));
+                prop_assert_eq!(found.map(|found| found.id), network.resolve(destination));
+                if let Ok(found) = found {
+                    prop_assert_eq!(Some(&found.adjacency), network.adjacency(found.id));
+                    prop_assert_eq!(found.source, network.source_address(destination));
                 }
-                let back = ways.back(network, &Heading::to(destination));
-                prop_assert_eq!(back.map(|way| way.id), network.resolve(destination));
+                let back = adjacencies.to_client(network, &Heading::to(destination));
+                prop_assert_eq!(back.map(|found| found.id), network.resolve(destination));
             }
         }
     }
 
     #[test]
-    fn the_blank_entry_is_no_way() {
+    fn the_blank_entry_is_no_adjacency() {
         let unspecified = IpAddr::from([0u8; 16]);
-        assert!(ways().find(&network(0, &[2]), &Heading::to(unspecified)).is_err());
+        assert!(adjacencies().to_endpoint(&network(0, &[2]), &Heading::to(unspecified)).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The ways of packets: the route that counts for a heading, the next hops that it leads to, and which of them is taken.
+//! What a heading leads to: the route that counts, the next hops of its paths, which of them is taken, and its adjacency.
 
 use std::net::IpAddr;
 
@@ -54,12 +54,12 @@ impl Network {
         })
     }
 
-    /// The way to `destination`, for a packet of which nothing else is known.
+    /// The adjacency for `destination`, for a packet of which nothing else is known.
     pub fn resolve(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
         self.resolve_for(&Heading::to(destination))
     }
 
-    /// The way of a packet: route, then neighbour.
+    /// The adjacency for a packet: route, then neighbour.
     pub fn resolve_for(&self, heading: &Heading) -> Result<AdjacencyId, NoAdjacency> {
         let (interface, next_hop, _) = self.path(heading)?;
         if !self.interface(interface).is_some_and(|interface| interface.up) {
@@ -68,7 +68,7 @@ impl Network {
         self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
     }
 
-    /// Another of several ways, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
+    /// That of another of several paths, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
     /// interface that is down. Each gets its share of all hashes.
     pub fn resolve_beside(&self, heading: &Heading) -> Option<AdjacencyId> {
         let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return None };
@@ -80,7 +80,7 @@ impl Network {
         path::pick_of(paths.iter().filter(|path| known(path).is_some()), heading.hash).and_then(known)
     }
 
-    /// Some way to `destination`: a known one, if there is any for whatever packet.
+    /// Some adjacency for `destination`: a known one, if there is any for whatever packet.
     pub fn resolve_any(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
         let first = self.resolve(destination);
         let known = || self.next_hops(destination).find_map(|next_hop| self.neighbors.get(&next_hop).copied());
@@ -95,7 +95,7 @@ impl Network {
         }
     }
 
-    /// Whether `taken`, which an older network gave for this heading, is still one of several ways that it can take.
+    /// Whether `taken`, which an older network gave for this heading, is still that of one of several paths that it can take.
     pub fn still_leads(&self, heading: &Heading, taken: AdjacencyId) -> bool {
         let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return false };
         paths.iter().any(|path| {
