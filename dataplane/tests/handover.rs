@@ -1,6 +1,8 @@
 //! Two workers: packets that the NIC gives to the wrong one reach the flow's owner, and the sum of the ledgers closes.
 
 mod bed;
+#[path = "handover/errors.rs"]
+mod errors;
 #[path = "handover/loans.rs"]
 mod loans;
 

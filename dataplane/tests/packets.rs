@@ -21,6 +21,8 @@ mod hop;
 mod pass;
 #[path = "packets/paths.rs"]
 mod paths;
+#[path = "packets/quotes.rs"]
+mod quotes;
 #[path = "packets/refuse.rs"]
 mod refuse;
 #[path = "packets/reshaped.rs"]
@@ -29,6 +31,8 @@ mod reshaped;
 mod sources;
 #[path = "packets/tcp.rs"]
 mod tcp;
+#[path = "packets/there_and_back.rs"]
+mod there_and_back;
 #[path = "packets/town.rs"]
 mod town;
 #[path = "packets/uses.rs"]
@@ -90,6 +94,11 @@ fn passed_packets() {
 }
 
 #[test]
+fn errors_about_flows() {
+    run_all(quotes::rows());
+}
+
+#[test]
 fn refused_packets() {
     run_all(refuse::rows());
 }
@@ -116,6 +125,7 @@ fn every_drop_reason_has_a_row() {
         held::rows(),
         hop::rows(),
         pass::rows(),
+        quotes::rows(),
         refuse::rows(),
         sources::rows(),
         tcp::rows(),
@@ -124,7 +134,12 @@ fn every_drop_reason_has_a_row() {
     let ledgers: Vec<_> = rows.iter().flatten().map(|row| row.ledger).collect();
     for reason in DropReason::ALL {
         // What becomes of a packet behind the packet path is tested in `handover.rs`.
-        let behind = [DropReason::TxRingFull, DropReason::HandoverQueueFull, DropReason::KernelUnreachable];
+        let behind = [
+            DropReason::TxRingFull,
+            DropReason::HandoverQueueFull,
+            DropReason::KernelUnreachable,
+            DropReason::IcmpHandoverLimited,
+        ];
         let says = |ledger: &str| ledger.contains(&format!(":{}=", reason.label()));
         assert!(behind.contains(&reason) || ledgers.iter().any(|ledger| says(ledger)), "no row for {}", reason.label());
     }

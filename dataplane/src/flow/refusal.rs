@@ -1,10 +1,41 @@
-//! Refusals that are no packets of their flow: ICMP errors about what the client sent.
+//! What ICMP errors say of a flow: whether it can have sent what they quote, and refusals that are no packets of the flow.
 
-use super::FlowId;
+use ringway_shared::Protocol;
+
 use super::record::{Flow, REFUSED};
+use super::segment::Segment;
 use super::state::State;
 use super::table::FlowTable;
+use super::tcp::is_near;
+use super::{Direction, FlowId};
 use crate::clock::Time;
+use crate::wire::sctp::chunk;
+
+impl Flow {
+    /// Whether the flow can have sent the quoted packet in this direction not long ago, as far as its number tells, which
+    /// somebody who has not seen the flow has to guess: TCP's is near what the other side expects (as with all that arrives),
+    /// SCTP's is the other side's tag, or 0 in an INIT with the sender's own. UDP has none.
+    pub fn may_have_sent(&self, direction: Direction, quoted: &Segment) -> bool {
+        let state = self.state();
+        let [original, reply] = self.expected;
+        let (sent, heard) = match direction {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        };
+        match self.original().protocol() {
+            Protocol::Udp => true,
+            // The endpoint has said nothing yet.
+            Protocol::Tcp if state == State::SynSent && direction == Direction::Reply => false,
+            Protocol::Tcp => is_near(sent, quoted.sequence),
+            // Marks are the other way round here: the tag that the receiver wants, and the sender's own.
+            Protocol::Sctp if quoted.sequence == 0 => {
+                let tag = quoted.acknowledgment;
+                quoted.chunk == chunk::INIT && (tag == sent || (heard == 0 && (tag == 0 || sent == 0)))
+            }
+            Protocol::Sctp => heard == 0 || quoted.sequence == heard,
+        }
+    }
+}
 
 impl FlowTable {
     /// Something on the endpoint's side says that what the client sent last does not arrive. That is counted, once for what is

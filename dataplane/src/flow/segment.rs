@@ -1,5 +1,8 @@
 //! What a flow's state needs to know of a packet.
 
+use ringway_shared::Protocol;
+
+use crate::wire::quote::Quote;
 use crate::wire::sctp;
 use crate::wire::tcp::{self, Flags};
 use crate::wire::transport::{ChecksumState, checksum_state};
@@ -69,6 +72,25 @@ impl Segment {
             return Segment { void, ..Segment::default() };
         }
         Self::of(frame, packet)
+    }
+
+    /// The numbers of a packet that an ICMP error quotes, as far as they are quoted; nothing when not even the first is, which
+    /// is among what every error has to quote.
+    pub(crate) fn quoted(message: &[u8], quote: &Quote) -> Option<Self> {
+        let number = |at: usize| quote.field(message, at).map(u32::from_be_bytes);
+        match quote.tuple.protocol() {
+            Protocol::Udp => Some(Segment::default()),
+            Protocol::Tcp => Some(Segment { sequence: number(tcp::SEQUENCE)?, ..Segment::default() }),
+            Protocol::Sctp => {
+                let sequence = number(sctp::VERIFICATION_TAG)?;
+                // What does not show its chunk may be an INIT, whose tag is never 0.
+                let (chunk, acknowledgment) = match (quote.field(message, sctp::HEADER), number(sctp::INITIATE_TAG)) {
+                    (Some([chunk]), Some(tag)) => (chunk, tag),
+                    _ => (sctp::chunk::INIT, 0),
+                };
+                Some(Segment { sequence, acknowledgment, chunk, ..Segment::default() })
+            }
+        }
     }
 
     #[cold]

@@ -11,13 +11,13 @@ mod adjacencies;
 mod answer;
 mod departure;
 mod direct;
+mod errors;
 mod established;
 mod held;
 mod limiter;
 mod more_ports;
 mod open;
 mod portless;
-mod unreachable;
 
 use std::sync::Arc;
 

@@ -32,10 +32,14 @@ impl Core {
                 _ => dropped(received, reason, None),
             };
         }
-        let reason = match (without_frontend(services, destination), packet.kind) {
-            (Decision::Pass, Kind::Icmp { class: Class::Error, .. }) => {
-                return self.hear_error(context, received, packet);
+        let mut received = received;
+        if let Kind::Icmp { class: Class::Error, .. } = packet.kind {
+            match self.hear_error(context, received, packet, objection) {
+                Ok(outcome) => return outcome,
+                Err(about_none) => received = about_none,
             }
+        }
+        let reason = match (without_frontend(services, destination), packet.kind) {
             (Decision::Pass, _) => return pass(received),
             // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
             (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),

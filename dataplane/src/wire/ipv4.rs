@@ -2,12 +2,22 @@
 
 use ringway_shared::{DropReason, Family};
 
+use super::quote::{Headers, length_at};
+use super::transport::read_u16;
 use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, checksum, ethernet};
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
 /// The offset of the header checksum.
 pub(crate) const CHECKSUM: usize = 10;
+/// The offset of the source address; the destination's follows.
+pub(crate) const ADDRESSES: usize = 12;
+/// The offset of the total length.
+const LENGTH: usize = 2;
+/// The offset of flags and fragment offset.
+const FLAGS: usize = 6;
+/// The offset of the protocol.
+const PROTOCOL: usize = 9;
 
 const V4_MAPPED: u64 = 0xffff << 32;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
@@ -94,6 +104,22 @@ pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<4>();
     let [_, _, _, source, destination] = *header else { return None };
     Some([source, destination].map(|address| words(u32::from_be_bytes(address))))
+}
+
+/// Reads the header of a quoted packet, which nothing vouches for; nothing of a later fragment.
+pub(super) fn quoted(header: &[u8]) -> Option<Headers> {
+    let [first, second] = read_u16(header, FLAGS).to_be_bytes();
+    let l4 = usize::from(header.first()? & 0xf) * 4;
+    let fragment = fragment(first, second);
+    if l4 < HEADER || fragment.is_some_and(|(offset, _)| offset != 0) {
+        return None;
+    }
+    Some(Headers {
+        protocol: *header.get(PROTOCOL)?,
+        l4,
+        total: length_at(header, LENGTH),
+        fragment: fragment.is_some(),
+    })
 }
 
 /// Whether `options` hold a source route; nothing when they cannot be walked to their end.

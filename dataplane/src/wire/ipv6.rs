@@ -2,10 +2,17 @@
 
 use ringway_shared::{DropReason, Family};
 
+use super::quote::{Headers, length_at};
 use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, ethernet};
 
 /// Bytes of the fixed header.
 pub(crate) const HEADER: usize = 40;
+/// The offset of the source address; the destination's follows.
+pub(crate) const ADDRESSES: usize = 8;
+/// The offset of the payload length.
+const LENGTH: usize = 4;
+/// The offset of the next header's number.
+const NEXT_HEADER: usize = 6;
 /// The longest chain of extension headers that is followed.
 const CHAIN_LIMIT: usize = 8;
 
@@ -101,6 +108,20 @@ pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<8>();
     let [_, s0, s1, d0, d1] = *header else { return None };
     Some([[s0, s1], [d0, d1]].map(|address| address.map(u64::from_be_bytes)))
+}
+
+/// Reads the headers of a quoted packet, which nothing vouches for; nothing of a later fragment.
+pub(super) fn quoted(headers: &[u8]) -> Option<Headers> {
+    let protocol = *headers.get(NEXT_HEADER)?;
+    let mut chain = Chain { protocol, l4: HEADER, fragment: None, source_routed: false };
+    if is_extension(protocol) {
+        chain = chain.follow(headers.get(HEADER..)?).ok()?;
+    }
+    if chain.fragment.is_some_and(|fragment| fragment.offset != 0) {
+        return None;
+    }
+    let total = HEADER + length_at(headers, LENGTH);
+    Some(Headers { protocol: chain.protocol, l4: chain.l4, total, fragment: chain.fragment.is_some() })
 }
 
 /// Where in a packet's headers, extension headers included, the number of the protocol stands that follows them; nothing

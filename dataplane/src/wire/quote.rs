@@ -1,14 +1,39 @@
 //! The packet that an ICMP error quotes: its first bytes, as they were when it met its end.
+//!
+//! Offsets are from the ICMP header on. A quote is of use when it reaches the ports: eight bytes of L4 are what RFC 792 asks
+//! for, more is usual. What it has beyond that is changed where it is there, and nothing else is: what follows the quote may be
+//! extensions of RFC 4884, which begin where the error says, never within the first 128 bytes.
 
 use ringway_shared::{Family, FiveTuple, Protocol};
 
+use super::transport::read_u16;
 use super::{icmp, ipv4, ipv6, ports, tuple};
 
-/// Where in an IPv4 header flags and fragment offset stand, and the protocol.
-const IPV4_FRAGMENT: usize = 6;
-const IPV4_PROTOCOL: usize = 9;
-/// Where in an IPv6 header the next header stands.
-const IPV6_NEXT_HEADER: usize = 6;
+/// Where an error has the length of what it quotes (RFC 4884), in words of four (ICMP) or eight bytes (ICMPv6).
+const LENGTH_V4: usize = 5;
+const LENGTH_V6: usize = 4;
+/// What an error quotes at least if it says how much.
+const SHORTEST: usize = 128;
+
+/// A quoted packet that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quote {
+    /// Addresses, ports and protocol.
+    pub(crate) tuple: FiveTuple,
+    /// Where its L4 header begins.
+    pub(crate) l4: usize,
+    /// Where the quote ends.
+    pub(crate) end: usize,
+    /// How much of L4 the packet had, quoted or not, as far as its headers say; of a fragment nobody knows.
+    pub(crate) length: Option<usize>,
+}
+
+impl Quote {
+    /// A field of L4, as far as it is quoted.
+    pub(crate) fn field<const N: usize>(&self, message: &[u8], at: usize) -> Option<[u8; N]> {
+        message.get(..self.end)?.get(self.l4 + at..)?.first_chunk().copied()
+    }
+}
 
 /// Whether an error of this type says that a packet does not arrive: nobody listens, no way leads there, or somebody forbids
 /// it. Not that it is too large.
@@ -19,26 +44,55 @@ pub(crate) fn is_unreachable(icmp_type: u8, code: u8, family: Family) -> bool {
     }
 }
 
-/// The tuple of the packet that `message`, an ICMP error from its header on, quotes. Nothing when that has no ports: a later
-/// fragment, another protocol, extension headers, or too few bytes.
-pub(crate) fn quoted_tuple(message: &[u8], family: Family) -> Option<FiveTuple> {
-    let quote = message.get(icmp::HEADER..)?;
-    let byte = |at: usize| quote.get(at).copied();
-    let version_and_length = byte(0)?;
-    let ([source, destination], protocol, l4) = match (family, version_and_length >> 4) {
-        (Family::V4, 4) => {
-            let length = usize::from(version_and_length & 0xf) * 4;
-            let fragment = u16::from_be_bytes([byte(IPV4_FRAGMENT)?, byte(IPV4_FRAGMENT + 1)?]);
-            if length < ipv4::HEADER || fragment & 0x1fff != 0 {
-                return None;
-            }
-            (ipv4::addresses(quote, 0)?, byte(IPV4_PROTOCOL)?, length)
-        }
-        (Family::V6, 6) => (ipv6::addresses(quote, 0)?, byte(IPV6_NEXT_HEADER)?, ipv6::HEADER),
+/// The packet that `message`, an ICMP error from its header on, quotes. Nothing when that has no ports: a later fragment,
+/// another protocol, or too few bytes.
+pub(crate) fn quoted(message: &[u8], family: Family) -> Option<Quote> {
+    let end = end(message, family)?;
+    let quote = message.get(icmp::HEADER..end)?;
+    let version = quote.first()? >> 4;
+    let ([source, destination], headers) = match (family, version) {
+        (Family::V4, 4) => (ipv4::addresses(quote, 0)?, ipv4::quoted(quote)?),
+        (Family::V6, 6) => (ipv6::addresses(quote, 0)?, ipv6::quoted(quote)?),
         _ => return None,
     };
+    let Headers { protocol, l4, total, fragment } = headers;
     Protocol::from_number(protocol)?;
-    Some(tuple(source, destination, family, protocol, ports(quote.get(l4..)?)?))
+    Some(Quote {
+        tuple: tuple(source, destination, family, protocol, ports(quote.get(l4..)?)?),
+        l4: icmp::HEADER + l4,
+        end,
+        length: total.checked_sub(l4).filter(|_| !fragment),
+    })
+}
+
+/// What the IP headers of a quoted packet say; offsets are from their start on.
+pub(super) struct Headers {
+    pub(super) protocol: u8,
+    /// Where L4 begins.
+    pub(super) l4: usize,
+    /// How long the packet was.
+    pub(super) total: usize,
+    /// Whether it was a first fragment.
+    pub(super) fragment: bool,
+}
+
+/// Where the quote ends: with the message, or where the error says.
+fn end(message: &[u8], family: Family) -> Option<usize> {
+    let icmp_type = *message.first()?;
+    let (at, word) = match (family, icmp_type) {
+        (Family::V4, 3 | 11 | 12) => (LENGTH_V4, 4),
+        (Family::V6, 1 | 3) => (LENGTH_V6, 8),
+        _ => return Some(message.len()),
+    };
+    let length = usize::from(*message.get(at)?) * word;
+    // Less than that says nothing: whoever wrote it knows no extensions.
+    let end = if length < SHORTEST { message.len() } else { icmp::HEADER + length };
+    Some(end.min(message.len()))
+}
+
+/// The length that an IPv4 or IPv6 header gives, at `at` in it.
+pub(super) fn length_at(header: &[u8], at: usize) -> usize {
+    usize::from(read_u16(header, at))
 }
 
 #[cfg(test)]
@@ -57,14 +111,28 @@ mod tests {
         message
     }
 
+    fn quoted_tuple(message: &[u8], family: Family) -> Option<FiveTuple> {
+        quoted(message, family).map(|quote| quote.tuple)
+    }
+
+    /// The quoted IPv6 packet with these headers between IP and L4.
+    fn extended(first: u8, headers: &[u8]) -> Vec<u8> {
+        let mut message = quote(true, first);
+        message.splice(48..48, headers.iter().copied());
+        message
+    }
+
     #[test]
     fn ports_and_addresses_are_those_of_the_packet_that_died() {
-        let tuple = quoted_tuple(&quote(false, 17), Family::V4).unwrap();
+        let found = quoted(&quote(false, 17), Family::V4).unwrap();
         let expected = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
-        assert_eq!(tuple, FiveTuple::new(Protocol::Udp, expected.0, expected.1));
-        let tuple = quoted_tuple(&quote(true, 132), Family::V6).unwrap();
+        assert_eq!(found.tuple, FiveTuple::new(Protocol::Udp, expected.0, expected.1));
+        assert_eq!((found.l4, found.end, found.length), (32, 36, Some(16)));
+        let found = quoted(&quote(true, 132), Family::V6).unwrap();
+        let tuple = found.tuple;
         assert_eq!((tuple.protocol(), tuple.source_port(), tuple.destination_port()), (Protocol::Sctp, 40000, 53));
         assert_eq!(tuple.source_address(), "102:304:506:708:90a:b0c:d0e:f10".parse::<std::net::IpAddr>().unwrap());
+        assert_eq!((found.l4, found.end, found.length), (48, 52, Some(9)));
     }
 
     #[test]
@@ -79,5 +147,45 @@ mod tests {
         let mut fragment = quote(false, 17);
         fragment[icmp::HEADER + 7] = 1;
         assert_eq!(quoted_tuple(&fragment, Family::V4), None);
+        let later = extended(44, &[17, 0, 0, 8, 0, 0, 0, 1]);
+        assert_eq!(quoted_tuple(&later, Family::V6), None);
+    }
+
+    #[test]
+    fn extension_headers_of_a_quoted_packet_are_passed_over() {
+        let plain = quoted(&quote(true, 17), Family::V6).unwrap();
+        for (first, headers) in [
+            (60, vec![17, 0, 1, 4, 0, 0, 0, 0]),
+            (0, vec![17, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            (44, vec![17, 0, 0, 0, 0, 0, 0, 1]),
+        ] {
+            let found = quoted(&extended(first, &headers), Family::V6).unwrap();
+            assert_eq!((found.tuple, found.l4), (plain.tuple, plain.l4 + headers.len()));
+        }
+        let first = quoted(&extended(44, &[17, 0, 0, 1, 0, 0, 0, 1]), Family::V6).unwrap();
+        assert_eq!((first.tuple, first.length), (plain.tuple, None), "nobody knows how long it was");
+        let nine = [[60, 0, 1, 4, 0, 0, 0, 0]; 8].concat();
+        assert_eq!(quoted_tuple(&extended(60, &[&nine[..], &[17, 0, 1, 4, 0, 0, 0, 0]].concat()), Family::V6), None);
+    }
+
+    #[test]
+    fn extensions_of_the_error_are_no_part_of_the_quote() {
+        for (family, icmp_type, at, words) in [(Family::V4, 3, 5, 32), (Family::V4, 11, 5, 32), (Family::V6, 1, 4, 16)]
+        {
+            let mut message = quote(family == Family::V6, 17);
+            message.resize(icmp::HEADER + SHORTEST + 12, 0);
+            message[0] = icmp_type;
+            assert_eq!(quoted(&message, family).unwrap().end, message.len());
+            message[at] = words;
+            assert_eq!(quoted(&message, family).unwrap().end, icmp::HEADER + SHORTEST);
+            message[at] = words - 1;
+            assert_eq!(quoted(&message, family).unwrap().end, message.len(), "no length of RFC 4884");
+            message[at] = u8::MAX;
+            assert_eq!(quoted(&message, family).unwrap().end, message.len());
+        }
+        // Nothing but a pointer.
+        let mut message = quote(true, 17);
+        (message[0], message[4]) = (4, 16);
+        assert_eq!(quoted(&message, Family::V6).unwrap().end, message.len());
     }
 }

@@ -10,9 +10,9 @@ pub const HEADER: usize = 12;
 pub(crate) const CHECKSUM: usize = 8;
 
 /// The offset of the verification tag.
-const VERIFICATION_TAG: usize = 4;
+pub(crate) const VERIFICATION_TAG: usize = 4;
 /// The offset of the initiate tag in an INIT or INIT ACK chunk, from the start of the packet.
-const INITIATE_TAG: usize = HEADER + 4;
+pub(crate) const INITIATE_TAG: usize = HEADER + 4;
 
 /// Types of chunks.
 pub(crate) mod chunk {

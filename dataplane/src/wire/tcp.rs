@@ -6,6 +6,8 @@ use super::{Kind, Packet};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
+/// The offset of the sequence number.
+pub(crate) const SEQUENCE: usize = 4;
 /// The offset of the checksum.
 pub(crate) const CHECKSUM: usize = 16;
 

@@ -28,7 +28,7 @@ use ringway_dataplane::verdict::Verdict;
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::{DropReason, Family, InterfaceId, Snapshot};
 
-use super::text::{Names, apply, end, interface, packet};
+use super::text::{Names, apply, end, interface, packet, quote};
 use super::wire::{Damage, Sum, Transport, Wire};
 use super::{Bed, ledger, ms, neighbor_mac, own_mac, worker_with};
 
@@ -264,7 +264,11 @@ impl Run<'_> {
         };
         wire.source_mac = own_mac(out);
         wire.destination_mac = neighbor_mac(out, wire.destination.ip());
-        rest.iter().for_each(|word| apply(&mut wire, word));
+        let about = rest.iter().position(|word| *word == "about").unwrap_or(rest.len());
+        rest[..about].iter().for_each(|word| apply(&mut wire, word));
+        if let Some(quoted) = rest.get(about + 1..) {
+            quote(&mut wire, &quoted.join(" "), self.names);
+        }
         wire.build()
     }
 
@@ -317,14 +321,7 @@ impl Run<'_> {
                 wire.id = input.wire.id;
             }
         }
-        for word in rest {
-            match (word.split_once('='), &mut wire.transport) {
-                (Some(("mtu", mtu)), Transport::Icmp { rest, .. }) => {
-                    *rest = mtu.parse::<u32>().unwrap().to_be_bytes();
-                }
-                _ => apply(&mut wire, word),
-            }
-        }
+        rest.iter().for_each(|word| apply(&mut wire, word));
         wire.build()
     }
 

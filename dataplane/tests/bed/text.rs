@@ -1,9 +1,10 @@
 //! Packets of one line of text each.
 //!
 //! `tcp FLAGS SRC > DST …`, `udp SRC > DST …`, `sctp …`, `echo …`, `icmp TYPE/CODE …`, `proto NUMBER …`, and then any of
-//! `ttl= tos= id= label= seq= ack= window= data=TEXT bytes=N df sum=partial|none|wrong pad=N frag=OFFSET[+] opt=HEX
-//! ext=NUMBER:HEX to=MAC rest=HEX poke=OFFSET:HEX cut=N mend`. A port may be a name in capitals that an earlier packet
-//! that left has given a value.
+//! `ttl= tos= id= label= seq= ack= window= tag= data=TEXT bytes=N df sum=partial|none|wrong pad=N frag=OFFSET[+] opt=HEX
+//! ext=NUMBER:HEX to=MAC rest=HEX mtu=N poke=OFFSET:HEX cut=N mend`. A port may be a name in capitals that an earlier packet
+//! that left has given a value. An ICMP error ends with `about` and the packet that it quotes, all of it or `quote=N` bytes,
+//! followed by zeros up to `zeros=N` bytes and by `more=HEX`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ pub fn interface(word: &str) -> Option<InterfaceId> {
 
 /// The packet of a line.
 pub fn packet(arrives: InterfaceId, text: &str, names: &Names) -> Wire {
+    let (text, quoted) = text.split_once(" about ").map_or((text, None), |(text, quoted)| (text, Some(quoted)));
     let words: Vec<&str> = text.split_whitespace().collect();
     let (transport, rest) = transport(&words);
     let [source, ">", destination, rest @ ..] = rest else { panic!("no SRC > DST in {text:?}") };
@@ -34,7 +36,26 @@ pub fn packet(arrives: InterfaceId, text: &str, names: &Names) -> Wire {
     };
     let mut wire = Wire::new(arrives, transport, source, destination);
     rest.iter().for_each(|word| apply(&mut wire, word));
+    if let Some(quoted) = quoted {
+        quote(&mut wire, quoted, names);
+    }
     wire
+}
+
+/// Makes the packet an error about another one.
+pub fn quote(wire: &mut Wire, quoted: &str, names: &Names) {
+    let about = |word: &&str| ["quote=", "zeros=", "more="].iter().any(|start| word.starts_with(start));
+    let (how, words): (Vec<&str>, Vec<&str>) = quoted.split_whitespace().partition(about);
+    let mut bytes = packet(InterfaceId(0), &words.join(" "), names).ip();
+    for word in how {
+        let (key, value) = word.split_once('=').unwrap();
+        match key {
+            "quote" => bytes.truncate(value.parse().unwrap()),
+            "zeros" => bytes.resize(value.parse().unwrap(), 0),
+            _ => bytes.extend(hex(value)),
+        }
+    }
+    wire.payload = bytes;
 }
 
 /// The frame of a line.
@@ -89,6 +110,8 @@ pub fn apply(wire: &mut Wire, word: &str) {
         ("ack", Transport::Tcp { acknowledgment, .. }) => *acknowledgment = number(),
         ("window", Transport::Tcp { window, .. }) => *window = number() as u16,
         ("rest", Transport::Icmp { rest, .. }) => *rest = hex(value).try_into().unwrap(),
+        ("mtu", Transport::Icmp { rest, .. }) => *rest = number().to_be_bytes(),
+        ("tag", Transport::Sctp) => wire.tag = number(),
         ("data", _) => wire.payload = value.into(),
         ("bytes", _) => wire.payload = (0..number()).map(|at| (at * 7) as u8).collect(),
         ("hex", _) => wire.payload = hex(value),

@@ -72,6 +72,8 @@ pub struct Wire {
     /// Offset in bytes, and whether more follow.
     pub fragment: Option<(u16, bool)>,
     pub transport: Transport,
+    /// The verification tag of SCTP.
+    pub tag: u32,
     pub payload: Vec<u8>,
     pub sum: Sum,
     /// Bytes behind the IP packet.
@@ -96,6 +98,7 @@ impl Wire {
             extensions: Vec::new(),
             fragment: None,
             transport,
+            tag: 0x5c7b_1107,
             payload: Vec::new(),
             sum: Sum::Right,
             padding: 0,
@@ -248,7 +251,7 @@ impl Wire {
             }
             Transport::Sctp => {
                 segment.extend([source.to_be_bytes(), destination.to_be_bytes()].concat());
-                segment.extend([0x5c, 0x7b, 0x11, 0x07, 0, 0, 0, 0]);
+                segment.extend([self.tag.to_be_bytes(), [0; 4]].concat());
                 let crc = match self.sum {
                     Sum::Partial => 0,
                     Sum::Wrong => sums::crc32c(&[&segment[..], &self.payload].concat()) ^ 0x0bad_0bad,

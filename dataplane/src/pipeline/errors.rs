@@ -1,0 +1,168 @@
+//! ICMP errors: one about a packet of a flow goes to who sent that packet, translated back.
+//!
+//! Anybody can write an error, and quote what he has seen or guessed. So it is believed only if it goes to whoever sent the
+//! quoted packet, comes from where that went, and quotes a number that was under way; and whatever it says, it ends no flow,
+//! takes no port and moves no mark: that is left to the end host that gets it, which knows more. What it says of an endpoint is
+//! counted, as a refusal is. Redirects are about a link that their receiver is on, so they go no further.
+
+use ringway_shared::network::{Heading, NoAdjacency};
+use ringway_shared::{Adjacency, DropReason, Family, Snapshot};
+
+use super::adjacencies::Adjacencies;
+use super::departure::{Intent, exceeded_mtu};
+use super::established::{heading, leads_to_endpoint};
+use super::{Context, Core, Outcome, dropped};
+use crate::batch::Received;
+use crate::flow::{Direction, Flow, FlowId, Segment};
+use crate::forward::quote::translate;
+use crate::verdict::Verdict;
+use crate::wire::quote::{Quote, is_unreachable, quoted};
+use crate::wire::transport::{ChecksumState, checksum_state};
+use crate::wire::{Kind, Packet};
+
+/// Whom an error is for.
+enum Addressee {
+    /// The end of the flow that packets of this direction go to: it sent what is quoted.
+    End(FlowId, Direction),
+    /// The same, if it were believed.
+    Doubted(FlowId),
+    /// An end of another worker's flow.
+    Elsewhere(u16),
+}
+
+impl Core {
+    /// What becomes of an error; nothing, with the packet, when it is about no flow of ours. `objection` says why nobody who is
+    /// ours should get it.
+    #[cold]
+    pub(super) fn hear_error(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        objection: Option<DropReason>,
+    ) -> Result<Option<Outcome>, Received> {
+        let frame = context.umem.packet(&received.frame);
+        let Some(message) = packet.transport(frame) else { return Err(received) };
+        let Some(quote) = quoted(message, packet.family()) else { return Err(received) };
+        let segment = Segment::quoted(message, &quote);
+        let (id, direction) = match self.addressee(context, &received, packet, &quote, segment) {
+            None => return Err(received),
+            Some(Addressee::Elsewhere(worker)) => {
+                if objection.is_some() {
+                    return Err(received);
+                }
+                // A flood of them shall not take the room of replies.
+                if !self.errors.admit(context.now) {
+                    return Ok(dropped(received, DropReason::IcmpHandoverLimited, None));
+                }
+                let verdict = Verdict::HandOver { worker, arrived: received.interface };
+                let (frame, tag) = (received.frame, received.tag);
+                return Ok(Some(Outcome { frame, tag, verdict, service_port: None }));
+            }
+            Some(Addressee::Doubted(id)) => {
+                let reason = objection.unwrap_or(DropReason::IcmpOutsideWindow);
+                return Ok(dropped(received, reason, Some(self.flows.flow(id).service_port())));
+            }
+            Some(Addressee::End(id, direction)) => (id, direction),
+        };
+        if let Some(reason) = objection {
+            return Ok(dropped(received, reason, Some(self.flows.flow(id).service_port())));
+        }
+        if direction == Direction::Reply && refuses(packet) && checksum_state(frame, packet) == ChecksumState::Right {
+            self.flows.refuse(id, context.now);
+        }
+        Ok(self.tell(context, received, packet, &quote, id, direction))
+    }
+
+    /// Whom an error about a packet of ours is for.
+    fn addressee(
+        &self,
+        context: &Context,
+        received: &Received,
+        packet: &Packet,
+        quote: &Quote,
+        segment: Option<Segment>,
+    ) -> Option<Addressee> {
+        let network = &context.snapshot.network;
+        let source = quote.tuple.source_address();
+        // It goes to whoever sent the packet.
+        if packet.tuple.destination_address() != source || is_redirect(packet) {
+            return None;
+        }
+        let answer = quote.tuple.reversed();
+        let hash = self.flows.hash(&answer);
+        let Some((id, direction)) = self.flows.lookup(&answer, context.now) else {
+            if self.config.workers == 1 || received.handed_over {
+                return None;
+            }
+            let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
+            // The port of a masqueraded flow's reply names its owner.
+            let is_snat = || network.is_local(source) || self.config.snat_addresses.contains(&source);
+            let owner = hinted.or_else(|| self.config.port_owner(quote.tuple.source_port()).filter(|_| is_snat()))?;
+            return (owner != self.config.worker && owner < self.config.workers).then_some(Addressee::Elsewhere(owner));
+        };
+        let flow = self.flows.flow(id);
+        // It comes from where the packet went. Where clients come from is anybody's guess.
+        if direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, network) {
+            return None;
+        }
+        let believed = segment.is_some_and(|segment| flow.may_have_sent(direction.opposite(), &segment));
+        Some(if believed { Addressee::End(id, direction) } else { Addressee::Doubted(id) })
+    }
+
+    /// Sends an error on to the end of a flow that packets of `direction` go to.
+    fn tell(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        packet: &Packet,
+        quote: &Quote,
+        id: FlowId,
+        direction: Direction,
+    ) -> Option<Outcome> {
+        let flow = self.flows.flow(id);
+        let service_port = Some(flow.service_port());
+        let heading = heading(flow, direction, Some(received.interface), &context.snapshot.network);
+        let adjacency = adjacency_for(flow, direction, &heading, context.snapshot, &mut self.adjacencies);
+        if packet.ttl <= 1 {
+            return self.answer_expired(context, received, packet, service_port);
+        }
+        if let Some(mtu) = exceeded_mtu(context.snapshot, &adjacency, packet) {
+            return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
+        let rewrite = flow.rewrite(direction);
+        translate(context.umem.packet_mut(&mut received.frame), packet, quote, &rewrite);
+        // Ethernet padding is not carried along.
+        context.umem.resize(&mut received.frame, usize::from(packet.end));
+        self.send(context, received, adjacency, heading, Intent::Forward, service_port)
+    }
+}
+
+/// The adjacency that packets of a flow leave by. The flow remembers nothing of what an error makes it look for.
+fn adjacency_for(
+    flow: &Flow,
+    direction: Direction,
+    heading: &Heading,
+    snapshot: &Snapshot,
+    adjacencies: &mut Adjacencies,
+) -> Result<Adjacency, NoAdjacency> {
+    let network = &snapshot.network;
+    let known = network.leave_by(flow.adjacency(direction));
+    if let Some(adjacency) = known.filter(|_| flow.network_generation == network.generation) {
+        return Ok(*adjacency);
+    }
+    let resolved = match direction {
+        Direction::Original => adjacencies.to_endpoint(network, heading),
+        Direction::Reply => adjacencies.to_client(network, heading),
+    };
+    resolved.map(|resolved| resolved.adjacency)
+}
+
+/// Whether the packet says that another packet did not arrive.
+fn refuses(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Icmp { icmp_type, code, .. } if is_unreachable(icmp_type, code, packet.family()))
+}
+
+fn is_redirect(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Icmp { icmp_type: 5, .. } if packet.family() == Family::V4)
+}

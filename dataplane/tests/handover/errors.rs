@@ -1,0 +1,72 @@
+//! ICMP errors that the NIC gives to another worker than the one that has the flow.
+
+use ringway_dataplane::verdict::Verdict;
+use ringway_shared::DropReason;
+use ringway_shared::counters::Counter;
+
+use crate::bed::{INSIDE, OUTSIDE, ms};
+use crate::{Team, source_port};
+
+/// Errors that a worker hands over within a second.
+const LIMIT: u64 = 1_000;
+
+#[test]
+fn an_error_finds_the_flow_it_is_about_from_either_side() {
+    let mut team = Team::new(3);
+    for owner in 0..3 {
+        let from = format!("203.0.113.9:{}", 40_000 + owner);
+        let ask = team.line(owner, &format!("outside udp {from} > 172.30.0.53:53"), ms(1));
+        let port = source_port(&ask.2.unwrap());
+        team.line(owner, &format!("outside tcp S {from} > 198.51.100.7:80"), ms(1));
+        for worker in 0..3 {
+            for (line, out) in [
+                (
+                    format!("inside icmp 3/3 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:{port} > 10.0.1.3:5353"),
+                    OUTSIDE,
+                ),
+                (format!("outside icmp 3/3 203.0.113.9 > 172.30.0.53 about udp 172.30.0.53:53 > {from}"), INSIDE),
+                (format!("inside icmp 11/0 10.0.1.8 > 203.0.113.9 about tcp S {from} > 10.0.1.5:80"), OUTSIDE),
+            ] {
+                let (at, verdict, _) = team.line(worker, &line, ms(2));
+                assert_eq!((at, verdict), (owner, Verdict::Forward { out }), "{line}");
+            }
+        }
+    }
+    let sum = team.sum();
+    let counts = [Counter::Rx, Counter::Forwarded, Counter::HandedOver].map(|counter| sum.get(counter));
+    assert_eq!(counts, [33, 33, 18]);
+}
+
+#[test]
+fn one_about_no_flow_is_dealt_with_once() {
+    let mut team = Team::new(2);
+    // The port is the other worker's.
+    let line = "inside icmp 3/3 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:65000 > 10.0.1.3:5353";
+    let (at, verdict, _) = team.line(0, line, ms(1));
+    assert_eq!((at, verdict), (1, Verdict::Pass { arrived: INSIDE }));
+    let line = "outside icmp 3/3 203.0.113.9 > 172.30.0.53 about udp 172.30.0.53:53 > 203.0.113.9:65000";
+    let (at, verdict, _) = team.line(0, line, ms(1));
+    assert_eq!((at, verdict), (0, Verdict::Drop(DropReason::IcmpWithoutFlow)));
+}
+
+#[test]
+fn a_flood_of_them_leaves_the_queues_to_others() {
+    let mut team = Team::new(2);
+    let ask = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
+    let port = source_port(&ask.2.unwrap());
+    let line = format!("inside icmp 3/3 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:{port} > 10.0.1.3:5353");
+    for (second, flood) in [(0, LIMIT + 500), (1, LIMIT + 1)] {
+        for number in 0..flood {
+            let (at, verdict, _) = team.line(0, &line, ms(1 + 1_000 * second));
+            let expected = match number < LIMIT {
+                true => (1, Verdict::Forward { out: OUTSIDE }),
+                false => (0, Verdict::Drop(DropReason::IcmpHandoverLimited)),
+            };
+            assert_eq!((at, verdict), expected, "{number} in second {second}");
+        }
+        // Replies are no errors.
+        let reply = team.line(0, &format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port}"), ms(2 + 1_000 * second));
+        assert_eq!((reply.0, reply.1), (1, Verdict::Forward { out: OUTSIDE }));
+    }
+    assert_eq!(team.sum().drops(DropReason::IcmpHandoverLimited), 501);
+}
