@@ -15,14 +15,16 @@
 #define ND_FIRST 133
 #define ND_LAST 137
 #define EXTENSIONS 8
-// Errors that say that a packet does not arrive, and where the packet stands that they quote.
-#define IPV4_UNREACHABLE 3
-#define IPV6_UNREACHABLE 1
+// From this type on ICMPv6 messages are no errors; where the packet stands that an error quotes.
+#define IPV6_INFORMATION 128
 #define ICMP_HEADER 8
 // More fragments, or an offset.
 #define IPV4_FRAGMENT 0x3fff
 #define IPV4_OFFSET 0x1fff
 #define IPV6_FRAGMENT 0xfff9
+#define IPV6_OFFSET 0xfff8
+// How far into a frame an extension header is looked for: more than a frame holds.
+#define FARTHEST 0x3fff
 
 struct address {
 	__u32 word[4];
@@ -51,33 +53,33 @@ static __always_inline void read_ports(struct packet *packet, void *l4, void *en
 	packet->has_ports = 1;
 }
 
-// The packet that an IPv4 error quotes; without ports when it is none of use. One without options is what we send.
+// Whether a message is an error, which quotes a packet. A redirect is for the kernel.
+static __always_inline int is_error_ipv4(__u8 type)
+{
+	return type == 3 || type == 4 || type == 11 || type == 12;
+}
+
+// Neighbours' messages have types of their own, far above.
+static __always_inline int is_error_ipv6(__u8 type)
+{
+	return type < IPV6_INFORMATION;
+}
+
+// The packet that an IPv4 error quotes; without ports when it is none of use.
 static __always_inline void quote_ipv4(struct packet *quoted, void *l4, void *end)
 {
 	__u8 *type = l4;
 	struct iphdr *ip = l4 + ICMP_HEADER;
-	if ((void *)(ip + 1) > end || *type != IPV4_UNREACHABLE)
+	if ((void *)(ip + 1) > end || !is_error_ipv4(*type))
 		return;
-	if (ip->version != 4 || ip->ihl != 5 || (ip->frag_off & bpf_htons(IPV4_OFFSET)))
+	__u32 length = ip->ihl * 4;
+	if (ip->version != 4 || length < sizeof(*ip) || (ip->frag_off & bpf_htons(IPV4_OFFSET)))
 		return;
 	quoted->source.word[2] = quoted->destination.word[2] = bpf_htonl(0xffff);
 	quoted->source.word[3] = ip->saddr;
 	quoted->destination.word[3] = ip->daddr;
 	quoted->protocol = ip->protocol;
-	read_ports(quoted, ip + 1, end);
-}
-
-// The same of IPv6, without extension headers.
-static __always_inline void quote_ipv6(struct packet *quoted, void *l4, void *end)
-{
-	__u8 *type = l4;
-	struct ipv6hdr *ip = l4 + ICMP_HEADER;
-	if ((void *)(ip + 1) > end || *type != IPV6_UNREACHABLE)
-		return;
-	__builtin_memcpy(&quoted->source, &ip->saddr, sizeof(quoted->source));
-	__builtin_memcpy(&quoted->destination, &ip->daddr, sizeof(quoted->destination));
-	quoted->protocol = ip->nexthdr;
-	read_ports(quoted, ip + 1, end);
+	read_ports(quoted, (void *)ip + length, end);
 }
 
 static __always_inline int read_ipv4(struct packet *packet, struct packet *quoted, void *l3, void *end)
@@ -105,7 +107,60 @@ static __always_inline int is_mapped(const struct address *address)
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
 }
 
-static __always_inline int read_ipv6(struct packet *packet, struct packet *quoted, void *l3, void *end)
+// Follows the extension headers that begin at `at`: where L4 begins, and its protocol. Nothing, with the protocol of what is
+// there, when the packet ends before, is a fragment (with `first` a later one only), or has too many.
+static __always_inline void *follow(__u8 *protocol, void *at, void *start, void *end, int first)
+{
+	__u8 next = *protocol;
+#pragma unroll
+	for (int i = 0; i <= EXTENSIONS; i++) {
+		*protocol = next;
+		__u8 *header = at;
+		if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
+			if ((void *)(header + 8) > end)
+				return 0;
+			next = header[0];
+			at += (header[1] + 1) * 8;
+		} else if (next == IPPROTO_FRAGMENT) {
+			if ((void *)(header + 8) > end)
+				return 0;
+			// A fragment header on a whole packet is legal.
+			if (*(__u16 *)(header + 2) & bpf_htons(first ? IPV6_OFFSET : IPV6_FRAGMENT))
+				return 0;
+			next = header[0];
+			at += 8;
+		} else {
+			return at;
+		}
+		// However the headers were, the verifier goes on with an offset that it knows nothing of but this, so it does not
+		// look at every chain.
+		asm volatile("" : "+r"(at));
+		__u64 offset = at - start;
+		if (offset > FARTHEST)
+			return 0;
+		at = start + offset;
+	}
+	return 0;
+}
+
+// The packet that an IPv6 error quotes.
+static __always_inline void quote_ipv6(struct packet *quoted, void *l4, void *start, void *end)
+{
+	__u8 *type = l4;
+	struct ipv6hdr *ip = l4 + ICMP_HEADER;
+	if ((void *)(ip + 1) > end || !is_error_ipv6(*type))
+		return;
+	__builtin_memcpy(&quoted->source, &ip->saddr, sizeof(quoted->source));
+	__builtin_memcpy(&quoted->destination, &ip->daddr, sizeof(quoted->destination));
+	if (ip->version != 6 || is_mapped(&quoted->source) || is_mapped(&quoted->destination))
+		return;
+	quoted->protocol = ip->nexthdr;
+	void *at = follow(&quoted->protocol, ip + 1, start, end, 1);
+	if (at)
+		read_ports(quoted, at, end);
+}
+
+static __always_inline int read_ipv6(struct packet *packet, struct packet *quoted, void *l3, void *start, void *end)
 {
 	struct ipv6hdr *ip = l3;
 	if ((void *)(ip + 1) > end)
@@ -114,35 +169,17 @@ static __always_inline int read_ipv6(struct packet *packet, struct packet *quote
 	__builtin_memcpy(&packet->destination, &ip->daddr, sizeof(packet->destination));
 	if (is_mapped(&packet->source) || is_mapped(&packet->destination))
 		return 0;
-	__u8 next = ip->nexthdr;
-	void *at = ip + 1;
-#pragma unroll
-	for (int i = 0; i <= EXTENSIONS; i++) {
-		packet->protocol = next;
-		__u8 *header = at;
-		if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
-			if ((void *)(header + 8) > end)
-				return 1;
-			next = header[0];
-			at += (header[1] + 1) * 8;
-		} else if (next == IPPROTO_FRAGMENT) {
-			if ((void *)(header + 8) > end)
-				return 1;
-			// A fragment header on a whole packet is legal.
-			if (*(__u16 *)(header + 2) & bpf_htons(IPV6_FRAGMENT))
-				return 1;
-			next = header[0];
-			at += 8;
-		} else {
-			if (next == IPPROTO_ICMPV6 && (void *)(header + 1) <= end &&
-			    header[0] >= ND_FIRST && header[0] <= ND_LAST)
-				return 0;
-			break;
-		}
+	packet->protocol = ip->nexthdr;
+	__u8 *l4 = follow(&packet->protocol, ip + 1, start, end, 0);
+	// By its VIP the packet may still be ours to drop.
+	if (!l4)
+		return 1;
+	if (packet->protocol != IPPROTO_ICMPV6) {
+		read_ports(packet, l4, end);
+		return 1;
 	}
-	if (packet->protocol == IPPROTO_ICMPV6)
-		quote_ipv6(quoted, at, end);
-	else
-		read_ports(packet, at, end);
+	if ((void *)(l4 + 1) <= end && l4[0] >= ND_FIRST && l4[0] <= ND_LAST)
+		return 0;
+	quote_ipv6(quoted, l4, start, end);
 	return 1;
 }

@@ -8,5 +8,6 @@ mod ports;
 mod restart;
 mod sockets;
 mod steering;
+mod steering_errors;
 mod tap;
 mod veth;

@@ -36,6 +36,23 @@ pub(crate) fn echo(source: &str, destination: &str) -> Vec<u8> {
     packet
 }
 
+/// An ICMP error of the peer, from its own address to the source of the frame that it quotes all of.
+pub(crate) fn error(icmp_type: u8, quoted: &[u8]) -> Vec<u8> {
+    let is_ipv4 = quoted[12] == 8;
+    let quoted = &quoted[14..];
+    let mut packet = Vec::new();
+    if is_ipv4 {
+        let source: [u8; 4] = quoted[12..16].try_into().unwrap();
+        let step = ip("10.77.0.2".parse().unwrap(), source.into()).icmpv4_raw(icmp_type, 1, [0; 4]);
+        step.write(&mut packet, quoted).unwrap();
+    } else {
+        let source: [u8; 16] = quoted[8..24].try_into().unwrap();
+        let step = ip("fd77:0::2".parse().unwrap(), source.into()).icmpv6_raw(icmp_type, 1, [0; 4]);
+        step.write(&mut packet, quoted).unwrap();
+    }
+    packet
+}
+
 /// A copy with bytes replaced.
 pub(crate) fn with(packet: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();

@@ -12,7 +12,7 @@ use ringway_shared::{FiveTuple, Frontend, Protocol};
 use crate::packets::{echo, insert, syn, udp, with};
 use crate::veth::{Bed, OTHER_MAC, Worker, open_port, options, umem, until};
 
-fn frontend(protocol: Protocol, address: &str, port: u16) -> Frontend {
+pub(crate) fn frontend(protocol: Protocol, address: &str, port: u16) -> Frontend {
     Frontend { address: address.parse().unwrap(), protocol, port }
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn entries() -> Vec<SteeringEntry> {
 }
 
 /// An IPv6 packet with extension headers between the IPv6 header and the rest.
-fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
+pub(crate) fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
     let mut packet = insert(packet, 54, headers);
     packet[20] = first;
     let length = (packet.len() - 54) as u16;
@@ -164,7 +164,7 @@ fn in_vlan(packet: &[u8], vlan: u8) -> Vec<u8> {
 }
 
 /// The IPv4 packet with four bytes of options.
-fn options_in(packet: &[u8]) -> Vec<u8> {
+pub(crate) fn options_in(packet: &[u8]) -> Vec<u8> {
     let packet = insert(&with(packet, 14, &[0x46]), 34, &[1, 1, 1, 0]);
     let length = (packet.len() - 14) as u16;
     with(&packet, 16, &length.to_be_bytes())
@@ -191,7 +191,11 @@ fn each_packet_goes_where_it_belongs_in_both_modes() {
 
 /// Sends these packets from the peer; what comes up. The last one always does: frames on a link stay in order, so once it is
 /// there, so is what came before.
-fn coming_up(worker: &mut Worker, (sender, umem): (&mut Port, &mut Umem), packets: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(crate) fn coming_up(
+    worker: &mut Worker,
+    (sender, umem): (&mut Port, &mut Umem),
+    packets: &[&[u8]],
+) -> Vec<Vec<u8>> {
     for bytes in packets {
         let mut frame = umem.allocate().unwrap();
         assert!(umem.fill(&mut frame, bytes));
