@@ -1,7 +1,5 @@
 //! Whether a queue is held by an AF_XDP socket, or still by what is left of one.
 
-use rustix::io::Errno;
-
 use super::prepared::{Attempt, Prepared};
 use super::{Order, RingSizes, SocketOptions, ZeroCopy};
 use crate::af_xdp::socket_error::SocketError;
@@ -10,7 +8,7 @@ use crate::af_xdp::{Device, Umem, UmemLayout};
 /// Whether anybody holds a queue of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
-    /// Nobody, or there is no such queue any more.
+    /// Nobody, or there is no such device any more.
     Free,
     /// A socket, or a driver that has not let go yet.
     Held,
@@ -34,10 +32,9 @@ impl Holding {
         match Prepared::new(&order, attempt).and_then(Prepared::bind) {
             Ok(_) => Holding::Free,
             Err(SocketError::Busy { .. }) => Holding::Held,
-            // The kernel stops a device before it takes it away, and takes no queue away that is held.
-            Err(SocketError::Device(_) | SocketError::Refused { what: "bind", errno: Errno::INVAL, .. }) => {
-                Holding::Free
-            }
+            // The kernel stops a device before it takes it away.
+            Err(SocketError::Device(_)) => Holding::Free,
+            // EINVAL among them, of a queue that there is none of: a driver that resets to fewer queues may hold it still.
             Err(_) => Holding::Unknown,
         }
     }
