@@ -39,13 +39,14 @@ mod watch;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread;
 
 use ringway_dataplane::resolver::Resolver;
 use ringway_shared::Network;
 use ringway_shared::network::RouteTarget;
 use ringway_shared::sharing::ShardedMap;
-use tokio::sync::watch as latest;
-use tokio::task::JoinHandle;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch as latest};
 
 use crate::config::InterfacePattern;
 use crate::report::neighbors::NeighborReport;
@@ -72,35 +73,63 @@ pub struct NetworkWatch {
     pub neighbors: latest::Receiver<Arc<NeighborReport>>,
     /// What Ringway attaches to; it may change. Of no effect on a network that does not.
     pub patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
-    task: Option<JoinHandle<()>>,
+    // The thread that publishes ends with this.
+    _watched: Option<oneshot::Sender<()>>,
     // Keeps `latest` open where no task publishes.
     _fixed: Option<latest::Sender<Arc<Network>>>,
-}
-
-impl Drop for NetworkWatch {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
 }
 
 impl NetworkWatch {
     /// Reads the kernel's tables of this network namespace and watches them. `interfaces` is what Ringway attaches to;
     /// `requests` brings the neighbours that packets wait for.
+    ///
+    /// A thread of its own does it: whatever keeps the caller's runtime busy, workers hear at once of a bond that went on to
+    /// another member.
     pub async fn start(interfaces: Vec<InterfacePattern>, requests: Arc<Resolver>) -> Result<Self, NetworkError> {
         let failed = |what| move |error| NetworkError { what, error };
-        let kernel = Kernel::open().map_err(failed("the network"))?;
-        let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
         let (endpoints, wanted) = latest::channel(ShardedMap::default());
         let (own, node_addresses) = latest::channel(Arc::from([]));
         let (notes, neighbors) = latest::channel(Arc::default());
         let (patterns, listed) = latest::channel(interfaces);
-        let (watcher, first) = Watcher::start(kernel, listed, requests, wanted, own, notes).await?;
-        let (sender, latest) = latest::channel(first);
-        let task = Some(tokio::spawn(watcher.run(sender)));
+        let (begun, beginning) = oneshot::channel();
+        let (watched, unwatched) = oneshot::channel::<()>();
+        let watching = async move {
+            let start = async {
+                let kernel = Kernel::open().map_err(failed("the network"))?;
+                let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
+                Watcher::start(kernel, listed, requests, wanted, own, notes).await
+            };
+            match start.await {
+                Ok((watcher, first)) => {
+                    let (sender, latest) = latest::channel(first);
+                    // Whoever started this may have ended meanwhile.
+                    let _ = begun.send(Ok(latest));
+                    tokio::select! {
+                        () = watcher.run(sender) => {}
+                        _ = unwatched => {}
+                    }
+                }
+                Err(error) => drop(begun.send(Err(error))),
+            }
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed("the network"))?;
+        let run = move || {
+            runtime.block_on(watching);
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("ringway-network".into()).spawn(run).map_err(failed("the network"))?;
+        let ended = |_| failed("the network")(io::Error::other("its thread has ended"));
+        let latest = beginning.await.map_err(ended)??;
         let patterns = Arc::new(patterns);
-        Ok(NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, task, _fixed: None })
+        Ok(NetworkWatch {
+            latest,
+            node_addresses,
+            endpoints,
+            neighbors,
+            patterns,
+            _watched: Some(watched),
+            _fixed: None,
+        })
     }
 
     /// A network that does not change: the one written in the configuration.
@@ -110,7 +139,7 @@ impl NetworkWatch {
         let (endpoints, _) = latest::channel(ShardedMap::default());
         let (_, neighbors) = latest::channel(Arc::default());
         let patterns = Arc::new(latest::channel(Vec::new()).0);
-        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, task: None, _fixed: Some(sender) }
+        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, _watched: None, _fixed: Some(sender) }
     }
 }
 

@@ -4,7 +4,7 @@
 use ringway_shared::Network;
 use ringway_shared::network::NoAdjacency;
 
-use crate::bed::{Bed, ip};
+use crate::bed::{Bed, ip, ip_in};
 
 /// The names of the devices that carry the first interface and are in use.
 fn carriers(network: &Network) -> Vec<&str> {
@@ -62,5 +62,20 @@ fn what_changes_about_links_alone_does_not_wait_for_the_tables() {
         let down = watch.until("down", |network| !network.interfaces()[1].up).await;
         assert_eq!(down.resolve(ip("10.8.0.1")), Err(NoAdjacency::InterfaceDown(ringway_shared::InterfaceId(1))));
         watch.until("no route", |network| network.resolve(ip("10.8.0.1")) == Err(NoAdjacency::NoRoute)).await;
+    });
+}
+
+#[test]
+fn a_runtime_that_is_busy_keeps_nobody_from_hearing_of_a_link() {
+    let Some(bed) = Bed::new() else { return };
+    bed.watch(async |watch| {
+        assert!(watch.now().interfaces()[0].up);
+        ip_in(&bed.hosts[0], "link set uplink down");
+        // Nothing is awaited here: the runtime has no turn.
+        let start = std::time::Instant::now();
+        while watch.now().interfaces()[0].up {
+            assert!(start.elapsed().as_secs() < 10, "eth0 is down, and nobody looked");
+            std::thread::yield_now();
+        }
     });
 }
