@@ -1,5 +1,6 @@
 //! The kernel's AF_XDP interface, one file per kernel noun. All unsafe code of the packet path is below here.
 
+mod attacher;
 mod attachment;
 mod chunks;
 pub mod claims;

@@ -12,19 +12,16 @@ use std::sync::Arc;
 
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, XskMap};
-use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::programs::Xdp;
+use aya::{EbpfError, EbpfLoader};
 use ringway_shared::MacAddress;
 
 pub use entries::SteeringEntry;
 
-use super::attachment::better_generic;
+pub use super::attacher::{Attached, Attacher};
 pub use super::attachment::{AttachedMode, Attachment};
 use super::claims::Claims;
-use super::device::Device;
 pub use super::program_error::SteeringError;
-use super::program_error::{meaning, reasons};
 use super::program_keys::{AddressKey, LinkKey, SocketKey, link_key, queue_key};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/steer.bpf.o");
@@ -58,8 +55,7 @@ impl Default for Capacities {
 
 /// The loaded program and what it steers.
 pub struct SteeringProgram {
-    // Keeps the program loaded.
-    ebpf: Ebpf,
+    attacher: Attacher,
     sockets: XskMap<MapData>,
     queues: HashMap<MapData, [u8; 8], u32>,
     links: HashMap<MapData, LinkKey, [u8; 8]>,
@@ -73,7 +69,7 @@ pub struct SteeringProgram {
     without_socket: Array<MapData, u32>,
     capacities: Capacities,
     entries: HashSet<SteeringEntry>,
-    attached: StdHashMap<u32, FdLink>,
+    attached: StdHashMap<u32, Attached>,
     // (interface, queue) by place in `sockets`.
     places: Vec<Option<(u32, u32)>>,
 }
@@ -115,7 +111,7 @@ impl SteeringProgram {
         let program: &mut Xdp = ebpf.program_mut("steer").ok_or("the object has no program steer")?.try_into()?;
         program.load()?;
         Ok(SteeringProgram {
-            ebpf,
+            attacher: Attacher::new(ebpf),
             sockets,
             queues,
             links,
@@ -146,56 +142,22 @@ impl SteeringProgram {
         self.without_socket.set(0, action, 0).map_err(|error| map_error("without_socket", what(), 1, 1, error))
     }
 
+    /// What attaches the program to devices.
+    pub fn attacher(&self) -> Attacher {
+        self.attacher.clone()
+    }
+
     /// Attaches the program to a device. Of its frames those are looked at for which there is an address
     /// ([`Self::set_link`]).
     pub fn attach(&mut self, interface: &str, index: u32, how: Attachment) -> Result<AttachedMode, SteeringError> {
-        let driver = Device { name: interface.to_owned(), index }.driver();
-        if how == Attachment::Auto
-            && let Some(because) = better_generic(&driver)
-        {
-            self.attach_as(interface, index, XdpMode::Skb)?;
-            return Ok(AttachedMode::Generic { because: because.to_owned() });
-        }
-        if how != Attachment::Generic {
-            match self.attach_as(interface, index, XdpMode::Driver) {
-                Ok(()) => return Ok(AttachedMode::Native),
-                Err(error) if how == Attachment::Native => return Err(error),
-                Err(SteeringError::Attach { source, .. }) => {
-                    self.attach_as(interface, index, XdpMode::Skb)?;
-                    let because = match meaning(&*source) {
-                        Some(meaning) => meaning.to_owned(),
-                        None => format!("the driver refused native XDP: {}", reasons(&*source)),
-                    };
-                    return Ok(AttachedMode::Generic { because });
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        self.attach_as(interface, index, XdpMode::Skb)?;
-        Ok(AttachedMode::Generic { because: "xdp: generic".to_owned() })
+        let (mode, attached) = self.attacher.attach(interface, index, how)?;
+        self.keep(index, attached);
+        Ok(mode)
     }
 
-    fn attach_as(&mut self, interface: &str, index: u32, mode: XdpMode) -> Result<(), SteeringError> {
-        let (word, hint) = match mode {
-            XdpMode::Driver => (
-                "native",
-                "is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
-            ),
-            _ => ("generic", "`ip link show` tells whether the interface is still there"),
-        };
-        let failed = |source| SteeringError::attach(interface, word, hint, source);
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut("steer")
-            .ok_or_else(|| failed("the object has no program steer".into()))?
-            .try_into()
-            .map_err(|error: ProgramError| failed(boxed(error)))?;
-        let id = program.attach_to_if_index(index, mode).map_err(|error| failed(boxed(error)))?;
-        let link = program.take_link(id).map_err(|error| failed(boxed(error)))?;
-        // Without BPF links the library falls back to a netlink attachment, which nobody would take away after a crash.
-        let link = FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.to_owned() })?;
-        self.attached.insert(index, link);
-        Ok(())
+    /// Keeps the program attached to a device until it is detached.
+    pub fn keep(&mut self, index: u32, attached: Attached) {
+        self.attached.insert(index, attached);
     }
 
     /// Says which MAC address frames of a device are looked at for that are untagged, or of a VLAN.
@@ -215,14 +177,15 @@ impl SteeringProgram {
         let _ = self.links.remove(&link_key(index, vlan));
     }
 
-    /// Detaches the program from a device, and forgets its addresses and sockets.
-    pub fn detach(&mut self, index: u32) {
-        self.attached.remove(&index);
+    /// Forgets the addresses and sockets of a device, whose frames pass from here on. The program is detached when what is
+    /// returned is dropped, for which some drivers take seconds.
+    pub fn detach(&mut self, index: u32) -> Option<Attached> {
         self.remove_sockets(index);
         let keys = self.links.keys().flatten().filter(|key| key.starts_with(&index.to_ne_bytes()));
         for key in keys.collect::<Vec<_>>() {
             let _ = self.links.remove(&key);
         }
+        self.attached.remove(&index)
     }
 
     /// Forgets the sockets of a device; the program stays.
@@ -268,7 +231,9 @@ impl SteeringProgram {
     }
 }
 
-fn boxed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Box<dyn std::error::Error + Send + Sync> {
+pub(super) fn boxed<E: std::error::Error + Send + Sync + 'static>(
+    error: E,
+) -> Box<dyn std::error::Error + Send + Sync> {
     Box::new(error)
 }
 

@@ -1,0 +1,81 @@
+//! Attaching the steering program to devices, apart from what it steers: a driver may take seconds for it, and whoever changes
+//! the program's maps goes on meanwhile.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+
+use super::attachment::{AttachedMode, Attachment, better_generic};
+use super::device::Device;
+use super::program::boxed;
+use super::program_error::{SteeringError, meaning, reasons};
+
+/// Attaches the program, and keeps it loaded.
+#[derive(Clone)]
+pub struct Attacher(Arc<Mutex<Ebpf>>);
+
+/// The program on one device, until this is dropped.
+pub struct Attached {
+    _link: FdLink,
+}
+
+impl Attacher {
+    pub(super) fn new(ebpf: Ebpf) -> Self {
+        Attacher(Arc::new(Mutex::new(ebpf)))
+    }
+
+    /// Attaches the program to a device, for which the kernel may wait for its driver.
+    pub fn attach(
+        &self,
+        interface: &str,
+        index: u32,
+        how: Attachment,
+    ) -> Result<(AttachedMode, Attached), SteeringError> {
+        let driver = Device { name: interface.to_owned(), index }.driver();
+        let generic = |because: String| {
+            let attached = self.attach_as(interface, index, XdpMode::Skb)?;
+            Ok((AttachedMode::Generic { because }, attached))
+        };
+        if how == Attachment::Auto
+            && let Some(because) = better_generic(&driver)
+        {
+            return generic(because.to_owned());
+        }
+        if how == Attachment::Generic {
+            return generic("xdp: generic".to_owned());
+        }
+        match self.attach_as(interface, index, XdpMode::Driver) {
+            Ok(attached) => Ok((AttachedMode::Native, attached)),
+            Err(error) if how == Attachment::Native => Err(error),
+            Err(SteeringError::Attach { source, .. }) => generic(match meaning(&*source) {
+                Some(meaning) => meaning.to_owned(),
+                None => format!("the driver refused native XDP: {}", reasons(&*source)),
+            }),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn attach_as(&self, interface: &str, index: u32, mode: XdpMode) -> Result<Attached, SteeringError> {
+        let (word, hint) = match mode {
+            XdpMode::Driver => (
+                "native",
+                "is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
+            ),
+            _ => ("generic", "`ip link show` tells whether the interface is still there"),
+        };
+        let failed = |source| SteeringError::attach(interface, word, hint, source);
+        let mut ebpf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let program: &mut Xdp = ebpf
+            .program_mut("steer")
+            .ok_or_else(|| failed("the object has no program steer".into()))?
+            .try_into()
+            .map_err(|error: ProgramError| failed(boxed(error)))?;
+        let id = program.attach_to_if_index(index, mode).map_err(|error| failed(boxed(error)))?;
+        let link = program.take_link(id).map_err(|error| failed(boxed(error)))?;
+        // Without BPF links the library falls back to a netlink attachment, which nobody would take away after a crash.
+        let link = FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.to_owned() })?;
+        Ok(Attached { _link: link })
+    }
+}
