@@ -119,7 +119,14 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     }
     reloader.start_with(&config);
     let (mut running, publication) = tokio::select! {
-        started = Running::start(&config, source, reloader, &as_found.0) => started?,
+        started = Running::start(&config, source, reloader, &as_found.0, watch) => match started {
+            // A signal came before all devices were attached, and the others were left alone.
+            Err(_) if watch.drivers.is_end() => {
+                end.wait().await;
+                return Ok(());
+            }
+            started => started?,
+        },
         () = end.wait() => return Ok(()),
     };
     let (stop, stopped) = oneshot::channel();
@@ -139,7 +146,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     let _ = stop.send(());
     let _ = publishing.await;
     let (nics, queues) = running.interfaces.nics();
-    watch.wait_for(nics, queues);
+    watch.drivers.have(nics, queues);
     tokio::task::block_in_place(|| {
         // Without the tags in their frames, those of any VLAN would be taken for untagged ones.
         running.interfaces.stop_steering();

@@ -8,6 +8,7 @@ mod carriers;
 mod check;
 pub(super) mod fit;
 mod links;
+mod meanwhile;
 mod offload;
 mod ports;
 mod refused;
@@ -34,6 +35,7 @@ use super::nic_settings::Changes;
 use super::placement::Placement;
 use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
+use crate::watch::thread::Drivers;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, Kept, log_mode};
 use links::{LinkLog, why_gone};
@@ -81,8 +83,10 @@ pub(super) struct Interfaces {
     looks: Looks,
     links: LinkLog,
     watch: Watch,
-    offloads: Offloads,
+    offloads: Arc<Mutex<Offloads>>,
     leftovers: Leftovers,
+    latest: Option<watch::Receiver<Arc<Network>>>,
+    drivers: Arc<Drivers>,
     pub(super) heart: Heart,
 }
 
@@ -116,7 +120,9 @@ impl Interfaces {
             looks: Looks::new(Instant::now()),
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
-            offloads: Offloads::new(changes),
+            offloads: Arc::new(Mutex::new(Offloads::new(changes))),
+            latest: None,
+            drivers: Arc::default(),
             leftovers: Leftovers::default(),
             heart: heart("interfaces"),
         }
@@ -149,12 +155,16 @@ impl Interfaces {
             }
         }
         // What changed hands among devices that are attached comes first: a bond's other member is active already.
+        let mut waiting = Vec::new();
         for interface in network.interfaces() {
-            if let Some(attached) = self.attached.get_mut(&interface.id) {
-                attached.report.up = interface.up;
-                attached.report.notes = interface.lowers.notes.to_vec();
-                follow_link(attached, interface);
+            let Some(attached) = self.attached.get_mut(&interface.id) else { continue };
+            attached.report.up = interface.up;
+            attached.report.notes = interface.lowers.notes.to_vec();
+            follow_link(attached, interface);
+            if self.can_move(interface) {
                 self.follow_lowers(interface);
+            } else {
+                waiting.push(interface);
             }
         }
         self.tell_links();
@@ -164,6 +174,10 @@ impl Interfaces {
         self.look_after_ports();
         self.detach_lost();
         self.attach_missing(network);
+        for interface in waiting {
+            self.follow_lowers(interface);
+        }
+        self.steer();
         // What the new ones replace goes after them, so that nothing reaches the kernel in between.
         let freed = self.detach_unneeded(network);
         if freed && !self.refused.is_empty() {
@@ -213,18 +227,10 @@ impl Interfaces {
         self.attached.is_empty()
     }
 
-    /// How many NICs Ringway is attached to, and how many queues they have together; devices without hardware let go at once.
-    pub(super) fn nics(&self) -> (u32, u32) {
-        let nics = self.carriers.values().filter(|carrier| carrier.device.may_zero_copy());
-        nics.fold((0, 0), |(nics, queues), carrier| (nics + 1, queues + carrier.watched.ports.len() as u32))
-    }
-
     /// Lets go of everything: what is ours goes to the kernel from here on.
     pub(super) fn detach_all(&mut self) {
-        // First of all no packet is steered any more.
-        for index in self.carriers.keys().chain(self.kept.keys()) {
-            lock(&self.steering).detach(*index);
-        }
+        // First of all no packet is steered any more. Programs go after the ports that rely on them.
+        self.stop_steering();
         let attached: Vec<InterfaceId> = self.attached.keys().copied().collect();
         attached.into_iter().for_each(|id| self.let_go(id, "Ringway ends"));
         self.detach_devices();
@@ -284,29 +290,6 @@ impl Interfaces {
         Err(problems)
     }
 
-    /// Has frames come by the devices that carry an interface now.
-    fn follow_lowers(&mut self, interface: &Interface) {
-        let Ok(lowers) = lowers_of(interface) else { return };
-        if self.attached.get(&interface.id).is_none_or(|attached| attached.lowers == lowers) {
-            return;
-        }
-        // Workers first: what comes by a new device must find its interface.
-        self.carry(interface.id, &lowers);
-        tracing::info!("{} is carried {}", interface.name, told(&lowers));
-        if let Some(attached) = self.attached.get_mut(&interface.id) {
-            attached.lowers = lowers;
-        }
-    }
-
-    /// Has every worker send by these devices what leaves by the interface, and take from them what arrives by it.
-    fn carry(&self, id: InterfaceId, lowers: &Lowers) {
-        for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.carry(id, lowers.clone()) {
-                tracing::warn!("{error}");
-            }
-        }
-    }
-
     /// Lets go of an interface, for a reason. Its devices stay attached until somebody sees that nobody needs them.
     fn let_go(&mut self, id: InterfaceId, why: &str) {
         let Some(attached) = self.attached.remove(&id) else { return };
@@ -328,20 +311,6 @@ fn lowers_of(interface: &Interface) -> Result<Lowers, String> {
     }
     let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
     Ok(Lowers::itself(device.index, interface.name.clone()))
-}
-
-/// By what an interface is carried, for the log.
-fn told(lowers: &Lowers) -> String {
-    let names = |does: fn(&ringway_shared::network::Lower) -> bool| {
-        let names: Vec<&str> = lowers.devices.iter().filter(|lower| does(lower)).map(|lower| &*lower.name).collect();
-        if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
-    };
-    let vlan = lowers.vlan.map_or_else(String::new, |vlan| format!(" in VLAN {vlan}"));
-    let (receives, sends) = (names(|lower| lower.receives), names(|lower| lower.sends));
-    match receives == sends {
-        true => format!("by {receives}{vlan}"),
-        false => format!("by {receives}{vlan}, and sends by {sends}"),
-    }
 }
 
 /// The report about an interface that Ringway is not attached to.

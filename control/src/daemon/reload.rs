@@ -238,7 +238,7 @@ impl Running {
         let why = if asker.is_some() { "ringway reload" } else { "SIGHUP" };
         tracing::info!("{why}: reading {} anew", plain::path(&loaded.file));
         self.reloader.supervisor.reloading();
-        let answer = match plan(&loaded, &mut self.reloader.reading).await {
+        let answer = match self.interfaces.wait_for(plan(&loaded, &mut self.reloader.reading)).await {
             Ok(plan) => Ok(self.take(&loaded, plan).await),
             Err(error) => Err(error),
         };

@@ -108,6 +108,7 @@ impl Running {
         source: Source,
         reloader: Reloader,
         changes: &Changes,
+        watch: &Watch,
     ) -> Result<(Self, Publication<SharedSteering>), RunError> {
         // Before anything is opened.
         let shares = descriptors::share();
@@ -143,6 +144,7 @@ impl Running {
             steering.clone(),
             memory,
         );
+        interfaces.follow_meanwhile(latest.clone(), watch.drivers.clone());
         tokio::task::block_in_place(|| interfaces.follow(&first));
         check_attached(config, &interfaces)?;
         let options = PublishOptions {

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -32,8 +32,32 @@ pub(crate) struct Watch {
     /// Where to run what answers for the process.
     pub(crate) tasks: Handle,
     ending: mpsc::UnboundedSender<()>,
-    /// What drivers are given, in milliseconds.
-    drivers: Arc<AtomicU64>,
+    /// What drivers are given.
+    pub(crate) drivers: Arc<Drivers>,
+}
+
+/// The time that drivers are given at the end to let go of NICs.
+#[derive(Debug, Default)]
+pub(crate) struct Drivers {
+    milliseconds: AtomicU64,
+    end: AtomicBool,
+}
+
+impl Drivers {
+    /// They have so many NICs with so many queues to let go of.
+    pub(crate) fn have(&self, nics: u32, queues: u32) {
+        self.milliseconds.store(for_drivers(nics, queues).as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the end has begun: they are to get no more.
+    pub(crate) fn is_end(&self) -> bool {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// How much time is left of an end that has lasted for so long.
+    fn rest(&self, lasted: Duration) -> Duration {
+        (END + Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))).saturating_sub(lasted)
+    }
 }
 
 /// What the drivers of so many NICs with so many queues are given.
@@ -42,7 +66,7 @@ fn for_drivers(nics: u32, queues: u32) -> Duration {
 }
 
 impl Watch {
-    /// Starts it. From SIGTERM or SIGINT on, or [`Watch::end`], the process has 4.5 s, and what [`Watch::wait_for`] adds.
+    /// Starts it. From SIGTERM or SIGINT on, or [`Watch::end`], the process has 4.5 s, and what [`Drivers::have`] adds.
     pub(crate) fn start(hearts: Hearts) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let tasks = runtime.handle().clone();
@@ -51,7 +75,7 @@ impl Watch {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
         let (ending, mut ends) = mpsc::unbounded_channel();
-        let drivers = Arc::new(AtomicU64::new(0));
+        let drivers = Arc::new(Drivers::default());
         let given = drivers.clone();
         let end = async move {
             tokio::select! {
@@ -60,8 +84,9 @@ impl Watch {
                 // `None`: whoever started this is at its end.
                 _ = ends.recv() => {}
             }
+            given.end.store(true, Ordering::Relaxed);
             let began = Instant::now();
-            let rest = || (END + Duration::from_millis(given.load(Ordering::Relaxed))).saturating_sub(began.elapsed());
+            let rest = || given.rest(began.elapsed());
             // There may be more by then.
             while !rest().is_zero() {
                 sleep(rest()).await;
@@ -91,11 +116,6 @@ impl Watch {
         // It cannot fail: the thread ends with the process.
         let _ = self.ending.send(());
     }
-
-    /// The end waits for drivers to let go of so many NICs with so many queues.
-    pub(crate) fn wait_for(&self, nics: u32, queues: u32) {
-        self.drivers.store(for_drivers(nics, queues).as_millis() as u64, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -105,15 +125,22 @@ mod tests {
     use super::*;
     use crate::daemon::logging;
 
-    /// What the next test starts in a process of its own: its end takes longer than 4.5 s.
+    /// What the next test starts in a process of its own: its end takes longer than 4.5 s, and for ever where no driver is given
+    /// time.
     #[test]
     fn another_process() {
         let Some(nics) = std::env::var_os("RINGWAY_TEST_END") else { return };
+        let nics = nics.to_str().unwrap().parse().unwrap();
         logging::start("info").unwrap();
         let watch = Watch::start(Hearts::default()).unwrap();
+        assert!(!watch.drivers.is_end());
         watch.end();
-        watch.wait_for(nics.to_str().unwrap().parse().unwrap(), 0);
-        thread::sleep(END + Duration::from_millis(500));
+        watch.drivers.have(nics, 0);
+        let began = Instant::now();
+        while nics == 0 || began.elapsed() < END + Duration::from_millis(500) {
+            thread::sleep(TICK);
+        }
+        assert!(watch.drivers.is_end());
         std::process::exit(0);
     }
 
@@ -131,6 +158,15 @@ mod tests {
             assert_eq!(output.status.code(), Some(status), "{said}");
             assert_eq!(said.contains("the end took too long"), status == TOO_LONG, "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_still_being_attached_while_the_end_has_begun_is_waited_for() {
+        let drivers = Drivers::default();
+        assert_eq!(drivers.rest(END), Duration::ZERO);
+        drivers.have(2, 4);
+        assert_eq!(drivers.rest(END), Duration::from_secs(12));
+        assert_eq!(drivers.rest(END + Duration::from_secs(12)), Duration::ZERO);
     }
 
     #[test]

@@ -111,7 +111,10 @@ impl WorkerHandle {
 
     /// Tells the worker what it could not be told before; whether it knows all now. Waits 50 ms at most for one that is stuck.
     pub fn catch_up(&mut self) -> bool {
-        let patience = self.patience / AGAIN;
+        self.tell(self.patience / AGAIN)
+    }
+
+    fn tell(&mut self, patience: Duration) -> bool {
         loop {
             if self.owes {
                 let Some(answer) = self.answer(patience) else { return false };
@@ -148,9 +151,11 @@ impl WorkerHandle {
         self.change(Change::Room(frames)).map(drop)
     }
 
-    /// Has these devices carry an interface from now on; none: it is gone.
-    pub fn carry(&mut self, interface: InterfaceId, lowers: Lowers) -> Result<(), AttachError> {
-        self.change(Change::Carry(interface, lowers)).map(drop)
+    /// Has these devices carry an interface from now on; none: it is gone. It does not wait for the worker, so that of several
+    /// workers one that is stuck keeps no other from being told: whether this one knows, [`Self::catch_up`] says.
+    pub fn carry(&mut self, interface: InterfaceId, lowers: Lowers) {
+        self.withdraw(Change::Carry(interface, lowers));
+        self.tell(Duration::ZERO);
     }
 
     /// Gives packets of an interface that are not ours back by `tap` from now on.

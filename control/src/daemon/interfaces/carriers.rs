@@ -34,6 +34,11 @@ impl Carrier {
     pub(super) fn is_native(&self) -> bool {
         self.mode == "native"
     }
+
+    /// How many queues its NIC has; none without hardware, which is let go of at once.
+    fn nic(&self) -> Option<u32> {
+        self.device.may_zero_copy().then_some(self.watched.ports.len() as u32)
+    }
 }
 
 /// A device whose ports are opened anew while its program stays, so that nothing of ours reaches the kernel meanwhile.
@@ -42,12 +47,21 @@ pub(super) struct Kept {
     mode_reason: Option<String>,
     xdp: XdpMode,
     since: Instant,
+    /// How many queues its NIC has; none without hardware.
+    nic: Option<u32>,
 }
 
 /// How long a program stays where no port can be opened; a driver may take 3 s to let go of frames.
 const KEEP: Duration = Duration::from_secs(10);
 
 impl Interfaces {
+    /// How many NICs there are to let go of, and how many queues they have together.
+    pub(in crate::daemon) fn nics(&self) -> (u32, u32) {
+        let nics = self.carriers.values().filter_map(Carrier::nic);
+        nics.chain(self.kept.values().filter_map(|kept| kept.nic))
+            .fold((0, 0), |(nics, all), its| (nics + 1, all + its))
+    }
+
     fn wanted(&self, network: &Network) -> BTreeMap<u32, Wanted> {
         fit::wanted(&self.listed, network)
     }
@@ -66,6 +80,13 @@ impl Interfaces {
             if self.refused.is_waiting(index, &signs, Instant::now()) {
                 continue;
             }
+            if self.drivers.is_end() {
+                break;
+            }
+            // Its driver may have to let go of it before it is counted among them.
+            let (nics, queues) = self.nics();
+            let is_nic = KernelDevice { name: wanted.name.clone(), index }.may_zero_copy();
+            self.drivers.have(nics + u32::from(is_nic), queues + if is_nic { signs.queues() } else { 0 });
             match self.attach_device(index, wanted) {
                 Ok(carrier) => {
                     self.refused.remove(index);
@@ -91,6 +112,10 @@ impl Interfaces {
         let is_over = |index: &u32, kept: &Kept| !all.contains_key(index) || kept.since.elapsed() > KEEP;
         let over = self.kept.iter().filter(|(index, kept)| is_over(index, kept)).map(|(index, _)| *index);
         over.collect::<Vec<_>>().into_iter().for_each(|index| self.forget(index));
+        let (nics, queues) = self.nics();
+        if !self.drivers.is_end() {
+            self.drivers.have(nics, queues);
+        }
         self.drop_meanwhile();
     }
 
@@ -110,18 +135,29 @@ impl Interfaces {
 
     /// Closes the ports of a device, to open others. The program and what was set on the device stay.
     pub(super) fn release(&mut self, index: u32) {
-        let Some(Carrier { device, mode, mode_reason, xdp, .. }) = self.carriers.remove(&index) else { return };
-        self.kept.insert(index, Kept { mode, mode_reason, xdp, since: Instant::now() });
+        let Some(carrier) = self.carriers.remove(&index) else { return };
+        let nic = carrier.nic();
+        let Carrier { device, mode, mode_reason, xdp, .. } = carrier;
+        self.kept.insert(index, Kept { mode, mode_reason, xdp, since: Instant::now(), nic });
         self.drop_meanwhile();
         self.close_ports(index, &device.name);
+    }
+
+    /// Takes the program off a device.
+    pub(super) fn detach_program(&mut self, index: u32) {
+        let attachment = lock(&self.steering).detach(index);
+        if attachment.is_some() {
+            self.aside(|| drop(attachment));
+        }
     }
 
     /// Takes the program off a device, and what was set on it for its sake.
     fn forget(&mut self, index: u32) {
         self.kept.remove(&index);
-        lock(&self.steering).detach(index);
+        self.detach_program(index);
         self.steered.forget(index);
-        self.offloads.restore(index);
+        let offloads = self.offloads.clone();
+        self.aside(|| lock(&offloads).restore(index));
     }
 
     /// Lets go of all devices.
@@ -155,7 +191,7 @@ impl Interfaces {
         let Some(carrier) = self.carriers.remove(&index) else { return };
         // Without the program some drivers refuse to be kicked by workers that have the ports still.
         let ports = self.take_ports(index, &carrier.device.name);
-        lock(&self.steering).detach(index);
+        self.detach_program(index);
         self.close_taken(ports);
         self.forget(index);
         tracing::debug!("detached from {}", carrier.device);
@@ -171,7 +207,8 @@ impl Interfaces {
         // Larger rings give way to these, and these to smaller ones.
         self.rings(RingSizes::DEFAULT, &queues).map_err(|error| rings::no_room(&device, &queues, error))?;
         // Before XDP is there: some drivers reset the NIC for it.
-        let blind = if is_virtual(&device) { None } else { self.offloads.switch_off(&device).err() };
+        let offloads = self.offloads.clone();
+        let blind = if is_virtual(&device) { None } else { self.aside(|| lock(&offloads).switch_off(&device).err()) };
         if let Some(refusal) = tags::refusal(&device, blind.as_ref(), wanted.tagged) {
             return Err(refusal);
         }
@@ -233,15 +270,22 @@ impl Interfaces {
         Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind, small })
     }
 
-    fn attach_program(&self, device: &KernelDevice, xdp: XdpMode) -> Result<(&'static str, Option<String>), String> {
+    fn attach_program(
+        &mut self,
+        device: &KernelDevice,
+        xdp: XdpMode,
+    ) -> Result<(&'static str, Option<String>), String> {
         let how = match xdp {
             XdpMode::Auto => Attachment::Auto,
             XdpMode::Native => Attachment::Native,
             XdpMode::Generic => Attachment::Generic,
         };
-        // Not for longer than this: the steering program has others who wait to change it.
-        let mode = lock(&self.steering).attach(&device.name, device.index, how);
-        Ok(match mode.map_err(|error| error.to_string())? {
+        // Others change what is steered meanwhile.
+        let attacher = lock(&self.steering).attacher();
+        let attached = self.aside(|| attacher.attach(&device.name, device.index, how));
+        let (mode, attachment) = attached.map_err(|error| error.to_string())?;
+        lock(&self.steering).keep(device.index, attachment);
+        Ok(match mode {
             AttachedMode::Native => ("native", None),
             AttachedMode::Generic { because } => ("generic", Some(because)),
         })

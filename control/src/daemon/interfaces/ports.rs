@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketOptions};
 use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
-use ringway_dataplane::worker::{AttachError, WorkerHandle, aside};
+use ringway_dataplane::worker::{AttachError, WorkerHandle};
 
 use super::{Interfaces, lock};
-use crate::watch::Heart;
 
 /// How long an attempt waits for frames that closed ports still hold. Most drivers let go within 100 ms; one that takes longer
 /// is waited for from attempt to attempt.
 const SOON: Duration = Duration::from_secs(1);
 /// How often it looks meanwhile.
 const STEP: Duration = Duration::from_millis(20);
-/// After so long a call of the kernel is no progress any more.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// A port that a worker serves. Whoever keeps the socket keeps it open.
 pub(super) struct OpenPort {
@@ -39,8 +36,8 @@ impl Interfaces {
         let (worker, opening) = self.with_room(place, |worker| Ok((worker.id, worker.lend(socket.rings)?)))?;
         // A queue is busy as long as a port that came back late is open.
         self.gather();
-        let port = match opening.open(&PortOptions { device, queue, socket }, &self.placement.cpus, alive(&self.heart))
-        {
+        let at_work = self.placement.cpus.clone();
+        let port = match opening.open(&PortOptions { device, queue, socket }, &at_work, self.meanwhile()) {
             Ok(port) => port,
             Err((error, unused)) => {
                 self.leftovers.add(worker, *unused);
@@ -50,7 +47,9 @@ impl Interfaces {
         let progress = port.progress();
         let mut workers = lock(&self.workers);
         let (Some(handle), Some(socket)) = (workers.get_mut(place), port.socket().cloned()) else {
-            // The worker has ended, and its memory with it.
+            // The worker has ended.
+            drop(workers);
+            self.close(vec![(worker, port)]);
             return Err(AttachError::Silent(worker));
         };
         self.leftovers.bound(&socket);
@@ -84,6 +83,7 @@ impl Interfaces {
             drop(workers);
             std::thread::sleep(STEP);
             self.heart.beat();
+            self.keep_up();
             self.reclaim();
         }
     }
@@ -130,7 +130,7 @@ impl Interfaces {
             return;
         }
         let close = || ports.into_iter().map(|(worker, port)| (worker, port.close())).collect::<Vec<_>>();
-        for (worker, closed) in aside(None, &self.placement.cpus, close, alive(&self.heart)) {
+        for (worker, closed) in self.aside(close) {
             self.leftovers.add(worker, closed);
         }
     }
@@ -144,7 +144,9 @@ impl Interfaces {
         if self.leftovers.is_empty() {
             return;
         }
-        let free = aside(None, &self.placement.cpus, || self.leftovers.take_free(), alive(&self.heart));
+        let mut leftovers = std::mem::take(&mut self.leftovers);
+        let (free, leftovers) = self.aside(move || (leftovers.take_free(), leftovers));
+        self.leftovers = leftovers;
         self.give_back(free);
     }
 
@@ -155,16 +157,6 @@ impl Interfaces {
             if let Err(error) = worker.reclaim(closed) {
                 tracing::warn!("the frames of a port that is closed: {error}");
             }
-        }
-    }
-}
-
-/// Beats while a call of the kernel lasts; what never returns is to be told.
-fn alive(heart: &Heart) -> impl FnMut() {
-    let start = Instant::now();
-    move || {
-        if start.elapsed() < LONGEST {
-            heart.beat();
         }
     }
 }

@@ -40,6 +40,11 @@ impl Signs {
             vlans: vlans::above(&device.name),
         }
     }
+
+    /// How many queues it has, as far as it says.
+    pub(super) fn queues(&self) -> u32 {
+        self.queues.unwrap_or_default()
+    }
 }
 
 /// Why a device could not be attached.

@@ -1,6 +1,6 @@
 //! Devices whose frames have lost their tags before XDP sees them.
 
-use super::{Interfaces, vlans};
+use super::{Interfaces, lock, vlans};
 use ringway_dataplane::af_xdp::Device as KernelDevice;
 
 /// Whether it is a device without hardware, whose tags no offload takes away.
@@ -27,16 +27,19 @@ impl Interfaces {
     pub(super) fn look_after_offloads(&mut self) -> bool {
         let mut changed = false;
         let mut unfit = Vec::new();
-        for carrier in self.carriers.values_mut() {
-            self.heart.beat();
-            if !is_virtual(&carrier.device) {
-                let blind = self.offloads.switch_off(&carrier.device).err();
-                if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
-                    tracing::warn!("{}: {}", carrier.device, blindness(why));
-                }
-                changed |= blind != carrier.blind;
-                carrier.blind = blind;
+        let devices = self.carriers.values().map(|carrier| &carrier.device);
+        let devices: Vec<_> = devices.filter(|device| !is_virtual(device)).cloned().collect();
+        for device in devices {
+            let offloads = self.offloads.clone();
+            let blind = self.aside(|| lock(&offloads).switch_off(&device).err());
+            let Some(carrier) = self.carriers.get_mut(&device.index) else { continue };
+            if let Some(why) = blind.as_ref().filter(|_| carrier.blind.is_none()) {
+                tracing::warn!("{}: {}", carrier.device, blindness(why));
             }
+            changed |= blind != carrier.blind;
+            carrier.blind = blind;
+        }
+        for carrier in self.carriers.values() {
             if refusal(&carrier.device, carrier.blind.as_ref(), false).is_some() {
                 unfit.push(carrier.device.index);
             }

@@ -87,7 +87,8 @@ impl Running {
             let mut published = self.published.clone();
             if published.borrow().ready {
                 let taken = published.wait_for(|published| published.settings >= number && published.in_force);
-                if !matches!(tokio::time::timeout(STEP, taken).await, Ok(Ok(_))) {
+                let taken = tokio::time::timeout(STEP, async { taken.await.is_ok() });
+                if self.interfaces.wait_for(taken).await != Ok(true) {
                     let seconds = STEP.as_secs();
                     let text = format!("node, services and snat were not in force on all workers after {seconds} s");
                     problems.add(text, Over::InForce(number));
@@ -104,7 +105,7 @@ impl Running {
             let set = |worker: &mut WorkerHandle| worker.set(settings.clone()).err().map(|error| error.to_string());
             lock(&workers).iter_mut().filter_map(set).collect::<Vec<String>>()
         });
-        let failures = setting.await.unwrap_or_else(|error| vec![error.to_string()]);
+        let failures = self.interfaces.wait_for(setting).await.unwrap_or_else(|error| vec![error.to_string()]);
         if !failures.is_empty() {
             // The next reload tries again.
             config.flows.timeouts = running.flows.timeouts;
@@ -127,8 +128,9 @@ impl Running {
             let gone = network.interfaces().iter().all(|i| i.index == 0 || meant(&i.name));
             gone && patterns.iter().filter(|p| !p.is_glob() && is_new(running, p)).all(|p| present(p.as_str()))
         });
-        let known = match tokio::time::timeout(STEP, followed).await {
-            Ok(Ok(known)) => known.clone(),
+        let followed = tokio::time::timeout(STEP, async { followed.await.map(|known| known.clone()) });
+        let known = match self.interfaces.wait_for(followed).await {
+            Ok(Ok(known)) => known,
             _ => {
                 problems.push(format!("interfaces: the kernel did not show them within {} s", STEP.as_secs()));
                 return;

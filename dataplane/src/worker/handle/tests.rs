@@ -95,15 +95,15 @@ fn a_worker_that_was_stuck_is_told_all_that_it_missed_before_anything_else() {
     let mut handle = handle();
     let changes = handle.changes.clone();
     let by = |index| Lowers::itself(index, "eth0".into());
-    assert!(handle.carry(InterfaceId(1), by(10)).is_err());
+    handle.carry(InterfaceId(1), by(10));
     assert!(handle.set_tap(InterfaceId(1), None).is_err());
-    assert!(handle.carry(InterfaceId(2), by(20)).is_err());
+    handle.carry(InterfaceId(2), by(20));
     assert!(handle.hand_back(7).is_err());
     assert!(!handle.catch_up());
     // It is asked one of them now; others come, and take the place of those before.
     assert!(handle.hand_back(7).is_err());
-    assert!(handle.carry(InterfaceId(2), by(21)).is_err());
-    assert!(handle.carry(InterfaceId(1), by(11)).is_err());
+    handle.carry(InterfaceId(2), by(21));
+    handle.carry(InterfaceId(1), by(11));
     let (port, _kernel) = Port::in_memory(InterfaceId(0), 0, SIZES, &mut umem).unwrap();
     handle.patience = Duration::from_secs(6000);
     let told = std::thread::scope(|scope| {
@@ -139,4 +139,21 @@ fn a_worker_that_was_stuck_is_told_all_that_it_missed_before_anything_else() {
     let returned = handle.take_returned();
     assert_eq!(returned.into_iter().map(|port| port.close().reclaim(&mut umem)).sum::<u32>(), 8);
     assert_eq!(umem.free_frames(), umem.total());
+}
+
+#[test]
+fn a_worker_that_is_stuck_keeps_no_other_from_being_told() {
+    let (mut stuck, mut other) = (handle(), handle());
+    stuck.patience = Duration::from_millis(200);
+    let lowers = Lowers::itself(10, "eth0".into());
+    for worker in [&mut stuck, &mut other] {
+        worker.carry(InterfaceId(1), lowers.clone());
+    }
+    // It finds the question when it is back: nobody waited for it until it was withdrawn.
+    assert!(matches!(stuck.changes.asked.pop(), Some(Change::Carry(InterfaceId(1), _))));
+    let changes = other.changes.clone();
+    assert!(matches!(take(&changes), Change::Carry(InterfaceId(1), _)));
+    assert!(!other.catch_up(), "it has not answered");
+    changes.answered.push(Answer::Done).unwrap();
+    assert!(other.catch_up() && !stuck.catch_up());
 }
