@@ -51,6 +51,7 @@ for group in "$@"; do
         need iperf3 iperf3
         need ping iputils-ping
         need tracepath iputils-tracepath
+        need traceroute traceroute
         need ethtool ethtool
         need tcpdump tcpdump
         need nft nftables

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringway_dataplane::af_xdp::{Device, Tap, TapError};
 
 use crate::packets::udp;
-use crate::veth::{Bed, refused, run};
+use crate::veth::{Bed, refused, run, until};
 
 /// The reverse path filter as hosts have it: off, strict for new interfaces, lax or strict for all.
 const FILTERS: [[u8; 2]; 4] = [[0, 0], [1, 0], [2, 2], [1, 1]];
@@ -42,7 +42,8 @@ fn an_injected_packet_reaches_the_socket_on_the_nics_address() {
             assert!(matches!(refused(Tap::open(&device)), TapError::Exists { .. }));
             let name = tap.device().name.clone();
             drop(tap);
-            assert!(Device::by_name(&name).is_err(), "the device ends with its file descriptor");
+            // Or with that of another test's child that has not come to its program yet.
+            until("the device ends with its file descriptor", || Device::by_name(&name).is_err());
             assert_eq!(run("ip route show table all").unwrap(), routes);
         });
     }
