@@ -196,7 +196,7 @@ machine_modules() {
     done | awk 'NF && !seen[$0]++'
 }
 
-# machine_image FOLDER SCENARIO ...: makes FOLDER/initrd for these scenarios.
+# machine_image FOLDER SCENARIO ...: makes FOLDER/initrd for these scenarios. Sets machine_seconds, after which they have all ended.
 machine_image() {
     local root="$1/root" image="$1/initrd" name file number=0
     shift
@@ -234,6 +234,8 @@ machine_image() {
         printf '%s %s %s\n' "$name" "$(machine_needs seconds "$name" | grep . || echo 300)" \
             "$(machine_needs network "$name" | grep . || echo own)"
     done >"$root/scenarios/list"
+    # Each scenario has its own end; this is for a machine that hangs.
+    machine_seconds="$(awk '{ sum += $2 } END { print sum + 300 }' "$root/scenarios/list")"
     install -m 755 "$machine_folder/init" "$root/init"
     # Not compressed: emulated CPUs take longer to expand it than QEMU to load it.
     (cd "$root" && find . | cpio --quiet -o -H newc) >"$image"
@@ -250,7 +252,7 @@ machine_boot() {
     ((${machine_taps:-0} == 0)) || machine_cables "$machine_taps"
     # On a busy machine the emulated timer comes too late for the kernel's check of it. Not waited for as a command is: a signal
     # would wait as well.
-    "${machine_within[@]+"${machine_within[@]}"}" timeout "${MACHINE_SECONDS:-1800}" "${machine_emulator[@]}" \
+    "${machine_within[@]+"${machine_within[@]}"}" timeout "${MACHINE_SECONDS:-$machine_seconds}" "${machine_emulator[@]}" \
         -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
         -serial stdio -monitor "unix:$folder/monitor,server=on,wait=off" -serial "unix:$folder/monitor" \
         -kernel "$machine_kernel/vmlinuz" -initrd "$folder/initrd" \
