@@ -132,8 +132,9 @@ all_works 'with one member'
 ip link set e1 down
 ip link set e1 master bond0
 ip link set e1 up
-within 10 use 1 || fail 'member 1 cannot be made active again'
-within 10 carries e1 || fail "e1 came back, and $(carried) carries"
+# igb's link goes for seconds when Ringway is attached to it again, and the bond goes back to e2 for that.
+goes_on() { use "$1" && sleep 1 && carries "e$1"; }
+within 40 goes_on 1 || fail "e1 came back, and $(carried) carries"
 all_works 'with both again'
 end() { kill "$ringway"; wait "$ringway" || fail "ringway run ended with exit status $?"; }
 end

@@ -2,7 +2,7 @@
 #: programs iperf3 ethtool socat
 #: network machine
 #: nics 4
-#: beds virtio-1
+#: beds virtio-1 igb-1
 #: seconds 400
 # A bridge with a NIC in it, as hosts of virtual machines have it: carried by the NIC. A guest that is added makes it a bridge of
 # two ports, which is carried by itself, with traffic going on; and the NIC carries it again once the guest is gone.
