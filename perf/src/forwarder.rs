@@ -26,7 +26,7 @@ pub struct Way {
 
 /// Looks for packets this often before it sleeps: as a worker of Ringway does.
 const IDLE_LOOPS: u32 = 200;
-const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Forwards until `stop` says so; `ready` is called once packets are taken. How many went on.
 pub fn forward(way: &Way, ready: impl FnOnce(), mut stop: impl FnMut() -> bool) -> Result<u64, Failure> {
