@@ -6,7 +6,7 @@ use ringway_shared::address::address_words;
 use ringway_shared::{Family, FiveTuple};
 
 use crate::wire::transport::{ChecksumState, complete_partial, write};
-use crate::wire::{Packet, icmp};
+use crate::wire::{Packet, icmp, ipv4};
 
 use super::{Answer, answerable, finish_icmp, ip_header, read_u16};
 
@@ -89,7 +89,7 @@ pub(super) fn build(frame: &mut [u8], packet: &Packet, source: [u64; 2], error: 
     if state == ChecksumState::Partial {
         complete_partial(frame, packet);
     }
-    let identification = read_u16(frame, l3 + 4);
+    let identification = read_u16(frame, l3 + ipv4::IDENTIFICATION);
     frame.copy_within(l3..l3 + quoted, quote);
     let answer = Answer {
         source,

@@ -54,25 +54,25 @@ pub fn rewrite(frame: &mut [u8], packet: &Packet, rewrite: &Rewrite) {
 #[inline]
 fn rewrite_ipv4(header: &mut [u8], rewrite: &Rewrite) {
     let Some(header) = header.first_chunk_mut::<{ ipv4::HEADER }>() else { return };
-    let ttl = header[8].saturating_sub(1);
+    let ttl = header[ipv4::TTL].saturating_sub(1);
     // The TTL is the high byte of its word.
-    let ttl_delta = u64::from(!(u16::from(header[8]) << 8)) + (u64::from(ttl) << 8);
-    header[8] = ttl;
+    let ttl_delta = u64::from(!(u16::from(header[ipv4::TTL]) << 8)) + (u64::from(ttl) << 8);
+    header[ipv4::TTL] = ttl;
     let sum = read_u16(header, ipv4::CHECKSUM);
     let delta = checksum::fold(u64::from(rewrite.delta.addresses) + ttl_delta);
     write(header, ipv4::CHECKSUM, checksum::adjust(sum, delta).to_be_bytes());
-    write(header, 12, (rewrite.to.source[1] as u32).to_be_bytes());
-    write(header, 16, (rewrite.to.destination[1] as u32).to_be_bytes());
+    write(header, ipv4::SOURCE, (rewrite.to.source[1] as u32).to_be_bytes());
+    write(header, ipv4::DESTINATION, (rewrite.to.destination[1] as u32).to_be_bytes());
 }
 
 #[inline]
 fn rewrite_ipv6(header: &mut [u8], rewrite: &Rewrite) {
     let Some(header) = header.first_chunk_mut::<{ ipv6::HEADER }>() else { return };
-    header[7] = header[7].saturating_sub(1);
-    write(header, 8, rewrite.to.source[0].to_be_bytes());
-    write(header, 16, rewrite.to.source[1].to_be_bytes());
-    write(header, 24, rewrite.to.destination[0].to_be_bytes());
-    write(header, 32, rewrite.to.destination[1].to_be_bytes());
+    header[ipv6::HOP_LIMIT] = header[ipv6::HOP_LIMIT].saturating_sub(1);
+    write(header, ipv6::SOURCE, rewrite.to.source[0].to_be_bytes());
+    write(header, ipv6::SOURCE + 8, rewrite.to.source[1].to_be_bytes());
+    write(header, ipv6::DESTINATION, rewrite.to.destination[0].to_be_bytes());
+    write(header, ipv6::DESTINATION + 8, rewrite.to.destination[1].to_be_bytes());
 }
 
 #[inline]

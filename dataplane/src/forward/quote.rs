@@ -38,13 +38,13 @@ fn turn_back(message: &mut [u8], quote: &Quote, to: &Rewrite) -> u16 {
         Family::V4 => {
             quoted.adjust(icmp::HEADER + ipv4::CHECKSUM, to.delta.addresses);
             let [source, destination] = [sent.source, sent.destination].map(|[_, low]| low as u32);
-            quoted.put(icmp::HEADER + ipv4::ADDRESSES, source.to_be_bytes());
-            quoted.put(icmp::HEADER + ipv4::ADDRESSES + 4, destination.to_be_bytes());
+            quoted.put(icmp::HEADER + ipv4::SOURCE, source.to_be_bytes());
+            quoted.put(icmp::HEADER + ipv4::DESTINATION, destination.to_be_bytes());
         }
         Family::V6 => {
             let [s0, s1] = sent.source;
             let [d0, d1] = sent.destination;
-            for (word, at) in [s0, s1, d0, d1].into_iter().zip((icmp::HEADER + ipv6::ADDRESSES..).step_by(8)) {
+            for (word, at) in [s0, s1, d0, d1].into_iter().zip((icmp::HEADER + ipv6::SOURCE..).step_by(8)) {
                 quoted.put(at, word.to_be_bytes());
             }
         }

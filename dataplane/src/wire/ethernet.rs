@@ -4,6 +4,10 @@ use ringway_shared::MacAddress;
 
 /// Bytes of an untagged header.
 pub const HEADER: usize = 14;
+/// The offset of the EtherType, behind both addresses.
+pub(super) const ETHER_TYPE: usize = 12;
+/// Bytes of an address.
+const ADDRESS: usize = 6;
 /// The EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
 /// The EtherType of IPv6.
@@ -33,13 +37,13 @@ impl Header {
 /// The EtherType of a header.
 #[inline]
 pub(super) fn ether_type(header: &[u8; HEADER]) -> u16 {
-    u16::from_be_bytes([header[12], header[13]])
+    u16::from_be_bytes([header[ETHER_TYPE], header[ETHER_TYPE + 1]])
 }
 
 /// Destination and source of a header.
 #[inline]
 pub(super) fn macs(header: &[u8; HEADER]) -> [MacAddress; 2] {
-    let [destination, source] = *header.as_chunks::<6>().0 else { return [MacAddress::default(); 2] };
+    let [destination, source] = *header.as_chunks::<ADDRESS>().0 else { return [MacAddress::default(); 2] };
     [MacAddress(destination), MacAddress(source)]
 }
 
@@ -47,9 +51,9 @@ pub(super) fn macs(header: &[u8; HEADER]) -> [MacAddress; 2] {
 #[inline]
 pub fn set_macs(frame: &mut [u8], destination: MacAddress, source: MacAddress) {
     if let Some(header) = frame.first_chunk_mut::<HEADER>() {
-        let (first, rest) = header.split_at_mut(6);
+        let (first, rest) = header.split_at_mut(ADDRESS);
         first.copy_from_slice(&destination.0);
-        rest[..6].copy_from_slice(&source.0);
+        rest[..ADDRESS].copy_from_slice(&source.0);
     }
 }
 

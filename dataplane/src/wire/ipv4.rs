@@ -8,20 +8,36 @@ use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, checksum, et
 
 /// Bytes of a header without options.
 pub(crate) const HEADER: usize = 20;
-/// The offset of the header checksum.
+/// The offsets of its fields.
+pub(crate) const TOTAL_LENGTH: usize = 2;
+pub(crate) const IDENTIFICATION: usize = 4;
+/// Flags, and the place of a fragment in its datagram.
+pub(crate) const FLAGS: usize = 6;
+pub(crate) const TTL: usize = 8;
+pub(crate) const PROTOCOL: usize = 9;
 pub(crate) const CHECKSUM: usize = 10;
-/// The offset of the source address; the destination's follows.
-pub(crate) const ADDRESSES: usize = 12;
-/// The offset of the total length.
-const LENGTH: usize = 2;
-/// The offset of flags and fragment offset.
-const FLAGS: usize = 6;
-/// The offset of the protocol.
-const PROTOCOL: usize = 9;
+pub(crate) const SOURCE: usize = 12;
+pub(crate) const DESTINATION: usize = 16;
+
+/// The bits of the field at [`FLAGS`].
+pub(crate) mod flag {
+    pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
+    pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+    /// In units of eight bytes.
+    pub(crate) const OFFSET: u16 = 0x1fff;
+}
+
+/// Kinds of options.
+pub(crate) mod option {
+    pub(crate) const END: u8 = 0;
+    pub(crate) const NO_OPERATION: u8 = 1;
+    pub(crate) const LOOSE_SOURCE_ROUTE: u8 = 131;
+    pub(crate) const STRICT_SOURCE_ROUTE: u8 = 137;
+    /// The bit of those that every fragment has.
+    pub(crate) const COPIED: u8 = 0x80;
+}
 
 const V4_MAPPED: u64 = 0xffff << 32;
-const LOOSE_SOURCE_ROUTE: u8 = 131;
-const STRICT_SOURCE_ROUTE: u8 = 137;
 
 /// Reads a packet: version, header length, total length within the frame, checksum, options; in this order.
 #[inline(always)]
@@ -33,7 +49,7 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
         return Err(Refusal::Foreign);
     };
     let ([version, _, t0, t1], [i0, i1, f0, f1], [ttl, protocol, ..]) = (*first, *second, *third);
-    let header_length = usize::from(version & 0xf) * 4;
+    let header_length = header_length(version);
     let total_length = usize::from(u16::from_be_bytes([t0, t1]));
     let (l4, end) = (l3 + header_length, l3 + total_length);
     if version >> 4 != 4 || header_length < HEADER {
@@ -77,11 +93,18 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
     Packet::finish(frame, link, ip)
 }
 
+/// Bytes of a header with its options, by its first byte.
+#[inline(always)]
+pub(crate) fn header_length(first: u8) -> usize {
+    usize::from(first & 0xf) * 4
+}
+
 /// Offset in bytes and whether more follow, when the two bytes of flags and offset make a fragment.
 #[inline]
 fn fragment(f0: u8, f1: u8) -> Option<(u16, bool)> {
     let flags = u16::from_be_bytes([f0, f1]);
-    (flags & 0x3fff != 0).then_some(((flags & 0x1fff) << 3, flags & 0x2000 != 0))
+    let is_fragment = flags & (flag::OFFSET | flag::MORE_FRAGMENTS) != 0;
+    is_fragment.then_some(((flags & flag::OFFSET) << 3, flags & flag::MORE_FRAGMENTS != 0))
 }
 
 /// The refusal of a packet with a broken header; a later fragment has no ports.
@@ -109,7 +132,7 @@ pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
 /// Reads the header of a quoted packet, which nothing vouches for; nothing of a later fragment.
 pub(super) fn quoted(header: &[u8]) -> Option<Headers> {
     let [first, second] = read_u16(header, FLAGS).to_be_bytes();
-    let l4 = usize::from(header.first()? & 0xf) * 4;
+    let l4 = header_length(*header.first()?);
     let fragment = fragment(first, second);
     if l4 < HEADER || fragment.is_some_and(|(offset, _)| offset != 0) {
         return None;
@@ -117,7 +140,7 @@ pub(super) fn quoted(header: &[u8]) -> Option<Headers> {
     Some(Headers {
         protocol: *header.get(PROTOCOL)?,
         l4,
-        total: length_at(header, LENGTH),
+        total: length_at(header, TOTAL_LENGTH),
         fragment: fragment.is_some(),
     })
 }
@@ -127,9 +150,9 @@ fn source_route(mut options: &[u8]) -> Option<bool> {
     loop {
         match *options {
             // The end of the list, explicit or not.
-            [] | [0, ..] => return Some(false),
-            [1, ref rest @ ..] => options = rest,
-            [LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..] => return Some(true),
+            [] | [option::END, ..] => return Some(false),
+            [option::NO_OPERATION, ref rest @ ..] => options = rest,
+            [option::LOOSE_SOURCE_ROUTE | option::STRICT_SOURCE_ROUTE, ..] => return Some(true),
             [_, length, ..] if length >= 2 => options = options.get(usize::from(length)..)?,
             _ => return None,
         }
@@ -163,9 +186,9 @@ impl NewHeader {
         let [i0, i1] = self.identification.to_be_bytes();
         let [s0, s1, s2, s3] = self.source.to_be_bytes();
         let [d0, d1, d2, d3] = self.destination.to_be_bytes();
-        let flags = if self.dont_fragment { 0x40 } else { 0 };
+        let [f0, f1] = if self.dont_fragment { flag::DONT_FRAGMENT } else { 0 }.to_be_bytes();
         let mut header =
-            [0x45, self.tos, t0, t1, i0, i1, flags, 0, self.ttl, self.protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+            [0x45, self.tos, t0, t1, i0, i1, f0, f1, self.ttl, self.protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
         [header[CHECKSUM], header[CHECKSUM + 1]] = checksum::checksum(&header).to_be_bytes();
         header
     }

@@ -7,12 +7,12 @@ use super::{Fragment, IpHeader, Packet, Refusal, broken, broken_l4, ethernet};
 
 /// Bytes of the fixed header.
 pub(crate) const HEADER: usize = 40;
-/// The offset of the source address; the destination's follows.
-pub(crate) const ADDRESSES: usize = 8;
-/// The offset of the payload length.
-const LENGTH: usize = 4;
-/// The offset of the next header's number.
-const NEXT_HEADER: usize = 6;
+/// The offsets of its fields.
+const PAYLOAD_LENGTH: usize = 4;
+pub(crate) const NEXT_HEADER: usize = 6;
+pub(crate) const HOP_LIMIT: usize = 7;
+pub(crate) const SOURCE: usize = 8;
+pub(crate) const DESTINATION: usize = 24;
 /// The longest chain of extension headers that is followed.
 const CHAIN_LIMIT: usize = 8;
 
@@ -120,14 +120,14 @@ pub(super) fn quoted(headers: &[u8]) -> Option<Headers> {
     if chain.fragment.is_some_and(|fragment| fragment.offset != 0) {
         return None;
     }
-    let total = HEADER + length_at(headers, LENGTH);
+    let total = HEADER + length_at(headers, PAYLOAD_LENGTH);
     Some(Headers { protocol: chain.protocol, l4: chain.l4, total, fragment: chain.fragment.is_some() })
 }
 
 /// Where in a packet's headers, extension headers included, the number of the protocol stands that follows them; nothing
 /// when no header follows.
 pub(crate) fn protocol_offset(headers: &[u8]) -> Option<u32> {
-    let (mut place, mut at) = (6, HEADER);
+    let (mut place, mut at) = (NEXT_HEADER, HEADER);
     while let Some([_, length, ..]) = headers.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let is_fragment = headers.get(place) == Some(&FRAGMENT);
         place = at;

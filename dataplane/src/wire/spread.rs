@@ -3,13 +3,12 @@
 //! As Linux does with bonds (layer 3+4): addresses and, unless it is a fragment, ports. Each direction has a number of its
 //! own. Anyone who chooses addresses can have all frames take one way, as with every switch.
 
-use super::ethernet;
+use super::{ethernet, ipv4, ipv6};
 
 /// Where the IP header starts.
 const IP: usize = ethernet::HEADER;
-const IPV6_HEADER: usize = 40;
 /// More fragments, or an offset.
-const FRAGMENT: u16 = 0x3fff;
+const FRAGMENT: u16 = ipv4::flag::MORE_FRAGMENTS | ipv4::flag::OFFSET;
 
 /// The number of an untagged frame. Of what is no IP, its addresses' and type's.
 #[inline]
@@ -18,16 +17,16 @@ pub fn spread(frame: &[u8]) -> u32 {
         |at: usize| frame.get(at..at + 4).and_then(|four| four.first_chunk::<4>().copied()).map(u32::from_ne_bytes);
     let (addresses, ports) = match frame.first_chunk::<IP>().map(ethernet::ether_type) {
         Some(ethernet::IPV4) => {
-            let words = [word(IP + 12), word(IP + 16)];
-            let fragment = word(IP + 4).map_or(0, |four| u32::from_be(four) as u16 & FRAGMENT);
+            let words = [word(IP + ipv4::SOURCE), word(IP + ipv4::DESTINATION)];
+            let fragment = word(IP + ipv4::IDENTIFICATION).map_or(0, |four| u32::from_be(four) as u16 & FRAGMENT);
             let header = usize::from(frame.get(IP).map_or(0, |first| first & 0x0f)) * 4;
-            let protocol = frame.get(IP + 9).copied();
+            let protocol = frame.get(IP + ipv4::PROTOCOL).copied();
             (mix(words), word(IP + header).filter(|_| fragment == 0 && has_ports(protocol)))
         }
         Some(ethernet::IPV6) => {
-            let words: [Option<u32>; 8] = std::array::from_fn(|place| word(IP + 8 + 4 * place));
-            let protocol = frame.get(IP + 6).copied();
-            (mix(words), word(IP + IPV6_HEADER).filter(|_| has_ports(protocol)))
+            let words: [Option<u32>; 8] = std::array::from_fn(|place| word(IP + ipv6::SOURCE + 4 * place));
+            let protocol = frame.get(IP + ipv6::NEXT_HEADER).copied();
+            (mix(words), word(IP + ipv6::HEADER).filter(|_| has_ports(protocol)))
         }
         _ => (mix([word(0), word(4), word(8), word(12)]), None),
     };

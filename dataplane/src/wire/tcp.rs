@@ -6,10 +6,19 @@ use super::{Kind, Packet};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
-/// The offset of the sequence number.
+/// The offsets of its fields.
 pub(crate) const SEQUENCE: usize = 4;
-/// The offset of the checksum.
+const DATA_OFFSET: usize = 12;
+const FLAGS: usize = 13;
 pub(crate) const CHECKSUM: usize = 16;
+
+/// Kinds of options, and the length of one (RFC 9293 3.1).
+pub(crate) mod option {
+    pub(crate) const END: u8 = 0;
+    pub(crate) const NO_OPERATION: u8 = 1;
+    pub(crate) const SEGMENT_SIZE: u8 = 2;
+    pub(crate) const SEGMENT_SIZE_LENGTH: usize = 4;
+}
 
 /// The control bits, CWR to FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -73,12 +82,13 @@ pub(super) fn parse(segment: &[u8]) -> Result<Kind, DropReason> {
     if offset < HEADER || offset > segment.len() {
         return Err(DropReason::InvalidTcpHeader);
     }
-    Ok(Kind::Tcp { flags: Flags(header[13]), payload: offset < segment.len() })
+    Ok(Kind::Tcp { flags: Flags(header[FLAGS]), payload: offset < segment.len() })
 }
 
+/// Where data begins: behind the options.
 #[inline]
-fn data_offset(header: &[u8; HEADER]) -> usize {
-    usize::from(header[12] >> 4) * 4
+pub(crate) fn data_offset(header: &[u8; HEADER]) -> usize {
+    usize::from(header[DATA_OFFSET] >> 4) * 4
 }
 
 /// The numbers of the TCP segment that `packet` is in `frame`; nothing when it is no TCP.

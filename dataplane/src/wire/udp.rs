@@ -6,7 +6,8 @@ use super::Kind;
 
 /// Bytes of a header.
 pub const HEADER: usize = 8;
-/// The offset of the checksum.
+/// The offsets of its fields.
+const LENGTH: usize = 4;
 pub(crate) const CHECKSUM: usize = 6;
 
 /// Judges the header at the start of `datagram`, which ends where IP ends. The length of a first fragment speaks of the
@@ -24,7 +25,7 @@ pub(super) fn parse(datagram: &[u8], first_fragment: bool) -> Result<Kind, DropR
 /// The length of header and payload.
 #[inline]
 pub(crate) fn length(header: &[u8; HEADER]) -> u16 {
-    u16::from_be_bytes([header[4], header[5]])
+    u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]])
 }
 
 /// How much of `datagram`, which ends where IP ends, its checksum covers: what the header says.

@@ -13,7 +13,7 @@ pub const ETHER_TYPE: u16 = 0x8100;
 pub const PROVIDER: u16 = 0x88a8;
 
 /// Bytes of both addresses.
-const ADDRESSES: usize = 12;
+const ADDRESSES: usize = ethernet::ETHER_TYPE;
 /// Bytes of a tagged header.
 const HEADER: usize = ethernet::HEADER + TAG;
 /// The bits of a tag that are the VLAN's.
