@@ -9,6 +9,7 @@ use ringway_shared::{DropReason, InterfaceId};
 
 use crate::af_xdp::{Frame, Umem};
 use crate::batch::Batch;
+use crate::forward::fragment::Cut;
 use crate::verdict::{Outcome, Verdict};
 
 /// What a worker writes frames to.
@@ -43,20 +44,14 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
     for outcome in batch.output.drain(..) {
         let Outcome { frame, tag, verdict, service_port } = outcome;
         let verdict = match verdict {
-            Verdict::Forward { out } | Verdict::Reply { out, .. } => {
-                let bytes = frame.len() as u64;
-                match to.send(umem, out, frame, tag) {
-                    Ok(()) => {
-                        tally.add(Counter::Tx, 1);
-                        tally.add(Counter::TxBytes, bytes);
-                        verdict
-                    }
-                    Err((frame, reason)) => {
-                        umem.free(frame);
-                        Verdict::Drop(reason)
-                    }
-                }
-            }
+            Verdict::Forward { out } | Verdict::Reply { out, .. } => match send(umem, tally, to, out, frame, tag) {
+                Ok(()) => verdict,
+                Err(reason) => Verdict::Drop(reason),
+            },
+            Verdict::Fragment { out, mtu } => match send_fragments(umem, tally, to, frame, out, mtu, tag) {
+                Ok(()) => Verdict::Forward { out },
+                Err(reason) => Verdict::Drop(reason),
+            },
             Verdict::Pass { arrived } => {
                 let passed = to.pass(umem.packet(&frame), arrived);
                 umem.free(frame);
@@ -85,6 +80,70 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
     }
 }
 
+/// Sends a frame, and counts it as sent; frees one that cannot be.
+#[inline(always)]
+fn send(
+    umem: &mut Umem,
+    tally: &mut Tally,
+    to: &mut impl Transmit,
+    out: InterfaceId,
+    frame: Frame,
+    tag: u64,
+) -> Result<(), DropReason> {
+    let bytes = frame.len() as u64;
+    match to.send(umem, out, frame, tag) {
+        Ok(()) => {
+            tally.add(Counter::Tx, 1);
+            tally.add(Counter::TxBytes, bytes);
+            Ok(())
+        }
+        Err((frame, reason)) => {
+            umem.free(frame);
+            Err(reason)
+        }
+    }
+}
+
+/// Sends a packet as fragments, in order: all but the last in frames of their own. Either a frame is free for each, or none
+/// is sent.
+#[cold]
+fn send_fragments(
+    umem: &mut Umem,
+    tally: &mut Tally,
+    to: &mut impl Transmit,
+    mut frame: Frame,
+    out: InterfaceId,
+    mtu: u16,
+    tag: u64,
+) -> Result<(), DropReason> {
+    let Some(cut) = Cut::new(umem.packet(&frame), mtu) else {
+        umem.free(frame);
+        return Err(DropReason::TooBig);
+    };
+    let mut sent = if cut.count() > umem.free_frames() as usize + 1 { Err(DropReason::NoFreeFrame) } else { Ok(()) };
+    for number in 0..cut.count() - 1 {
+        if sent.is_ok() {
+            sent = umem.allocate().ok_or(DropReason::NoFreeFrame).and_then(|mut fragment| {
+                umem.resize(&mut fragment, cut.frame_length(number));
+                let (from, into) = umem.packet_pair(&frame, &mut fragment);
+                cut.copy(from, number, into);
+                send(umem, tally, to, out, fragment, tag)
+            });
+        }
+    }
+    match sent {
+        Ok(()) => {
+            let lost = cut.keep_last(umem.packet_mut(&mut frame));
+            umem.shrink_head(&mut frame, lost);
+            send(umem, tally, to, out, frame, tag)
+        }
+        Err(reason) => {
+            umem.free(frame);
+            Err(reason)
+        }
+    }
+}
+
 /// Ends a frame whose packet was received before, and for which no batch has room: the worker ends.
 pub fn discard(umem: &mut Umem, tally: &mut Tally, frame: Frame, reason: DropReason) {
     umem.free(frame);
@@ -106,10 +165,13 @@ fn receive(tally: &mut Tally, bytes: u64) {
 #[inline(always)]
 fn count(tally: &mut Tally, verdict: Verdict) {
     match verdict {
-        Verdict::Forward { .. } => tally.add(Counter::Forwarded, 1),
+        Verdict::Forward { .. } | Verdict::Fragment { .. } => tally.add(Counter::Forwarded, 1),
         Verdict::Reply { reason, .. } => tally.add_reply(reason),
         Verdict::Pass { .. } => tally.add(Counter::Passed, 1),
         Verdict::Drop(reason) => tally.add_drop(reason),
         Verdict::HandOver { .. } => tally.add(Counter::HandedOver, 1),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,13 @@ pub enum Verdict {
         /// The way out.
         out: InterfaceId,
     },
+    /// Sent on as fragments by this interface, since it is larger than the way out; [`Verdict::Forward`] once that is done.
+    Fragment {
+        /// The way out.
+        out: InterfaceId,
+        /// The largest IP packet that it carries.
+        mtu: u16,
+    },
     /// Answered by Ringway itself: the frame now holds the answer.
     Reply {
         /// The way out.

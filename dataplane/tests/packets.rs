@@ -27,6 +27,8 @@ mod quotes;
 mod refuse;
 #[path = "packets/reshaped.rs"]
 mod reshaped;
+#[path = "packets/size.rs"]
+mod size;
 #[path = "packets/sources.rs"]
 mod sources;
 #[path = "packets/tcp.rs"]
@@ -109,6 +111,11 @@ fn broken_packets() {
 }
 
 #[test]
+fn packets_larger_than_the_way_out() {
+    run_all(size::rows());
+}
+
+#[test]
 fn sources_that_the_kernel_would_refuse() {
     run_all(sources::rows());
 }
@@ -127,19 +134,16 @@ fn every_drop_reason_has_a_row() {
         pass::rows(),
         quotes::rows(),
         refuse::rows(),
+        size::rows(),
         sources::rows(),
         tcp::rows(),
         validity::rows(),
     ];
     let ledgers: Vec<_> = rows.iter().flatten().map(|row| row.ledger).collect();
     for reason in DropReason::ALL {
-        // What becomes of a packet behind the packet path is tested in `handover.rs`.
-        let behind = [
-            DropReason::TxRingFull,
-            DropReason::HandoverQueueFull,
-            DropReason::KernelUnreachable,
-            DropReason::IcmpHandoverLimited,
-        ];
+        // What becomes of a packet behind the packet path is tested in `handover.rs` and `src/dispatch/tests.rs`.
+        use DropReason::{HandoverQueueFull, IcmpHandoverLimited, KernelUnreachable, NoFreeFrame, TxRingFull};
+        let behind = [TxRingFull, HandoverQueueFull, KernelUnreachable, IcmpHandoverLimited, NoFreeFrame];
         let says = |ledger: &str| ledger.contains(&format!(":{}=", reason.label()));
         assert!(behind.contains(&reason) || ledgers.iter().any(|ledger| says(ledger)), "no row for {}", reason.label());
     }

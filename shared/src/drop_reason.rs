@@ -43,7 +43,8 @@ drop_reasons! {
     NoInterface, "no_interface", "The route to the endpoint or to the client leaves by an interface that the configuration does not list.";
     InterfaceDown, "interface_down", "The interface that the packet must leave by is down or gone.";
     NeighborUnresolved, "neighbor_unresolved", "The next hop did not answer ARP or neighbour discovery within a second, or too many packets waited for it.";
-    TooBig, "too_big", "The packet is larger than the MTU of the way out or than a frame holds.";
+    TooBig, "too_big", "The packet is larger than the MTU of the way out and must not be fragmented (IPv6, or IPv4 with DF; the sender is told), or larger than a frame holds.";
+    NoFreeFrame, "no_free_frame", "The packet is larger than the MTU of the way out and may be fragmented, but the worker's packet memory had no frame free for each fragment.";
     TxRingFull, "tx_ring_full", "The transmit ring of the way out was full.";
     HandoverQueueFull, "handover_queue_full", "The packet belongs to a flow of another worker, and that worker's handover queue was full.";
     TtlExpired, "ttl_expired", "TTL or hop limit ran out here; the sender is told (time exceeded) unless it was 0 on arrival.";

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{DropReason, Family, ServicePortId, Snapshot};
+use ringway_shared::{DropReason, ServicePortId, Snapshot};
 
 use super::departure::Intent;
 use super::{Context, Core, Outcome, dropped};
@@ -60,7 +60,7 @@ impl Core {
         })
     }
 
-    /// The packet is larger than the way out.
+    /// The packet is larger than the way out, and must not be fragmented.
     #[cold]
     pub(super) fn answer_too_big(
         &mut self,
@@ -71,8 +71,7 @@ impl Core {
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
         let reason = DropReason::TooBig;
-        let told = must_not_fragment(context.umem.packet(&received.frame), packet);
-        let Some(source) = own_address(context.snapshot, &received, packet).filter(|_| told) else {
+        let Some(source) = own_address(context.snapshot, &received, packet) else {
             return dropped(received, reason, service_port);
         };
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
@@ -121,15 +120,6 @@ impl Core {
         }
         debug_assert!(!matches!(packet.kind, Kind::LaterFragment { .. }));
         self.send(context, received, adjacency, heading, Intent::Reply(reason), service_port)
-    }
-}
-
-/// Whether the sender asks to be told instead of fragmented: IPv6 always, IPv4 with DF.
-fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
-    const DONT_FRAGMENT: u8 = 0x40;
-    match packet.family() {
-        Family::V6 => true,
-        Family::V4 => frame.get(usize::from(packet.l3) + 6).is_some_and(|flags| flags & DONT_FRAGMENT != 0),
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Whoever sends finds the adjacency first, asks [`exceeded_mtu`] while the packet is still as it came (an answer quotes it
 //! so), and rewrites. Then [`Core::send`] takes over: the packet leaves by [`leave`], or waits here until its neighbour is
-//! known. The usual packet of a flow, whose adjacency is at hand and large enough, leaves by [`leave`] at once.
+//! known. One that is larger than the adjacency carries is fragmented when it is sent: it is one packet until then. The usual packet of a flow, whose adjacency is at hand and large enough, leaves by [`leave`] at once.
 //!
 //! What an adjacency asks of a frame is written in [`leave`] and nowhere else. Frames have the whole headroom of their chunk
 //! before them, for headers that are put in front ([`Umem::grow_head`]).
 
 use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{Adjacency, DropReason, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, DropReason, Family, Network, ServicePortId};
 
 use super::adjacencies::Resolved;
 use super::held::HeldPacket;
@@ -18,7 +18,8 @@ use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
 use crate::dispatch::discard;
 use crate::verdict::Verdict;
-use crate::wire::{Packet, ethernet};
+use crate::wire::transport::read_u16;
+use crate::wire::{Packet, ethernet, ipv4};
 
 /// Why a frame is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +40,43 @@ pub(super) fn leave(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -> 
     }
 }
 
-/// The MTU of the way out when `packet` is larger, known neighbour or not.
+/// [`leave`] for a packet that may be larger than the adjacency carries: it leaves as fragments then.
+fn leave_whole_or_not(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -> Verdict {
+    let length = bytes.len().saturating_sub(ethernet::HEADER) as u64;
+    match leave(bytes, adjacency, intent) {
+        Verdict::Forward { out } if length > u64::from(adjacency.mtu) => {
+            Verdict::Fragment { out, mtu: u16::try_from(adjacency.mtu).unwrap_or(u16::MAX) }
+        }
+        verdict => verdict,
+    }
+}
+
+/// The largest IP packet that the way out carries, known neighbour or not.
+#[inline]
+pub(super) fn mtu(network: &Network, adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
+    match adjacency {
+        Ok(adjacency) => Some(adjacency.mtu),
+        Err(NoAdjacency::Unresolved { interface, .. }) => Some(network.interface(*interface)?.mtu),
+        Err(_) => None,
+    }
+}
+
+/// The MTU of the way out when `packet`, which was parsed from `frame`, is larger and must not be fragmented.
 #[inline]
 pub(super) fn exceeded_mtu(
-    snapshot: &Snapshot,
+    network: &Network,
     adjacency: &Result<Adjacency, NoAdjacency>,
+    frame: &[u8],
     packet: &Packet,
 ) -> Option<u32> {
-    let mtu = match adjacency {
-        Ok(adjacency) => adjacency.mtu,
-        Err(NoAdjacency::Unresolved { interface, .. }) => snapshot.network.interface(*interface)?.mtu,
-        Err(_) => return None,
-    };
-    (u32::from(packet.ip_length()) > mtu).then_some(mtu)
+    let mtu = mtu(network, adjacency)?;
+    (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
+}
+
+/// Whether the sender asks to be told instead of fragmented: IPv6 always, IPv4 with DF.
+fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
+    let flags = || read_u16(frame, usize::from(packet.l3) + ipv4::FLAGS);
+    packet.family() == Family::V6 || flags() & ipv4::flag::DONT_FRAGMENT != 0
 }
 
 impl Core {
@@ -67,7 +92,7 @@ impl Core {
     ) -> Option<Outcome> {
         match adjacency {
             Ok(adjacency) => {
-                let verdict = leave(context.umem.packet_mut(&mut received.frame), &adjacency, intent);
+                let verdict = leave_whole_or_not(context.umem.packet_mut(&mut received.frame), &adjacency, intent);
                 Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
             }
             Err(NoAdjacency::Unresolved { interface, next_hop }) => {
@@ -100,7 +125,9 @@ impl Core {
         let umem = &mut *context.umem;
         self.held.take(network.generation, room, keep, |mut held| {
             let verdict = match self.adjacencies.to_endpoint(network, &held.heading) {
-                Ok(Resolved { adjacency, .. }) => leave(umem.packet_mut(&mut held.frame), &adjacency, held.intent),
+                Ok(Resolved { adjacency, .. }) => {
+                    leave_whole_or_not(umem.packet_mut(&mut held.frame), &adjacency, held.intent)
+                }
                 Err(none) => Verdict::Drop(none.reason()),
             };
             batch.output.push(outcome(held, verdict));

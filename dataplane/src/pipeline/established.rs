@@ -112,7 +112,7 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         let adjacency = known_adjacency(flow, direction, Some(received.interface), snapshot, &mut self.adjacencies);
-        if let Some(mtu) = exceeded_mtu(snapshot, &adjacency, packet) {
+        if let Some(mtu) = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         if shows_nothing {

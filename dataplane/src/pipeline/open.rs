@@ -99,7 +99,7 @@ impl Core {
             Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
             Err(none) => (Err(none), None, snapshot.network.source_address_for(&heading)),
         };
-        if let Some(mtu) = exceeded_mtu(snapshot, &adjacency, packet) {
+        if let Some(mtu) = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         // Answers come from where the packet goes.

@@ -2,6 +2,7 @@
 //! packets from one line of text each, built by etherparse.
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+pub mod fragments;
 pub mod network;
 pub mod random;
 pub mod row;

@@ -8,6 +8,7 @@
 //! -> forward inside 10.0.255.254:A > 10.0.1.1:8080     what becomes of it: the frame that leaves, byte for byte; what is
 //!                                                      not said is as it came, TTL less one, MACs of the way out;
 //!                                                      without addresses the frame is not looked at
+//! -> fragments 1280 inside 10.0.255.254:A > 10.0.1.1:8080   the same, but it leaves as fragments of at most 1,280 bytes
 //! -> reply REASON outside rst|icmp|echo SRC > DST …    or: an answer, byte for byte
 //! -> drop REASON | pass | held                         or: a drop, the packet unchanged for the kernel, not known yet
 //! @1500                                                time passes, to 1500 ms
@@ -229,11 +230,23 @@ impl Run<'_> {
             (Verdict::Forward { out }, ["forward", name, expected @ ..]) => {
                 assert_eq!(interface(name), Some(out), "the way out");
                 let sent = sent.expect("a forwarded packet left");
+                let pieces = self.worker.collector.sent.iter().filter(|sent| sent.tag == tag).count();
+                assert_eq!(pieces, 1, "it left as fragments");
                 if expected.is_empty() {
                     return;
                 }
                 let expected = self.forwarded(&input.wire, out, expected, &sent.bytes);
                 same(&sent.bytes, &expected);
+            }
+            (Verdict::Forward { out }, ["fragments", mtu, name, expected @ ..]) => {
+                assert_eq!(interface(name), Some(out), "the way out");
+                let sent = self.worker.collector.sent.iter().filter(|sent| sent.tag == tag);
+                let sent: Vec<_> = sent.map(|sent| sent.bytes.clone()).collect();
+                let whole = self.forwarded(&input.wire, out, expected, &sent[0]);
+                let fragments = super::fragments::of(&whole, mtu.parse().unwrap());
+                assert!(fragments.len() > 1, "nothing to cut");
+                assert_eq!(sent.len(), fragments.len(), "fragments");
+                sent.iter().zip(&fragments).for_each(|(sent, expected)| same(sent, expected));
             }
             (Verdict::Reply { out, reason }, ["reply", expected, name, answer @ ..]) => {
                 assert_eq!((reason.label(), interface(name)), (*expected, Some(out)));

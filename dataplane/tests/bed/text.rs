@@ -2,8 +2,8 @@
 //!
 //! `tcp FLAGS SRC > DST …`, `udp SRC > DST …`, `sctp …`, `echo …`, `icmp TYPE/CODE …`, `proto NUMBER …`, and then any of
 //! `ttl= tos= id= label= seq= ack= window= tag= data=TEXT bytes=N df sum=partial|none|wrong pad=N frag=OFFSET[+] opt=HEX
-//! ext=NUMBER:HEX to=MAC rest=HEX mtu=N poke=OFFSET:HEX cut=N mend`. A port may be a name in capitals that an earlier packet
-//! that left has given a value. An ICMP error ends with `about` and the packet that it quotes, all of it or `quote=N` bytes,
+//! ext=NUMBER:HEX mss=N tcpopt=HEX to=MAC rest=HEX mtu=N poke=OFFSET:HEX cut=N mend`. A port may be a name in capitals that
+//! an earlier packet that left has given a value. An ICMP error ends with `about` and the packet that it quotes, all of it or `quote=N` bytes,
 //! followed by zeros up to `zeros=N` bytes and by `more=HEX`.
 
 use std::collections::HashMap;
@@ -118,6 +118,8 @@ pub fn apply(wire: &mut Wire, word: &str) {
         ("pad", _) => wire.padding = number() as usize,
         ("to", _) => wire.destination_mac = value.parse().unwrap(),
         ("opt", _) => wire.options = hex(value),
+        ("mss", Transport::Tcp { .. }) => wire.tcp_options = [&[2, 4][..], &(number() as u16).to_be_bytes()].concat(),
+        ("tcpopt", Transport::Tcp { .. }) => wire.tcp_options = hex(value),
         ("ext", _) => {
             let (header, bytes) = value.split_once(':').unwrap();
             wire.extensions.push((header.parse().unwrap(), hex(bytes)));

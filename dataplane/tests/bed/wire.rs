@@ -74,6 +74,7 @@ pub struct Wire {
     pub transport: Transport,
     /// The verification tag of SCTP.
     pub tag: u32,
+    pub tcp_options: Vec<u8>,
     pub payload: Vec<u8>,
     pub sum: Sum,
     /// Bytes behind the IP packet.
@@ -99,6 +100,7 @@ impl Wire {
             fragment: None,
             transport,
             tag: 0x5c7b_1107,
+            tcp_options: Vec::new(),
             payload: Vec::new(),
             sum: Sum::Right,
             padding: 0,
@@ -206,6 +208,7 @@ impl Wire {
             Transport::Tcp { flags, sequence, acknowledgment, window } => {
                 let mut header = TcpHeader::new(source, destination, *sequence, *window);
                 header.acknowledgment_number = *acknowledgment;
+                header.set_options_raw(&self.tcp_options).unwrap();
                 for flag in flags.chars() {
                     match flag {
                         'S' => header.syn = true,
@@ -226,7 +229,7 @@ impl Wire {
                     }
                     _ => unreachable!(),
                 };
-                header.checksum = self.field(right.unwrap(), 20);
+                header.checksum = self.field(right.unwrap(), header.header_len());
                 segment.extend(header.to_bytes());
             }
             Transport::Udp => {

@@ -65,13 +65,13 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=3 replied=1 reply:ttl_expired=1 drop:ttl_expired=2",
         },
         Row {
-            name: "larger than the way to the endpoint: told the MTU with DF and over IPv6, else dropped; the rest goes",
+            name: "larger than the way to the endpoint: told the MTU with DF and over IPv6, else fragmented; the rest goes",
             bed: Bed::of(&["web udp 172.30.0.41:80 -> 10.5.0.1:80", "web udp [fd00:172:30::41]:80 -> [fd00:5::1]:80"]),
             script: "
                 inside udp 10.0.1.9:5000 > 172.30.0.41:80 bytes=1253 df id=1
                 -> reply too_big inside icmp 3/4 10.0.255.254 > 10.0.1.9 mtu=1280
                 inside udp 10.0.1.9:5000 > 172.30.0.41:80 bytes=1253
-                -> drop too_big
+                -> fragments 1280 narrow 10.0.1.9:5000 > 10.5.0.1:80
                 inside udp 10.0.1.9:5000 > 172.30.0.41:80 bytes=1252 df
                 -> forward narrow 10.0.1.9:5000 > 10.5.0.1:80
                 inside udp 10.0.1.9:5000 > 172.30.0.41:80 bytes=1253 df
@@ -82,10 +82,10 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward narrow [fd00:5::fffe]:A > [fd00:5::1]:80
                 outside udp [2001:db8:c::9]:5000 > [fd00:172:30::41]:80 bytes=1300
                 -> reply too_big outside icmp 2/0 [2001:db8::2] > [2001:db8:c::9] mtu=1280",
-            ledger: "rx=7 forwarded=2 replied=4 reply:too_big=4 drop:too_big=1 flowsOpened=2",
+            ledger: "rx=7 forwarded=3 replied=4 reply:too_big=4 flowsOpened=2",
         },
         Row {
-            name: "larger than the way to the client: the endpoint is told",
+            name: "larger than the way to the client: the endpoint is told with DF, else the packet is fragmented",
             bed: Bed::of(&["web udp 172.30.0.41:80 -> 10.0.1.1:80"]),
             script: "
                 narrow udp 10.5.0.1:5000 > 172.30.0.41:80 data=q
@@ -93,10 +93,10 @@ pub(crate) fn rows() -> Vec<Row> {
                 inside udp 10.0.1.1:80 > 10.0.255.254:A bytes=1300 df sum=partial
                 -> reply too_big inside icmp 3/4 10.0.255.254 > 10.0.1.1 mtu=1280
                 inside udp 10.0.1.1:80 > 10.0.255.254:A bytes=1300
-                -> drop too_big
+                -> fragments 1280 narrow 172.30.0.41:80 > 10.5.0.1:5000
                 inside udp 10.0.1.1:80 > 10.0.255.254:A bytes=1252
                 -> forward narrow 172.30.0.41:80 > 10.5.0.1:5000",
-            ledger: "rx=4 forwarded=2 replied=1 reply:too_big=1 drop:too_big=1 flowsOpened=1",
+            ledger: "rx=4 forwarded=3 replied=1 reply:too_big=1 flowsOpened=1",
         },
         Row {
             name: "the padding of a small frame does not make it too big",

@@ -55,7 +55,7 @@ impl<W: Write> Verdicts<W> {
     /// Notes a fate.
     pub(super) fn decide(&mut self, fate: &Fate, services: &Services) {
         let (verdict, reason) = match fate.verdict {
-            Verdict::Forward { .. } => ("forward", None),
+            Verdict::Forward { .. } | Verdict::Fragment { .. } => ("forward", None),
             Verdict::Reply { reason, .. } => ("reply", Some(reason)),
             Verdict::Pass { .. } => ("pass", None),
             Verdict::Drop(reason) => ("drop", Some(reason)),
