@@ -4,11 +4,11 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
 use super::adjacencies::{Adjacencies, Resolved};
-use super::departure::{Intent, exceeded_mtu, leave};
+use super::departure::{Intent, exceeded_mtu, leave, mtu};
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
-use crate::forward::nat;
+use crate::forward::{mss, nat};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
 
@@ -150,6 +150,7 @@ impl Core {
         direction: Direction,
         adjacency: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
+        let most = self.segment_size(context.snapshot, packet, id, direction, &adjacency);
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
@@ -162,10 +163,51 @@ impl Core {
             _ => Heading::to(rewrite.to.destination_address()),
         };
         nat::rewrite(bytes, packet, &rewrite);
+        if let Some(most) = most {
+            mss::lower(bytes, packet, most);
+        }
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
         self.send(context, received, adjacency, heading, Intent::Forward, Some(service_port))
+    }
+}
+
+impl Core {
+    /// The largest TCP segment that a SYN of this flow may offer: one whose packet both directions carry, the way that this
+    /// packet goes, `adjacency`, and the way that it came. Nothing for any other packet.
+    #[inline]
+    fn segment_size(
+        &self,
+        snapshot: &Snapshot,
+        packet: &Packet,
+        id: FlowId,
+        direction: Direction,
+        adjacency: &Result<Adjacency, NoAdjacency>,
+    ) -> Option<u16> {
+        match packet.kind {
+            Kind::Tcp { flags, .. } if flags.syn() => {}
+            _ => return None,
+        }
+        let (network, flow) = (&snapshot.network, self.flows.flow(id));
+        let out = match adjacency {
+            Ok(adjacency) => adjacency.out,
+            Err(NoAdjacency::Unresolved { interface, .. }) => *interface,
+            Err(_) => return None,
+        };
+        // No packet leaves by it now, so it is not marked as used.
+        let known =
+            Some(flow.adjacency(direction.opposite())).filter(|_| flow.network_generation == network.generation);
+        let back = match known.and_then(|id| network.adjacency(id)) {
+            Some(adjacency) => Ok(*adjacency),
+            None => {
+                // What comes back arrives by where this leaves.
+                let found = network.resolve_for(&heading(flow, direction.opposite(), Some(out), network));
+                found.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute))
+            }
+        };
+        let smallest = [mtu(network, adjacency), mtu(network, &back)].into_iter().flatten().min()?;
+        Some(mss::segment_size(packet.family(), smallest)).filter(|most| *most > 0)
     }
 }
 

@@ -1,15 +1,18 @@
-//! What is larger than the way out: fragments of IPv4 packets.
+//! What is larger than the way out: fragments of IPv4 packets, and the segment size that TCP is told before.
 
 use crate::bed::row::Row;
 use crate::bed::{Bed, Neighbors};
 
-const NARROW: [&str; 3] = [
+const NARROW: [&str; 4] = [
     "far udp 172.30.0.41:80 -> 10.5.0.1:80",
     "far tcp 172.30.0.41:80 -> 10.5.0.1:80",
     "far sctp 172.30.0.41:80 -> 10.5.0.1:80",
+    "far tcp [fd00:172:30::41]:80 -> [fd00:5::1]:80",
 ];
+const WIDE: [&str; 2] = ["web tcp 172.30.0.41:80 -> 10.0.1.1:80", "web tcp [fd00:172:30::41]:80 -> [fd00:10::1]:80"];
+
 pub(crate) fn rows() -> Vec<Row> {
-    fragments()
+    [fragments(), segment_sizes()].into_iter().flatten().collect()
 }
 
 fn fragments() -> Vec<Row> {
@@ -77,6 +80,89 @@ fn fragments() -> Vec<Row> {
                 -> held
                 use known
                 -> fragments 1280 narrow 10.5.0.254:A > 10.5.0.1:80",
+            ledger: "rx=1 forwarded=1 flowsOpened=1",
+        },
+    ]
+}
+
+fn segment_sizes() -> Vec<Row> {
+    vec![
+        Row {
+            name: "an endpoint behind a smaller MTU: SYN and SYN-ACK offer what the way carries, again and again",
+            bed: Bed::of(&NARROW),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward narrow 10.5.0.254:A > 10.5.0.1:80 mss=1240
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward narrow 10.5.0.254:A > 10.5.0.1:80 mss=1240
+                narrow tcp SA 10.5.0.1:80 > 10.5.0.254:A ack=1001 mss=1460
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000 mss=1240
+                narrow tcp SA 10.5.0.1:80 > 10.5.0.254:A ack=1001 mss=1460
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000 mss=1240
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 mss=1460
+                -> forward narrow 10.5.0.254:A > 10.5.0.1:80
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 mss=1440
+                -> forward narrow [fd00:5::fffe]:B > [fd00:5::1]:80 mss=1220
+                narrow tcp SA [fd00:5::1]:80 > [fd00:5::fffe]:B ack=1001 mss=9000
+                -> forward outside [fd00:172:30::41]:80 > [2001:db8:c::9]:40000 mss=1220",
+            ledger: "rx=7 forwarded=7 flowsOpened=2",
+        },
+        Row {
+            name: "a client behind a smaller MTU: the same",
+            bed: Bed::of(&WIDE),
+            script: "
+                narrow tcp S 10.5.0.1:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:A > 10.0.1.1:80 mss=1240
+                inside tcp SA 10.0.1.1:80 > 10.0.255.254:A ack=1001 mss=1460
+                -> forward narrow 172.30.0.41:80 > 10.5.0.1:40000 mss=1240
+                narrow tcp S [fd00:5::1]:40000 > [fd00:172:30::41]:80 mss=1220
+                -> forward inside [fd00:10::fffe]:B > [fd00:10::1]:80 mss=1220
+                inside tcp SA [fd00:10::1]:80 > [fd00:10::fffe]:B ack=1001 mss=1440
+                -> forward narrow [fd00:172:30::41]:80 > [fd00:5::1]:40000 mss=1220",
+            ledger: "rx=4 forwarded=4 flowsOpened=2",
+        },
+        Row {
+            name: "a size is never raised nor put in, and one that fits stays; a checksum stays as right or wrong as it was",
+            bed: Bed::of(&NARROW),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=536
+                -> forward narrow 10.5.0.254:A > 10.5.0.1:80 mss=536
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80
+                -> forward narrow 10.5.0.254:B > 10.5.0.1:80
+                outside tcp S 203.0.113.9:40002 > 172.30.0.41:80 mss=1240
+                -> forward narrow 10.5.0.254:C > 10.5.0.1:80 mss=1240
+                outside tcp S 203.0.113.9:40003 > 172.30.0.41:80 mss=1241 sum=partial
+                -> forward narrow 10.5.0.254:D > 10.5.0.1:80 mss=1240
+                outside tcp S 203.0.113.9:40004 > 172.30.0.41:80 mss=1460 sum=wrong
+                -> forward narrow 10.5.0.254:E > 10.5.0.1:80 mss=1240
+                outside tcp S 203.0.113.9:40005 > 172.30.0.41:80 tcpopt=010303070100020405b40402
+                -> forward narrow 10.5.0.254:F > 10.5.0.1:80 tcpopt=010303070100020405b40402
+                outside tcp S 203.0.113.9:40006 > 172.30.0.41:80 tcpopt=01030307010204ffff040200
+                -> forward narrow 10.5.0.254:G > 10.5.0.1:80 tcpopt=0103030701020404d8040200
+                outside tcp S 203.0.113.9:40007 > 172.30.0.41:80 tcpopt=0205ffffffff0100
+                -> forward narrow 10.5.0.254:H > 10.5.0.1:80 tcpopt=0205ffffffff0100",
+            ledger: "rx=8 forwarded=8 flowsOpened=8",
+        },
+        Row {
+            name: "where all ways carry as much, nothing changes",
+            bed: Bed::of(&WIDE),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:A > 10.0.1.1:80 mss=1460
+                inside tcp SA 10.0.1.1:80 > 10.0.255.254:A ack=1001 mss=1460
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000 mss=1460
+                outside tcp S 203.0.113.9:40001 > 172.30.0.41:80 mss=8960
+                -> forward inside 10.0.255.254:B > 10.0.1.1:80 mss=1460",
+            ledger: "rx=3 forwarded=3 flowsOpened=2",
+        },
+        Row {
+            name: "neighbours that are not known yet carry what their interfaces do",
+            bed: Bed::of(&NARROW).neighbors(Neighbors::None).then_neighbors("known", Neighbors::All),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> held
+                use known
+                -> forward narrow 10.5.0.254:A > 10.5.0.1:80 mss=1240",
             ledger: "rx=1 forwarded=1 flowsOpened=1",
         },
     ]
