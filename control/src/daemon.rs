@@ -51,7 +51,7 @@ pub(crate) use nic_settings::changed as changed_settings;
 use nic_settings::{Changes, LeaveAsFound};
 use reload::Reloader;
 pub(crate) use start::check_name;
-use start::{Doors, Running};
+use start::{Listeners, Running};
 use supervisor::Supervisor;
 
 /// How often interfaces that could not be attached are tried again, and workers are looked after.
@@ -112,8 +112,8 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     let _instance = Instance::take(&config.state)?;
     // Whatever way this ends.
     let as_found = LeaveAsFound(Changes::read(&config.state));
-    let doors = Doors::open(&config)?;
-    // Once the doors have their ports.
+    let listeners = Listeners::open(&config)?;
+    // Once the listeners have their ports.
     if let Some(warning) = choose_ports(&mut config.snat) {
         tracing::warn!("{warning}");
     }
@@ -134,7 +134,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     // Half a cluster must not be served as if it were all of it.
     let complete = async move { health.complete().await };
     let publishing = publication.start(complete, stopped).map_err(RunError::start("the thread that publishes"))?;
-    let tasks = running.serve(doors, &config, watch, news)?;
+    let tasks = running.serve(listeners, &config, watch, news)?;
     let result = tokio::select! {
         () = end.wait() => Ok(()),
         died = running.follow() => Err(died),

@@ -96,7 +96,7 @@ pub fn tell_changes<'p>(
     now: impl IntoIterator<Item = &'p Problem>,
 ) {
     let [before, now]: [Vec<&Problem>; 2] = [before.into_iter().collect(), now.into_iter().collect()];
-    let (more, mut fewer) = (beyond(&now, &before), beyond(&before, &now));
+    let (more, mut fewer) = (not_among(&now, &before), not_among(&before, &now));
     fewer.retain(|problem| problem.severity != Severity::Note);
     for problem in more.iter().take(most) {
         match problem.severity {
@@ -137,7 +137,7 @@ impl Voice {
         now: impl IntoIterator<Item = &'p Problem>,
     ) {
         let [before, now]: [Vec<&Problem>; 2] = [before.into_iter().collect(), now.into_iter().collect()];
-        let count = beyond(&now, &before).len() + beyond(&before, &now).len();
+        let count = not_among(&now, &before).len() + not_among(&before, &now).len();
         if self.left == 0 {
             self.untold += count;
         } else {
@@ -166,7 +166,7 @@ impl Default for Voice {
 }
 
 /// Those that are not in `other`, each once, in their order.
-fn beyond<'p>(problems: &[&'p Problem], other: &[&'p Problem]) -> Vec<&'p Problem> {
+fn not_among<'p>(problems: &[&'p Problem], other: &[&'p Problem]) -> Vec<&'p Problem> {
     let mut known: HashSet<&Problem> = other.iter().copied().collect();
     problems.iter().copied().filter(|problem| known.insert(problem)).collect()
 }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn only_what_is_new_is_told_and_only_once() {
         let [a, b, c] = ["a", "b", "c"].map(|text| Problem::of_file(Severity::Warning, "x.yaml", text));
-        assert_eq!(beyond(&[&a, &b, &c, &b.clone()], &[&c.clone()]), [&a, &b]);
-        assert_eq!(beyond(&[&c], &[&a, &b, &c]), Vec::<&Problem>::new());
+        assert_eq!(not_among(&[&a, &b, &c, &b.clone()], &[&c.clone()]), [&a, &b]);
+        assert_eq!(not_among(&[&c], &[&a, &b, &c]), Vec::<&Problem>::new());
     }
 }

@@ -356,7 +356,7 @@ impl<S: Steering> Publication<S> {
 
     /// Takes out of the steering program what is not needed any more. What fails is tried again with the next snapshot.
     fn clean_up(&mut self, published: &mut Published) {
-        self.pending.ripen(Instant::now());
+        self.pending.end_lingering(Instant::now());
         if let Some(lingering) = self.pending.lingering() {
             published.lingering = lingering;
         }

@@ -10,7 +10,7 @@ use ringway_shared::network::Interface;
 use super::error::RunError;
 use super::interfaces::fit::{self, Terms};
 use super::placement::{Device, Placement, allowed_cpus};
-use super::start::{Doors, check_name};
+use super::start::{Listeners, check_name};
 use super::workers::ports_per_worker;
 use super::{choose_ports, instance, limits, logging, packet_memory, pod, privileges};
 use crate::config::{Config, Poll};
@@ -138,7 +138,7 @@ impl Outlook {
         outlook.take(pod::check());
         let holder = instance::holder_of(&config.state);
         match (predecessor, holder) {
-            (None, None) => outlook.take(Doors::look(&config)),
+            (None, None) => outlook.take(Listeners::look(&config)),
             (_, holder) => {
                 let pid = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
                 outlook

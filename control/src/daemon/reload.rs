@@ -140,8 +140,8 @@ impl Loaded {
     }
 }
 
-/// The doors that may move.
-pub(super) struct Doors {
+/// The listeners that a reload may move.
+pub(super) struct MovingListeners {
     pub(super) healthz: Doorway<doorway::Listener>,
     pub(super) metrics: Doorway<MetricsDoor>,
     pub(super) socket: Doorway<UnixListener>,
@@ -154,7 +154,7 @@ pub(super) struct Reloader {
     asking: Reloads,
     loaded: watch::Sender<Arc<Loaded>>,
     pub(super) resettings: watch::Sender<Option<Resetting>>,
-    pub(super) doors: Option<Doors>,
+    pub(super) moving: Option<MovingListeners>,
     pub(super) supervisor: Supervisor,
     /// What an earlier reload still waits for.
     reading: Option<Reading>,
@@ -184,7 +184,7 @@ impl Reloader {
             asking: Reloads(asking),
             loaded: watch::channel(Arc::new(loaded)).0,
             resettings: watch::channel(None).0,
-            doors: None,
+            moving: None,
             supervisor,
             reading: None,
         })

@@ -46,23 +46,23 @@ const METRICS_RETRY: Duration = Duration::from_secs(5);
 
 /// Where others ask this process: the health checks and the admin socket. Taken before anything else is touched, since
 /// another process may have them.
-pub(super) struct Doors {
+pub(super) struct Listeners {
     healthz: Option<TcpListener>,
     socket: UnixListener,
     socket_file: SocketFile,
 }
 
-impl Doors {
+impl Listeners {
     /// Listens. Who comes before [`Running::serve`] waits.
     pub(super) fn open(config: &Config) -> Result<Self, RunError> {
         let listen = |address| health::listen("admin.healthz", address);
         let healthz = config.admin.healthz.map(listen).transpose()?;
         let (socket, socket_file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
-        Ok(Doors { healthz, socket, socket_file })
+        Ok(Listeners { healthz, socket, socket_file })
     }
 
-    /// Whether [`Doors::open`] would find them free. Nobody is listened to.
+    /// Whether [`Listeners::open`] would find them free. Nobody is listened to.
     pub(super) fn look(config: &Config) -> Result<(), RunError> {
         config.admin.healthz.map_or(Ok(()), |address| health::look("admin.healthz", address))?;
         let path = &config.admin.socket;
@@ -181,10 +181,10 @@ impl Running {
         Ok((running, publication))
     }
 
-    /// Answers at the doors from now on, about health from the thread that watches.
+    /// Answers who comes by the listeners from now on, about health from the thread that watches.
     pub(super) fn serve(
         &mut self,
-        doors: Doors,
+        listeners: Listeners,
         config: &Config,
         watch: &Watch,
         news: News,
@@ -196,19 +196,19 @@ impl Running {
         let (healthz, health_listeners) = doorway::doorway();
         let (metrics, metrics_listeners) = doorway::doorway();
         let (socket, sockets) = doorway::doorway();
-        let listener = doors.healthz.map(TcpListener::into_std).transpose();
+        let listener = listeners.healthz.map(TcpListener::into_std).transpose();
         // There is room for one each.
         let _ = healthz.try_send(listener.map_err(RunError::start("the health checks"))?);
         let _ = metrics.try_send(config.admin.metrics.map(MetricsDoor::Wanted));
-        let _ = socket.try_send(Some(doors.socket));
-        self.reloader.doors = Some(reload::Doors { healthz, metrics, socket });
+        let _ = socket.try_send(Some(listeners.socket));
+        self.reloader.moving = Some(reload::MovingListeners { healthz, metrics, socket });
         let (health, strangers) = (self.health.clone(), guests.clone());
         let answer = move |listener| serve_health(listener, health.clone(), strangers.clone());
         tasks.spawn(apart, "health checks", doorway::serve(health_listeners, Duration::ZERO, answer));
         tasks.spawn(apart, "health", self.health.clone().follow());
         let node_ports = health::node_ports::serve(self.health.clone(), guests.clone(), node_ports);
         tasks.spawn(apart, "healthCheckNodePorts", node_ports);
-        self.socket = Some(doors.socket_file);
+        self.socket = Some(listeners.socket_file);
         let (reports, count) = (self.interfaces.reports(), self.workers.views.len());
         let telling = self.udp_hash.clone().follow(reports, self.reloader.loaded(), count);
         tasks.spawn(&here, "UDP hash of NICs", telling);

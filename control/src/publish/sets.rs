@@ -172,7 +172,7 @@ impl SteeringSets {
         }
         // What is new is counted first, so that nothing is gone only in between.
         for [before, now] in &ports {
-            for (port, endpoint) in beyond(*now, *before, new.masquerade_all) {
+            for (port, endpoint) in not_in(*now, *before, new.masquerade_all) {
                 let entry = steered(port, endpoint, new.masquerade_all);
                 if add(&mut self.endpoints, entry.clone()) {
                     changes.added.push(entry);
@@ -185,7 +185,7 @@ impl SteeringSets {
             }
         }
         for [before, now] in &ports {
-            for (port, endpoint) in beyond(*before, *now, old.masquerade_all) {
+            for (port, endpoint) in not_in(*before, *now, old.masquerade_all) {
                 let entry = steered(port, endpoint, old.masquerade_all);
                 if subtract(&mut self.endpoints, entry.clone()) {
                     let still = |entry: &SteeringEntry| self.endpoints.contains_key(entry);
@@ -293,7 +293,7 @@ fn other_kind(entry: &SteeringEntry) -> Option<SteeringEntry> {
 }
 
 /// The endpoints of `port` that `other`, the same service port at another time, has not.
-fn beyond<'p>(
+fn not_in<'p>(
     port: Option<&'p ServicePort>,
     other: Option<&ServicePort>,
     masquerade_all: bool,

@@ -217,13 +217,13 @@ fn what_lingers_is_bounded_and_what_is_used_again_stays() {
         pending.note(SteeringChanges { added, abandoned, ..SteeringChanges::default() }, begin);
     };
     note(&mut pending, vec![], (0..5_000).map(vip).collect());
-    pending.ripen(begin);
+    pending.end_lingering(begin);
     assert_eq!(pending.remove, (0..904).map(vip).collect());
     note(&mut pending, vec![vip(0), vip(4_000)], vec![]);
     assert!(!pending.remove.contains(&vip(0)));
-    pending.ripen(begin + Duration::from_secs(299));
+    pending.end_lingering(begin + Duration::from_secs(299));
     assert_eq!(pending.remove.len(), 903);
-    pending.ripen(begin + Duration::from_secs(300));
+    pending.end_lingering(begin + Duration::from_secs(300));
     assert_eq!((pending.remove.len(), pending.due()), (4_998, None));
     assert!(!pending.remove.contains(&vip(4_000)), "it is used again");
 }

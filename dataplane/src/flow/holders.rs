@@ -142,7 +142,7 @@ impl Holders {
         }
     }
 
-    /// The flow of a pool that gives its port up first; with `Effort::Ripe` only one of use to nobody. Not for UDP.
+    /// The flow of a pool that gives its port up first; with `Effort::Idle` only one of use to nobody. Not for UDP.
     pub(super) fn first(&self, pool: u32, effort: Effort, flows: &[Flow], now: u32) -> Option<u32> {
         let mut longest: Option<(u32, u32)> = None;
         for rank in 0..USED {

@@ -43,7 +43,7 @@ pub enum Effort {
     /// Nothing.
     Free,
     /// The port of a flow that is over, or half-open or unreplied and silent for long.
-    Ripe,
+    Idle,
     /// The port of any flow that ever gives its own up.
     Any,
 }

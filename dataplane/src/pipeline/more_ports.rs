@@ -41,7 +41,7 @@ impl Core {
         now: Time,
     ) -> Result<Result<Opened, OpenError>, u16> {
         let Source::Masquerade(first) = new.source else { return Ok(Err(OpenError::PortsExhausted)) };
-        for effort in [Effort::Free, Effort::Ripe, Effort::Any] {
+        for effort in [Effort::Free, Effort::Idle, Effort::Any] {
             if effort == Effort::Any
                 && !handed_over
                 && let Some(worker) = self.lender(hash, now)

@@ -57,9 +57,9 @@ impl Running {
         self.interfaces.heart.beat();
         let (old, new) = (running.admin.clone(), &mut config.admin);
         self.take_addresses(&old, new, healthz, metrics, &mut problems).await;
-        if let (Some(doors), Some((listener, file))) = (&self.reloader.doors, socket) {
+        if let (Some(moving), Some((listener, file))) = (&self.reloader.moving, socket) {
             // It fails only when the process ends. Whoever asks now gets the answer over the old socket still.
-            let _ = doors.socket.send(Some(listener)).await;
+            let _ = moving.socket.send(Some(listener)).await;
             self.socket = Some(file);
         }
         let restarts = changes.iter().filter(|change| change.fate == Fate::Restart).count();
@@ -150,10 +150,10 @@ impl Running {
         metrics: doorway::Prepared,
         problems: &mut Problems,
     ) {
-        let Some(doors) = &self.reloader.doors else { return };
+        let Some(moving) = &self.reloader.moving else { return };
         let moves = vec![
-            Move { key: "admin.healthz", old: old.healthz, prepared: healthz, door: &doors.healthz },
-            Move { key: "admin.metrics", old: old.metrics, prepared: metrics, door: &doors.metrics },
+            Move { key: "admin.healthz", old: old.healthz, prepared: healthz, door: &moving.healthz },
+            Move { key: "admin.metrics", old: old.metrics, prepared: metrics, door: &moving.metrics },
         ];
         for (key, error) in doorway::take(moves).await {
             problems.push(error.to_string());

@@ -146,7 +146,7 @@ impl Pending {
     }
 
     /// Lets go what has lingered for long enough.
-    pub(crate) fn ripen(&mut self, now: Instant) {
+    pub(crate) fn end_lingering(&mut self, now: Instant) {
         while let Some(vip) = self.vips.ripe(self.linger, now) {
             self.others_linger = true;
             self.remove.insert(vip);
@@ -176,7 +176,7 @@ mod tests {
 
     /// What a program has after it was told everything.
     fn told(pending: &mut Pending, held: &mut HashSet<SteeringEntry>, now: Instant) {
-        pending.ripen(now);
+        pending.end_lingering(now);
         held.extend(pending.add.drain());
         pending.remove.drain().for_each(|entry| _ = held.remove(&entry));
     }
@@ -209,7 +209,7 @@ mod tests {
         let many = (0..=u16::MAX).map(|port| SteeringEntry::MasqueradedEndpoint(endpoint(port)));
         let more = SteeringEntry::MasqueradedEndpoint(Frontend { protocol: Protocol::Udp, ..endpoint(1) });
         note(&mut pending, &[], &many.chain([more]).collect::<Vec<_>>(), now);
-        pending.ripen(now);
+        pending.end_lingering(now);
         assert_eq!(pending.remove, [SteeringEntry::MasqueradedEndpoint(endpoint(0))].into());
     }
 }

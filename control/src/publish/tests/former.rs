@@ -65,9 +65,9 @@ fn a_source_that_linux_chooses_no_more_stays_while_the_node_has_it_and_lingers_t
     let begin = Instant::now();
     let mut pending = Pending::default();
     pending.note(SteeringChanges { abandoned: changes.abandoned, ..SteeringChanges::default() }, begin);
-    pending.ripen(begin + Duration::from_secs(299));
+    pending.end_lingering(begin + Duration::from_secs(299));
     assert!(pending.remove.is_empty(), "{:?}", pending.remove);
-    pending.ripen(begin + Duration::from_secs(300));
+    pending.end_lingering(begin + Duration::from_secs(300));
     assert_eq!(pending.remove, [snat("192.168.0.1")].into());
 }
 

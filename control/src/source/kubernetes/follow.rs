@@ -103,7 +103,7 @@ impl Follower {
         loop {
             let followed = match self.list().await {
                 Ok((objects, version)) => self.take_list(objects, version).await,
-                Err(fault) => self.bear(fault).await,
+                Err(fault) => self.back_off(fault).await,
             };
             if followed.is_err() {
                 return;
@@ -198,7 +198,7 @@ impl Follower {
                 End::Silence => {
                     tracing::debug!(kind = self.kind.label(), "nothing was heard for a while; watching anew")
                 }
-                End::Closed => self.bear(Fault::hasty()).await?,
+                End::Closed => self.back_off(Fault::hasty()).await?,
                 End::Fault(fault) => {
                     // A refused watch may be allowed at any time, and goes on then where it was. What can be done without
                     // is so until it is listed.
@@ -207,7 +207,7 @@ impl Follower {
                         Remedy::Unserved => self.kind == Kind::ServiceCidr,
                         Remedy::Retry => false,
                     };
-                    self.bear(fault).await?;
+                    self.back_off(fault).await?;
                     if is_lost {
                         return self.pause_before_list().await;
                     }
@@ -334,7 +334,7 @@ impl Follower {
     }
 
     /// Says what is wrong, once, and waits before the next attempt.
-    async fn bear(&mut self, fault: Fault) -> Result<(), Abandoned> {
+    async fn back_off(&mut self, fault: Fault) -> Result<(), Abandoned> {
         let Fault { remedy, text, retry_after, answered } = fault;
         let mut longest = self.patience.longest_pause;
         match remedy {
