@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::clock::Time;
+use ringway_dataplane::config::port_share;
 use ringway_dataplane::flow::Flow;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::query::{Queries, Query};
-use ringway_shared::{FiveTuple, Protocol, Services};
+use ringway_shared::{FiveTuple, PortSet, Protocol, Services};
 use tokio::sync::Mutex;
 
 use crate::daemon::WorkerView;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
-use crate::report::ports::PortUses;
+use crate::report::ports::{Frontends, PortUses};
 
 /// Endpoints that are named as those of flows that come from one port.
 const HOLDERS: usize = 100;
@@ -68,16 +69,19 @@ impl Asker {
         None
     }
 
-    /// The SNAT ports in use, of `limit`. A worker that does not answer is left out.
-    pub(super) async fn ports(&self, limit: u32) -> PortUses {
-        let (mut all, began) = (PortUses::of_limit(limit), Instant::now());
-        for (id, queries) in &self.workers {
+    /// The SNAT ports in use, of these. A worker that does not answer is left out.
+    pub(super) async fn ports(&self, ports: PortSet, frontends: Frontends) -> PortUses {
+        let workers = self.workers.len() as u16;
+        let shares: Vec<_> = self.workers.iter().map(|(id, _)| port_share(&ports, *id, workers)).collect();
+        let (mut all, began) = (PortUses::of(ports, frontends), Instant::now());
+        for ((id, queries), share) in self.workers.iter().zip(shares) {
+            let share = share.unwrap_or_default();
             let mut next = Some(0);
             while let Some(from) = next.filter(|_| began.elapsed() < SCAN) {
                 let queries = queries.lock().await;
                 let Some(answer) = self.ask(*id, &queries, Query::ports(from)).await else { break };
                 let Query::Ports { cursor, uses } = *answer else { break };
-                uses.iter().for_each(|port_use| all.add(port_use));
+                uses.iter().for_each(|port_use| all.add(port_use, &share));
                 next = cursor;
             }
         }

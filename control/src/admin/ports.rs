@@ -8,7 +8,7 @@ use ringway_dataplane::trace::{Question, Trace};
 use ringway_shared::Protocol;
 
 use super::Admin;
-use crate::report::ports::{PortUses, PortWarnings};
+use crate::report::ports::{Frontends, PortUses, PortWarnings};
 use crate::report::services::ServicesReport;
 use crate::report::shared_ports::{SnatSources, sentence};
 use crate::watch::heart;
@@ -24,16 +24,13 @@ impl Admin {
         let heart = heart("the use of SNAT ports");
         let mut warnings = PortWarnings::default();
         loop {
-            let uses = Arc::new(heart.waiting(self.asker.ports(self.snat_ports())).await);
+            let ports = self.loaded.borrow().config.snat.ports.clone();
+            let frontends = Frontends::of(&self.published().snapshot.services, &ports);
+            let uses = Arc::new(heart.waiting(self.asker.ports(ports, frontends)).await);
             warnings.due(&uses).iter().for_each(|warning| tracing::warn!("{warning}"));
             self.ports.send_replace(uses);
             heart.waiting(tokio::time::sleep(ASKED_EVERY)).await;
         }
-    }
-
-    /// How many SNAT ports there are.
-    fn snat_ports(&self) -> u32 {
-        self.loaded.borrow().config.snat.ports.len()
     }
 
     /// How many ports are left for the packet's flow, if it is masqueraded.

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringway_dataplane::flow::PortUse;
-use ringway_shared::{FiveTuple, Protocol};
+use ringway_shared::snapshot::Services;
+use ringway_shared::{FiveTuple, PortSet, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::services::ServicesReport;
@@ -56,9 +57,34 @@ impl EndpointPorts {
     }
 }
 
+/// Ports of UDP Services among the SNAT ports, by address: no new UDP flow gets one on its SNAT address.
+#[derive(Clone, Debug, Default)]
+pub struct Frontends(HashMap<IpAddr, Vec<u16>>);
+
+impl Frontends {
+    /// Those of these Services.
+    pub fn of(services: &Services, snat: &PortSet) -> Self {
+        let mut all: HashMap<IpAddr, Vec<u16>> = HashMap::new();
+        for (at, _) in services.frontends.iter() {
+            if at.protocol == Protocol::Udp && snat.contains(at.port) {
+                all.entry(at.address).or_default().push(at.port);
+            }
+        }
+        Frontends(all)
+    }
+
+    /// How many of these ports new flows with such a reply do not get.
+    fn among(&self, ports: &PortSet, reply: &FiveTuple) -> u64 {
+        let all = self.0.get(&reply.destination_address()).filter(|_| reply.protocol() == Protocol::Udp);
+        all.into_iter().flatten().filter(|port| ports.contains(**port)).count() as u64
+    }
+}
+
 /// What several workers use towards one endpoint from one SNAT address.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
+    /// Ports that there are, over all workers.
+    limit: u64,
     used: u64,
     high_water: u64,
     fullest_percent: u64,
@@ -69,21 +95,26 @@ struct Sum {
 pub struct PortUses {
     // By endpoint and SNAT address: the reply tuple, with 0 for the SNAT port.
     sums: HashMap<FiveTuple, Sum>,
-    limit: u64,
+    ports: PortSet,
+    frontends: Frontends,
 }
 
 impl PortUses {
-    /// Nothing in use of `limit` ports.
-    pub fn of_limit(limit: u32) -> Self {
-        PortUses { sums: HashMap::new(), limit: u64::from(limit) }
+    /// Nothing in use of these ports.
+    pub fn of(ports: PortSet, frontends: Frontends) -> Self {
+        PortUses { sums: HashMap::new(), ports, frontends }
     }
 
-    /// Adds what one worker uses.
-    pub fn add(&mut self, port_use: &PortUse) {
+    /// Adds what one worker uses of its share.
+    pub fn add(&mut self, port_use: &PortUse, share: &PortSet) {
+        let there =
+            |ports: &PortSet, all: u32| u64::from(all).saturating_sub(self.frontends.among(ports, &port_use.reply));
+        let (limit, own) = (there(&self.ports, self.ports.len()), there(share, port_use.total));
         let sum = self.sums.entry(port_use.reply).or_default();
+        sum.limit = limit;
         sum.used += u64::from(port_use.used);
         sum.high_water += u64::from(port_use.high_water);
-        let percent = u64::from(port_use.used) * 100 / u64::from(port_use.total.max(1));
+        let percent = u64::from(port_use.used) * 100 / own.max(1);
         sum.fullest_percent = sum.fullest_percent.max(percent);
     }
 
@@ -114,7 +145,7 @@ impl PortUses {
             let counts = all.entry((tuple.protocol(), endpoint)).or_default();
             counts.used += sum.used;
             counts.high_water += sum.high_water;
-            counts.limit += self.limit;
+            counts.limit += sum.limit;
         }
         all
     }
@@ -145,7 +176,7 @@ impl PortUses {
             protocol: tuple.protocol().to_string(),
             address: tuple.destination_address().to_string(),
             used: sum.used,
-            limit: self.limit,
+            limit: sum.limit,
             high_water: sum.high_water,
             fullest_worker_percent: sum.fullest_percent,
         }
@@ -204,6 +235,15 @@ mod tests {
     use super::*;
     use crate::report::services::{EndpointReport, ServicePortReport, ServiceReport};
 
+    /// Nothing in use of so many ports.
+    fn of(count: u16) -> PortUses {
+        PortUses::of(ports(count), Frontends::default())
+    }
+
+    fn ports(count: u16) -> PortSet {
+        PortSet::from(1..=count)
+    }
+
     fn port_use(endpoint: &str, address: &str, used: u32, total: u32) -> PortUse {
         let address = SocketAddr::new(address.parse().unwrap(), 0);
         let reply = FiveTuple::new(Protocol::Tcp, endpoint.parse().unwrap(), address);
@@ -212,12 +252,12 @@ mod tests {
 
     #[test]
     fn the_fullest_endpoints_are_named_with_what_all_workers_use() {
-        let mut uses = PortUses::of_limit(200);
+        let mut uses = of(200);
         for number in 0..20u8 {
-            uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", u32::from(number), 100));
+            uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", u32::from(number), 100), &ports(100));
         }
-        uses.add(&port_use("10.0.0.7:80", "192.0.2.1", 90, 100));
-        uses.add(&port_use("10.0.0.7:80", "192.0.2.2", 3, 100));
+        uses.add(&port_use("10.0.0.7:80", "192.0.2.1", 90, 100), &ports(100));
+        uses.add(&port_use("10.0.0.7:80", "192.0.2.2", 3, 100), &ports(100));
         let fullest = uses.fullest();
         assert_eq!(fullest.len(), NAMED);
         let first = EndpointPorts {
@@ -254,8 +294,8 @@ mod tests {
     fn a_warning_comes_once_until_far_fewer_ports_are_in_use() {
         let mut warnings = PortWarnings::default();
         let mut due = |used| {
-            let mut uses = PortUses::of_limit(100);
-            uses.add(&port_use("10.0.0.7:80", "192.0.2.1", used, 100));
+            let mut uses = of(100);
+            uses.add(&port_use("10.0.0.7:80", "192.0.2.1", used, 100), &ports(100));
             warnings.due(&uses)
         };
         assert_eq!(due(79), [""; 0]);
@@ -273,29 +313,51 @@ mod tests {
     fn a_warning_is_not_repeated_for_who_was_not_among_the_fullest_meanwhile() {
         let mut warnings = PortWarnings::default();
         let mut due = |fullest: u8, low: Option<u8>| {
-            let mut uses = PortUses::of_limit(100);
+            let mut uses = of(100);
             for number in (0..30u8).filter(|number| low != Some(*number)) {
                 let used = if number / 10 == fullest { 95 } else { 85 };
-                uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", used, 100));
+                uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", used, 100), &ports(100));
             }
-            low.into_iter().for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 59, 100)));
+            low.into_iter()
+                .for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 59, 100), &ports(100)));
             warnings.due(&uses).len()
         };
         assert_eq!([0, 1, 0, 1, 2, 2, 0].map(|fullest| due(fullest, None)), [10, 10, 0, 0, 10, 0, 0]);
         assert_eq!((due(0, Some(5)), due(1, None), due(0, None)), (0, 0, 1));
         // A worker that does not answer for a moment changes nothing; who is gone is forgotten.
         for (times, expected) in [(FORGOTTEN - 1, 0), (FORGOTTEN, 10)] {
-            (0..times).for_each(|_| assert_eq!(warnings.due(&PortUses::of_limit(100)), [""; 0]));
-            let mut uses = PortUses::of_limit(100);
-            (0..10).for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 95, 100)));
+            (0..times).for_each(|_| assert_eq!(warnings.due(&of(100)), [""; 0]));
+            let mut uses = of(100);
+            (0..10).for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 95, 100), &ports(100)));
             assert_eq!(warnings.due(&uses).len(), expected);
         }
         // Of very many only so many are remembered.
         for number in 0..3 * REMEMBERED {
-            let mut uses = PortUses::of_limit(100);
-            uses.add(&port_use(&format!("10.0.1.1:{}", 1 + number), "192.0.2.1", 95, 100));
+            let mut uses = of(100);
+            uses.add(&port_use(&format!("10.0.1.1:{}", 1 + number), "192.0.2.1", 95, 100), &ports(100));
             warnings.due(&uses);
             assert!(warnings.told.len() <= REMEMBERED);
         }
+    }
+
+    #[test]
+    fn ports_of_udp_services_are_none_that_udp_flows_may_have() {
+        let frontends = Frontends(HashMap::from([("192.0.2.1".parse().unwrap(), vec![3, 4, 150, 7000])]));
+        let mut uses = PortUses::of(ports(200), frontends);
+        let reply = |protocol, address: &str| {
+            let address = SocketAddr::new(address.parse().unwrap(), 0);
+            FiveTuple::new(protocol, "10.0.0.7:53".parse().unwrap(), address)
+        };
+        let all = [(Protocol::Udp, "192.0.2.1"), (Protocol::Udp, "192.0.2.2"), (Protocol::Tcp, "192.0.2.1")];
+        for (protocol, address) in all {
+            let port_use = PortUse { reply: reply(protocol, address), used: 49, high_water: 49, total: 100 };
+            uses.add(&port_use, &ports(100));
+        }
+        let found = all.map(|(protocol, address)| {
+            let sum = uses.sums[&reply(protocol, address)];
+            (sum.limit, sum.fullest_percent)
+        });
+        assert_eq!(found, [(197, 50), (200, 49), (200, 49)]);
+        assert_eq!(uses.by_endpoint()[&(Protocol::Udp, "10.0.0.7:53".parse().unwrap())].limit, 397);
     }
 }
