@@ -1,6 +1,6 @@
-//! The conditions of a start: all that is looked at before anything is touched, in one place. `run` ends at the first that is not
-//! met; `check` tells all, by the same functions, so that the two cannot differ. What an attempt alone can show, `check` names
-//! as not tested.
+//! The conditions of a start: all that is looked at before anything is touched. `run` ends at the first that is not met, `check`
+//! tells all, by the same functions. Each calls them by itself, in the same order: what is added to one is to be added to the
+//! other. What an attempt alone can show, `check` names as not tested.
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
 use ringway_dataplane::config::port_share;
