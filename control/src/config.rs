@@ -15,9 +15,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
+pub use ringway_dataplane::af_xdp::ZeroCopy;
+pub use ringway_dataplane::af_xdp::program::XdpMode;
+pub use ringway_dataplane::config::Poll;
+use ringway_dataplane::flow::Timeouts;
 use ringway_shared::PortSet;
 use ringway_shared::service::ForwardingMode;
 
@@ -126,30 +129,6 @@ pub struct InterfaceConfig {
     pub rss: RssMode,
 }
 
-/// `interfaces[].xdp`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum XdpMode {
-    /// Native where the driver has it, else generic.
-    #[default]
-    Auto,
-    /// In the driver, or fail.
-    Native,
-    /// In the kernel's generic path.
-    Generic,
-}
-
-/// `interfaces[].zeroCopy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ZeroCopy {
-    /// Where the driver has it.
-    #[default]
-    Auto,
-    /// Or fail.
-    On,
-    /// Never.
-    Off,
-}
-
 /// `interfaces[].rss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RssMode {
@@ -169,16 +148,6 @@ pub struct WorkersConfig {
     pub poll: Poll,
 }
 
-/// `workers.poll`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Poll {
-    /// Sleep when idle.
-    #[default]
-    Adaptive,
-    /// Never sleep.
-    Busy,
-}
-
 /// `snat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnatConfig {
@@ -195,21 +164,8 @@ pub struct SnatConfig {
 pub struct FlowsConfig {
     /// Room for so many flows in each worker's table.
     pub per_worker: u32,
-    /// When idle flows end.
-    pub timeouts: TimeoutsConfig,
-}
-
-/// `flows.timeouts`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeoutsConfig {
-    /// Established TCP.
-    pub tcp_established: Duration,
-    /// TCP before the handshake is complete.
-    pub tcp_half_open: Duration,
-    /// UDP, both directions seen.
-    pub udp: Duration,
-    /// UDP before an answer.
-    pub udp_unreplied: Duration,
+    /// `flows.timeouts`: when idle flows end.
+    pub timeouts: Timeouts,
 }
 
 /// `whenDown`: what becomes of VIP packets while no process runs.
@@ -250,18 +206,7 @@ impl Default for SnatConfig {
 
 impl Default for FlowsConfig {
     fn default() -> Self {
-        FlowsConfig { per_worker: 1_048_576, timeouts: TimeoutsConfig::default() }
-    }
-}
-
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        TimeoutsConfig {
-            tcp_established: Duration::from_secs(8000),
-            tcp_half_open: Duration::from_secs(30),
-            udp: Duration::from_secs(120),
-            udp_unreplied: Duration::from_secs(60),
-        }
+        FlowsConfig { per_worker: 1_048_576, timeouts: Timeouts::default() }
     }
 }
 

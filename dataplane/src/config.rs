@@ -6,7 +6,7 @@ use ringway_shared::PortSet;
 
 use crate::flow::Timeouts;
 
-/// How a worker waits for packets.
+/// How a worker waits for packets: `workers.poll`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poll {
     /// Spins while there is work and for a short while after, then sleeps in `poll(2)`.
@@ -14,6 +14,16 @@ pub enum Poll {
     Adaptive,
     /// Never sleeps.
     Busy,
+}
+
+impl Poll {
+    /// The word in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Poll::Adaptive => "adaptive",
+            Poll::Busy => "busy",
+        }
+    }
 }
 
 /// What may change while a worker runs, without harm to any flow.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bed::text::Names;
 use bed::wire::{Sum, Transport, Wire};
 use bed::*;
-use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry};
+use ringway_dataplane::af_xdp::program::{SteeringEntry, XdpMode};
 use ringway_dataplane::clock::{Clock, Time};
 use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_shared::counters::Counter;
@@ -70,7 +70,7 @@ impl Path {
                 entries.push(SteeringEntry::MasqueradedEndpoint(endpoint));
             }
         }
-        let mut veth = Worker::start(&bed, "l0", Attachment::Auto, &entries);
+        let mut veth = Worker::start(&bed, "l0", XdpMode::Auto, &entries);
         veth.program.set_snat_ports(&PortSet::from(61_000..=65_535)).unwrap();
         let worker = worker(&Settings::default());
         Some((bed, Path { veth, worker, snapshot, clock: Clock::start(), outside: Vec::new(), partial: 0 }))

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 use ringway_control::demo::instance::Instance;
 use ringway_control::demo::netns::{End, Namespace, veth};
 use ringway_dataplane::af_xdp::Device;
-use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::program::{SteeringEntry, SteeringProgram, XdpMode};
 use ringway_shared::MacAddress;
 use serde_json::{Value, json};
 
@@ -319,7 +319,7 @@ impl Bed {
         let recording = std::thread::scope(|scope| {
             let recorder = scope.spawn(|| {
                 self.backend.enter(|| -> Result<_, Failure> {
-                    let taps = tap("eth0", &[IpAddr::V4(NODE), IpAddr::V4(BACKEND)], Attachment::Native, 0);
+                    let taps = tap("eth0", &[IpAddr::V4(NODE), IpAddr::V4(BACKEND)], XdpMode::Native, 0);
                     // Nobody waits when the other side has failed.
                     let _ = ready.send(());
                     Ok(record(&mut taps?, |_| stop.load(Ordering::Relaxed)))
@@ -352,7 +352,7 @@ fn sink() -> Result<SteeringProgram, Failure> {
         let addresses = [NODE, BACKEND].map(|address| SteeringEntry::Vip(IpAddr::V4(address)));
         program.add_missing(&addresses.into_iter().collect())?;
         program.set_link(device.index, None, device.mac()?)?;
-        program.attach("eth0", device.index, Attachment::Native)?;
+        program.attach("eth0", device.index, XdpMode::Native)?;
         Ok(program)
     };
     attach().map_err(|error| fail(error.to_string()))

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ringway_dataplane::af_xdp::program::Attachment;
+use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, ZeroCopy};
 use ringway_dataplane::io::{Port, PortOptions, bare};
 use ringway_shared::MacAddress;
@@ -31,7 +31,7 @@ const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// Forwards until `stop` says so; `ready` is called once packets are taken. How many went on.
 pub fn forward(way: &Way, ready: impl FnOnce(), mut stop: impl FnMut() -> bool) -> Result<u64, Failure> {
     let rings = RingSizes::DEFAULT;
-    let mut taps = tap(&way.from, &way.addresses, Attachment::Auto, rings.frames())?;
+    let mut taps = tap(&way.from, &way.addresses, XdpMode::Auto, rings.frames())?;
     let device = Device::by_name(&way.to).map_err(failed("cannot forward"))?;
     let mac = device.mac().map_err(failed("cannot forward"))?;
     let socket = SocketOptions { rings, zero_copy: ZeroCopy::Auto, generic: false, busy_poll: false, announces: None };

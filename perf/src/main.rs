@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringway_dataplane::af_xdp::Device;
-use ringway_dataplane::af_xdp::program::Attachment;
+use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_perf::bed;
 use ringway_perf::control_cost;
 use ringway_perf::failure::{Failure, failed};
@@ -286,7 +286,7 @@ fn offer(arguments: &SendArguments) -> Result<Value, Failure> {
 }
 
 fn receive(interface: &str, addresses: &[IpAddr], seconds: f64) -> Result<Value, Failure> {
-    let mut taps = tap(interface, addresses, Attachment::Auto, 0)?;
+    let mut taps = tap(interface, addresses, XdpMode::Auto, 0)?;
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     let recording = record(&mut taps, |_| Instant::now() >= until);
     let micros = |quantile: f64| recording.latency.value_at_quantile(quantile) as f64 / 1000.0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::program::{AttachedMode, SteeringEntry, SteeringProgram, XdpMode};
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::batch::{BATCH, Received};
 use ringway_dataplane::io::{Port, PortOptions};
@@ -27,7 +27,7 @@ pub struct Taps {
 
 /// Takes every packet to `addresses` that arrives on an interface of the calling thread's namespace. `extra` frames are
 /// set aside for ports that are opened later.
-pub fn tap(interface: &str, addresses: &[IpAddr], attachment: Attachment, extra: u32) -> Result<Taps, Failure> {
+pub fn tap(interface: &str, addresses: &[IpAddr], attachment: XdpMode, extra: u32) -> Result<Taps, Failure> {
     let fail = |error: &dyn Display| Failure(format!("cannot receive on {interface}: {error}"));
     let device = Device::by_name(interface).map_err(|error| fail(&error))?;
     let queues = device.queues().map_err(|error| fail(&error))?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ringway_dataplane::af_xdp::program::Attachment;
+use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_dataplane::wire::Packet;
 use ringway_perf::generator::{By, LiveFrames, Load, send};
 use ringway_perf::recorder::{record, tap};
@@ -92,7 +92,7 @@ fn all_that_is_offered_arrives() {
             let (rate, duration) = (5_000, Duration::from_millis(200));
             let (recording, offered) = server
                 .enter(|| {
-                    let taps = tap("eth0", &[frontend.ip()], Attachment::Native, 0);
+                    let taps = tap("eth0", &[frontend.ip()], XdpMode::Native, 0);
                     let mut taps = taps.unwrap_or_else(|error| panic!("{error}"));
                     let load = Load { mix, rate, duration, by };
                     let offered = client.enter(|| send("eth0", &load)).unwrap_or_else(|error| panic!("{error}"));

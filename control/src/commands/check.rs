@@ -24,7 +24,7 @@ use super::objects::Offline;
 use super::table::Table;
 use crate::cli::{Failure, Output, note};
 use crate::cluster::ClusterState;
-use crate::config::{Config, NodeConfig, Source, SourceKey, XdpMode, ZeroCopy};
+use crate::config::{Config, NodeConfig, Source, SourceKey};
 use crate::daemon::check_name;
 use crate::network::listing::Listing;
 use crate::plain;
@@ -141,7 +141,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         if network.is_none() {
             notes.extend(nics::notes(&matches, &listing, config));
         }
-        let (xdp, zero_copy) = (mode(listed.xdp), zero_copy(listed.zero_copy));
+        let (xdp, zero_copy) = (listed.xdp.label(), listed.zero_copy.label());
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, carried, xdp, zero_copy });
     }
     let start = match (&network, &missing[..]) {
@@ -282,22 +282,6 @@ fn snat(config: &Config) -> String {
     match config.snat.ports_are_free {
         true => format!("from {from}, all free ports"),
         false => format!("from {from}, ports {}", config.snat.ports),
-    }
-}
-
-fn mode(mode: XdpMode) -> &'static str {
-    match mode {
-        XdpMode::Auto => "auto",
-        XdpMode::Native => "native",
-        XdpMode::Generic => "generic",
-    }
-}
-
-fn zero_copy(mode: ZeroCopy) -> &'static str {
-    match mode {
-        ZeroCopy::Auto => "auto",
-        ZeroCopy::On => "on",
-        ZeroCopy::Off => "off",
     }
 }
 

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use ringway_shared::service::ForwardingMode;
 use serde::{Deserialize, Serialize};
 
 use crate::plain;
 
 use super::value;
-use super::{Config, InterfaceConfig, NodePortAddresses, Poll, RssMode, Source, WhenDown, XdpMode, ZeroCopy};
+use super::{Config, InterfaceConfig, NodePortAddresses, RssMode, Source, WhenDown};
 
 /// What becomes of a key's new value in a running instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +101,7 @@ pub static KEYS: &[Key] = &[
     restart("network", |c| maybe(&c.network, brief)),
     taken("interfaces", |c| list(c.interfaces.iter().map(|interface| &interface.name)), take_interfaces),
     restart("workers.cpus", |c| maybe(&c.workers.cpus, list)),
-    restart("workers.poll", |c| poll(c.workers.poll).to_owned()),
+    restart("workers.poll", |c| c.workers.poll.label().to_owned()),
     taken("snat.addresses", |c| list(&c.snat.addresses), |to, c| to.snat.addresses = c.snat.addresses.clone()),
     // Flows hold ports of the shares that the workers were given, and a port names its worker.
     restart("snat.ports", |c| match c.snat.ports_are_free {
@@ -110,7 +109,7 @@ pub static KEYS: &[Key] = &[
         false => c.snat.ports.to_string(),
     }),
     // Every Service that the new mode does not suit would be refused at once, and its flows end.
-    restart("forwarding", |c| forwarding(c.forwarding).to_owned()),
+    restart("forwarding", |c| c.forwarding.label().to_owned()),
     restart("flows.perWorker", |c| c.flows.per_worker.to_string()),
     taken(
         "flows.timeouts.tcpEstablished",
@@ -145,8 +144,8 @@ type ShowInterface = fn(&InterfaceConfig) -> &'static str;
 
 /// Keys of the items of `interfaces`: an interface that is kept keeps how it is attached, since attaching anew loses packets.
 static INTERFACE_KEYS: &[(&str, ShowInterface)] = &[
-    ("xdp", |interface| xdp(interface.xdp)),
-    ("zeroCopy", |interface| zero_copy(interface.zero_copy)),
+    ("xdp", |interface| interface.xdp.label()),
+    ("zeroCopy", |interface| interface.zero_copy.label()),
     ("rss", |interface| rss(interface.rss)),
 ];
 
@@ -257,41 +256,10 @@ fn listen(address: Option<std::net::SocketAddr>) -> String {
     address.map_or_else(|| "off".to_owned(), |address| address.to_string())
 }
 
-fn poll(poll: Poll) -> &'static str {
-    match poll {
-        Poll::Adaptive => "adaptive",
-        Poll::Busy => "busy",
-    }
-}
-
-fn forwarding(mode: ForwardingMode) -> &'static str {
-    match mode {
-        ForwardingMode::Nat => "nat",
-        ForwardingMode::DsrL2 => "dsr-l2",
-        ForwardingMode::DsrIpip => "dsr-ipip",
-    }
-}
-
 fn when_down(when_down: WhenDown) -> &'static str {
     match when_down {
         WhenDown::Hold => "hold",
         WhenDown::Pass => "pass",
-    }
-}
-
-fn xdp(mode: XdpMode) -> &'static str {
-    match mode {
-        XdpMode::Auto => "auto",
-        XdpMode::Native => "native",
-        XdpMode::Generic => "generic",
-    }
-}
-
-fn zero_copy(zero_copy: ZeroCopy) -> &'static str {
-    match zero_copy {
-        ZeroCopy::Auto => "auto",
-        ZeroCopy::On => "on",
-        ZeroCopy::Off => "off",
     }
 }
 

@@ -1,7 +1,7 @@
-//! What the packet path takes from the configuration.
+//! What the packet path takes from the configuration: the same for `run` and for `replay`.
 
-use ringway_dataplane::config::{PipelineConfig, port_share};
-use ringway_dataplane::flow::{FlowConfig, Timeouts};
+use ringway_dataplane::config::{PipelineConfig, Settings, port_share};
+use ringway_dataplane::flow::FlowConfig;
 
 use super::Config;
 
@@ -9,16 +9,9 @@ use super::Config;
 const REPLIES_PER_SECOND: u32 = 1_000;
 
 impl Config {
-    /// When flows end.
-    pub fn timeouts(&self) -> Timeouts {
-        let configured = self.flows.timeouts;
-        Timeouts {
-            tcp_established: configured.tcp_established,
-            tcp_half_open: configured.tcp_half_open,
-            udp: configured.udp,
-            udp_unreplied: configured.udp_unreplied,
-            ..Timeouts::default()
-        }
+    /// What a worker takes while it runs.
+    pub fn settings(&self) -> Settings {
+        Settings { timeouts: self.flows.timeouts, snat_addresses: self.snat.addresses.clone() }
     }
 
     /// The settings of worker number `worker` of `workers`.
@@ -35,6 +28,6 @@ impl Config {
     /// The flow table of worker number `worker` of `workers`; `None` when there are fewer SNAT ports than workers.
     pub fn flow_table(&self, worker: u16, workers: u16, seed: u64) -> Option<FlowConfig> {
         let snat_ports = port_share(&self.snat.ports, worker, workers)?;
-        Some(FlowConfig { capacity: self.flows.per_worker, seed, timeouts: self.timeouts(), snat_ports })
+        Some(FlowConfig { capacity: self.flows.per_worker, seed, timeouts: self.flows.timeouts, snat_ports })
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_dataplane::flow::Timeouts;
 use ringway_shared::service::ForwardingMode;
 
 use crate::admin;
@@ -11,8 +12,8 @@ use crate::admin;
 use super::field::{Field, Map};
 use super::{
     Config, FlowsConfig, InterfaceConfig, InterfacePattern, NODE_NAME, NetworkConfig, NodeConfig, NodePortAddresses,
-    Poll, RssMode, ServicePattern, ServicesConfig, Source, SourceKey, TimeoutsConfig, WhenDown, WorkersConfig, XdpMode,
-    ZeroCopy, value,
+    Poll, RssMode, ServicePattern, ServicesConfig, Source, SourceKey, WhenDown, WorkersConfig, XdpMode, ZeroCopy,
+    value,
 };
 
 /// The most items of `metrics.services`: every Service is compared with each of them.
@@ -243,11 +244,12 @@ fn read_flows(map: Map<'_>) -> FlowsConfig {
                 value::duration(text).and_then(|wanted| if wanted > MAX_TIMEOUT { too_long() } else { Ok(wanted) })
             })
         };
-        flows.timeouts = TimeoutsConfig {
+        flows.timeouts = Timeouts {
             tcp_established: timeout("tcpEstablished", flows.timeouts.tcp_established),
             tcp_half_open: timeout("tcpHalfOpen", flows.timeouts.tcp_half_open),
             udp: timeout("udp", flows.timeouts.udp),
             udp_unreplied: timeout("udpUnreplied", flows.timeouts.udp_unreplied),
+            ..flows.timeouts
         };
         map.finish();
     }

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_flow_takes_no_more_than_is_reckoned_with() {
-        let timeouts = Config::default().timeouts();
+        let timeouts = Config::default().flows.timeouts;
         let table = FlowTable::new(&FlowConfig {
             capacity: 100_000,
             seed: 1,

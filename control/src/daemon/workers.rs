@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
-use ringway_dataplane::config::{PipelineConfig, Poll as WorkerPoll, port_share};
 use ringway_dataplane::direct::DirectConnections;
 use ringway_dataplane::directory::FlowDirectory;
-use ringway_dataplane::flow::{FlowConfig, FlowTable};
+use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::query::Queries;
@@ -21,15 +20,13 @@ use ringway_shared::handoff::Publisher;
 
 use super::error::RunError;
 use super::placement::Placement;
-use crate::config::{Config, Poll};
+use crate::config::Config;
 use crate::watch::{self, Heart};
 
 /// Backends that have counters of their own; those with larger numbers are counted nowhere.
 const BACKENDS: usize = 1 << 18;
 /// Interfaces beyond those of the start that a glob may bring, or else a reload.
 const LATER_INTERFACES: [u32; 2] = [2, 1];
-/// Packets that one worker generates itself, a second.
-const REPLIES_PER_SECOND: u32 = 1_000;
 
 /// A worker as reports see it.
 #[derive(Clone)]
@@ -91,21 +88,9 @@ impl Workers {
         let mut views = Vec::new();
         for ((id, handover), snapshots) in (0..count).zip(handovers).zip(readers) {
             let counters = WorkerCounters::new(BACKENDS);
-            let snat_ports = port_share(&config.snat.ports, id, count)
+            let flows = config
+                .flow_table(id, count, seed)
                 .ok_or(RunError::TooFewPorts { workers: usize::from(count), ports: config.snat.ports.to_string() })?;
-            let flows = FlowTable::new(&FlowConfig {
-                capacity: config.flows.per_worker,
-                seed,
-                timeouts: config.timeouts(),
-                snat_ports,
-            });
-            let pipeline = PipelineConfig {
-                worker: id,
-                workers: count,
-                snat_addresses: config.snat.addresses.clone(),
-                snat_ports: config.snat.ports.clone(),
-                replies_per_second: REPLIES_PER_SECOND,
-            };
             let shared = Shared {
                 directory: directory.clone(),
                 direct: direct.clone(),
@@ -116,12 +101,9 @@ impl Workers {
             let parts = WorkerParts {
                 id,
                 cpu: placement.cpus.get(usize::from(id)).copied(),
-                poll: match config.workers.poll {
-                    Poll::Adaptive => WorkerPoll::Adaptive,
-                    Poll::Busy => WorkerPoll::Busy,
-                },
+                poll: config.workers.poll,
                 umem: Umem::new(memory)?,
-                pipeline: Pipeline::new(pipeline, flows, shared),
+                pipeline: Pipeline::new(config.pipeline(id, count), FlowTable::new(&flows), shared),
                 snapshots,
                 handover,
                 clock,

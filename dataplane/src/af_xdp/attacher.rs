@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{ProgramError, Xdp, XdpMode as Hook};
 
-use super::attachment::{AttachedMode, Attachment, better_generic};
+use super::attachment::{AttachedMode, XdpMode, better_generic};
 use super::device::Device;
 use super::program::boxed;
 use super::program_error::{SteeringError, meaning, reasons};
@@ -27,28 +27,23 @@ impl Attacher {
     }
 
     /// Attaches the program to a device, for which the kernel may wait for its driver.
-    pub fn attach(
-        &self,
-        interface: &str,
-        index: u32,
-        how: Attachment,
-    ) -> Result<(AttachedMode, Attached), SteeringError> {
+    pub fn attach(&self, interface: &str, index: u32, how: XdpMode) -> Result<(AttachedMode, Attached), SteeringError> {
         let driver = Device { name: interface.to_owned(), index }.driver();
         let generic = |because: String| {
-            let attached = self.attach_as(interface, index, XdpMode::Skb)?;
+            let attached = self.attach_as(interface, index, Hook::Skb)?;
             Ok((AttachedMode::Generic { because }, attached))
         };
-        if how == Attachment::Auto
+        if how == XdpMode::Auto
             && let Some(because) = better_generic(&driver)
         {
             return generic(because.to_owned());
         }
-        if how == Attachment::Generic {
+        if how == XdpMode::Generic {
             return generic("xdp: generic".to_owned());
         }
-        match self.attach_as(interface, index, XdpMode::Driver) {
+        match self.attach_as(interface, index, Hook::Driver) {
             Ok(attached) => Ok((AttachedMode::Native, attached)),
-            Err(error) if how == Attachment::Native => Err(error),
+            Err(error) if how == XdpMode::Native => Err(error),
             Err(SteeringError::Attach { source, .. }) => generic(match meaning(&*source) {
                 Some(meaning) => meaning.to_owned(),
                 None => format!("the driver refused native XDP: {}", reasons(&*source)),
@@ -57,9 +52,9 @@ impl Attacher {
         }
     }
 
-    fn attach_as(&self, interface: &str, index: u32, mode: XdpMode) -> Result<Attached, SteeringError> {
-        let (word, hint) = match mode {
-            XdpMode::Driver => (
+    fn attach_as(&self, interface: &str, index: u32, hook: Hook) -> Result<Attached, SteeringError> {
+        let (word, hint) = match hook {
+            Hook::Driver => (
                 "native",
                 "is the MTU too large for this driver, or has the peer of a veth more queues? Say xdp: generic to do without the driver",
             ),
@@ -72,7 +67,7 @@ impl Attacher {
             .ok_or_else(|| failed("the object has no program steer".into()))?
             .try_into()
             .map_err(|error: ProgramError| failed(boxed(error)))?;
-        let id = program.attach_to_if_index(index, mode).map_err(|error| failed(boxed(error)))?;
+        let id = program.attach_to_if_index(index, hook).map_err(|error| failed(boxed(error)))?;
         let link = program.take_link(id).map_err(|error| failed(boxed(error)))?;
         // Without BPF links the library falls back to a netlink attachment, which nobody would take away after a crash.
         let link = FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.to_owned() })?;

@@ -1,8 +1,8 @@
 //! Where on its way into the kernel a frame meets the steering program.
 
-/// How the program is to be attached.
+/// How the program is to be attached: `interfaces[].xdp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Attachment {
+pub enum XdpMode {
     /// In the driver where it can, else in the kernel's generic path.
     #[default]
     Auto,
@@ -10,6 +10,17 @@ pub enum Attachment {
     Native,
     /// In the kernel's generic path.
     Generic,
+}
+
+impl XdpMode {
+    /// The word in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            XdpMode::Auto => "auto",
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        }
+    }
 }
 
 /// How the program was attached.

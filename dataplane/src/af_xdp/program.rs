@@ -19,7 +19,7 @@ use ringway_shared::MacAddress;
 pub use entries::SteeringEntry;
 
 pub use super::attacher::{Attached, Attacher};
-pub use super::attachment::{AttachedMode, Attachment};
+pub use super::attachment::{AttachedMode, XdpMode};
 use super::claims::Claims;
 pub use super::program_error::SteeringError;
 use super::program_keys::{AddressKey, LinkKey, SocketKey, link_key, queue_key};
@@ -149,7 +149,7 @@ impl SteeringProgram {
 
     /// Attaches the program to a device. Of its frames those are looked at for which there is an address
     /// ([`Self::set_link`]).
-    pub fn attach(&mut self, interface: &str, index: u32, how: Attachment) -> Result<AttachedMode, SteeringError> {
+    pub fn attach(&mut self, interface: &str, index: u32, how: XdpMode) -> Result<AttachedMode, SteeringError> {
         let (mode, attached) = self.attacher.attach(interface, index, how)?;
         self.keep(index, attached);
         Ok(mode)

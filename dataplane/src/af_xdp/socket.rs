@@ -23,7 +23,7 @@ pub use holding::Holding;
 use prepared::{Attempt, Prepared};
 pub use sizes::RingSizes;
 
-/// Whether the driver shall work on the UMEM directly.
+/// Whether the driver shall work on the UMEM directly: `interfaces[].zeroCopy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ZeroCopy {
     /// If it can.
@@ -33,6 +33,17 @@ pub enum ZeroCopy {
     On,
     /// No.
     Off,
+}
+
+impl ZeroCopy {
+    /// The word in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ZeroCopy::Auto => "auto",
+            ZeroCopy::On => "on",
+            ZeroCopy::Off => "off",
+        }
+    }
 }
 
 /// How a socket is to be opened.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::program::{SteeringEntry, SteeringProgram, XdpMode};
 use ringway_dataplane::af_xdp::socket::Holding;
 use ringway_dataplane::af_xdp::{Device, SocketOptions};
 use ringway_dataplane::affinity::Affinities;
@@ -76,7 +76,7 @@ fn traffic_of_other_ports_goes_on_while_a_bind_takes_long() {
         let mut program = SteeringProgram::load().unwrap();
         program.add_missing(&[SteeringEntry::Vip(VIP.parse::<IpAddr>().unwrap())].into()).unwrap();
         program.set_link(device.index, None, MacAddress([2, 0, 0, 0, 0, 1])).unwrap();
-        program.attach("l0", device.index, Attachment::Native).unwrap();
+        program.attach("l0", device.index, XdpMode::Native).unwrap();
         attach(&mut worker, "l0", options(false), &mut program);
         program
     });

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry};
+use ringway_dataplane::af_xdp::program::{SteeringEntry, XdpMode};
 use ringway_dataplane::af_xdp::{Device, Tap};
 use ringway_dataplane::forward::nat::complete_partial;
 use ringway_dataplane::wire::Packet;
@@ -22,7 +22,7 @@ fn a_stream_with_default_offloads_arrives_whole_in_generic_mode() {
         let Some(bed) = Bed::new(1, 1) else { return };
         let address = server.parse().unwrap();
         let frontend = SteeringEntry::Frontend(Frontend { address, protocol: Protocol::Tcp, port });
-        let mut worker = Worker::start(&bed, "l0", Attachment::Generic, &[frontend]);
+        let mut worker = Worker::start(&bed, "l0", XdpMode::Generic, &[frontend]);
         let (tap, listener) = bed.gateway(|| {
             (Tap::open(&Device::by_name("l0").unwrap()).unwrap(), TcpListener::bind((server, port)).unwrap())
         });

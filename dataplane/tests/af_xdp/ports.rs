@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry};
+use ringway_dataplane::af_xdp::program::{AttachedMode, SteeringEntry, XdpMode};
 use ringway_dataplane::af_xdp::{CopyMode, Device, SocketError, SocketOptions, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError};
 
@@ -22,11 +22,11 @@ fn vip() -> SteeringEntry {
 #[test]
 fn packets_come_up_and_go_out_on_every_queue_in_both_modes() {
     for queues in [1, 2, 4] {
-        for how in [Attachment::Native, Attachment::Generic] {
+        for how in [XdpMode::Native, XdpMode::Generic] {
             let Some(bed) = Bed::new(1, queues) else { return };
             bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
             let mut worker = Worker::start(&bed, "l0", how, &[vip()]);
-            assert_eq!(worker.mode == AttachedMode::Native, how == Attachment::Native);
+            assert_eq!(worker.mode == AttachedMode::Native, how == XdpMode::Native);
             let clients: Vec<UdpSocket> = bed.peer(|| {
                 let bind = |_| UdpSocket::bind("10.77.0.2:0").unwrap();
                 (0..64).map(bind).collect()
@@ -54,7 +54,7 @@ fn packets_come_up_and_go_out_on_every_queue_in_both_modes() {
                 answered.len() == clients.len()
             });
             // In generic mode a veth says queue 0 for what came on 0 or 1, 1 for 2, and so on.
-            let spreads = queues > if how == Attachment::Native { 1 } else { 2 };
+            let spreads = queues > if how == XdpMode::Native { 1 } else { 2 };
             assert_eq!(places.len() > 1, spreads, "{queues} queues, {how:?}, and packets came on {places:?}");
             until("every sent chunk is free again", || {
                 worker.poll();
@@ -69,7 +69,7 @@ fn packets_come_up_and_go_out_on_every_queue_in_both_modes() {
 fn a_port_that_polls_the_driver_itself_receives_as_well() {
     let Some(bed) = Bed::new(1, 1) else { return };
     bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[vip()]);
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &[vip()]);
     let mut umem = umem(1);
     worker.ports.clear();
     let port = bed.gateway(|| {
@@ -91,7 +91,7 @@ fn a_burst_larger_than_one_send_call_leaves_whole() {
     let Some(bed) = Bed::new(1, 1) else { return };
     let server = bed.peer(|| UdpSocket::bind("10.77.0.2:9").unwrap());
     server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[]);
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &[]);
     for number in 0..200u8 {
         let mut frame = worker.umem.allocate().unwrap();
         let packet = turned(&udp("10.77.0.2:9", "10.77.0.1:9", &[number; 8]));
@@ -116,7 +116,7 @@ fn one_umem_serves_ports_of_two_interfaces() {
     let receiver = bed.peer(|| UdpSocket::bind("10.77.1.2:7").unwrap());
     receiver.set_nonblocking(true).unwrap();
     let mut worker = bed.gateway(|| {
-        let mut worker = Worker::start_here("l0", Attachment::Native, &[vip()]);
+        let mut worker = Worker::start_here("l0", XdpMode::Native, &[vip()]);
         let needed = crate::veth::SIZES.frames();
         let error = refused(open_port("l1", 0, options(false), &mut worker.umem, &worker.ports));
         assert_eq!(error, PortError::Frames { needed, free: 128 });
@@ -203,7 +203,7 @@ fn what_an_interface_cannot_do_is_told_with_numbers() {
 fn a_port_outlives_its_interface_going_down_and_its_peers() {
     let Some(bed) = Bed::new(1, 1) else { return };
     bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[vip()]);
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &[vip()]);
     let packet = turned(&udp("10.77.0.2:9", "10.77.0.1:9", b"to a link that is down"));
     bed.gateway_ip("link set l0 down");
     worker.send(0, &packet);
@@ -239,7 +239,7 @@ fn a_port_outlives_its_interface_going_down_and_its_peers() {
 #[test]
 fn an_interface_that_vanishes_takes_no_chunk_with_it() {
     let Some(bed) = Bed::new(2, 1) else { return };
-    let mut worker = Worker::start(&bed, "l1", Attachment::Native, &[vip()]);
+    let mut worker = Worker::start(&bed, "l1", XdpMode::Native, &[vip()]);
     bed.gateway_ip("link del l1");
     let packet = turned(&udp("10.77.0.2:9", "10.77.0.1:9", b"to nowhere"));
     let mut frame = worker.umem.allocate().unwrap();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use ringway_dataplane::af_xdp::program::{Attachment, SteeringEntry};
+use ringway_dataplane::af_xdp::program::{SteeringEntry, XdpMode};
 
 use crate::veth::{Bed, Worker, inside, until};
 
@@ -24,7 +24,7 @@ impl Drop for Holder {
 fn holder() {
     let Some(namespace) = std::env::var(HOLD_IN).ok() else { return };
     inside(&namespace, || {
-        let _worker = Worker::start_here("l0", Attachment::Native, &[SteeringEntry::Vip("10.99.0.1".parse().unwrap())]);
+        let _worker = Worker::start_here("l0", XdpMode::Native, &[SteeringEntry::Vip("10.99.0.1".parse().unwrap())]);
         println!("\nholding");
         loop {
             std::thread::park();
@@ -45,20 +45,20 @@ fn a_start_after_kill_9_finds_nothing_in_the_way() {
     holder.0.kill().unwrap();
     holder.0.wait().unwrap();
     until("the kernel has detached the program", || !bed.gateway_ip("link show l0").contains("xdp"));
-    let worker = Worker::start(&bed, "l0", Attachment::Native, &[]);
+    let worker = Worker::start(&bed, "l0", XdpMode::Native, &[]);
     assert_eq!(worker.ports.len(), 2);
 }
 
 #[test]
 fn an_end_in_order_leaves_nothing_and_a_second_program_is_refused() {
     let Some(bed) = Bed::new(1, 1) else { return };
-    for how in [Attachment::Native, Attachment::Generic] {
+    for how in [XdpMode::Native, XdpMode::Generic] {
         let worker = Worker::start(&bed, "l0", how, &[]);
         assert!(bed.gateway_ip("link show l0").contains("xdp"));
         bed.gateway(|| {
             let device = ringway_dataplane::af_xdp::Device::by_name("l0").unwrap();
             let mut other = ringway_dataplane::af_xdp::program::SteeringProgram::load().unwrap();
-            for how in [Attachment::Auto, how] {
+            for how in [XdpMode::Auto, how] {
                 let error = other.attach("l0", device.index, how).unwrap_err().to_string();
                 assert!(error.starts_with("another XDP program is attached to l0, or to a bond"), "{error}");
             }

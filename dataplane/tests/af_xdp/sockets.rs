@@ -1,7 +1,7 @@
 //! What becomes of packets of ours while a queue has no socket.
 
 use ringway_dataplane::af_xdp::Device;
-use ringway_dataplane::af_xdp::program::Attachment;
+use ringway_dataplane::af_xdp::program::XdpMode;
 
 use crate::steering::entries;
 use crate::veth::{Bed, Worker, open_port, options, umem, until};
@@ -12,7 +12,7 @@ fn without_a_socket_our_packets_pass_or_drop_as_told() {
     // The gateway owns the VIP, so that the kernel answers what passes.
     bed.gateway_ip("address add 10.99.0.1/32 dev lo");
     bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &entries());
     assert!(!bed.peer_pings("10.99.0.1"), "the socket has it");
     worker.ports.clear();
     until("the kernel answers", || bed.peer_pings("10.99.0.1"));
@@ -28,7 +28,7 @@ fn ports_are_opened_anew_while_the_program_stays_and_nothing_of_ours_reaches_the
     let Some(bed) = Bed::new(1, 1) else { return };
     bed.gateway_ip("address add 10.99.0.1/32 dev lo");
     bed.peer_ip("route add 10.99.0.0/24 via 10.77.0.1");
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &entries());
     let index = bed.gateway(|| Device::by_name("l0").unwrap().index);
     worker.program.drop_without_socket(true).unwrap();
     worker.program.remove_sockets(index);

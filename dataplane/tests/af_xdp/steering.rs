@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, Capacities, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::program::{AttachedMode, Capacities, SteeringEntry, SteeringProgram, XdpMode};
 use ringway_dataplane::af_xdp::{Device, Umem};
 use ringway_dataplane::io::Port;
 use ringway_shared::{FiveTuple, Frontend, Protocol};
@@ -172,10 +172,10 @@ pub(crate) fn options_in(packet: &[u8]) -> Vec<u8> {
 
 #[test]
 fn each_packet_goes_where_it_belongs_in_both_modes() {
-    for how in [Attachment::Native, Attachment::Generic] {
+    for how in [XdpMode::Native, XdpMode::Generic] {
         let Some(bed) = Bed::new(1, 1) else { return };
         let mut worker = Worker::start(&bed, "l0", how, &entries());
-        assert_eq!(worker.mode == AttachedMode::Native, how == Attachment::Native);
+        assert_eq!(worker.mode == AttachedMode::Native, how == XdpMode::Native);
         let mut umem = umem(1);
         let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
         let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
@@ -214,7 +214,7 @@ pub(crate) fn coming_up(
 #[test]
 fn what_goes_straight_to_an_endpoint_comes_up_under_a_claimed_tuple_only() {
     let Some(bed) = Bed::new(1, 1) else { return };
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &entries());
     let mut umem = umem(1);
     let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
     let marker = udp("10.77.0.2:1", "10.99.0.1:1", b"marker");
@@ -245,7 +245,7 @@ fn what_goes_straight_to_an_endpoint_comes_up_under_a_claimed_tuple_only() {
 
 #[test]
 fn the_nodes_own_traffic_passes() {
-    for how in [Attachment::Native, Attachment::Generic] {
+    for how in [XdpMode::Native, XdpMode::Generic] {
         let Some(bed) = Bed::new(1, 2) else { return };
         let _worker = Worker::start(&bed, "l0", how, &entries());
         // ARP and neighbour discovery have to work for these.
@@ -272,7 +272,7 @@ fn the_nodes_own_traffic_passes() {
 fn entries_come_and_go_in_two_phases() {
     let Some(bed) = Bed::new(1, 1) else { return };
     let vip = |number: u8| SteeringEntry::Vip([10, 99, 0, number].into());
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &[vip(1), vip(2)]);
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &[vip(1), vip(2)]);
     let mut umem = umem(1);
     let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
     let wanted: HashSet<_> = [vip(2), vip(3)].into();
@@ -305,7 +305,7 @@ fn entries_come_and_go_in_two_phases() {
 #[test]
 fn an_endpoint_is_steered_by_what_takes_more_of_its_packets() {
     let Some(bed) = Bed::new(1, 1) else { return };
-    let mut worker = Worker::start(&bed, "l0", Attachment::Native, &entries());
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &entries());
     let mut umem = umem(1);
     let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
     let endpoint = frontend(Protocol::Udp, "10.77.0.2", 99);
@@ -356,14 +356,14 @@ fn a_driver_that_refuses_native_mode_gets_the_generic_one_with_the_reason() {
     bed.gateway(|| {
         let device = Device::by_name("l0").unwrap();
         let mut program = SteeringProgram::load().unwrap();
-        let mode = program.attach("l0", device.index, Attachment::Auto).unwrap();
+        let mode = program.attach("l0", device.index, XdpMode::Auto).unwrap();
         let because = "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set DEVICE \
                        mtu 3498";
         assert_eq!(mode, AttachedMode::Generic { because: because.to_owned() });
         program.detach(device.index);
-        let error = program.attach("l0", device.index, Attachment::Native).unwrap_err().to_string();
+        let error = program.attach("l0", device.index, XdpMode::Native).unwrap_err().to_string();
         assert!(error.starts_with("cannot attach the steering program to l0 in native mode: "), "{error}");
-        let error = program.attach("gone", 99_999, Attachment::Auto).unwrap_err().to_string();
+        let error = program.attach("gone", 99_999, XdpMode::Auto).unwrap_err().to_string();
         assert!(error.contains("gone"), "{error}");
     });
 }

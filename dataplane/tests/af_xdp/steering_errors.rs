@@ -1,6 +1,6 @@
 //! Steering of ICMP errors: those about packets of flows come up, those about the node's own connections do not.
 
-use ringway_dataplane::af_xdp::program::Attachment;
+use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_shared::{FiveTuple, Protocol};
 
 use crate::packets::{error, syn, udp, with};
@@ -67,7 +67,7 @@ fn icmp6(chain: &[u8]) -> Vec<u8> {
 
 #[test]
 fn errors_about_packets_of_flows_come_up() {
-    for how in [Attachment::Native, Attachment::Generic] {
+    for how in [XdpMode::Native, XdpMode::Generic] {
         let Some(bed) = Bed::new(1, 1) else { return };
         let mut worker = Worker::start(&bed, "l0", how, &entries());
         let mut umem = umem(1);

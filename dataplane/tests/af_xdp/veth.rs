@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment, SteeringEntry, SteeringProgram};
+use ringway_dataplane::af_xdp::program::{AttachedMode, SteeringEntry, SteeringProgram, XdpMode};
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
 use ringway_shared::{MacAddress, PortSet};
@@ -180,12 +180,12 @@ pub(crate) const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
 
 impl Worker {
     /// Attaches and binds every queue of `interface`.
-    pub(crate) fn start(bed: &Bed, interface: &str, how: Attachment, entries: &[SteeringEntry]) -> Worker {
+    pub(crate) fn start(bed: &Bed, interface: &str, how: XdpMode, entries: &[SteeringEntry]) -> Worker {
         bed.gateway(|| Self::start_here(interface, how, entries))
     }
 
     /// The same in the namespace of the calling thread.
-    pub(crate) fn start_here(interface: &str, how: Attachment, entries: &[SteeringEntry]) -> Worker {
+    pub(crate) fn start_here(interface: &str, how: XdpMode, entries: &[SteeringEntry]) -> Worker {
         let device = Device::by_name(interface).unwrap();
         let queues = device.queues().unwrap();
         let mut umem = umem(queues);

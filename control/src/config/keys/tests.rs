@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::config::SourceKey;
+use crate::config::{SourceKey, XdpMode};
 
 fn parse(text: &str) -> Result<Config, String> {
     let text = format!("nodeName: a\n{text}");

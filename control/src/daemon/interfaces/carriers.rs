@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use ringway_dataplane::af_xdp::program::{AttachedMode, Attachment};
+use ringway_dataplane::af_xdp::program::AttachedMode;
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
 use ringway_shared::Network;
 
-use super::fit::{self, Fit, Terms, Wanted, asked};
+use super::fit::{self, Fit, Terms, Wanted};
 use super::refused::Signs;
 use super::tags::{blindness, is_virtual};
 use super::watched::Watched;
@@ -232,8 +232,8 @@ impl Interfaces {
         }
         let rings = rings.map_err(|error| rings::no_room(&device, &queues, error))?;
         let zero_copy = match copies {
-            Some(_) => ringway_dataplane::af_xdp::ZeroCopy::Off,
-            None => asked(wanted.zero_copy),
+            Some(_) => ZeroCopy::Off,
+            None => wanted.zero_copy,
         };
         let small = rings::note(ideal, rings, number);
         if let Some(note) = small.as_ref().filter(|_| self.kept.contains_key(&index)) {
@@ -275,14 +275,9 @@ impl Interfaces {
         device: &KernelDevice,
         xdp: XdpMode,
     ) -> Result<(&'static str, Option<String>), String> {
-        let how = match xdp {
-            XdpMode::Auto => Attachment::Auto,
-            XdpMode::Native => Attachment::Native,
-            XdpMode::Generic => Attachment::Generic,
-        };
         // Others change what is steered meanwhile.
         let attacher = lock(&self.steering).attacher();
-        let attached = self.aside(|| attacher.attach(&device.name, device.index, how));
+        let attached = self.aside(|| attacher.attach(&device.name, device.index, xdp));
         let (mode, attachment) = attached.map_err(|error| error.to_string())?;
         lock(&self.steering).keep(device.index, attachment);
         Ok(match mode {

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use ringway_dataplane::af_xdp::program::SteeringError;
-use ringway_dataplane::af_xdp::{
-    Device as KernelDevice, RingSizes, Socket, SocketOptions, UmemLayout, ZeroCopy as Asked,
-};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, Socket, SocketOptions, UmemLayout};
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
 use rustix::io::Errno;
@@ -77,7 +75,7 @@ impl Terms<'_> {
         }
         let socket = SocketOptions {
             rings: RingSizes::DEFAULT,
-            zero_copy: asked(wanted.zero_copy),
+            zero_copy: wanted.zero_copy,
             generic: wanted.xdp == XdpMode::Generic,
             busy_poll: self.busy_poll,
             announces: nic.announces,
@@ -98,14 +96,5 @@ impl Fit {
         lacks.then(|| {
             format!("{} announces no native XDP, and xdp: native asks for it; write xdp: auto", device.driver())
         })
-    }
-}
-
-/// The configuration's word for sockets.
-pub(super) fn asked(zero_copy: ZeroCopy) -> Asked {
-    match zero_copy {
-        ZeroCopy::Auto => Asked::Auto,
-        ZeroCopy::On => Asked::On,
-        ZeroCopy::Off => Asked::Off,
     }
 }

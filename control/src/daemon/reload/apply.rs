@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_dataplane::config::Settings;
 use ringway_dataplane::worker::WorkerHandle;
 
 use super::{Loaded, Plan, Running};
@@ -95,10 +94,10 @@ impl Running {
                 }
             }
         }
-        if running.timeouts() == config.timeouts() && !snat_changed {
+        if running.flows.timeouts == config.flows.timeouts && !snat_changed {
             return;
         }
-        let settings = Settings { timeouts: config.timeouts(), snat_addresses: config.snat.addresses.clone() };
+        let settings = config.settings();
         let workers = self.workers.handles.clone();
         // A signal must end the process even while a worker does not answer.
         let setting = tokio::task::spawn_blocking(move || {
