@@ -23,7 +23,7 @@ use ringway_shared::{BackendId, Snapshot};
 use tokio::sync::{oneshot, watch};
 
 use crate::cluster::ClusterState;
-use crate::compile::{Compiled, HealthCheck, Ids, compile};
+use crate::compile::{Compiled, HealthCheck, Memory, compile};
 use crate::network::NetworkWatch;
 use crate::pace::{Pace, sleep_until};
 use crate::problem::{Problem, tell_changes};
@@ -107,7 +107,7 @@ pub struct Publication<S> {
     counters: Vec<Arc<WorkerCounters>>,
     wake: Box<dyn Fn() + Send>,
     // None after compile failed in a way that lost it: then what is in force stays.
-    ids: Option<Ids>,
+    memory: Option<Memory>,
     // The objects that `services` was compiled from.
     compiled: Option<Arc<ClusterState>>,
     services: Arc<Services>,
@@ -141,7 +141,7 @@ impl<S: Steering> Publication<S> {
             publisher,
             counters,
             wake,
-            ids: Some(Ids::new()),
+            memory: Some(Memory::new()),
             compiled: None,
             services: Arc::default(),
             baselines: ShardedMap::default(),
@@ -309,8 +309,8 @@ impl<S: Steering> Publication<S> {
             published.took = Some(began.elapsed());
             // Only now no worker serves what is gone.
             self.clean_up(&mut published);
-            if let Some(ids) = &mut self.ids {
-                ids.release(self.services.generation);
+            if let Some(memory) = &mut self.memory {
+                memory.release(self.services.generation);
             }
             tracing::debug!(generation, took = ?began.elapsed(), "in force on all workers");
         }
@@ -320,12 +320,12 @@ impl<S: Steering> Publication<S> {
 
     /// None once it failed.
     fn compile(&mut self, cluster: &ClusterState) -> Option<Compiled> {
-        let mut ids = self.ids.take()?;
+        let mut memory = self.memory.take()?;
         let options = &self.options.compile;
         // What was lent to it is lost when it panics, so nobody sees it half changed.
-        match caught(move || (compile(cluster, options, &mut ids), ids)) {
-            Some((compiled, ids)) => {
-                self.ids = Some(ids);
+        match caught(move || (compile(cluster, options, &mut memory), memory)) {
+            Some((compiled, memory)) => {
+                self.memory = Some(memory);
                 Some(compiled)
             }
             None => {

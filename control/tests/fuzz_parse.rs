@@ -1,7 +1,7 @@
 //! Random damage to objects: parse and compile never panic, and an object is taken whole or refused whole.
 
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{CompileOptions, Ids, compile};
+use ringway_control::compile::{CompileOptions, Memory, compile};
 use ringway_control::parse::{self, Document, Kind};
 use ringway_control::source::kubernetes::decode;
 use ringway_control::source::manifest;
@@ -104,10 +104,10 @@ fn options() -> CompileOptions {
 
 /// Compiles twice from the same memory and asks for packets: nothing may panic, and the answers must be the same.
 fn compile_and_ask(cluster: &ClusterState) {
-    let mut ids = Ids::new();
-    let first = compile(cluster, &options(), &mut ids);
-    ids.release(u32::MAX / 2);
-    let second = compile(cluster, &options(), &mut ids);
+    let mut memory = Memory::new();
+    let first = compile(cluster, &options(), &mut memory);
+    memory.release(u32::MAX / 2);
+    let second = compile(cluster, &options(), &mut memory);
     for frontend in first.services.frontends.keys() {
         let source = if frontend.address.is_ipv4() { "198.51.100.1" } else { "2001:db8::1" }.parse().unwrap();
         let tuple = FiveTuple::from_parts(frontend.protocol, source, 40_000, frontend.address, frontend.port);

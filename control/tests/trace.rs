@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
-use ringway_control::compile::{CompileOptions, Ids, compile};
+use ringway_control::compile::{CompileOptions, Memory, compile};
 use ringway_control::config::{Config, SourceKey};
 use ringway_control::source::files;
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
@@ -294,7 +294,7 @@ proptest! {
             }
         }
         let cluster = files::load(&[folder.path().to_owned()]).into_cluster();
-        let compiled = compile(&cluster, &CompileOptions::from_config(&config), &mut Ids::default());
+        let compiled = compile(&cluster, &CompileOptions::from_config(&config), &mut Memory::default());
         let network = Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces));
         let snapshot = Snapshot { generation: Generation(1), services: Arc::new(compiled.services), network };
         // Clients are remembered from question to question, as by an instance that runs.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{CompileOptions, Ids, compile};
+use ringway_control::compile::{CompileOptions, Memory, compile};
 use ringway_control::config::{Config, SourceKey};
 use ringway_shared::MacAddress;
 use serde_json::{Value, json};
@@ -190,9 +190,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Everything from nothing, in milliseconds.
 fn compile_cold(state: &ClusterState, options: &CompileOptions) -> f64 {
-    let mut ids = Ids::new();
+    let mut memory = Memory::new();
     let began = Instant::now();
-    let compiled = compile(state, options, &mut ids);
+    let compiled = compile(state, options, &mut memory);
     let took = began.elapsed();
     assert!(compiled.problems.is_empty(), "{:?}", compiled.problems.first());
     took.as_secs_f64() * 1e3
@@ -200,16 +200,16 @@ fn compile_cold(state: &ClusterState, options: &CompileOptions) -> f64 {
 
 /// One change, compiled alone, in microseconds: the median of many.
 fn compile_warm(mut model: Model, state: &ClusterState, options: &CompileOptions) -> f64 {
-    let (mut state, mut ids) = (state.clone(), Ids::new());
-    let mut last = compile(&state, options, &mut ids);
+    let (mut state, mut memory) = (state.clone(), Memory::new());
+    let mut last = compile(&state, options, &mut memory);
     let mut times: Vec<f64> = (0..101)
         .map(|_| {
             model.change(&mut state);
             let began = Instant::now();
-            let newer = compile(&state, options, &mut ids);
+            let newer = compile(&state, options, &mut memory);
             last = newer;
             let took = began.elapsed();
-            ids.release(last.services.generation);
+            memory.release(last.services.generation);
             took.as_secs_f64() * 1e6
         })
         .collect();

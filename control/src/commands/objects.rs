@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::Failure;
 use crate::cluster::ClusterState;
-use crate::compile::{CompileOptions, Compiled, Ids, compile};
+use crate::compile::{CompileOptions, Compiled, Memory, compile};
 use crate::config::Config;
 use crate::plain;
 use crate::problem::Problem;
@@ -38,7 +38,7 @@ impl Offline {
             options.fallback_addresses = network.default_route_addresses();
             options.host_addresses = network.build(1, &config.interfaces).host().clone();
         }
-        let compiled = compile(&cluster, &options, &mut Ids::default());
+        let compiled = compile(&cluster, &options, &mut Memory::default());
         Offline { cluster, compiled }
     }
 

@@ -14,7 +14,7 @@ use ringway_shared::snapshot::{Services, Target, Vip};
 use ringway_shared::{Family, Frontend, Matched, Protocol};
 
 use super::claims::{Claim, Claimants, note};
-use super::service::Remembered;
+use super::remembered::{Remembered, RememberedServices};
 use super::{HealthCheck, NodeFacts};
 use crate::parse::{ObjectKey, Service};
 use crate::problem::{Problem, Severity};
@@ -50,8 +50,6 @@ enum Group {
     Address(IpAddr),
     NodePort(Protocol, u16),
 }
-
-type Compiled = HashMap<ServiceName, Remembered>;
 
 /// What is put together, and who wants what.
 #[derive(Debug, Default)]
@@ -134,7 +132,7 @@ impl Assembly {
     }
 
     /// Puts together what was touched.
-    pub(super) fn settle(&mut self, compiled: &Compiled, facts: &NodeFacts) {
+    pub(super) fn settle(&mut self, compiled: &RememberedServices, facts: &NodeFacts) {
         let touched = std::mem::take(&mut self.touched);
         let mut node_ports = BTreeSet::new();
         let mut claims = Claims::default();
@@ -158,7 +156,7 @@ impl Assembly {
     fn settle_address(
         &mut self,
         address: IpAddr,
-        compiled: &Compiled,
+        compiled: &RememberedServices,
         facts: &NodeFacts,
         claims: &mut Claims,
         node_ports: &mut BTreeSet<(Protocol, u16)>,
@@ -201,7 +199,7 @@ impl Assembly {
         self.set_problems(group, std::mem::take(&mut claims.problems));
     }
 
-    fn settle_node_port(&mut self, protocol: Protocol, number: u16, compiled: &Compiled, facts: &NodeFacts) {
+    fn settle_node_port(&mut self, protocol: Protocol, number: u16, compiled: &RememberedServices, facts: &NodeFacts) {
         let group = Group::NodePort(protocol, number);
         let health_check = match protocol {
             Protocol::Tcp => self.health_ports.get(&number).and_then(|claimants| youngest(claimants, compiled)),
@@ -240,7 +238,7 @@ impl Assembly {
     }
 
     /// What Services want of `group`, the first to get it first.
-    fn claimants_of<'c>(&self, group: Group, compiled: &'c Compiled) -> Vec<(Claim, &'c Remembered)> {
+    fn claimants_of<'c>(&self, group: Group, compiled: &'c RememberedServices) -> Vec<(Claim, &'c Remembered)> {
         let all = self.claimants.get(&group).into_iter().flat_map(Claimants::iter);
         let mut claims: Vec<(Claim, &Remembered)> =
             all.filter_map(|claim| Some((claim.clone(), compiled.get(&claim.service)?))).collect();
@@ -374,7 +372,7 @@ fn health_check(compiled: &Remembered, facts: &NodeFacts) -> Option<(Rank, Healt
 }
 
 /// Of several Services with one healthCheckNodePort the youngest is named.
-fn youngest<'c>(claimants: &Claimants, compiled: &'c Compiled) -> Option<&'c ServiceName> {
+fn youngest<'c>(claimants: &Claimants, compiled: &'c RememberedServices) -> Option<&'c ServiceName> {
     let services = claimants.iter().filter_map(|claim| compiled.get(&claim.service)).map(|compiled| &compiled.service);
     services.max_by_key(|service| Rank::of(service)).map(|service| &service.name)
 }

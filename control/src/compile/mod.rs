@@ -1,6 +1,6 @@
 //! The cluster state as packets need it: each Service on its own, then all frontends put together. Pure.
 //!
-//! Nothing here asks the kernel or the clock. [`Ids`] is memory, not input: it gives numbers, and spares the work for
+//! Nothing here asks the kernel or the clock. [`Memory`] is not input: it gives numbers, and spares the work for
 //! everything that did not change. What a change costs does not depend on the size of the cluster.
 
 use std::collections::BTreeMap;
@@ -18,15 +18,19 @@ use crate::watch;
 mod assembly;
 mod claims;
 mod eligible;
-mod ids;
+mod memory;
 mod node;
+mod numbers;
 mod overlooked;
+mod remembered;
 mod service;
+mod stock;
 
 use assembly::Assembly;
-pub use ids::Ids;
+pub use memory::Memory;
 use node::NodeFacts;
 pub use node::{CompileOptions, ZONE_LABEL};
+use remembered::Remembered;
 
 /// What [`compile`] makes.
 #[derive(Clone, Debug, Default)]
@@ -55,53 +59,53 @@ pub struct HealthCheck {
 }
 
 /// Compiles the cluster state for one node.
-pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) -> Compiled {
-    ids.generation = ids.generation.wrapping_add(1);
-    let generation = ids.generation;
+pub fn compile(cluster: &ClusterState, options: &CompileOptions, memory: &mut Memory) -> Compiled {
+    memory.generation = memory.generation.wrapping_add(1);
+    let generation = memory.generation;
     let mut problems = Vec::new();
     let facts = NodeFacts::new(cluster, options, &mut problems);
     // Another node means other sets: then everything is compiled, although sets that stay the same keep their tables.
-    let before = ids.facts.replace(facts.clone());
+    let before = memory.facts.replace(facts.clone());
     let same_node = before.as_ref().is_some_and(|before| before.is_same_node(&facts));
-    let mut changed = cluster.changed_services(&ids.compiled);
+    let mut changed = cluster.changed_services(&memory.cluster);
     // An address that comes or goes on an interface concerns the VIPs and endpoints that it equals, and nothing else.
     if let Some(before) = before.filter(|before| same_node && before.host != facts.host) {
         let moved = |address| before.owns(address) != facts.owns(address);
-        let concerned = ids.remembered.iter().filter(|(_, compiled)| compiled.has_endpoint(moved));
+        let concerned = memory.services.iter().filter(|(_, compiled)| compiled.has_endpoint(moved));
         changed.extend(concerned.map(|(name, _)| name.clone()));
         changed.sort();
         changed.dedup();
-        ids.assembly.touch(moved);
+        memory.assembly.touch(moved);
     }
     if !same_node {
-        changed.extend(ids.remembered.keys().cloned());
+        changed.extend(memory.services.keys().cloned());
         changed.sort();
         changed.dedup();
-        ids.assembly = Assembly::default();
+        memory.assembly = Assembly::default();
     }
-    ids.assembly.services.generation = generation;
+    memory.assembly.services.generation = generation;
     for name in changed {
         watch::beat();
-        let before = ids.remembered.remove(&name);
+        let (before, stock) = (memory.services.remove(&name), &mut memory.stock);
         let compiled = cluster
             .service(&name)
-            .map(|service| service::compile(service, cluster.slice_list(&name), &facts, before.as_ref(), ids));
-        let endpoints = |of: &Option<_>| of.as_ref().map_or(0, service::Remembered::endpoints);
-        ids.endpoints = ids.endpoints - endpoints(&before) + endpoints(&compiled);
-        let frontends = |of: &Option<service::Remembered>| of.as_ref().map_or(0, |of| of.frontends);
-        ids.frontends = ids.frontends - frontends(&before) + frontends(&compiled);
+            .map(|service| service::compile(service, cluster.slice_list(&name), &facts, before.as_ref(), stock));
+        let endpoints = |of: &Option<_>| of.as_ref().map_or(0, Remembered::endpoints);
+        stock.endpoints = stock.endpoints - endpoints(&before) + endpoints(&compiled);
+        let frontends = |of: &Option<Remembered>| of.as_ref().map_or(0, |of| of.frontends);
+        stock.frontends = stock.frontends - frontends(&before) + frontends(&compiled);
         if let Some(before) = &before {
-            before.retire(compiled.as_ref(), generation, ids);
+            before.retire(compiled.as_ref(), generation, stock);
         }
-        ids.assembly.replace(before.as_ref().filter(|_| same_node), compiled.as_ref(), &facts);
-        ids.remembered.extend(compiled.map(|compiled| (name, compiled)));
+        memory.assembly.replace(before.as_ref().filter(|_| same_node), compiled.as_ref(), &facts);
+        memory.services.extend(compiled.map(|compiled| (name, compiled)));
     }
-    ids.assembly.settle(&ids.remembered, &facts);
-    let services = &mut ids.assembly.services;
+    memory.assembly.settle(&memory.services, &facts);
+    let services = &mut memory.assembly.services;
     services.service_cidrs = service_cidrs(cluster, options);
     services.node = Node { addresses: facts.addresses.iter().copied().collect(), pod_cidrs: facts.pod_cidrs.clone() };
     services.masquerade_all = options.masquerade_all;
-    let bound = ids.service_ports.bound() as usize;
+    let bound = memory.stock.service_ports.bound() as usize;
     if services.service_ports.len() < bound {
         services.service_ports.resize(bound, None);
     }
@@ -109,17 +113,17 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, ids: &mut Ids) 
         Arc::make_mut(&mut services.changed).resize(bound, generation);
     }
     let services = services.clone();
-    let problems_changed = !same_node || ids.node_problems != problems;
-    let (new_service_ports, new_backends) = ids.take_new();
+    let problems_changed = !same_node || memory.node_problems != problems;
+    let (new_service_ports, new_backends) = memory.stock.take_new();
     let compiled = Compiled {
         services,
-        problems: ids.assembly.problems(&problems, problems_changed),
+        problems: memory.assembly.problems(&problems, problems_changed),
         new_service_ports,
         new_backends,
-        health_checks: ids.assembly.health_checks(),
+        health_checks: memory.assembly.health_checks(),
     };
-    ids.node_problems = problems;
-    ids.compiled = cluster.clone();
+    memory.node_problems = problems;
+    memory.cluster = cluster.clone();
     compiled
 }
 

@@ -8,7 +8,7 @@ use ringway_shared::Family;
 use ringway_shared::endpoint::Exclusion;
 
 use super::NodeFacts;
-use super::service::Compiled;
+use super::remembered::CompiledPort;
 use crate::parse::{EndpointSlice, ObjectKey, Service, SlicePort};
 use crate::problem::{Problem, Severity};
 
@@ -19,7 +19,7 @@ type WithStrays<'s> = (&'s EndpointSlice, Vec<&'s SlicePort>);
 pub(super) fn overlooked(
     service: &Service,
     slices: &[WithStrays<'_>],
-    ports: &[Compiled],
+    ports: &[CompiledPort],
     facts: &NodeFacts,
 ) -> Vec<Problem> {
     let told = [
@@ -103,7 +103,7 @@ fn unnamed_ports(service: &Service, slices: &[WithStrays<'_>]) -> Option<String>
 }
 
 /// Endpoints that would be the node itself.
-fn own_addresses(ports: &[Compiled], facts: &NodeFacts) -> Option<String> {
+fn own_addresses(ports: &[CompiledPort], facts: &NodeFacts) -> Option<String> {
     let endpoints = ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
     let refused = endpoints.filter(|endpoint| matches!(endpoint.excluded_from_cluster, Some(Exclusion::Refused(_))));
     let addresses = listed(refused.map(|endpoint| endpoint.backend.address).filter(|address| facts.owns(*address)))?;
@@ -116,7 +116,7 @@ fn own_addresses(ports: &[Compiled], facts: &NodeFacts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::cluster::ClusterState;
-    use crate::compile::{CompileOptions, Ids, compile};
+    use crate::compile::{CompileOptions, Memory, compile};
     use crate::parse::Document;
     use crate::source::manifest;
 
@@ -139,7 +139,7 @@ mod tests {
         }
         let addresses = Some(vec!["192.168.0.2".parse().unwrap()]);
         let options = CompileOptions { addresses, ..CompileOptions::default() };
-        compile(&cluster, &options, &mut Ids::default()).problems.iter().map(ToString::to_string).collect()
+        compile(&cluster, &options, &mut Memory::default()).problems.iter().map(ToString::to_string).collect()
     }
 
     const PORTS: &str = "{name: http, port: 8080}, {name: dns, port: 53, protocol: UDP}";

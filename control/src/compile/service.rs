@@ -1,71 +1,21 @@
 //! One Service with its slices, compiled on its own: what it becomes depends on no other Service.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
 use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort, SourceRanges, TrafficPolicy};
-use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
+use ringway_shared::{BackendId, Family, ServicePortId};
 
 use super::NodeFacts;
 use super::eligible::{Candidate, candidates, crowd, eligibility, strays};
-use super::ids::{Ids, ServicePortKey};
 use super::overlooked;
+use super::remembered::{CompiledPort, Remembered, key};
+use super::stock::Stock;
 use crate::parse::service::Port;
 use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
 use crate::problem::{Problem, Severity};
-
-/// A Service and what it was compiled to.
-#[derive(Clone, Debug)]
-pub(super) struct Remembered {
-    pub(super) service: Arc<Service>,
-    pub(super) ports: Vec<Compiled>,
-    /// How many frontends it wants; an address without ports counts as one.
-    pub(super) frontends: usize,
-    /// Why it is refused.
-    pub(super) problem: Option<Problem>,
-    /// What of it gets no packets.
-    pub(super) overlooked: Vec<Problem>,
-}
-
-/// A compiled service port and what its frontends need to know beyond it.
-#[derive(Clone, Debug)]
-pub(super) struct Compiled {
-    pub(super) port: Arc<ServicePort>,
-    pub(super) node_port: Option<u16>,
-}
-
-impl Remembered {
-    /// Whether one of its endpoints, eligible or not, has such an address.
-    pub(super) fn has_endpoint(&self, is_meant: impl Fn(IpAddr) -> bool) -> bool {
-        let endpoints = self.ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
-        endpoints.map(|endpoint| endpoint.backend.address).any(is_meant)
-    }
-
-    /// The endpoints of all its ports.
-    pub(super) fn endpoints(&self) -> usize {
-        self.ports.iter().map(|compiled| compiled.port.endpoints.len()).sum()
-    }
-
-    /// Retires every number that `newer` does not use.
-    pub(super) fn retire(&self, newer: Option<&Remembered>, generation: u32, ids: &mut Ids) {
-        let newer = || newer.iter().flat_map(|newer| &newer.ports);
-        let ports: HashSet<ServicePortId> = newer().map(|compiled| compiled.port.id).collect();
-        let backends: HashSet<BackendId> =
-            newer().flat_map(|compiled| compiled.port.endpoints.iter()).map(|endpoint| endpoint.backend.id).collect();
-        for port in self.ports.iter().map(|compiled| &compiled.port) {
-            for backend in port.endpoints.iter().map(|endpoint| endpoint.backend) {
-                if !backends.contains(&backend.id) {
-                    ids.backends.retire((port.id, backend.address, backend.port), generation);
-                }
-            }
-            if !ports.contains(&port.id) {
-                ids.service_ports.retire(key(&self.service, port.family, port.protocol, port.port), generation);
-            }
-        }
-    }
-}
 
 /// Compiles one Service. `before` is what it was: sets that did not change keep their tables.
 pub(super) fn compile(
@@ -73,7 +23,7 @@ pub(super) fn compile(
     slices: Arc<[Arc<EndpointSlice>]>,
     facts: &NodeFacts,
     before: Option<&Remembered>,
-    ids: &mut Ids,
+    stock: &mut Stock,
 ) -> Remembered {
     let (service, ports) = (service.clone(), Vec::new());
     let mut compiled = Remembered { service, ports, frontends: 0, problem: None, overlooked: Vec::new() };
@@ -88,23 +38,23 @@ pub(super) fn compile(
         compiled.problem = Some(Problem::of_object(Severity::Refused, &key, refusal.to_string()));
         return compiled;
     }
-    let (wanted, others) = (frontends(service, facts), ids.frontends - before.map_or(0, |before| before.frontends));
-    if wanted.saturating_add(others) > ids.most_frontends {
+    let (wanted, others) = (frontends(service, facts), stock.frontends - before.map_or(0, |before| before.frontends));
+    if wanted.saturating_add(others) > stock.most_frontends {
         let text = format!(
             "its addresses and ports make {wanted} frontends, those of all other Services {others}, and {} are the most \
              together; this Service is left out",
-            ids.most_frontends
+            stock.most_frontends
         );
         compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
         return compiled;
     }
     let with_strays: Vec<_> = slices.iter().map(|slice| (&**slice, strays(slice, service))).collect();
-    let (crowd, others) = (crowd(&with_strays, service), ids.endpoints - before.map_or(0, Remembered::endpoints));
-    if crowd.saturating_add(others) > ids.most_endpoints {
+    let (crowd, others) = (crowd(&with_strays, service), stock.endpoints - before.map_or(0, Remembered::endpoints));
+    if crowd.saturating_add(others) > stock.most_endpoints {
         let text = format!(
             "its ports have {crowd} endpoints, those of all other Services have {others}, and {} are the most together; \
              this Service is left out",
-            ids.most_endpoints
+            stock.most_endpoints
         );
         compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
         return compiled;
@@ -116,10 +66,10 @@ pub(super) fn compile(
     for family in [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some()) {
         let source_ranges = source_ranges(service, family, facts);
         for port in &service.ports {
-            let id = ServicePortId(ids.service_ports.number(key(service, family, port.protocol, port.port)));
+            let id = ServicePortId(stock.service_ports.number(key(service, family, port.protocol, port.port)));
             let found = candidates(&with_strays, family, port, facts);
-            let sets = sets(id, service, &found, facts, known.get(&id).copied(), ids);
-            compiled.ports.push(Compiled {
+            let sets = sets(id, service, &found, facts, known.get(&id).copied(), stock);
+            compiled.ports.push(CompiledPort {
                 node_port: port.node_port,
                 port: Arc::new(ServicePort {
                     id,
@@ -171,10 +121,6 @@ fn other_family(service: &Service, slices: &[Arc<EndpointSlice>], family: Family
         .collect()
 }
 
-fn key(service: &Service, family: Family, protocol: Protocol, port: u16) -> ServicePortKey {
-    ServicePortKey { service: service.name.clone(), family, protocol, port }
-}
-
 /// Rule 18.
 fn source_ranges(service: &Service, family: Family, facts: &NodeFacts) -> Option<SourceRanges> {
     let ranges: Arc<[_]> = service.source_ranges.iter().copied().filter(|r| Family::of(r.addr()) == family).collect();
@@ -199,7 +145,7 @@ fn sets(
     found: &[Candidate<'_>],
     facts: &NodeFacts,
     before: Option<&ServicePort>,
-    ids: &mut Ids,
+    stock: &mut Stock,
 ) -> Sets {
     let eligibility = eligibility(found, facts);
     let endpoints: Vec<Endpoint> = found
@@ -207,7 +153,7 @@ fn sets(
         .zip(eligibility.cluster.into_iter().zip(eligibility.local))
         .map(|(candidate, (excluded_from_cluster, excluded_from_local))| {
             let Candidate { address, port, endpoint, slice, .. } = *candidate;
-            let number = BackendId(ids.backends.number((id, address, port)));
+            let number = BackendId(stock.backends.number((id, address, port)));
             Endpoint {
                 backend: Backend { id: number, address, port, weight: 1 },
                 state: endpoint.state,
@@ -246,7 +192,7 @@ fn set(endpoints: &[Endpoint], excluded: fn(&Endpoint) -> &Option<Exclusion>, kn
 #[cfg(test)]
 mod tests {
     use crate::cluster::ClusterState;
-    use crate::compile::{CompileOptions, Ids, compile};
+    use crate::compile::{CompileOptions, Memory, compile};
     use crate::parse::Document;
     use crate::source::manifest;
 
@@ -267,9 +213,10 @@ mod tests {
 
     #[test]
     fn a_service_whose_ports_and_endpoints_multiply_beyond_measure_is_left_out() {
-        let (mut cluster, mut ids) = (ClusterState::default(), Ids { most_endpoints: 20, ..Ids::default() });
+        let (mut cluster, mut memory) = (ClusterState::default(), Memory::default());
+        memory.stock.most_endpoints = 20;
         let mut served = |cluster: &ClusterState| {
-            let compiled = compile(cluster, &CompileOptions::default(), &mut ids);
+            let compiled = compile(cluster, &CompileOptions::default(), &mut memory);
             let problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
             (compiled.services.service_ports.iter().flatten().count(), problems)
         };
@@ -308,9 +255,10 @@ mod tests {
 
     #[test]
     fn a_service_whose_addresses_and_ports_multiply_beyond_measure_is_left_out() {
-        let (mut cluster, mut ids) = (ClusterState::default(), Ids { most_frontends: 20, ..Ids::default() });
+        let (mut cluster, mut memory) = (ClusterState::default(), Memory::default());
+        memory.stock.most_frontends = 20;
         let mut served = |cluster: &ClusterState| {
-            let compiled = compile(cluster, &CompileOptions::default(), &mut ids);
+            let compiled = compile(cluster, &CompileOptions::default(), &mut memory);
             let problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
             (compiled.services.service_ports.iter().flatten().count(), problems)
         };
@@ -333,12 +281,12 @@ mod tests {
     /// What each has to itself costs no look at all the others: these would not come to their end.
     #[test]
     fn very_many_addresses_and_claims_to_one_node_port_are_put_together() {
-        let (mut cluster, mut ids) = (ClusterState::default(), Ids::default());
+        let (mut cluster, mut memory) = (ClusterState::default(), Memory::default());
         external(&mut cluster, "wide", 100_000, 1, false);
         for n in 0..10_000 {
             external(&mut cluster, &format!("s{n}"), 0, 1, true);
         }
-        let compiled = compile(&cluster, &CompileOptions::default(), &mut ids);
+        let compiled = compile(&cluster, &CompileOptions::default(), &mut memory);
         assert_eq!(compiled.services.vips.len(), 100_001);
         assert_eq!(compiled.services.frontends.len(), 100_001);
     }

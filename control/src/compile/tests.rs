@@ -24,11 +24,11 @@ struct Plain {
 }
 
 impl Plain {
-    fn of(ids: &Ids) -> Plain {
-        let facts = ids.facts.as_ref().unwrap();
-        let mut services: Vec<&service::Remembered> = ids.remembered.values().collect();
+    fn of(memory: &Memory) -> Plain {
+        let facts = memory.facts.as_ref().unwrap();
+        let mut services: Vec<&Remembered> = memory.services.values().collect();
         services.sort_by_key(|compiled| compiled.service.name.clone());
-        let mut plain = Plain { problems: ids.node_problems.clone(), ..Plain::default() };
+        let mut plain = Plain { problems: memory.node_problems.clone(), ..Plain::default() };
         plain.problems.extend(services.iter().flat_map(|of| of.problem.iter().chain(&of.overlooked)).cloned());
         services.sort_by_key(|compiled| (compiled.service.created.is_none(), compiled.service.created));
         for matched in [Matched::ClusterIp, Matched::ExternalIp, Matched::LoadBalancerIp] {
@@ -41,7 +41,7 @@ impl Plain {
         plain
     }
 
-    fn add_vips(&mut self, listed: Matched, compiled: &service::Remembered, facts: &NodeFacts) {
+    fn add_vips(&mut self, listed: Matched, compiled: &Remembered, facts: &NodeFacts) {
         let service = &compiled.service;
         if service.ignored.is_some() || compiled.problem.is_some() {
             return;
@@ -65,12 +65,7 @@ impl Plain {
         }
     }
 
-    fn add_node_ports(
-        &mut self,
-        compiled: &service::Remembered,
-        health: &HashMap<u16, &ServiceName>,
-        facts: &NodeFacts,
-    ) {
+    fn add_node_ports(&mut self, compiled: &Remembered, health: &HashMap<u16, &ServiceName>, facts: &NodeFacts) {
         for compiled in &compiled.ports {
             let (Some(number), port) = (compiled.node_port, &compiled.port) else { continue };
             if let Some(other) = health.get(&number).filter(|_| port.protocol == Protocol::Tcp) {
@@ -279,7 +274,7 @@ fn standing(services: &Services, frontend: &Frontend, backend: &Backend) -> Opti
 
 #[test]
 fn a_change_of_one_service_is_none_of_another() {
-    let (mut state, mut ids, options) = (ClusterState::default(), Ids::new(), CompileOptions::default());
+    let (mut state, mut memory, options) = (ClusterState::default(), Memory::new(), CompileOptions::default());
     let service = |of: &str, last| Service {
         name: name(of),
         created: Some(i128::from(last)),
@@ -314,7 +309,7 @@ fn a_change_of_one_service_is_none_of_another() {
     };
     let mut after = |step: Option<Step>| {
         step.into_iter().for_each(|step| take(&mut state, step));
-        compile(&state, &options, &mut ids).services
+        compile(&state, &options, &mut memory).services
     };
     after(Some(Step::Service(service("a", 2))));
     after(Some(Step::Service(service("b", 3))));
@@ -342,7 +337,7 @@ proptest! {
             node_port_addresses: crate::config::NodePortAddresses { primary: true, cidrs: vec!["192.168.0.0/24".parse().unwrap()] },
             ..CompileOptions::default()
         };
-        let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+        let (mut state, mut memory) = (ClusterState::default(), Memory::new());
         let mut approved = Vec::new();
         for (step, then) in steps {
             if let Step::Kernel(addresses) = &step {
@@ -353,7 +348,7 @@ proptest! {
             if then == 0 {
                 continue;
             }
-            let compiled = compile(&state, &options, &mut ids);
+            let compiled = compile(&state, &options, &mut memory);
             let services = &compiled.services;
             // Flows to what is not said to have changed are what they were.
             for (generation, frontend, port, backend) in &approved {
@@ -366,13 +361,13 @@ proptest! {
                 port.endpoints.iter().map(move |e| (services.generation, frontend, port.id, e.backend))
             }));
             let [frontends, vips] = outline(services.frontends.iter(), services.vips.iter());
-            let plain = Plain::of(&ids);
+            let plain = Plain::of(&memory);
             let [plain_frontends, plain_vips] = outline(plain.frontends.iter(), plain.vips.iter());
             prop_assert_eq!(&frontends, &plain_frontends);
             prop_assert_eq!(&vips, &plain_vips);
             prop_assert_eq!(&compiled.problems[..], plain.problems);
-            let mut fresh_ids = Ids::new();
-            let fresh = compile(&state, &options, &mut fresh_ids);
+            let mut fresh_memory = Memory::new();
+            let fresh = compile(&state, &options, &mut fresh_memory);
             prop_assert_eq!(&compiled.problems, &fresh.problems);
             prop_assert_eq!(&compiled.health_checks, &fresh.health_checks);
             let owned = |services: &Services| -> BTreeMap<_, _> {
@@ -380,20 +375,20 @@ proptest! {
             };
             prop_assert_eq!(owned(services), owned(&fresh.services));
             prop_assert_eq!(services.frontends.len(), fresh.services.frontends.len());
-            let ports = |ids: &Ids| -> BTreeMap<_, String> {
-                let ports = ids.remembered.values().flat_map(|compiled| &compiled.ports).map(|compiled| &compiled.port);
+            let ports = |memory: &Memory| -> BTreeMap<_, String> {
+                let ports = memory.services.values().flat_map(|compiled| &compiled.ports).map(|compiled| &compiled.port);
                 ports.map(|p| ((p.service.clone(), p.family, p.protocol, p.port), format!("{:?}", (
                     p.endpoints.iter().map(|e| (e.backend.socket(), e.state, e.slice.clone())).collect::<Vec<_>>(),
                     p.cluster.table(), p.local.table(), p.has_endpoint,
                 )))).collect()
             };
-            prop_assert_eq!(ports(&ids), ports(&fresh_ids));
+            prop_assert_eq!(ports(&memory), ports(&fresh_memory));
             let listed: Vec<u32> = services.service_ports.iter().flatten().map(|port| port.id.0).collect();
-            let mut known: Vec<u32> = ids.remembered.values().flat_map(|c| &c.ports).map(|c| c.port.id.0).collect();
+            let mut known: Vec<u32> = memory.services.values().flat_map(|c| &c.ports).map(|c| c.port.id.0).collect();
             known.sort();
             prop_assert_eq!(listed, known);
             if then == 2 {
-                ids.release(compiled.services.generation);
+                memory.release(compiled.services.generation);
             }
         }
     }

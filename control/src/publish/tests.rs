@@ -250,7 +250,7 @@ async fn a_worker_that_is_late_delays_only_what_must_wait_for_it() {
 /// Whatever made it panic took what the next compilation needs along.
 #[tokio::test]
 async fn a_failed_compilation_is_told_and_makes_nothing_ready() {
-    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.ids = None);
+    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.memory = None);
     let failed = bed.until("in force", |published| published.in_force).await;
     assert!(!failed.ready, "an empty world is not what was listed");
     assert!(!Arc::ptr_eq(&failed.cluster, &bed.cluster.borrow()), "what waits can be seen to wait");
@@ -341,7 +341,7 @@ proptest! {
             let config = Config::parse(&config, "test.yaml".as_ref(), SourceKey::Read).unwrap();
             Arc::new(config.network.as_ref().unwrap().build(1, &config.interfaces))
         });
-        let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+        let (mut state, mut memory) = (ClusterState::default(), Memory::new());
         let mut sets = SteeringSets::new(&configured);
         let mut options = CompileOptions { node_name: "gw".into(), ..CompileOptions::default() };
         let (mut entries, mut addresses) = (HashSet::new(), ShardedMap::default());
@@ -356,7 +356,7 @@ proptest! {
             }
             // At times the network alone changes.
             if other % 8 != 1 {
-                services = Arc::new(compile(&state, &options, &mut ids).services);
+                services = Arc::new(compile(&state, &options, &mut memory).services);
             }
             let services = services.clone();
             let snapshot = Snapshot { generation: Generation(1), services, network: network.clone() };

@@ -277,7 +277,7 @@ impl From<BackendTally> for BackendCounts {
 mod tests {
     use super::*;
     use crate::cluster::ClusterState;
-    use crate::compile::{CompileOptions, Ids, compile};
+    use crate::compile::{CompileOptions, Memory, compile};
     use crate::parse::Document;
     use crate::publish::Published;
     use crate::source::manifest;
@@ -305,7 +305,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let compiled = compile(&cluster, &CompileOptions::default(), &mut Ids::new());
+        let compiled = compile(&cluster, &CompileOptions::default(), &mut Memory::new());
         let snapshot = Snapshot { services: Arc::new(compiled.services), ..Snapshot::default() };
         Published { snapshot, cluster: Arc::new(cluster), problems: compiled.problems, ..Published::default() }
     }

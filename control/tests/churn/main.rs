@@ -12,7 +12,7 @@ use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{CompileOptions, Ids, compile};
+use ringway_control::compile::{CompileOptions, Memory, compile};
 use ringway_control::config::{Config, SourceKey};
 use ringway_control::parse::{self, Document};
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
@@ -90,7 +90,7 @@ struct Open {
 struct World {
     objects: HashMap<String, Value>,
     cluster: ClusterState,
-    ids: Ids,
+    memory: Memory,
     options: CompileOptions,
     network: Arc<Network>,
     snapshot: Snapshot,
@@ -117,7 +117,7 @@ impl World {
         let mut world = World {
             objects: HashMap::new(),
             cluster: ClusterState::default(),
-            ids: Ids::new(),
+            memory: Memory::new(),
             options: CompileOptions::from_config(&config),
             network,
             snapshot: Snapshot::default(),
@@ -153,7 +153,7 @@ impl World {
     }
 
     fn compile(&mut self) {
-        let compiled = compile(&self.cluster, &self.options, &mut self.ids);
+        let compiled = compile(&self.cluster, &self.options, &mut self.memory);
         let generation = Generation(self.snapshot.generation.0 + 1);
         self.snapshot = Snapshot { generation, services: Arc::new(compiled.services), network: self.network.clone() };
     }

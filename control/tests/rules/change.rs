@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{Compiled, Ids, compile};
+use ringway_control::compile::{Compiled, Memory, compile};
 use ringway_shared::service::ServicePort;
 
 use crate::support::{World, cluster, options, service, slice, slice_with};
@@ -13,7 +13,7 @@ const ASK: &str = "tcp 10.0.0.9 172.30.0.1:80";
 
 #[test]
 fn rule_20_reject_and_forward_follow_the_objects() {
-    let mut ids = Ids::new();
+    let mut memory = Memory::new();
     let web = service("web", "clusterIP: 172.30.0.1");
     let endpoints = slice("web", "{addresses: [10.180.0.1]}");
     let forward = "forward default/web clusterIP keep: 10.180.0.1";
@@ -28,13 +28,13 @@ fn rule_20_reject_and_forward_follow_the_objects() {
         (String::new(), "pass"),
     ] {
         let cluster = cluster(&manifests);
-        let compiled = compile(&cluster, &options(), &mut ids);
+        let compiled = compile(&cluster, &options(), &mut memory);
         assert_eq!(World { cluster, compiled }.ask(ASK), expected, "{manifests}");
     }
 }
 
 /// Applies manifests on top of a state and compiles.
-fn step(state: &mut ClusterState, manifests: &str, ids: &mut Ids) -> Compiled {
+fn step(state: &mut ClusterState, manifests: &str, memory: &mut Memory) -> Compiled {
     let new = cluster(manifests);
     let gone: Vec<_> = state.keys().filter(|key| !new.contains(key)).collect();
     for key in gone {
@@ -45,7 +45,7 @@ fn step(state: &mut ClusterState, manifests: &str, ids: &mut Ids) -> Compiled {
             state.apply(parsed, None);
         }
     }
-    compile(state, &options(), ids)
+    compile(state, &options(), memory)
 }
 
 fn port(compiled: &Compiled, name: &str) -> Arc<ServicePort> {
@@ -55,12 +55,12 @@ fn port(compiled: &Compiled, name: &str) -> Arc<ServicePort> {
 
 #[test]
 fn rule_21_numbers_stay_and_endpoints_stay_members_while_they_are_listed() {
-    let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+    let (mut state, mut memory) = (ClusterState::default(), Memory::new());
     let web = service("web", "clusterIP: 172.30.0.1");
     let first = step(
         &mut state,
         &(web.clone() + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.2]}")),
-        &mut ids,
+        &mut memory,
     );
     assert_eq!(first.new_service_ports.len(), 1);
     assert_eq!(first.new_backends.len(), 2);
@@ -70,7 +70,7 @@ fn rule_21_numbers_stay_and_endpoints_stay_members_while_they_are_listed() {
         &mut state,
         &(web.clone()
             + &slice("web", "{addresses: [10.180.0.1], conditions: {ready: false}}, {addresses: [10.180.0.2]}")),
-        &mut ids,
+        &mut memory,
     );
     let now = port(&second, "web");
     let address = "10.180.0.1".parse().unwrap();
@@ -80,33 +80,33 @@ fn rule_21_numbers_stay_and_endpoints_stay_members_while_they_are_listed() {
     assert!(second.new_service_ports.is_empty() && second.new_backends.is_empty());
     assert!(second.services.generation > first.services.generation);
     // Deleted: no member any more. Back at once: the same number, so its counters go on.
-    let third = step(&mut state, &(web.clone() + &slice("web", "{addresses: [10.180.0.2]}")), &mut ids);
+    let third = step(&mut state, &(web.clone() + &slice("web", "{addresses: [10.180.0.2]}")), &mut memory);
     assert_eq!(port(&third, "web").member(address, 80), None);
     let fourth = step(
         &mut state,
         &(web.clone() + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.2]}")),
-        &mut ids,
+        &mut memory,
     );
     assert_eq!(port(&fourth, "web").member(address, 80), before.member(address, 80));
     assert!(fourth.new_backends.is_empty());
     // Deleted, seen by all workers, and back: it starts anew.
-    step(&mut state, &(web.clone() + &slice("web", "{addresses: [10.180.0.2]}")), &mut ids);
-    ids.release(u32::MAX / 4);
+    step(&mut state, &(web.clone() + &slice("web", "{addresses: [10.180.0.2]}")), &mut memory);
+    memory.release(u32::MAX / 4);
     let last =
-        step(&mut state, &(web + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.2]}")), &mut ids);
+        step(&mut state, &(web + &slice("web", "{addresses: [10.180.0.1]}, {addresses: [10.180.0.2]}")), &mut memory);
     assert_eq!(last.new_backends.len(), 1);
     assert_ne!(port(&last, "web").member(address, 80).unwrap().id, before.member(address, 80).unwrap().id);
 }
 
 #[test]
 fn rule_21_flows_keep_their_endpoints_while_a_port_is_renamed() {
-    let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+    let (mut state, mut memory) = (ClusterState::default(), Memory::new());
     let web = |name: &str| service("web", &format!("clusterIP: 172.30.0.1, ports: [{{name: {name}, port: 80}}]"));
     let of = |name: &str, last: u8| {
         slice_with("web", &format!("{{name: {name}, port: 8080}}"), &format!("{{addresses: [10.180.0.{last}]}}"))
     };
     let mut step = |manifests: &[String]| {
-        let compiled = step(&mut state, &manifests.concat(), &mut ids);
+        let compiled = step(&mut state, &manifests.concat(), &mut memory);
         let web = port(&compiled, "web");
         let members = [1, 2].map(|last| web.member(format!("10.180.0.{last}").parse().unwrap(), 8080).copied());
         (web.id, members, World { cluster: cluster(""), compiled }.ask(ASK))
@@ -129,30 +129,30 @@ fn rule_21_flows_keep_their_endpoints_while_a_port_is_renamed() {
 
 #[test]
 fn rule_21_a_service_port_with_another_number_is_another_service_port() {
-    let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+    let (mut state, mut memory) = (ClusterState::default(), Memory::new());
     let of = |port: u16| {
         service("web", &format!("clusterIP: 172.30.0.1, ports: [{{name: p, port: {port}}}]"))
             + &slice("web", "{addresses: [10.180.0.1]}")
     };
-    let first = port(&step(&mut state, &of(80), &mut ids), "web").id;
-    let second = step(&mut state, &of(81), &mut ids);
+    let first = port(&step(&mut state, &of(80), &mut memory), "web").id;
+    let second = step(&mut state, &of(81), &mut memory);
     assert_ne!(port(&second, "web").id, first);
     assert!(second.services.service_port(first).is_none());
 }
 
 #[test]
 fn what_did_not_change_is_shared() {
-    let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+    let (mut state, mut memory) = (ClusterState::default(), Memory::new());
     let (a, b) = (service("a", "clusterIP: 172.30.0.1"), service("b", "clusterIP: 172.30.0.2"));
     let of =
         |address: &str| slice("a", &format!("{{addresses: [{address}]}}")) + &slice("b", "{addresses: [10.180.0.9]}");
-    let first = step(&mut state, &(a.clone() + &b + &of("10.180.0.1")), &mut ids);
-    let second = step(&mut state, &(a.clone() + &b + &of("10.180.0.2")), &mut ids);
+    let first = step(&mut state, &(a.clone() + &b + &of("10.180.0.1")), &mut memory);
+    let second = step(&mut state, &(a.clone() + &b + &of("10.180.0.2")), &mut memory);
     assert!(Arc::ptr_eq(&port(&first, "b"), &port(&second, "b")));
     assert!(!Arc::ptr_eq(&port(&first, "a"), &port(&second, "a")));
     // Another node means other sets.
     let elsewhere = ringway_control::compile::CompileOptions { node_name: "gw-9".into(), ..options() };
-    let third = compile(&state, &elsewhere, &mut ids);
+    let third = compile(&state, &elsewhere, &mut memory);
     assert!(!Arc::ptr_eq(&port(&second, "b"), &port(&third, "b")));
     assert_eq!(port(&second, "b").id, port(&third, "b").id);
     // A set that is the same keeps its table.
@@ -260,7 +260,7 @@ fn refused_objects_keep_their_last_good_content() {
             panic!("{broken}: {document:?}")
         };
         state.refuse(&key, &refusal, None);
-        let compiled = compile(&state, &options(), &mut Ids::new());
+        let compiled = compile(&state, &options(), &mut Memory::new());
         let world = World { cluster: state.clone(), compiled };
         assert_eq!(world.ask(ASK), forward, "{broken}");
         assert!(world.problems().contains(message), "{broken}: {}", world.problems());

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{Compiled, Ids, compile};
+use ringway_control::compile::{Compiled, Memory, compile};
 use ringway_control::parse::Document;
 use ringway_control::source::manifest;
 
@@ -100,7 +100,7 @@ proptest! {
     fn history_changes_nothing_but_numbers(steps in prop::collection::vec((0..4usize, any::<prop::sample::Index>(), any::<bool>()), 1..25)) {
         let forms = forms();
         let mut chosen = [0; 4];
-        let (mut state, mut ids) = (ClusterState::default(), Ids::new());
+        let (mut state, mut memory) = (ClusterState::default(), Memory::new());
         let mut known: HashMap<(char, u32), String> = HashMap::new();
         for (object, form, release) in steps {
             chosen[object] = form.index(forms[object].len());
@@ -116,8 +116,8 @@ proptest! {
                 state.remove(&key);
             }
             prop_assert_eq!(&state, &fresh);
-            let compiled = compile(&state, &options(), &mut ids);
-            prop_assert_eq!(outline(&compiled), outline(&compile(&fresh, &options(), &mut Ids::new())));
+            let compiled = compile(&state, &options(), &mut memory);
+            prop_assert_eq!(outline(&compiled), outline(&compile(&fresh, &options(), &mut Memory::new())));
             // A number gets a meaning, or another one, only when compile says so.
             let new: HashSet<(char, u32)> = compiled
                 .new_service_ports
@@ -126,13 +126,13 @@ proptest! {
                 .chain(compiled.new_backends.iter().map(|id| ('b', id.0)))
                 .collect();
             for (number, meaning) in meanings(&compiled) {
-                let bound = if number.0 == 's' { ids.service_port_bound() } else { ids.backend_bound() };
+                let bound = if number.0 == 's' { memory.service_port_bound() } else { memory.backend_bound() };
                 prop_assert!(number.1 < bound);
                 let before = known.insert(number, meaning.clone());
                 prop_assert!(before.as_ref() == Some(&meaning) || new.contains(&number), "{before:?} {meaning}");
             }
             if release {
-                ids.release(compiled.services.generation);
+                memory.release(compiled.services.generation);
             }
         }
     }

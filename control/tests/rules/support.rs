@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{self, CompileOptions, Compiled, Ids};
+use ringway_control::compile::{self, CompileOptions, Compiled, Memory};
 use ringway_control::parse::Document;
 use ringway_control::source::manifest;
 use ringway_shared::decision::{self, Decision};
@@ -56,7 +56,7 @@ impl World {
 
     pub(crate) fn with(manifests: &str, options: &CompileOptions) -> Self {
         let cluster = cluster(manifests);
-        let compiled = compile::compile(&cluster, options, &mut Ids::new());
+        let compiled = compile::compile(&cluster, options, &mut Memory::new());
         World { cluster, compiled }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::rounds::Manner;
 use ringway_control::cluster::ClusterState;
-use ringway_control::compile::{self, CompileOptions, Compiled, Ids};
+use ringway_control::compile::{self, CompileOptions, Compiled, Memory};
 use ringway_control::parse::Document;
 use ringway_control::source::manifest;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for};
@@ -61,7 +61,7 @@ pub(crate) fn compile(objects: &[Value], manner: Manner) -> Compiled {
         masquerade_all: manner.masquerade_all,
         ..CompileOptions::default()
     };
-    compile::compile(&cluster, &options, &mut Ids::default())
+    compile::compile(&cluster, &options, &mut Memory::default())
 }
 
 /// Whom a packet is compared with.

@@ -3,7 +3,7 @@ use ringway_shared::snapshot::Snapshot;
 
 use super::*;
 use crate::cluster::ClusterState;
-use crate::compile::{CompileOptions, Ids, compile};
+use crate::compile::{CompileOptions, Memory, compile};
 use crate::parse::Document;
 use crate::publish::Published;
 use crate::report::metrics::render;
@@ -33,8 +33,8 @@ fn cluster(services: impl IntoIterator<Item = (String, Vec<u8>)>) -> ClusterStat
     cluster
 }
 
-fn published(cluster: &ClusterState, ids: &mut Ids) -> Published {
-    let compiled = compile(cluster, &CompileOptions::default(), ids);
+fn published(cluster: &ClusterState, memory: &mut Memory) -> Published {
+    let compiled = compile(cluster, &CompileOptions::default(), memory);
     Published {
         snapshot: Snapshot { services: Arc::new(compiled.services), ..Snapshot::default() },
         ..Published::default()
@@ -59,7 +59,7 @@ const TCP: &str = "{service=\"shop/web\",port=\"80\",protocol=\"tcp\",family=\"I
 
 #[test]
 fn a_named_service_has_its_counts_and_what_its_endpoints_make_of_first_packets() {
-    let published = published(&web(&[1, 2]), &mut Ids::new());
+    let published = published(&web(&[1, 2]), &mut Memory::new());
     let workers = [WorkerCounters::new(8), WorkerCounters::new(8)];
     let id = backend(&published, 80, "10.0.0.1");
     workers[0].backend_flow(id);
@@ -103,7 +103,7 @@ fn a_named_service_has_its_counts_and_what_its_endpoints_make_of_first_packets()
 
 #[test]
 fn counts_never_fall_when_endpoints_go() {
-    let mut ids = Ids::new();
+    let mut memory = Memory::new();
     let workers = [WorkerCounters::new(64)];
     let mut series = ServiceSeries::default();
     let mut flows = |published: &Published| {
@@ -115,16 +115,16 @@ fn counts_never_fall_when_endpoints_go() {
             other => panic!("{other:?}"),
         }
     };
-    let both = published(&web(&[1, 2]), &mut ids);
+    let both = published(&web(&[1, 2]), &mut memory);
     let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|address| backend(&both, 80, address));
     (0..5).for_each(|_| workers[0].backend_flow(one));
     workers[0].backend_flow(two);
     assert_eq!(flows(&both), 6);
     workers[0].backend_flow(two);
-    let left = published(&web(&[2]), &mut ids);
+    let left = published(&web(&[2]), &mut memory);
     assert_eq!(flows(&left), 7, "what the other one got stays counted");
     // Its number has another owner, which begins at nothing.
-    let third = published(&web(&[2, 3]), &mut ids);
+    let third = published(&web(&[2, 3]), &mut memory);
     let three = backend(&third, 80, "10.0.0.3");
     (0..2).for_each(|_| workers[0].backend_flow(three));
     assert_eq!(flows(&third), 9);
@@ -133,7 +133,7 @@ fn counts_never_fall_when_endpoints_go() {
 #[test]
 fn too_many_and_unknown_services_are_told() {
     let many = cluster((0..150).map(|at| (format!("s{at:03}"), vec![1])));
-    let published = published(&many, &mut Ids::new());
+    let published = published(&many, &mut Memory::new());
     let services = &published.snapshot.services;
     let view = AnswerView { published: &published, counters: &[], now: 0 };
     let mut series = ServiceSeries::default();
@@ -153,7 +153,7 @@ fn too_many_and_unknown_services_are_told() {
 
 #[test]
 fn udp_that_nothing_answers_is_asked_for_once() {
-    let published = published(&web(&[1, 2, 3]), &mut Ids::new());
+    let published = published(&web(&[1, 2, 3]), &mut Memory::new());
     let workers = [WorkerCounters::new(8)];
     for address in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
         let id = backend(&published, 53, address);
@@ -172,7 +172,7 @@ fn udp_that_nothing_answers_is_asked_for_once() {
 #[test]
 fn every_metric_is_documented() {
     let page = include_str!("../../../../../docs/admin-api.md");
-    let published = published(&web(&[1]), &mut Ids::new());
+    let published = published(&web(&[1]), &mut Memory::new());
     let view = AnswerView { published: &published, counters: &[], now: 0 };
     let all = ServiceSeries::default().read(&patterns(&["*/*"]), &view);
     assert!(all.len() > 5, "{all:?}");

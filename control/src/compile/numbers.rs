@@ -2,115 +2,16 @@
 //! counters remember them.
 //!
 //! A number that a compile no longer needs is retired. It keeps its meaning, and gets it back if its owner returns, until
-//! [`Ids::release`] says that no worker can see an older snapshot. Even then the numbers released longest ago are taken
-//! first, and some are always kept back: a flow that slept through the change then finds an empty place, not a stranger.
+//! it is released: no worker can see an older snapshot then. Even so the numbers released longest ago are taken first, and
+//! some are always kept back: a flow that slept through the change then finds an empty place, not a stranger.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
-use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use ringway_shared::service::ServiceName;
-use ringway_shared::{BackendId, Family, Protocol, ServicePortId};
-
-use super::assembly::Assembly;
-use super::service::Remembered;
-use crate::cluster::ClusterState;
-use crate::problem::Problem;
 
 /// How many released numbers of each sort are kept back from reuse.
 const KEPT_BACK: usize = 1024;
-
-/// What makes a service port the same one from compile to compile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ServicePortKey {
-    pub(super) service: ServiceName,
-    pub(super) family: Family,
-    pub(super) protocol: Protocol,
-    pub(super) port: u16,
-}
-
-/// What makes a backend the same one.
-pub(super) type BackendKey = (ServicePortId, IpAddr, u16);
-
-/// The most endpoints of all service ports together: an endpoint counts for each port that leads to it.
-const MOST_ENDPOINTS: usize = 2_000_000;
-
-/// The most frontends of all Services together, those counted that another Service has first.
-const MOST_FRONTENDS: usize = 2_000_000;
-
-/// What compile remembers from one call to the next: which number means what, and its results, so that a Service whose
-/// objects did not change is not compiled again. A result does not depend on it but for the numbers.
-#[derive(Debug)]
-pub struct Ids {
-    pub(super) service_ports: Numbers<ServicePortKey>,
-    pub(super) backends: Numbers<BackendKey>,
-    /// The state of the last call, and what its Services became.
-    pub(super) compiled: ClusterState,
-    pub(super) remembered: HashMap<ServiceName, Remembered>,
-    pub(super) assembly: Assembly,
-    pub(super) facts: Option<super::NodeFacts>,
-    pub(super) node_problems: Vec<Problem>,
-    pub(super) generation: u32,
-    /// The endpoints of all service ports, and the most there may be.
-    pub(super) endpoints: usize,
-    pub(super) most_endpoints: usize,
-    /// The frontends that all Services want, and the most there may be.
-    pub(super) frontends: usize,
-    pub(super) most_frontends: usize,
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        let (service_ports, backends, compiled, remembered, assembly, facts) = Default::default();
-        let (node_problems, generation, endpoints, frontends) = Default::default();
-        Ids {
-            service_ports,
-            backends,
-            compiled,
-            remembered,
-            assembly,
-            facts,
-            node_problems,
-            generation,
-            endpoints,
-            most_endpoints: MOST_ENDPOINTS,
-            frontends,
-            most_frontends: MOST_FRONTENDS,
-        }
-    }
-}
-
-impl Ids {
-    /// No numbers given out yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Declares that every worker has left the snapshots before the one whose `services.generation` is `generation`:
-    /// numbers that it no longer uses may get a new meaning.
-    pub fn release(&mut self, generation: u32) {
-        self.service_ports.release(generation);
-        self.backends.release(generation);
-    }
-
-    /// All service port numbers given out so far are below this.
-    pub fn service_port_bound(&self) -> u32 {
-        self.service_ports.bound()
-    }
-
-    /// All backend numbers given out so far are below this.
-    pub fn backend_bound(&self) -> u32 {
-        self.backends.bound()
-    }
-
-    /// The numbers that got a new meaning since the last call.
-    pub(super) fn take_new(&mut self) -> (Vec<ServicePortId>, Vec<BackendId>) {
-        let ports = std::mem::take(&mut self.service_ports.new);
-        let backends = std::mem::take(&mut self.backends.new);
-        (ports.into_iter().map(ServicePortId).collect(), backends.into_iter().map(BackendId).collect())
-    }
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -141,6 +42,11 @@ impl<K: Clone + Eq + Hash> Numbers<K> {
         self.next
     }
 
+    /// The numbers that got a new meaning since the last call.
+    pub(super) fn take_new(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.new)
+    }
+
     /// The number of `key`, which is in use from now on.
     pub(super) fn number(&mut self, key: K) -> u32 {
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -167,7 +73,8 @@ impl<K: Clone + Eq + Hash> Numbers<K> {
         }
     }
 
-    fn release(&mut self, generation: u32) {
+    /// Declares that every worker has left the snapshots before `generation`.
+    pub(super) fn release(&mut self, generation: u32) {
         while let Some((retired, _)) = self.retired.front()
             && generation.wrapping_sub(*retired) <= u32::MAX / 2
         {
