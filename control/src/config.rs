@@ -9,6 +9,7 @@ mod network;
 mod packet_path;
 mod read;
 mod value;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +30,7 @@ pub use field::Problem;
 use field::{Field, Problems};
 pub use network::{NetworkConfig, NetworkInterface, NetworkNeighbor, NetworkRoute};
 pub use value::{InterfacePattern, ServicePattern};
+pub use weights::Weights;
 
 use crate::plain;
 use crate::source::open::{self, Named, Progress};
@@ -105,6 +107,8 @@ pub struct ServicesConfig {
     pub service_cidrs: Vec<IpNet>,
     /// Masquerade everything that asks for a ClusterIP.
     pub masquerade_all: bool,
+    /// Shares of new flows, by zone and by node.
+    pub weights: Arc<Weights>,
 }
 
 /// `services.nodePortAddresses`.

@@ -22,7 +22,7 @@ pub struct Backend {
     pub address: IpAddr,
     /// The pod's port, host byte order.
     pub port: u16,
-    /// Its share of new flows in relation to the others; 1 unless weights are asked for.
+    /// Its share of new flows in relation to the others; 1 unless `services.weights` says otherwise.
     pub weight: u16,
 }
 
@@ -57,6 +57,8 @@ pub enum Exclusion {
     OtherZoneHint,
     /// The set is local and the endpoint is on another node (or on none that is known).
     OtherNode(Option<Arc<str>>),
+    /// Its weight is 0, and others have more.
+    Weightless,
     /// It cannot be forwarded to, with the reason.
     Refused(Arc<str>),
     /// Its slice gives the port this name, which is the name of no port of the Service.
@@ -75,6 +77,7 @@ impl Exclusion {
             (Exclusion::OtherNodeHint | Exclusion::OtherZoneHint, _) => 11,
             (Exclusion::NotReady | Exclusion::Terminating, TrafficPolicy::Local) | (Exclusion::OtherNode(_), _) => 12,
             (Exclusion::Refused(_), _) => 13,
+            (Exclusion::Weightless, _) => 24,
         }
     }
 }
@@ -88,6 +91,7 @@ impl fmt::Display for Exclusion {
             Exclusion::OtherZoneHint => f.write_str("its hints name other zones"),
             Exclusion::OtherNode(Some(node)) => write!(f, "on node {node}, not on this one"),
             Exclusion::OtherNode(None) => f.write_str("names no node, so it is not on this one"),
+            Exclusion::Weightless => f.write_str("its weight is 0, and others have more"),
             Exclusion::Refused(reason) => write!(f, "refused: {reason}"),
             Exclusion::OtherPortName(name) if name.is_empty() => f.write_str("its slice gives the port no name"),
             Exclusion::OtherPortName(name) => write!(f, "its slice gives the port the name {name:?}"),

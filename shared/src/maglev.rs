@@ -34,7 +34,7 @@ enum Slots {
 impl Maglev {
     /// A table of the default size for these backends.
     pub fn for_backends(backends: &[Backend]) -> Self {
-        Self::build(backends, default_slots(backends.len()))
+        Self::build(backends, slots(backends.len(), shares(backends)))
     }
 
     /// A table with `slots` slots, a prime number of at least the number of backends.
@@ -111,8 +111,21 @@ fn hashes(address: IpAddr, port: u16) -> (u64, u64) {
 
 /// The default size: the smallest prime of at least 100 slots a backend, at most 65,537 (or as many as the backends need).
 pub fn default_slots(backends: usize) -> u32 {
-    let backends = u32::try_from(backends).unwrap_or(u32::MAX / SLOTS_PER_BACKEND);
-    let wanted = backends.saturating_mul(SLOTS_PER_BACKEND).min(MAX_DEFAULT_SLOTS);
+    slots(backends, backends)
+}
+
+/// How many times the share of the lightest backend all of them have together: as many as there are, where all are equal.
+fn shares(backends: &[Backend]) -> usize {
+    let weights = || backends.iter().map(|backend| usize::from(backend.weight));
+    let lightest = weights().filter(|weight| *weight > 0).min();
+    lightest.map_or(backends.len(), |lightest| weights().sum::<usize>().div_ceil(lightest))
+}
+
+/// The lightest backend is to have 100 slots, as each has where all are equal.
+fn slots(backends: usize, shares: usize) -> u32 {
+    let [backends, shares] =
+        [backends, shares].map(|number| u32::try_from(number).unwrap_or(u32::MAX / SLOTS_PER_BACKEND));
+    let wanted = shares.saturating_mul(SLOTS_PER_BACKEND).min(MAX_DEFAULT_SLOTS);
     next_prime(wanted.max(backends.saturating_mul(2)).max(3))
 }
 

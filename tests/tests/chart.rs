@@ -72,7 +72,8 @@ fn configuration(more: &[&str]) -> String {
 const EVERY_KEY: &str = r#"config={
     "interfaces": [{"name": "eth0", "xdp": "native", "zeroCopy": "off"}, {"name": "wan[0-9]*"}],
     "node": {"addresses": ["192.168.0.2", "fd00::2"], "podCIDRs": ["10.0.0.0/16", "fd00:10::/64"], "labels": {"zone": "a"}},
-    "services": {"nodePortAddresses": ["primary", "10.0.0.0/8"], "serviceCIDRs": ["172.30.0.0/16"], "masqueradeAll": true},
+    "services": {"nodePortAddresses": ["primary", "10.0.0.0/8"], "serviceCIDRs": ["172.30.0.0/16"], "masqueradeAll": true,
+        "weights": {"zones": {"a": 2, "b": 1}, "nodes": {"worker-1": 0}}},
     "workers": {"cpus": [2, 3], "poll": "busy"},
     "snat": {"addresses": ["192.168.0.9"], "ports": "1024-29999,61000-65535"},
     "forwarding": "nat",

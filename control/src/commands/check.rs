@@ -5,6 +5,7 @@ mod nics;
 mod own_ports;
 mod served;
 mod start;
+mod weights;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -207,6 +208,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     if let Some(network) = &network {
         notes.extend(unreachable_endpoints(services, network));
     }
+    notes.extend(weights::unused(&config.services.weights, services).into_iter().filter(|_| reads_objects));
     notes.extend(odd_addresses(&config.snat.addresses, services, start.is_local(network.as_ref())));
     let node = &services.node;
     Ok(Report {

@@ -164,7 +164,9 @@ fn endpoints(port: &ServicePortReport) -> String {
         let high = |ports: &EndpointPortCounts| ports.used * 2 > ports.limit;
         let ports = endpoint.snat_ports.filter(high);
         let ports = ports.map(|ports| format!("{} of {} SNAT ports in use", ports.used, ports.limit));
-        let notes = [endpoint.excluded.as_ref(), local, endpoint.unreachable.as_ref(), told, ports.as_ref()];
+        let weight = (endpoint.weight != 1).then(|| format!("weight {}", endpoint.weight));
+        let notes =
+            [endpoint.excluded.as_ref(), local, weight.as_ref(), endpoint.unreachable.as_ref(), told, ports.as_ref()];
         let notes = notes.into_iter().flatten();
         table.row([
             format!("  {}", endpoint.endpoint),
@@ -202,6 +204,7 @@ mod tests {
             endpoint: endpoint.into(),
             slice: "ns1/web-x".into(),
             node: Some("a".into()),
+            weight: if excluded.is_none() { 2 } else { 1 },
             eligible: excluded.is_none(),
             excluded: excluded.map(str::to_owned),
             excluded_local: Some("on node a, not on this one".into()),

@@ -1,4 +1,4 @@
-//! Which endpoints a connection may go to: rules 2, 4 and 10 to 13.
+//! Which endpoints a connection may go to: rules 2, 4, 10 to 13 and 24.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(super) struct Candidate<'s> {
     pub(super) port: u16,
     pub(super) endpoint: &'s SliceEndpoint,
     pub(super) slice: &'s EndpointSlice,
+    /// Its share of new flows in relation to the others.
+    pub(super) weight: u16,
     /// The name that the slice gives the port, where the Service has no port of that name.
     pub(super) stray: Option<&'s Arc<str>>,
 }
@@ -73,6 +75,7 @@ pub(super) fn candidates<'s>(
                 port: port.port,
                 endpoint,
                 slice,
+                weight: facts.weights.of(endpoint.node.as_deref(), endpoint.zone.as_deref()),
                 stray,
             }));
         };
@@ -134,10 +137,21 @@ pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> El
         refusal.clone().or_else(|| exclusion(candidate, ready_here))
     });
     Eligibility {
-        cluster: cluster.collect(),
-        local: local.collect(),
+        cluster: weighed(candidates, cluster.collect()),
+        local: weighed(candidates, local.collect()),
         exists: candidates.iter().any(|c| c.stray.is_none() && (c.is_ready() || c.is_fallback())),
     }
+}
+
+/// Rule 24: who has no weight is in no set, unless nobody else is.
+fn weighed(candidates: &[Candidate<'_>], mut set: Vec<Option<Exclusion>>) -> Vec<Option<Exclusion>> {
+    let is_in =
+        |(candidate, excluded): (&Candidate<'_>, &Option<Exclusion>)| excluded.is_none() && candidate.weight > 0;
+    if candidates.iter().zip(&set).any(is_in) {
+        let weightless = candidates.iter().zip(&mut set).filter(|(candidate, _)| candidate.weight == 0);
+        weightless.for_each(|(_, excluded)| *excluded = excluded.take().or(Some(Exclusion::Weightless)));
+    }
+    set
 }
 
 fn is_here(candidate: &Candidate<'_>, facts: &NodeFacts) -> bool {

@@ -10,7 +10,7 @@ use ringway_shared::network::HostAddresses;
 use ringway_shared::service::ForwardingMode;
 
 use crate::cluster::ClusterState;
-use crate::config::{Config, NodePortAddresses};
+use crate::config::{Config, NodePortAddresses, Weights};
 use crate::problem::{Problem, Severity};
 
 /// The label that names a node's zone.
@@ -39,6 +39,8 @@ pub struct CompileOptions {
     pub masquerade_all: bool,
     /// `forwarding`, for Services without the annotation.
     pub forwarding: ForwardingMode,
+    /// `services.weights`.
+    pub weights: Arc<Weights>,
 }
 
 impl CompileOptions {
@@ -55,6 +57,7 @@ impl CompileOptions {
             service_cidrs: config.services.service_cidrs.clone(),
             masquerade_all: config.services.masquerade_all,
             forwarding: config.forwarding,
+            weights: config.services.weights.clone(),
         }
     }
 }
@@ -70,6 +73,7 @@ pub(super) struct NodeFacts {
     pub(super) pod_cidrs: Vec<IpNet>,
     pub(super) node_port_addresses: Vec<IpAddr>,
     pub(super) forwarding: ForwardingMode,
+    pub(super) weights: Arc<Weights>,
 }
 
 impl NodeFacts {
@@ -94,6 +98,7 @@ impl NodeFacts {
             pod_cidrs,
             node_port_addresses: Vec::new(),
             forwarding: options.forwarding,
+            weights: options.weights.clone(),
         };
         facts.node_port_addresses = facts.chosen(&options.node_port_addresses);
         if facts.addresses.is_empty() {

@@ -152,10 +152,10 @@ fn sets(
         .iter()
         .zip(eligibility.cluster.into_iter().zip(eligibility.local))
         .map(|(candidate, (excluded_from_cluster, excluded_from_local))| {
-            let Candidate { address, port, endpoint, slice, .. } = *candidate;
+            let Candidate { address, port, endpoint, slice, weight, .. } = *candidate;
             let number = BackendId(stock.backends.number((id, address, port)));
             Endpoint {
-                backend: Backend { id: number, address, port, weight: 1 },
+                backend: Backend { id: number, address, port, weight },
                 state: endpoint.state,
                 node: endpoint.node.clone(),
                 zone: endpoint.zone.clone(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ pub static KEYS: &[Key] = &[
     restart("source", |c| source(&c.source)),
     taken("node.addresses", |c| maybe(&c.node.addresses, list), |to, c| to.node.addresses = c.node.addresses.clone()),
     taken("node.podCIDRs", |c| maybe(&c.node.pod_cidrs, list), |to, c| to.node.pod_cidrs = c.node.pod_cidrs.clone()),
-    taken("node.labels", |c| maybe(&c.node.labels, labels), |to, c| to.node.labels = c.node.labels.clone()),
+    taken("node.labels", |c| maybe(&c.node.labels, pairs), |to, c| to.node.labels = c.node.labels.clone()),
     taken(
         "services.nodePortAddresses",
         |c| node_port_addresses(&c.services.node_port_addresses),
@@ -97,6 +98,16 @@ pub static KEYS: &[Key] = &[
         "services.masqueradeAll",
         |c| c.services.masquerade_all.to_string(),
         |to, c| to.services.masquerade_all = c.services.masquerade_all,
+    ),
+    taken(
+        "services.weights.zones",
+        |c| pairs(&c.services.weights.zones),
+        |to, c| Arc::make_mut(&mut to.services.weights).zones.clone_from(&c.services.weights.zones),
+    ),
+    taken(
+        "services.weights.nodes",
+        |c| pairs(&c.services.weights.nodes),
+        |to, c| Arc::make_mut(&mut to.services.weights).nodes.clone_from(&c.services.weights.nodes),
     ),
     restart("network", |c| maybe(&c.network, brief)),
     taken("interfaces", |c| list(c.interfaces.iter().map(|interface| &interface.name)), take_interfaces),
@@ -219,9 +230,9 @@ fn maybe<'v, T>(value: &'v Option<T>, show: impl Fn(&'v T) -> String) -> String 
     value.as_ref().map_or_else(|| "not given".to_owned(), show)
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    format!("{{{}}}", labels.join(", "))
+fn pairs<T: Display>(pairs: &BTreeMap<String, T>) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("{{{}}}", pairs.join(", "))
 }
 
 fn brief(network: &super::NetworkConfig) -> String {

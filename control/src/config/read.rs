@@ -12,8 +12,8 @@ use crate::admin;
 use super::field::{Field, Map};
 use super::{
     Config, FlowsConfig, InterfaceConfig, InterfacePattern, NODE_NAME, NetworkConfig, NodeConfig, NodePortAddresses,
-    Poll, RssMode, ServicePattern, ServicesConfig, Source, SourceKey, WhenDown, WorkersConfig, XdpMode, ZeroCopy,
-    value,
+    Poll, RssMode, ServicePattern, ServicesConfig, Source, SourceKey, Weights, WhenDown, WorkersConfig, XdpMode,
+    ZeroCopy, value,
 };
 
 /// The most items of `metrics.services`: every Service is compared with each of them.
@@ -105,7 +105,7 @@ const FORWARDING: &[(&str, ForwardingMode)] =
     &[("nat", ForwardingMode::Nat), ("dsr-l2", ForwardingMode::DsrL2), ("dsr-ipip", ForwardingMode::DsrIpip)];
 
 /// A node's name is a DNS subdomain (RFC 1123), as every Kubernetes object name.
-fn node_name(text: &str) -> Result<Arc<str>, String> {
+pub(super) fn node_name(text: &str) -> Result<Arc<str>, String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     if text.is_empty() || text.len() > 253 || !text.bytes().all(allowed) {
         return Err("is no node name; write lower-case letters, digits, - and . only".into());
@@ -180,8 +180,9 @@ fn read_services(map: Map<'_>) -> ServicesConfig {
     }
     let service_cidrs = map.get("serviceCIDRs").map(|field| field.parse_list(value::cidr)).unwrap_or_default();
     let masquerade_all = map.value("masqueradeAll", false, value::truth);
+    let weights = map.map("weights").map(Weights::read).unwrap_or_default().into();
     map.finish();
-    ServicesConfig { node_port_addresses, service_cidrs, masquerade_all }
+    ServicesConfig { node_port_addresses, service_cidrs, masquerade_all, weights }
 }
 
 fn read_interfaces(field: &Field<'_>) -> Vec<InterfaceConfig> {

@@ -111,6 +111,9 @@ pub struct EndpointReport {
     pub eligible_local: bool,
     /// Why not.
     pub excluded_local: Option<String>,
+    /// Its share of new connections in relation to the others.
+    #[serde(default = "usual_weight")]
+    pub weight: u16,
     /// Why no packet can be sent to it now.
     pub unreachable: Option<String>,
     /// What it has not answered, when it does not answer any more.
@@ -122,6 +125,11 @@ pub struct EndpointReport {
     /// What it got.
     #[serde(flatten)]
     pub counts: BackendCounts,
+}
+
+/// What an instance that knows no weights means.
+fn usual_weight() -> u16 {
+    1
 }
 
 /// What endpoints got since the start.
@@ -260,6 +268,7 @@ fn endpoint_report(
         excluded: endpoint.excluded_from_cluster.as_ref().map(ToString::to_string),
         eligible_local: endpoint.excluded_from_local.is_none(),
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
+        weight: endpoint.backend.weight,
         unreachable: unreachable.map(|why| why_unreachable(snapshot, endpoint.backend.address, why)),
         unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
         snat_ports: None,

@@ -108,7 +108,12 @@ pub(super) fn ranges(port: &ServicePort, source: IpAddr) -> Option<String> {
 /// Which endpoints a new connection may go to.
 pub(super) fn eligible(target: &Target, set: &EndpointSet) -> String {
     let endpoints = &target.service_port.endpoints;
-    let list: Vec<String> = set.backends().iter().map(|backend| backend.socket().to_string()).collect();
+    let weighted = set.backends().windows(2).any(|two| two[0].weight != two[1].weight);
+    let said = |backend: &Backend| match weighted {
+        true => format!("{} (weight {})", backend.socket(), backend.weight),
+        false => backend.socket().to_string(),
+    };
+    let list: Vec<String> = set.backends().iter().map(said).collect();
     let is_ready = |backend: &Backend| {
         endpoints
             .iter()

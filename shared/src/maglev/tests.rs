@@ -134,6 +134,20 @@ fn hashes_find_the_shares() {
 }
 
 #[test]
+fn the_lightest_backend_has_slots_enough_for_its_share() {
+    let mut backends = backends(3);
+    backends[0].weight = 256;
+    let table = Maglev::for_backends(&backends);
+    let mut held = [0u32; 3];
+    (0..table.slots()).for_each(|slot| held[table.at(slot).unwrap() as usize] += 1);
+    assert_eq!(table.slots(), 25_801, "258 shares of 100 slots");
+    assert!(held[1..].iter().all(|light| (99..=101).contains(light)), "{held:?}");
+    // Equal weights, whichever, make the table that no weights make.
+    let alike = |weight| Maglev::for_backends(&backends.iter().map(|b| Backend { weight, ..*b }).collect::<Vec<_>>());
+    assert!([0, 2, 256].into_iter().all(|weight| alike(weight) == alike(1)));
+}
+
+#[test]
 fn weights_are_shares() {
     let mut backends = backends(4);
     for (backend, weight) in backends.iter_mut().zip([1, 2, 5, 0]) {

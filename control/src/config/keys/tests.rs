@@ -11,12 +11,24 @@ fn parse(text: &str) -> Result<Config, String> {
 
 /// Every key that the parser allows, as it lists them to whoever writes a wrong one.
 fn allowed() -> BTreeSet<String> {
-    let sections = ["node", "services", "workers", "snat", "flows", "flows.timeouts", "admin", "metrics", "interfaces"];
+    let sections = [
+        "node",
+        "services",
+        "services.weights",
+        "workers",
+        "snat",
+        "flows",
+        "flows.timeouts",
+        "admin",
+        "metrics",
+        "interfaces",
+    ];
     let mut keys = BTreeSet::new();
     for section in std::iter::once("").chain(sections) {
         let wrong = match section {
             "" => "x0: 1".to_owned(),
             "flows.timeouts" => "flows: {timeouts: {x0: 1}}".to_owned(),
+            "services.weights" => "services: {weights: {x0: 1}}".to_owned(),
             "interfaces" => "interfaces: [{name: eth0, x0: 1}]".to_owned(),
             section => format!("{section}: {{x0: 1}}"),
         };
@@ -44,7 +56,7 @@ fn two() -> [Config; 2] {
     let other = "\
 source: {files: b}
 node: {addresses: [10.0.0.1], podCIDRs: [10.1.0.0/16], labels: {zone: a}}
-services: {nodePortAddresses: [10.0.0.0/8], serviceCIDRs: [172.30.0.0/16], masqueradeAll: true}
+services: {nodePortAddresses: [10.0.0.0/8], serviceCIDRs: [172.30.0.0/16], masqueradeAll: true, weights: {zones: {a: 2}, nodes: {b: 0}}}
 network: {interfaces: [{name: eth1, mac: \"02:00:00:00:00:01\"}]}
 interfaces: [{name: eth1, xdp: generic, zeroCopy: \"off\"}, {name: eth2, xdp: native}]
 workers: {cpus: [3], poll: busy}
@@ -74,6 +86,7 @@ fn what_is_taken_is_in_force_and_the_rest_waits() {
     assert_eq!(told("workers.cpus"), "workers.cpus: not given -> [3]: takes a restart");
     assert_eq!(told("interfaces"), "interfaces: [eth0, eth1] -> [eth1, eth2]: in force");
     assert_eq!(told("interfaces[eth1].xdp"), "interfaces[eth1].xdp: auto -> generic: takes a restart");
+    assert_eq!(told("services.weights.zones"), "services.weights.zones: {} -> {a: 2}: in force");
     assert!(told("flows.timeouts.udp").ends_with(" -> 3500ms: in force"));
     // What was taken is the same from then on, and what waits goes on waiting.
     let now = running.with(&wanted);
