@@ -1,6 +1,7 @@
 //! The admin socket: HTTP with JSON on a Unix socket, for root alone. `docs/admin-api.md` describes it.
 
 mod ask;
+mod drain;
 mod ports;
 mod socket;
 
@@ -29,6 +30,7 @@ use crate::daemon::reload::{Loaded, Reloads};
 use crate::daemon::{WorkerView, Workers};
 use crate::door;
 use crate::door::guests::Guests;
+use crate::drain::keeper::Keeper;
 use crate::network::counters::CountedInterfaces;
 use crate::publish::Published;
 use crate::report::answers::AnswerView;
@@ -64,16 +66,17 @@ pub struct Admin {
     published: watch::Receiver<Arc<Published>>,
     neighbors: watch::Receiver<Arc<NeighborReport>>,
     source: SourceHealth,
+    drains: Arc<Keeper>,
     series: Mutex<ServiceSeries>,
     scraped: SharedScrape,
     ports: watch::Sender<Arc<PortUses>>,
 }
 
 impl Admin {
-    /// Reports about these.
+    /// Reports about these, and changes what may be changed by asking.
     pub fn new(
         loaded: watch::Receiver<Arc<Loaded>>,
-        reloads: Reloads,
+        (reloads, drains): (Reloads, Arc<Keeper>),
         workers: &Workers,
         interfaces: CountedInterfaces,
         published: watch::Receiver<Arc<Published>>,
@@ -93,6 +96,7 @@ impl Admin {
             published,
             neighbors,
             source,
+            drains,
             series: Mutex::default(),
             scraped: SharedScrape::default(),
             ports: watch::Sender::default(),
@@ -147,6 +151,7 @@ impl Admin {
                 report.snat.notes.extend(node_ports_among(&config.snat.ports, services));
             }
         }
+        report.drained = self.drained();
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
         if published.ready {
             let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,6 +260,9 @@ pub(crate) async fn serve(listener: UnixListener, admin: Arc<Admin>, guests: Arc
             .route("/metrics", get(scrape))
             .route("/trace", post(trace))
             .route("/reload", post(reload))
+            .route("/drained", get(drain::drained))
+            .route("/drain", post(drain::drain))
+            .route("/undrain", post(drain::undrain))
     };
     let router = routes().nest("/v1", routes()).fallback(unknown).with_state(admin);
     heart("the admin socket").waiting(door::serve("admin.socket", listener, router, guests)).await;
@@ -349,6 +357,6 @@ fn wrong(error: String) -> Response {
 }
 
 async fn unknown() -> Response {
-    let error = "there is GET /status, /services, /flows, /drops, /metrics and POST /trace, /reload";
+    let error = "there is GET /status, /services, /flows, /drops, /drained, /metrics and POST /trace, /drain, /undrain, /reload";
     (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
 }

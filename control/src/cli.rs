@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::table::fit_to_terminal;
-use crate::commands::{check, completion, drops, flows, man, nic, reload, replay, run, services, status, trace};
+use crate::commands::{check, completion, drain, drops, flows, man, nic, reload, replay, run, services, status, trace};
 use crate::config::ConfigError;
 use crate::daemon::logging;
 use crate::demo;
@@ -55,6 +55,10 @@ enum Command {
     Services(services::Arguments),
     /// Ask the running instance for the connections that it tracks
     Flows(flows::Arguments),
+    /// Let an endpoint get no new connections from the running instance, while what is open goes on
+    Drain(drain::Arguments),
+    /// Let drained endpoints get new connections again
+    Undrain(drain::UndrainArguments),
     /// Ask the running instance why packets were dropped or answered
     Drops(drops::Arguments),
     /// Say which endpoint a packet would get, and why
@@ -172,6 +176,8 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, out),
         Command::Services(arguments) => services::run(&arguments, out),
         Command::Flows(arguments) => flows::run(&arguments, out),
+        Command::Drain(arguments) => drain::run(&arguments, out),
+        Command::Undrain(arguments) => drain::undrain(&arguments, out),
         Command::Drops(arguments) => drops::run(&arguments, out),
         Command::Trace(arguments) => trace::run(&arguments, out),
     };

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod check;
 pub mod completion;
 pub mod config_file;
+pub mod drain;
 pub mod drops;
 pub mod flows;
 mod idle;

@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 mod door;
+pub mod drain;
 pub mod network;
 mod pace;
 pub mod parse;

@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cluster::ClusterState;
 use crate::compile::{Compiled, HealthCheck, Memory, compile};
+use crate::drain::Drained;
 use crate::network::NetworkWatch;
 use crate::pace::{Pace, sleep_until};
 use crate::problem::{Problem, tell_changes};
@@ -31,6 +32,7 @@ use crate::watch::heart;
 use crate::watch::last::caught;
 use sets::Pending;
 pub use sets::{SteeringChanges, SteeringCounts, SteeringSets};
+use settings::Orders;
 pub use settings::{PublishOptions, Resetting};
 
 /// How long the workers may take for an acknowledgement before a snapshot is shown that is not in force yet.
@@ -72,6 +74,8 @@ pub struct Published {
     pub problems: Arc<[Problem]>,
     /// Why the newest objects are not compiled; what was in force before them stays.
     pub compile_problem: Option<String>,
+    /// The endpoints that are drained by command.
+    pub drained: Arc<Drained>,
     /// The healthCheckNodePorts.
     pub health_checks: Arc<[HealthCheck]>,
     /// The steering program's entries.
@@ -97,9 +101,7 @@ pub struct Published {
 /// What publishes.
 pub struct Publication<S> {
     options: PublishOptions,
-    resettings: watch::Receiver<Option<Resetting>>,
-    // Keeps `resettings` open where nobody resets anything.
-    _nobody: Option<watch::Sender<Option<Resetting>>>,
+    orders: Orders,
     cluster: watch::Receiver<Arc<ClusterState>>,
     network: NetworkWatch,
     steering: S,
@@ -130,11 +132,9 @@ impl<S: Steering> Publication<S> {
     ) -> (Self, watch::Receiver<Arc<Published>>) {
         let (published, receiver) = watch::channel(Arc::default());
         let sets = SteeringSets::new(&options.snat_addresses);
-        let (nobody, resettings) = watch::channel(None);
         let publication = Publication {
             options,
-            resettings,
-            _nobody: Some(nobody),
+            orders: Orders::none(),
             cluster,
             network,
             steering,
@@ -152,10 +152,14 @@ impl<S: Steering> Publication<S> {
         (publication, receiver)
     }
 
-    /// Takes other settings as they come.
+    /// Takes other settings, and what is drained, as they come.
     #[must_use]
-    pub fn following(self, resettings: watch::Receiver<Option<Resetting>>) -> Self {
-        Publication { resettings, _nobody: None, ..self }
+    pub fn following(
+        self,
+        resettings: watch::Receiver<Option<Resetting>>,
+        drained: watch::Receiver<Arc<Drained>>,
+    ) -> Self {
+        Publication { orders: Orders { resettings, drained }, ..self }
     }
 
     /// Publishes on a thread of its own, until `stop`; what comes back ends then, with the steering program. It begins when
@@ -199,7 +203,7 @@ impl<S: Steering> Publication<S> {
                     tokio::select! {
                         changed = self.cluster.changed() => changed.is_ok(),
                         changed = self.network.latest.changed() => changed.is_ok(),
-                        Ok(()) = self.resettings.changed() => true,
+                        () = self.orders.changed() => true,
                     }
                 };
                 tokio::select! {
@@ -237,7 +241,8 @@ impl<S: Steering> Publication<S> {
         let fallback = self.network.node_addresses.borrow_and_update().to_vec();
         let mut published = Published::clone(&self.published.borrow());
         let mut known = self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &cluster));
-        let newest = self.resettings.borrow_and_update().clone();
+        let newest = self.orders.resettings.borrow_and_update().clone();
+        let drained = self.orders.drained.borrow_and_update().clone();
         if let Some(Resetting { number, options }) = newest.filter(|newest| newest.number != published.settings) {
             self.sets.reset(&options.snat_addresses);
             self.options.compile = options.compile;
@@ -245,8 +250,9 @@ impl<S: Steering> Publication<S> {
             known = false;
         }
         let compile = &mut self.options.compile;
-        if !known || fallback != compile.fallback_addresses || compile.host_addresses != *network.host() {
-            compile.fallback_addresses = fallback;
+        known &= compile.drained == drained && compile.fallback_addresses == fallback;
+        if !known || compile.host_addresses != *network.host() {
+            (compile.drained, compile.fallback_addresses) = (drained.clone(), fallback);
             compile.host_addresses = network.host().clone();
             self.compiled = Some(cluster.clone());
             if let Some(compiled) = self.compile(&cluster) {
@@ -256,7 +262,7 @@ impl<S: Steering> Publication<S> {
                 }
                 published.problems = compiled.problems;
                 published.health_checks = compiled.health_checks;
-                published.cluster = cluster;
+                (published.cluster, published.drained) = (cluster, drained);
                 self.services = Arc::new(compiled.services);
             } else {
                 // Whoever compares what is known with what is in force sees that they differ, health checks above all.

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod configuration;
+pub mod drained;
 pub mod drops;
 pub mod flows;
 pub mod interfaces;

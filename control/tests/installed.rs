@@ -159,6 +159,7 @@ fn every_command_has_a_manual_page_without_a_fault() {
         "check",
         "completion",
         "demo",
+        "drain",
         "drops",
         "flows",
         "nic",
@@ -168,6 +169,7 @@ fn every_command_has_a_manual_page_without_a_fault() {
         "services",
         "status",
         "trace",
+        "undrain",
     ];
     let mut wanted: Vec<String> = commands.iter().map(|command| format!("ringway-{command}.8")).collect();
     wanted.extend(["ringway.8".into(), "ringway.yaml.5".into()]);

@@ -59,6 +59,8 @@ pub enum Exclusion {
     OtherNode(Option<Arc<str>>),
     /// Its weight is 0, and others have more.
     Weightless,
+    /// Drained by command, and others are ready.
+    Drained,
     /// It cannot be forwarded to, with the reason.
     Refused(Arc<str>),
     /// Its slice gives the port this name, which is the name of no port of the Service.
@@ -78,6 +80,7 @@ impl Exclusion {
             (Exclusion::NotReady | Exclusion::Terminating, TrafficPolicy::Local) | (Exclusion::OtherNode(_), _) => 12,
             (Exclusion::Refused(_), _) => 13,
             (Exclusion::Weightless, _) => 24,
+            (Exclusion::Drained, _) => 25,
         }
     }
 }
@@ -92,6 +95,7 @@ impl fmt::Display for Exclusion {
             Exclusion::OtherNode(Some(node)) => write!(f, "on node {node}, not on this one"),
             Exclusion::OtherNode(None) => f.write_str("names no node, so it is not on this one"),
             Exclusion::Weightless => f.write_str("its weight is 0, and others have more"),
+            Exclusion::Drained => f.write_str("drained by command"),
             Exclusion::Refused(reason) => write!(f, "refused: {reason}"),
             Exclusion::OtherPortName(name) if name.is_empty() => f.write_str("its slice gives the port no name"),
             Exclusion::OtherPortName(name) => write!(f, "its slice gives the port the name {name:?}"),
@@ -107,6 +111,8 @@ pub struct Endpoint {
     pub backend: Backend,
     /// Conditions.
     pub state: EndpointState,
+    /// By command, it is to get no new flows.
+    pub drained: bool,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
     /// The zone it runs in.

@@ -164,9 +164,17 @@ fn endpoints(port: &ServicePortReport) -> String {
         let high = |ports: &EndpointPortCounts| ports.used * 2 > ports.limit;
         let ports = endpoint.snat_ports.filter(high);
         let ports = ports.map(|ports| format!("{} of {} SNAT ports in use", ports.used, ports.limit));
+        let drained = (endpoint.drained && endpoint.eligible).then(|| "drained, and no other is ready".to_owned());
         let weight = (endpoint.weight != 1).then(|| format!("weight {}", endpoint.weight));
-        let notes =
-            [endpoint.excluded.as_ref(), local, weight.as_ref(), endpoint.unreachable.as_ref(), told, ports.as_ref()];
+        let notes = [
+            endpoint.excluded.as_ref(),
+            local,
+            drained.as_ref(),
+            weight.as_ref(),
+            endpoint.unreachable.as_ref(),
+            told,
+            ports.as_ref(),
+        ];
         let notes = notes.into_iter().flatten();
         table.row([
             format!("  {}", endpoint.endpoint),

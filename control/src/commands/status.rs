@@ -17,6 +17,7 @@ use super::table::Table;
 use crate::cli::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::LedgerReport;
+use crate::report::drained::DrainedReport;
 use crate::report::drops::{InterfaceLosses, KernelLosses, PortCounts};
 use crate::report::neighbors::{NeighborReport, SilentReport};
 use crate::report::ports::EndpointPorts;
@@ -153,6 +154,7 @@ impl Text<'_> {
         let unanswering = status.unanswering.iter();
         let told = unanswering.map(|u| format!("{} {} does not answer: {}", u.service, u.endpoint, u.sentence()));
         wrong.extend(first_of(told, status.unanswering_count.saturating_sub(status.unanswering.len())));
+        wrong.extend(first_of(status.drained.iter().map(drained), 0));
         let silent = &status.neighbors.silent;
         let more = status.neighbors.silent_count.saturating_sub(silent.len());
         wrong.extend(first_of(silent.iter().map(SilentReport::sentence), more));
@@ -171,6 +173,18 @@ fn first_of(all: impl ExactSizeIterator<Item = String>, beyond: usize) -> Vec<St
         first.push(format!("and {more} more of these; --output json lists {listed}"));
     }
     first
+}
+
+/// That somebody drained it, lest it be forgotten.
+fn drained(one: &DrainedReport) -> String {
+    let DrainedReport { endpoint, seconds, services, .. } = one;
+    let (services, note) = (services.join(", "), one.note());
+    let what = if note.is_empty() { "it gets no new connections" } else { &note };
+    format!(
+        "{endpoint} ({}) is drained for {}: {what}; ringway undrain {endpoint} takes it back",
+        if services.is_empty() { "no Service" } else { &services },
+        duration(*seconds)
+    )
 }
 
 /// How many, where from, and how old they are.

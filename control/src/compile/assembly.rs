@@ -362,8 +362,10 @@ fn health_check(compiled: &Remembered, facts: &NodeFacts) -> Option<(Rank, Healt
     let port = service.health_check_node_port.filter(|_| service.ignored.is_none())?;
     let here = |node: &Option<Arc<str>>| node.as_ref() == Some(&facts.name);
     let endpoints = compiled.ports.iter().flat_map(|compiled| compiled.port.endpoints.iter());
-    let ready: HashSet<IpAddr> =
-        endpoints.filter(|e| e.state.ready && here(&e.node)).map(|endpoint| endpoint.backend.address).collect();
+    let ready: HashSet<IpAddr> = endpoints
+        .filter(|e| e.state.ready && !e.drained && here(&e.node))
+        .map(|endpoint| endpoint.backend.address)
+        .collect();
     let count = |family| ready.iter().filter(|address| Family::of(**address) == family).count();
     let families = [Family::V4, Family::V6].into_iter().filter(|family| service.cluster_ip(*family).is_some());
     let local_endpoints = families.map(|family| (family, count(family))).collect();

@@ -1,4 +1,4 @@
-//! Which endpoints a connection may go to: rules 2, 4, 10 to 13 and 24.
+//! Which endpoints a connection may go to: rules 2, 4, 10 to 13, 24 and 25.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,13 +19,20 @@ pub(super) struct Candidate<'s> {
     pub(super) slice: &'s EndpointSlice,
     /// Its share of new flows in relation to the others.
     pub(super) weight: u16,
+    /// By command.
+    pub(super) drained: bool,
     /// The name that the slice gives the port, where the Service has no port of that name.
     pub(super) stray: Option<&'s Arc<str>>,
 }
 
 impl Candidate<'_> {
+    /// Rule 25: a drained endpoint is as if it were terminating.
     fn state(&self) -> EndpointState {
-        self.endpoint.state
+        let EndpointState { ready, serving, terminating } = self.endpoint.state;
+        match self.drained {
+            true => EndpointState { ready: false, serving: ready || serving, terminating: true },
+            false => EndpointState { ready, serving, terminating },
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -76,6 +83,7 @@ pub(super) fn candidates<'s>(
                 endpoint,
                 slice,
                 weight: facts.weights.of(endpoint.node.as_deref(), endpoint.zone.as_deref()),
+                drained: facts.drained.has(endpoint.address, port.port),
                 stray,
             }));
         };
@@ -91,7 +99,7 @@ pub(super) fn candidates<'s>(
     // Of the same address and port the one that is not terminating wins. Beyond that the rules leave it open: the more
     // useful one, then the first slice by name, so that every node decides alike.
     all.sort_by_key(|candidate| {
-        let state = candidate.state();
+        let state = candidate.endpoint.state;
         let elsewhere = !is_here(candidate, facts);
         let stray = candidate.stray.is_some();
         (candidate.address, candidate.port, stray, state.terminating, !state.ready, !state.serving, elsewhere)
@@ -122,6 +130,7 @@ pub(super) fn eligibility(candidates: &[Candidate<'_>], facts: &NodeFacts) -> El
     let exclusion = |candidate: &Candidate<'_>, ready_wins: bool| match (ready_wins, candidate.is_ready()) {
         (true, true) => None,
         (false, _) if candidate.is_fallback() => None,
+        (true, false) if candidate.is_fallback() && candidate.drained => Some(Exclusion::Drained),
         (true, false) if candidate.is_fallback() => Some(Exclusion::Terminating),
         _ => Some(Exclusion::NotReady),
     };

@@ -68,9 +68,10 @@ pub fn compile(cluster: &ClusterState, options: &CompileOptions, memory: &mut Me
     let before = memory.facts.replace(facts.clone());
     let same_node = before.as_ref().is_some_and(|before| before.is_same_node(&facts));
     let mut changed = cluster.changed_services(&memory.cluster);
-    // An address that comes or goes on an interface concerns the VIPs and endpoints that it equals, and nothing else.
-    if let Some(before) = before.filter(|before| same_node && before.host != facts.host) {
-        let moved = |address| before.owns(address) != facts.owns(address);
+    // An address that comes or goes on an interface concerns the VIPs and endpoints that it equals, and one that is drained
+    // its endpoints: nothing else.
+    if let Some(before) = before.filter(|before| same_node && *before != facts) {
+        let moved = |address| before.differs_at(&facts, address);
         let concerned = memory.services.iter().filter(|(_, compiled)| compiled.has_endpoint(moved));
         changed.extend(concerned.map(|(name, _)| name.clone()));
         changed.sort();

@@ -11,6 +11,7 @@ use ringway_shared::service::ForwardingMode;
 
 use crate::cluster::ClusterState;
 use crate::config::{Config, NodePortAddresses, Weights};
+use crate::drain::Drained;
 use crate::problem::{Problem, Severity};
 
 /// The label that names a node's zone.
@@ -41,10 +42,12 @@ pub struct CompileOptions {
     pub forwarding: ForwardingMode,
     /// `services.weights`.
     pub weights: Arc<Weights>,
+    /// What is drained by command.
+    pub drained: Arc<Drained>,
 }
 
 impl CompileOptions {
-    /// What the configuration says. [`CompileOptions::fallback_addresses`] are the caller's to find.
+    /// What the configuration says. The rest is the caller's to find.
     pub fn from_config(config: &Config) -> Self {
         CompileOptions {
             node_name: config.node_name.to_string(),
@@ -58,6 +61,7 @@ impl CompileOptions {
             masquerade_all: config.services.masquerade_all,
             forwarding: config.forwarding,
             weights: config.services.weights.clone(),
+            drained: Arc::default(),
         }
     }
 }
@@ -74,6 +78,7 @@ pub(super) struct NodeFacts {
     pub(super) node_port_addresses: Vec<IpAddr>,
     pub(super) forwarding: ForwardingMode,
     pub(super) weights: Arc<Weights>,
+    pub(super) drained: Arc<Drained>,
 }
 
 impl NodeFacts {
@@ -99,6 +104,7 @@ impl NodeFacts {
             node_port_addresses: Vec::new(),
             forwarding: options.forwarding,
             weights: options.weights.clone(),
+            drained: options.drained.clone(),
         };
         facts.node_port_addresses = facts.chosen(&options.node_port_addresses);
         if facts.addresses.is_empty() {
@@ -128,9 +134,15 @@ impl NodeFacts {
         self.addresses.contains(&address) || self.host.contains(address)
     }
 
-    /// Whether nothing differs but the addresses that the kernel has.
+    /// Whether nothing differs but what concerns the endpoints of some addresses alone: those that the kernel has, and those
+    /// that are drained.
     pub(super) fn is_same_node(&self, other: &NodeFacts) -> bool {
-        NodeFacts { host: other.host.clone(), ..self.clone() } == *other
+        NodeFacts { host: other.host.clone(), drained: other.drained.clone(), ..self.clone() } == *other
+    }
+
+    /// Whether an endpoint with this address means something else to `other`, which is the same node otherwise.
+    pub(super) fn differs_at(&self, other: &NodeFacts, address: IpAddr) -> bool {
+        self.owns(address) != other.owns(address) || !self.drained.at(address).eq(other.drained.at(address))
     }
 
     /// The addresses that NodePorts are served on (rule 9): never loopback.

@@ -152,11 +152,12 @@ fn sets(
         .iter()
         .zip(eligibility.cluster.into_iter().zip(eligibility.local))
         .map(|(candidate, (excluded_from_cluster, excluded_from_local))| {
-            let Candidate { address, port, endpoint, slice, weight, .. } = *candidate;
+            let Candidate { address, port, endpoint, slice, weight, drained, .. } = *candidate;
             let number = BackendId(stock.backends.number((id, address, port)));
             Endpoint {
                 backend: Backend { id: number, address, port, weight },
                 state: endpoint.state,
+                drained,
                 node: endpoint.node.clone(),
                 zone: endpoint.zone.clone(),
                 slice: slice.label.clone(),

@@ -30,6 +30,7 @@ use crate::admin::{self, Admin, SocketFile};
 use crate::compile::CompileOptions;
 use crate::config::{Config, InterfacePattern};
 use crate::door::guests::Guests;
+use crate::drain::keeper::Keeper;
 use crate::network::listing::Listing;
 use crate::network::{NetworkWatch, counters};
 use crate::publish::{Publication, PublishOptions, Published};
@@ -77,6 +78,7 @@ pub(super) struct Running {
     pub(super) network: latest::Receiver<Arc<Network>>,
     pub(super) published: latest::Receiver<Arc<Published>>,
     pub(super) source: SourceHealth,
+    drains: Arc<Keeper>,
     neighbors: latest::Receiver<Arc<NeighborReport>>,
     pub(super) patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
     pub(super) reloader: Reloader,
@@ -157,7 +159,8 @@ impl Running {
         let steering = SharedSteering(steering);
         let (publication, published) =
             Publication::new(options, cluster.clone(), network, steering, publisher, counters, wake);
-        let publication = publication.following(reloader.resettings.subscribe());
+        let drains = Keeper::read(&config.state);
+        let publication = publication.following(reloader.resettings.subscribe(), drains.watch());
         let known =
             Known { published: published.clone(), cluster, interfaces: interfaces.reports(), hearts: watch::hearts() };
         let health = Health::new(known, source.clone(), &config.node_name);
@@ -169,6 +172,7 @@ impl Running {
             network,
             published,
             source,
+            drains,
             neighbors,
             patterns,
             reloader,
@@ -217,13 +221,14 @@ impl Running {
         tasks.spawn(&here, "interface counters", counting);
         let admin = Admin::new(
             self.reloader.loaded(),
-            self.reloader.reloads(),
+            (self.reloader.reloads(), self.drains.clone()),
             &self.workers,
             interfaces,
             self.published.clone(),
             self.neighbors.clone(),
             self.source.clone(),
         );
+        tasks.spawn(&here, "drained endpoints", self.drains.clone().follow(self.published.clone()));
         tasks.spawn(&here, "the use of SNAT ports", admin.clone().follow_ports());
         let scraped = admin.clone();
         let answer = move |door| serve_metrics(door, scraped.clone(), guests.clone());

@@ -261,7 +261,7 @@ async fn a_failed_compilation_is_told_and_makes_nothing_ready() {
 #[tokio::test]
 async fn other_settings_take_nothing_away_that_open_flows_need() {
     let (reset, resettings) = watch::channel(None);
-    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.resettings = resettings);
+    let mut bed = Bed::with(cluster(1, &["10.0.0.1"]), |publication| publication.orders.resettings = resettings);
     bed.until("the first list", |published| published.in_force).await;
     let held = |bed: &Bed| bed.log.lock().unwrap().last().unwrap().1.clone();
     let before = held(&bed);

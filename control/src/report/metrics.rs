@@ -110,6 +110,7 @@ pub fn metrics(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
     ));
     all.extend(objects(status));
     all.extend(source(status));
+    all.push(gauge("endpoints_drained", "What is drained by command.", status.drained.len()));
     all
 }
 

@@ -114,6 +114,9 @@ pub struct EndpointReport {
     /// Its share of new connections in relation to the others.
     #[serde(default = "usual_weight")]
     pub weight: u16,
+    /// By command, it is to get no new connections.
+    #[serde(default)]
+    pub drained: bool,
     /// Why no packet can be sent to it now.
     pub unreachable: Option<String>,
     /// What it has not answered, when it does not answer any more.
@@ -269,6 +272,7 @@ fn endpoint_report(
         eligible_local: endpoint.excluded_from_local.is_none(),
         excluded_local: endpoint.excluded_from_local.as_ref().map(ToString::to_string),
         weight: endpoint.backend.weight,
+        drained: endpoint.drained,
         unreachable: unreachable.map(|why| why_unreachable(snapshot, endpoint.backend.address, why)),
         unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
         snat_ports: None,

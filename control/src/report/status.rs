@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::LedgerReport;
 use super::answers::UnansweringReport;
 use super::configuration::ConfigurationReport;
+use super::drained::DrainedReport;
 use super::drops::{KernelLosses, PortCounts};
 use super::interfaces::InterfaceReport;
 use super::neighbors::NeighborReport;
@@ -73,6 +74,9 @@ pub struct StatusReport {
     /// How many of them there are.
     #[serde(default)]
     pub unanswering_count: usize,
+    /// What is drained by command.
+    #[serde(default)]
+    pub drained: Vec<DrainedReport>,
     /// What is wrong with `metrics.services`, one sentence each.
     #[serde(default)]
     pub metrics_problems: Vec<String>,
@@ -273,6 +277,7 @@ impl StatusReport {
             unreachable: unreachable(&published.snapshot),
             unanswering: Vec::new(),
             unanswering_count: 0,
+            drained: Vec::new(),
             metrics_problems: Vec::new(),
         }
     }

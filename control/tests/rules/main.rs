@@ -7,5 +7,6 @@ mod memory;
 mod oracle;
 mod policy;
 mod sets;
+mod shares;
 mod support;
 mod which;

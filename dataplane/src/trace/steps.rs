@@ -119,7 +119,12 @@ pub(super) fn eligible(target: &Target, set: &EndpointSet) -> String {
             .iter()
             .any(|e| (e.backend.address, e.backend.port) == (backend.address, backend.port) && e.state.ready)
     };
-    let fallback = if set.backends().iter().any(is_ready) {
+    let is_drained = |backend: &Backend| {
+        endpoints.iter().any(|e| (e.backend.address, e.backend.port) == (backend.address, backend.port) && e.drained)
+    };
+    let fallback = if set.backends().iter().any(is_drained) {
+        " None is ready that is not drained, so those that are drained or terminating but still serve take over."
+    } else if set.backends().iter().any(is_ready) {
         ""
     } else {
         " None is ready, so those that are terminating but still serve take over."

@@ -13,6 +13,7 @@ fn endpoint(id: u32, socket: &str, excluded: Option<Exclusion>) -> Endpoint {
     Endpoint {
         backend: Backend { id: BackendId(id), address: socket.ip(), port: socket.port(), weight: 1 },
         state: EndpointState { ready: excluded.is_none(), serving: true, terminating: excluded.is_some() },
+        drained: false,
         node: Some("b".into()),
         zone: None,
         slice: "ns1/svc1-x".into(),

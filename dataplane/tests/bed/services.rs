@@ -169,6 +169,7 @@ fn endpoint(ids: &mut Ids, port: u32, word: &str) -> Endpoint {
     Endpoint {
         backend: Backend { id: ids.backend(port, socket), address: socket.ip(), port: socket.port(), weight: 1 },
         state: EndpointState { ready: !unready, serving: !unready, terminating: false },
+        drained: false,
         node: None,
         zone: None,
         slice: "test/slice".into(),

@@ -84,6 +84,7 @@ pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapsh
         .map(|backend| Endpoint {
             backend: *backend,
             state: EndpointState { ready: true, serving: true, terminating: false },
+            drained: false,
             node: None,
             zone: None,
             slice: "perf/slice".into(),
