@@ -1,31 +1,26 @@
 //! What an object says it is. Objects in lists of an API server mostly say nothing.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Kind, brief, shown};
 
 /// `apiVersion` and `kind`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Claim {
-    #[serde(default)]
-    pub(crate) api_version: Option<String>,
-    #[serde(default)]
-    pub(crate) kind: Option<String>,
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'c> {
+    pub(crate) api_version: Option<&'c str>,
+    pub(crate) kind: Option<&'c str>,
 }
 
-impl Claim {
+impl Claim<'_> {
     /// Whether an object of this kind may say so.
     pub(crate) fn fits(&self, kind: Kind) -> bool {
-        let said = |value: &Option<String>, meant: &str| value.as_deref().is_none_or(|v| v.is_empty() || v == meant);
-        said(&self.api_version, kind.api_version()) && said(&self.kind, kind.label())
+        let said = |value: Option<&str>, meant: &str| value.is_none_or(|v| v.is_empty() || v == meant);
+        said(self.api_version, kind.api_version()) && said(self.kind, kind.label())
     }
 
     /// For a person.
     pub(crate) fn words(&self) -> String {
-        let quoted = |value: &Option<String>| value.as_deref().map(shown);
-        words([quoted(&self.api_version), quoted(&self.kind)])
+        words([self.api_version.map(shown), self.kind.map(shown)])
     }
 }
 

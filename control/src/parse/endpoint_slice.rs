@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1;
 use ringway_shared::endpoint::EndpointState;
 use ringway_shared::service::ServiceName;
 use ringway_shared::{Family, Protocol};
 
+use super::fields::{self, Fields};
 use super::service::HEADLESS_LABEL;
 use super::{MOST_PORTS, Notes, ObjectKey, Refusal, address, check_count, port_name, port_number, protocol, shown};
 use crate::plain;
@@ -60,8 +60,8 @@ pub struct EndpointSlice {
     pub endpoints: Vec<SliceEndpoint>,
 }
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::EndpointSlice, notes: &mut Notes) -> Result<EndpointSlice, Refusal> {
-    let label = |label| api.metadata.labels.as_ref().and_then(|labels| labels.get(label));
+pub(super) fn parse(key: &ObjectKey, api: &fields::EndpointSlice, notes: &mut Notes) -> Result<EndpointSlice, Refusal> {
+    let label = |label| api.metadata().labels.as_ref().and_then(|labels| labels.get(label));
     let service = label(SERVICE_NAME_LABEL).filter(|name| !name.is_empty() && label(HEADLESS_LABEL).is_none());
     let (family, has_addresses) = match api.address_type.as_str() {
         "IPv4" => (Family::V4, true),
@@ -91,7 +91,12 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::EndpointSlice, notes: &mut Notes)
         ports.push(SlicePort { name, protocol, port: number });
     }
     let endpoints = if has_addresses {
-        api.endpoints.iter().enumerate().filter_map(|(index, api)| endpoint(index, api, family, notes)).collect()
+        api.endpoints
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(index, api)| endpoint(index, api, family, notes))
+            .collect()
     } else {
         Vec::new()
     };
@@ -101,7 +106,7 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::EndpointSlice, notes: &mut Notes)
     Ok(EndpointSlice { label: name.to_string().into(), name, service, family, ports, endpoints })
 }
 
-fn endpoint(index: usize, api: &v1::Endpoint, family: Family, notes: &mut Notes) -> Option<SliceEndpoint> {
+fn endpoint(index: usize, api: &fields::Endpoint, family: Family, notes: &mut Notes) -> Option<SliceEndpoint> {
     let mut skip = |why: String| {
         notes.push(format!("endpoints[{index}] is skipped: {why}"));
         None

@@ -1,265 +1,291 @@
-//! The fields of objects that parse asks for. Others may hold anything: nobody reads them, and most of an object as an API
-//! server has it are those.
+//! The fields of objects that parse asks for, as they stand in JSON. Others may hold anything: nobody reads them, and most of
+//! an object as an API server has it are those.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1;
-use k8s_openapi::api::discovery::v1 as discovery;
-use k8s_openapi::api::networking::v1 as networking;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::NodeAddress;
+use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointHints};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+
+use super::{Claim, Kind, Notes, Object, ObjectKey, Parsed, Refusal, endpoint_slice, key, node, service, service_cidr};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
-    creation_timestamp: Option<Time>,
-    deletion_timestamp: Option<Time>,
+pub(crate) struct Metadata {
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+    pub(super) creation_timestamp: Option<Time>,
+    pub(super) deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    pub(super) resource_version: Version,
 }
 
-impl From<Metadata> for ObjectMeta {
-    fn from(metadata: Metadata) -> Self {
-        ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            creation_timestamp: metadata.creation_timestamp,
-            deletion_timestamp: metadata.deletion_timestamp,
-            ..ObjectMeta::default()
-        }
+/// Of an object without any.
+static NO_METADATA: Metadata = Metadata {
+    name: None,
+    namespace: None,
+    labels: None,
+    annotations: None,
+    creation_timestamp: None,
+    deletion_timestamp: None,
+    resource_version: Version(None),
+};
+
+/// Where an object stands among all: only a watch asks, so whatever else is there does not spoil the object.
+#[derive(Default)]
+pub(crate) struct Version(pub(super) Option<String>);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyVersion)
     }
 }
 
-fn metadata(metadata: Option<Metadata>) -> ObjectMeta {
-    metadata.unwrap_or_default().into()
+struct AnyVersion;
+
+/// Everything but a text is none.
+macro_rules! none {
+    ($($visit:ident($type:ty)),*) => {
+        $(fn $visit<E: de::Error>(self, _: $type) -> Result<Version, E> {
+            Ok(Version(None))
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for AnyVersion {
+    type Value = Version;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a resourceVersion")
+    }
+
+    none! { visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64) }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Version, E> {
+        Ok(Version(None))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Version, E> {
+        Ok(Version(Some(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Version, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Version(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Version, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Version(None))
+    }
 }
 
 /// v1 Service.
 #[derive(Deserialize)]
-pub struct Service {
-    metadata: Option<Metadata>,
-    spec: Option<ServiceSpec>,
-    status: Option<ServiceStatus>,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Service {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) spec: Option<ServiceSpec>,
+    pub(super) status: Option<ServiceStatus>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ServiceSpec {
+pub(super) struct ServiceSpec {
     #[serde(rename = "type")]
-    type_: Option<String>,
+    pub(super) type_: Option<String>,
     #[serde(rename = "clusterIP")]
-    cluster_ip: Option<String>,
+    pub(super) cluster_ip: Option<String>,
     #[serde(rename = "clusterIPs")]
-    cluster_ips: Option<Vec<String>>,
+    pub(super) cluster_ips: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
-    external_ips: Option<Vec<String>>,
-    external_traffic_policy: Option<String>,
-    health_check_node_port: Option<i32>,
-    internal_traffic_policy: Option<String>,
-    ip_families: Option<Vec<String>>,
-    load_balancer_source_ranges: Option<Vec<String>>,
-    ports: Option<Vec<ServicePort>>,
-    session_affinity: Option<String>,
-    session_affinity_config: Option<SessionAffinityConfig>,
+    pub(super) external_ips: Option<Vec<String>>,
+    pub(super) external_traffic_policy: Option<String>,
+    pub(super) health_check_node_port: Option<i32>,
+    pub(super) internal_traffic_policy: Option<String>,
+    pub(super) ip_families: Option<Vec<String>>,
+    pub(super) load_balancer_source_ranges: Option<Vec<String>>,
+    pub(super) ports: Option<Vec<ServicePort>>,
+    pub(super) session_affinity: Option<String>,
+    pub(super) session_affinity_config: Option<SessionAffinityConfig>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ServicePort {
-    name: Option<String>,
-    node_port: Option<i32>,
-    port: i32,
-    protocol: Option<String>,
+pub(super) struct ServicePort {
+    pub(super) name: Option<String>,
+    pub(super) node_port: Option<i32>,
+    pub(super) port: i32,
+    pub(super) protocol: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct SessionAffinityConfig {
+pub(super) struct SessionAffinityConfig {
     #[serde(rename = "clientIP")]
-    client_ip: Option<ClientIp>,
+    pub(super) client_ip: Option<ClientIp>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ClientIp {
-    timeout_seconds: Option<i32>,
+pub(super) struct ClientIp {
+    pub(super) timeout_seconds: Option<i32>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ServiceStatus {
-    load_balancer: Option<LoadBalancer>,
+pub(super) struct ServiceStatus {
+    pub(super) load_balancer: Option<LoadBalancer>,
 }
 
 #[derive(Deserialize)]
-struct LoadBalancer {
-    ingress: Option<Vec<Ingress>>,
+pub(super) struct LoadBalancer {
+    pub(super) ingress: Option<Vec<Ingress>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ingress {
-    ip: Option<String>,
-    ip_mode: Option<String>,
-}
-
-impl From<Service> for v1::Service {
-    fn from(service: Service) -> Self {
-        v1::Service {
-            metadata: metadata(service.metadata),
-            spec: service.spec.map(Into::into),
-            status: service.status.map(Into::into),
-        }
-    }
-}
-
-impl From<ServiceSpec> for v1::ServiceSpec {
-    fn from(spec: ServiceSpec) -> Self {
-        let port = |port: ServicePort| {
-            let ServicePort { name, node_port, port, protocol } = port;
-            v1::ServicePort { name, node_port, port, protocol, ..Default::default() }
-        };
-        let client_ip = |client_ip: ClientIp| v1::ClientIPConfig { timeout_seconds: client_ip.timeout_seconds };
-        v1::ServiceSpec {
-            type_: spec.type_,
-            cluster_ip: spec.cluster_ip,
-            cluster_ips: spec.cluster_ips,
-            external_ips: spec.external_ips,
-            external_traffic_policy: spec.external_traffic_policy,
-            health_check_node_port: spec.health_check_node_port,
-            internal_traffic_policy: spec.internal_traffic_policy,
-            ip_families: spec.ip_families,
-            load_balancer_source_ranges: spec.load_balancer_source_ranges,
-            ports: spec.ports.map(|ports| ports.into_iter().map(port).collect()),
-            session_affinity: spec.session_affinity,
-            session_affinity_config: spec
-                .session_affinity_config
-                .map(|config| v1::SessionAffinityConfig { client_ip: config.client_ip.map(client_ip) }),
-            ..Default::default()
-        }
-    }
-}
-
-impl From<ServiceStatus> for v1::ServiceStatus {
-    fn from(status: ServiceStatus) -> Self {
-        let ingress = |ingress: Ingress| v1::LoadBalancerIngress {
-            ip: ingress.ip,
-            ip_mode: ingress.ip_mode,
-            ..Default::default()
-        };
-        let load_balancer = status.load_balancer.map(|load_balancer| v1::LoadBalancerStatus {
-            ingress: load_balancer.ingress.map(|all| all.into_iter().map(ingress).collect()),
-        });
-        v1::ServiceStatus { load_balancer, ..Default::default() }
-    }
+pub(super) struct Ingress {
+    pub(super) ip: Option<String>,
+    pub(super) ip_mode: Option<String>,
 }
 
 /// discovery.k8s.io/v1 EndpointSlice.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EndpointSlice {
-    metadata: Option<Metadata>,
-    address_type: String,
-    endpoints: Option<Vec<Endpoint>>,
-    ports: Option<Vec<EndpointPort>>,
+pub(crate) struct EndpointSlice {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) address_type: String,
+    pub(super) endpoints: Option<Vec<Endpoint>>,
+    pub(super) ports: Option<Vec<EndpointPort>>,
 }
 
 #[derive(Deserialize)]
-struct EndpointPort {
-    name: Option<String>,
-    port: Option<i32>,
-    protocol: Option<String>,
+pub(super) struct EndpointPort {
+    pub(super) name: Option<String>,
+    pub(super) port: Option<i32>,
+    pub(super) protocol: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Endpoint {
+pub(super) struct Endpoint {
     #[serde(default)]
-    addresses: Vec<String>,
-    conditions: Option<discovery::EndpointConditions>,
-    hints: Option<discovery::EndpointHints>,
-    node_name: Option<String>,
-    zone: Option<String>,
-}
-
-impl From<EndpointSlice> for discovery::EndpointSlice {
-    fn from(slice: EndpointSlice) -> Self {
-        let endpoint = |endpoint: Endpoint| {
-            let Endpoint { addresses, conditions, hints, node_name, zone } = endpoint;
-            discovery::Endpoint { addresses, conditions, hints, node_name, zone, ..Default::default() }
-        };
-        let port = |port: EndpointPort| {
-            let EndpointPort { name, port, protocol } = port;
-            discovery::EndpointPort { name, port, protocol, ..Default::default() }
-        };
-        discovery::EndpointSlice {
-            metadata: metadata(slice.metadata),
-            address_type: slice.address_type,
-            endpoints: slice.endpoints.into_iter().flatten().map(endpoint).collect(),
-            ports: slice.ports.map(|ports| ports.into_iter().map(port).collect()),
-        }
-    }
+    pub(super) addresses: Vec<String>,
+    pub(super) conditions: Option<EndpointConditions>,
+    pub(super) hints: Option<EndpointHints>,
+    pub(super) node_name: Option<String>,
+    pub(super) zone: Option<String>,
 }
 
 /// v1 Node.
 #[derive(Deserialize)]
-pub struct Node {
-    metadata: Option<Metadata>,
-    spec: Option<NodeSpec>,
-    status: Option<NodeStatus>,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) spec: Option<NodeSpec>,
+    pub(super) status: Option<NodeStatus>,
 }
 
 #[derive(Deserialize)]
-struct NodeSpec {
+pub(super) struct NodeSpec {
     #[serde(rename = "podCIDR")]
-    pod_cidr: Option<String>,
+    pub(super) pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs")]
-    pod_cidrs: Option<Vec<String>>,
-    taints: Option<Vec<Taint>>,
+    pub(super) pod_cidrs: Option<Vec<String>>,
+    pub(super) taints: Option<Vec<Taint>>,
 }
 
 #[derive(Deserialize)]
-struct Taint {
-    key: String,
+pub(super) struct Taint {
+    pub(super) key: String,
 }
 
 #[derive(Deserialize)]
-struct NodeStatus {
-    addresses: Option<Vec<v1::NodeAddress>>,
-}
-
-impl From<Node> for v1::Node {
-    fn from(Node { metadata: of, spec, status }: Node) -> Self {
-        let taint = |taint: Taint| v1::Taint { key: taint.key, ..Default::default() };
-        let spec = spec.map(|NodeSpec { pod_cidr, pod_cidrs, taints }| {
-            let taints = taints.map(|taints| taints.into_iter().map(taint).collect());
-            v1::NodeSpec { pod_cidr, pod_cidrs, taints, ..Default::default() }
-        });
-        let status = status.map(|status| v1::NodeStatus { addresses: status.addresses, ..Default::default() });
-        v1::Node { metadata: metadata(of), spec, status }
-    }
+pub(super) struct NodeStatus {
+    pub(super) addresses: Option<Vec<NodeAddress>>,
 }
 
 /// networking.k8s.io/v1 ServiceCIDR.
 #[derive(Deserialize)]
-pub struct ServiceCidr {
-    metadata: Option<Metadata>,
-    spec: Option<ServiceCidrSpec>,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceCidr {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) spec: Option<ServiceCidrSpec>,
 }
 
 #[derive(Deserialize)]
-struct ServiceCidrSpec {
-    cidrs: Option<Vec<String>>,
+pub(super) struct ServiceCidrSpec {
+    pub(super) cidrs: Option<Vec<String>>,
 }
 
-impl From<ServiceCidr> for networking::ServiceCIDR {
-    fn from(ServiceCidr { metadata: of, spec }: ServiceCidr) -> Self {
-        let spec = spec.map(|spec| networking::ServiceCIDRSpec { cidrs: spec.cidrs });
-        networking::ServiceCIDR { metadata: metadata(of), spec, status: None }
+/// An object of one kind, as it stands in JSON.
+pub(crate) trait Fields: DeserializeOwned {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// What it says it is: `apiVersion` and `kind`.
+    fn claim(&self) -> Claim<'_>;
+
+    /// Its `metadata`.
+    fn metadata(&self) -> &Metadata;
+
+    /// Its content, but for the key, and what is to be said of it.
+    fn object(&self, key: &ObjectKey, notes: &mut Notes) -> Result<Object, Refusal>;
+
+    /// Its `metadata.resourceVersion`.
+    fn version(&self) -> Option<&str> {
+        self.metadata().resource_version.0.as_deref()
     }
+
+    /// The object in Ringway's form.
+    fn parse(&self) -> Result<Parsed, Refusal> {
+        let key = key(Self::KIND, self.metadata())?;
+        let mut notes = Notes::default();
+        let object = self.object(&key, &mut notes)?;
+        Ok(Parsed { key, object, notes: notes.told() })
+    }
+}
+
+/// The same for each kind.
+macro_rules! fields {
+    ($($kind:ident: $parse:expr;)*) => {$(
+        impl Fields for $kind {
+            const KIND: Kind = Kind::$kind;
+
+            fn claim(&self) -> Claim<'_> {
+                Claim { api_version: self.api_version.as_deref(), kind: self.kind.as_deref() }
+            }
+
+            fn metadata(&self) -> &Metadata {
+                self.metadata.as_ref().unwrap_or(&NO_METADATA)
+            }
+
+            fn object(&self, key: &ObjectKey, notes: &mut Notes) -> Result<Object, Refusal> {
+                $parse(key, self, notes).map(|parsed| Object::$kind(Arc::new(parsed)))
+            }
+        }
+    )*};
+}
+
+fields! {
+    Service: service::parse;
+    EndpointSlice: endpoint_slice::parse;
+    Node: |key, api, notes| Ok(node::parse(key, api, notes));
+    ServiceCidr: |key, api, notes| Ok(service_cidr::parse(key, api, notes));
 }
 
 #[cfg(test)]

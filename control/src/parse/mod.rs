@@ -6,18 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::{core, discovery, networking};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use ringway_shared::Protocol;
 use ringway_shared::service::ServiceName;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub mod address;
 mod claim;
 pub mod endpoint_slice;
-pub mod fields;
+pub(crate) mod fields;
 pub mod lenient;
 pub mod node;
 mod notes;
@@ -29,6 +26,7 @@ mod weight;
 
 pub(crate) use claim::Claim;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
+pub(crate) use fields::Fields;
 pub use lenient::Misfit;
 pub use node::Node;
 use notes::Notes;
@@ -265,61 +263,28 @@ pub fn object(kind: Kind, value: &Value) -> Document {
         return Document::Skipped(why);
     }
     let parsed = match kind {
-        Kind::Service => take::<fields::Service>(value).and_then(|api| service(&api.into())),
-        Kind::EndpointSlice => take::<fields::EndpointSlice>(value).and_then(|api| endpoint_slice(&api.into())),
-        Kind::Node => take::<fields::Node>(value).and_then(|api| node(&api.into())),
-        Kind::ServiceCidr => take::<fields::ServiceCidr>(value).and_then(|api| service_cidr(&api.into())),
+        Kind::Service => take::<fields::Service>(value),
+        Kind::EndpointSlice => take::<fields::EndpointSlice>(value),
+        Kind::Node => take::<fields::Node>(value),
+        Kind::ServiceCidr => take::<fields::ServiceCidr>(value),
     };
     match parsed {
         Ok(parsed) => Document::Taken(parsed),
         // Whose last good content stays is still to be known.
         Err(refusal) => {
             let metadata = value.get("metadata").and_then(|value| lenient::from_value::<fields::Metadata>(value).ok());
-            let metadata = metadata.map(ObjectMeta::from);
-            let named = value.pointer("/metadata/name").and_then(Value::as_str).map(|name| ObjectMeta {
+            let named = value.pointer("/metadata/name").and_then(Value::as_str).map(|name| fields::Metadata {
                 name: Some(name.to_owned()),
                 namespace: value.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned),
-                ..ObjectMeta::default()
+                ..fields::Metadata::default()
             });
             Document::Refused(metadata.or(named).and_then(|metadata| key(kind, &metadata).ok()), refusal)
         }
     }
 }
 
-fn take<T: DeserializeOwned>(value: &Value) -> Result<T, Refusal> {
-    lenient::from_value(value).map_err(Refusal::from)
-}
-
-/// A v1 Service, in the form of any source.
-pub fn service(api: &core::v1::Service) -> Result<Parsed, Refusal> {
-    let key = key(Kind::Service, &api.metadata)?;
-    let mut notes = Notes::default();
-    let service = service::parse(&key, api, &mut notes)?;
-    Ok(Parsed { key, object: Object::Service(Arc::new(service)), notes: notes.told() })
-}
-
-/// A discovery.k8s.io/v1 EndpointSlice, in the form of any source.
-pub fn endpoint_slice(api: &discovery::v1::EndpointSlice) -> Result<Parsed, Refusal> {
-    let key = key(Kind::EndpointSlice, &api.metadata)?;
-    let mut notes = Notes::default();
-    let slice = endpoint_slice::parse(&key, api, &mut notes)?;
-    Ok(Parsed { key, object: Object::EndpointSlice(Arc::new(slice)), notes: notes.told() })
-}
-
-/// A v1 Node, in the form of any source.
-pub fn node(api: &core::v1::Node) -> Result<Parsed, Refusal> {
-    let key = key(Kind::Node, &api.metadata)?;
-    let mut notes = Notes::default();
-    let node = node::parse(&key, api, &mut notes);
-    Ok(Parsed { key, object: Object::Node(Arc::new(node)), notes: notes.told() })
-}
-
-/// A networking.k8s.io/v1 ServiceCIDR, in the form of any source.
-pub fn service_cidr(api: &networking::v1::ServiceCIDR) -> Result<Parsed, Refusal> {
-    let key = key(Kind::ServiceCidr, &api.metadata)?;
-    let mut notes = Notes::default();
-    let cidr = service_cidr::parse(&key, api, &mut notes);
-    Ok(Parsed { key, object: Object::ServiceCidr(Arc::new(cidr)), notes: notes.told() })
+fn take<T: Fields>(value: &Value) -> Result<Parsed, Refusal> {
+    lenient::from_value::<T>(value)?.parse()
 }
 
 /// The most ports that a Service or a slice may have; an API server takes 20,000 in a slice.
@@ -330,7 +295,7 @@ fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Ref
 }
 
 /// The key in `metadata`. An object without a namespace is in `default`, as with kubectl.
-fn key(kind: Kind, metadata: &ObjectMeta) -> Result<ObjectKey, Refusal> {
+fn key(kind: Kind, metadata: &fields::Metadata) -> Result<ObjectKey, Refusal> {
     let name = metadata.name.as_deref().filter(|name| !name.is_empty()).ok_or(Refusal::NoName)?;
     let namespace = match metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
         _ if !kind.is_namespaced() => "",

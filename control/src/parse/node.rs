@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1;
 
+use super::fields::{self, Fields};
 use super::{Notes, ObjectKey, address, shown};
 
 /// A Node, as far as a load balancer on it asks for it.
@@ -27,7 +27,7 @@ pub struct Node {
 /// The taint by which the cluster autoscaler announces that it will delete a node.
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Notes) -> Node {
+pub(super) fn parse(key: &ObjectKey, api: &fields::Node, notes: &mut Notes) -> Node {
     let all = || api.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let (mut addresses, mut seen) = (Vec::new(), HashSet::new());
     for kind in ["InternalIP", "ExternalIP"] {
@@ -56,8 +56,8 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Node, notes: &mut Notes) -> Node 
             None => notes.push(format!("spec.podCIDRs: {} is not a range; skipped", shown(text))),
         }
     }
-    let labels = api.metadata.labels.clone().unwrap_or_default();
+    let labels = api.metadata().labels.clone().unwrap_or_default();
     let mut taints = spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let leaving = api.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == TO_BE_DELETED);
+    let leaving = api.metadata().deletion_timestamp.is_some() || taints.any(|taint| taint.key == TO_BE_DELETED);
     Node { name: key.name.clone(), addresses, pod_cidrs, labels, leaving }
 }

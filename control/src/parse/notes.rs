@@ -2,7 +2,7 @@
 
 /// Notes about the parts of one object. What is wrong with very many of them is told of the first ones, and counted.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(crate) struct Notes {
     first: Vec<String>,
     more: usize,
 }

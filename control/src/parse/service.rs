@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1;
 use ringway_shared::service::{ForwardingMode, ServiceName, TrafficPolicy};
 use ringway_shared::{Family, Protocol};
 
+use super::fields::{self, Fields, ServiceSpec};
 use super::{MOST_PORTS, Notes, ObjectKey, Refusal, address, check_count, port_name, port_number, protocol, shown};
 
 /// The annotation that picks the forwarding mode of one Service.
@@ -100,8 +100,8 @@ impl Service {
     }
 }
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Notes) -> Result<Service, Refusal> {
-    let absent = v1::ServiceSpec::default();
+pub(super) fn parse(key: &ObjectKey, api: &fields::Service, notes: &mut Notes) -> Result<Service, Refusal> {
+    let absent = ServiceSpec::default();
     let spec = api.spec.as_ref().unwrap_or(&absent);
     let type_ = spec.type_.as_deref().unwrap_or("");
     if !matches!(type_, "" | "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName") {
@@ -117,7 +117,7 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Notes) -> Re
     let (load_balancer_ips, proxied_ips) = load_balancer_ips(api, notes)?;
     let service = Service {
         name: key.service_name(),
-        created: api.metadata.creation_timestamp.as_ref().map(|time| time.0.as_nanosecond()),
+        created: api.metadata().creation_timestamp.as_ref().map(|time| time.0.as_nanosecond()),
         ignored,
         cluster_ips: cluster_ips(spec, notes)?,
         external_ips: addresses("spec.externalIPs", spec.external_ips.iter().flatten(), notes),
@@ -138,8 +138,8 @@ pub(super) fn parse(key: &ObjectKey, api: &v1::Service, notes: &mut Notes) -> Re
     Ok(service)
 }
 
-fn ignored(api: &v1::Service, spec: &v1::ServiceSpec) -> Option<Ignored> {
-    let labelled = |label| api.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(label));
+fn ignored(api: &fields::Service, spec: &ServiceSpec) -> Option<Ignored> {
+    let labelled = |label| api.metadata().labels.as_ref().is_some_and(|labels| labels.contains_key(label));
     let headless = spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()).any(|address| address == "None");
     if labelled(PROXY_NAME_LABEL) {
         Some(Ignored::OtherProxy)
@@ -171,7 +171,7 @@ enum Own {
     Name(Arc<str>),
 }
 
-fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
+fn ports(spec: &ServiceSpec) -> Result<Vec<Port>, Refusal> {
     check_count("spec.ports", spec.ports.as_ref().map_or(0, Vec::len), MOST_PORTS)?;
     let mut ports: Vec<Port> = Vec::new();
     let mut owners = HashMap::new();
@@ -211,7 +211,7 @@ fn ports(spec: &v1::ServiceSpec) -> Result<Vec<Port>, Refusal> {
 }
 
 /// The first address of each family, of the families that the Service has when it lists them.
-fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Notes) -> Result<Vec<IpAddr>, Refusal> {
+fn cluster_ips(spec: &ServiceSpec, notes: &mut Notes) -> Result<Vec<IpAddr>, Refusal> {
     let mut families = HashSet::new();
     for family in spec.ip_families.iter().flatten() {
         families.insert(match family.as_str() {
@@ -242,7 +242,7 @@ fn cluster_ips(spec: &v1::ServiceSpec, notes: &mut Notes) -> Result<Vec<IpAddr>,
 }
 
 /// Those of mode VIP, then those of mode Proxy.
-fn load_balancer_ips(api: &v1::Service, notes: &mut Notes) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Refusal> {
+fn load_balancer_ips(api: &fields::Service, notes: &mut Notes) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Refusal> {
     let status = api.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let (mut ours, mut proxied) = (Vec::new(), Vec::new());
     for (index, ingress) in status.iter().flat_map(|status| status.ingress.iter().flatten()).enumerate() {
@@ -276,7 +276,7 @@ fn addresses<'t>(field: &str, texts: impl IntoIterator<Item = &'t String>, notes
     addresses
 }
 
-fn source_ranges(spec: &v1::ServiceSpec, notes: &mut Notes) -> Vec<IpNet> {
+fn source_ranges(spec: &ServiceSpec, notes: &mut Notes) -> Vec<IpNet> {
     let mut ranges: Vec<IpNet> = Vec::new();
     let (mut skipped, mut seen) = (false, HashSet::new());
     for text in spec.load_balancer_source_ranges.iter().flatten() {
@@ -299,7 +299,7 @@ fn source_ranges(spec: &v1::ServiceSpec, notes: &mut Notes) -> Vec<IpNet> {
     ranges
 }
 
-fn affinity(spec: &v1::ServiceSpec) -> Result<Option<Duration>, Refusal> {
+fn affinity(spec: &ServiceSpec) -> Result<Option<Duration>, Refusal> {
     match spec.session_affinity.as_deref().unwrap_or("") {
         "" | "None" => return Ok(None),
         "ClientIP" => {}
@@ -320,8 +320,8 @@ fn affinity(spec: &v1::ServiceSpec) -> Result<Option<Duration>, Refusal> {
     }
 }
 
-fn forwarding(api: &v1::Service) -> Result<Option<ForwardingMode>, Refusal> {
-    let annotation = api.metadata.annotations.as_ref().and_then(|all| all.get(FORWARDING_ANNOTATION));
+fn forwarding(api: &fields::Service) -> Result<Option<ForwardingMode>, Refusal> {
+    let annotation = api.metadata().annotations.as_ref().and_then(|all| all.get(FORWARDING_ANNOTATION));
     let Some(text) = annotation else { return Ok(None) };
     let refused = |mode: ForwardingMode| Err(Refusal::Forwarding { mode: mode.label(), by: "its annotation" });
     match text.trim() {

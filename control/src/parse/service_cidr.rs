@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1;
 
-use super::{Notes, ObjectKey, address, shown};
+use super::{Notes, ObjectKey, address, fields, shown};
 
 /// A ServiceCIDR: ranges that ClusterIPs are taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct ServiceCidr {
     pub cidrs: Vec<IpNet>,
 }
 
-pub(super) fn parse(key: &ObjectKey, api: &v1::ServiceCIDR, notes: &mut Notes) -> ServiceCidr {
+pub(super) fn parse(key: &ObjectKey, api: &fields::ServiceCidr, notes: &mut Notes) -> ServiceCidr {
     let mut cidrs = Vec::new();
     for text in api.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten()) {
         match address::range(text) {

@@ -283,24 +283,28 @@ impl Follower {
             return Err(self.error(object));
         }
         let missing = || Fault::garbled(format!("an event {type_:?} without resourceVersion"));
-        let version = object::version(object).filter(|version| version.len() <= LONGEST_VERSION).ok_or_else(missing)?;
-        let news = match &*type_ {
-            "BOOKMARK" => match object::stranger(self.kind, object.get()) {
+        let (document, version) = match &*type_ {
+            "ADDED" | "MODIFIED" | "DELETED" => {
+                let (document, version) = object::decode_event(self.kind, object);
+                (Some(document), version)
+            }
+            _ => (None, object::version(object)),
+        };
+        let version = version.filter(|version| version.len() <= LONGEST_VERSION).ok_or_else(missing)?;
+        let news = match document {
+            None if type_ != "BOOKMARK" => return Err(Fault::garbled(format!("an event of the type {type_:?}"))),
+            None => match object::stranger(self.kind, object.get()) {
                 Some(strange) => return Err(Fault::garbled(format!("a bookmark: {strange}"))),
                 None => None,
             },
-            "ADDED" | "MODIFIED" => {
-                let document = object::decode(self.kind, object);
-                self.is_asked_for(&document).then_some(News::Changed(self.kind, document))
+            Some(Document::Skipped(why)) if type_ == "DELETED" => {
+                return Err(Fault::garbled(format!("a deleted object: {why}")));
             }
-            "DELETED" => Some(News::Deleted(match object::decode(self.kind, object) {
-                Document::Skipped(why) => return Err(Fault::garbled(format!("a deleted object: {why}"))),
-                document => {
-                    let nameless = || Fault::garbled("a deleted object without a name".to_owned());
-                    object::key(&document).cloned().ok_or_else(nameless)?
-                }
-            })),
-            other => return Err(Fault::garbled(format!("an event of the type {other:?}"))),
+            Some(document) if type_ == "DELETED" => {
+                let nameless = || Fault::garbled("a deleted object without a name".to_owned());
+                Some(News::Deleted(object::key(&document).cloned().ok_or_else(nameless)?))
+            }
+            Some(document) => self.is_asked_for(&document).then_some(News::Changed(self.kind, document)),
         };
         if news.is_some() {
             self.health.changed(self.kind);

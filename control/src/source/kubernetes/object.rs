@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::page::Head;
 use crate::parse::fields::{EndpointSlice, Node, Service, ServiceCidr};
-use crate::parse::{self, Claim, Document, Kind, Misfit, Parsed, Refusal};
+use crate::parse::{self, Claim, Document, Fields, Kind, Misfit, Parsed, Refusal};
 
 /// Where a page stands.
 #[derive(Default, Deserialize)]
@@ -53,7 +52,16 @@ pub(super) fn version(object: &RawValue) -> Option<String> {
 
 /// Whether an object says nothing else than that it is of `kind`.
 fn fits(kind: Kind, text: &str) -> bool {
-    serde_json::from_str::<Claim>(text).is_ok_and(|claim| claim.fits(kind))
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said {
+        api_version: Option<String>,
+        kind: Option<String>,
+    }
+    serde_json::from_str::<Said>(text).is_ok_and(|said| {
+        let Said { api_version, kind: own } = &said;
+        Claim { api_version: api_version.as_deref(), kind: own.as_deref() }.fits(kind)
+    })
 }
 
 /// Why this is no object of `kind`, when it says itself that it is something else.
@@ -78,29 +86,31 @@ pub(super) fn strange_list(kind: Kind, head: &Head) -> Option<String> {
     if list.as_deref() == Some("List") {
         return None;
     }
-    let claim = Claim { api_version, kind: list };
-    let item = claim.kind.as_deref().map(|list| list.strip_suffix("List").unwrap_or("").to_owned());
-    let of_items = Claim { api_version: claim.api_version.clone(), kind: item.clone() };
-    let is_list = item.as_deref() != Some("") || claim.kind.as_deref() == Some("");
-    (!is_list || !of_items.fits(kind))
+    let claim = Claim { api_version: api_version.as_deref(), kind: list.as_deref() };
+    let item = claim.kind.map(|list| list.strip_suffix("List").unwrap_or(""));
+    let is_list = item != Some("") || claim.kind == Some("");
+    (!is_list || !Claim { kind: item, ..claim }.fits(kind))
         .then(|| format!("an answer with {} in place of a list of {} objects", claim.words(), kind.label()))
 }
 
 /// The object of this kind in `text`. It is what [`parse::object`] makes of it.
 pub fn decode(kind: Kind, text: &RawValue) -> Document {
-    let text = text.get();
-    if !fits(kind, text) {
-        return explain(kind, text);
-    }
+    decode_event(kind, text).0
+}
+
+/// Likewise, with its version, which an event has.
+pub(super) fn decode_event(kind: Kind, raw: &RawValue) -> (Document, Option<String>) {
+    let text = raw.get();
     let taken = match kind {
-        Kind::Service => take::<Service>(text).and_then(|object| parse::service(&object.into()).ok()),
-        Kind::EndpointSlice => {
-            take::<EndpointSlice>(text).and_then(|object| parse::endpoint_slice(&object.into()).ok())
-        }
-        Kind::Node => take::<Node>(text).and_then(|object| parse::node(&object.into()).ok()),
-        Kind::ServiceCidr => take::<ServiceCidr>(text).and_then(|object| parse::service_cidr(&object.into()).ok()),
+        Kind::Service => take::<Service>(text),
+        Kind::EndpointSlice => take::<EndpointSlice>(text),
+        Kind::Node => take::<Node>(text),
+        Kind::ServiceCidr => take::<ServiceCidr>(text),
     };
-    taken.map_or_else(|| explain(kind, text), Document::Taken)
+    match taken {
+        Some((parsed, version)) => (Document::Taken(parsed), version.filter(|version| !version.is_empty())),
+        None => (explain(kind, text), version(raw)),
+    }
 }
 
 /// Likewise, of a page.
@@ -111,8 +121,13 @@ pub(super) fn decode_bytes(kind: Kind, text: &[u8]) -> Document {
     }
 }
 
-fn take<T: DeserializeOwned>(text: &str) -> Option<T> {
-    serde_json::from_str(text).ok()
+/// The short way: one look at the text. `None` where there is more to be said.
+fn take<T: Fields>(text: &str) -> Option<(Parsed, Option<String>)> {
+    let object: T = serde_json::from_str(text).ok()?;
+    if !object.claim().fits(T::KIND) {
+        return None;
+    }
+    Some((object.parse().ok()?, object.version().map(str::to_owned)))
 }
 
 /// The long way, which converts what can be converted, and says what is wrong with the rest.
