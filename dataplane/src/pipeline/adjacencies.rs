@@ -49,6 +49,7 @@ pub(super) struct Adjacencies {
     resolver: Arc<Resolver>,
 }
 
+#[allow(clippy::wrong_self_convention, reason = "a way to somebody, no conversion")]
 impl Adjacencies {
     pub(super) fn new(resolver: Arc<Resolver>) -> Self {
         Adjacencies { endpoints: Cache::new(), clients: Cache::new(), resolver }
