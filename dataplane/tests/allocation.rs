@@ -223,6 +223,16 @@ fn the_packet_path_does_not_allocate() {
         ("source-kept flows", 50, "inside tcp S 10.0.1.9:* > 172.30.0.41:80"),
         ("evictions", 600, "inside tcp S 10.0.1.8:* > 172.30.0.41:80"),
         ("flows over IPv6", 50, "outside udp [2001:db8:c::9]:* > [fd00:172:30::53]:53 bytes=1400"),
+        (
+            "errors about flows",
+            50,
+            "outside icmp 2/0 [2001:db8:c::9] > [fd00:172:30::53] about udp [fd00:172:30::53]:53 > [2001:db8:c::9]:* bytes=1400 quote=1232",
+        ),
+        (
+            "errors that are not believed",
+            50,
+            "outside icmp 3/1 203.0.113.9 > 172.30.0.41 about tcp SA 172.30.0.41:80 > 203.0.113.9:*",
+        ),
         ("reclaimed ports", 300, "outside tcp S 203.0.113.10:* > 172.30.0.41:80"),
         ("resets", 50, "outside tcp S 203.0.113.9:* > 172.30.0.44:80 data=x"),
         ("port unreachable", 50, "outside udp 203.0.113.9:* > 172.30.0.44:53 bytes=1000"),

@@ -4,14 +4,16 @@
 mod bed;
 
 use bed::random::Random;
+use bed::wire::{Transport, Wire};
 use bed::*;
 use ringway_dataplane::clock::Time;
+use ringway_dataplane::dispatch::Fate;
 use ringway_dataplane::io::memory::MemoryWorker;
 use ringway_dataplane::verdict::Verdict;
-use ringway_dataplane::wire::Packet;
 use ringway_dataplane::wire::transport::{ChecksumState, checksum_state};
+use ringway_dataplane::wire::{Kind, Packet};
 use ringway_shared::counters::Counter;
-use ringway_shared::{InterfaceId, Snapshot};
+use ringway_shared::{Family, InterfaceId, Snapshot};
 
 const PACKETS: u64 = 1_000_000;
 
@@ -107,6 +109,22 @@ fn answer(sent: &[u8], out: InterfaceId) -> Option<Seed> {
         swap(&mut bytes, usize::from(packet.l4), 2);
     }
     Some(Seed { arrives: out, bytes })
+}
+
+/// What a router or the other side might say about it.
+fn complaint(random: &mut Random, sent: &[u8], out: InterfaceId) -> Option<Seed> {
+    let packet = Packet::parse(sent).ok()?;
+    let kinds: &[(u8, u8)] = match packet.family() {
+        Family::V4 => &[(3, 3), (3, 4), (5, 1), (11, 0), (12, 0)],
+        Family::V6 => &[(1, 4), (2, 0), (3, 0), (4, 1)],
+    };
+    let (kind, code) = *random.pick(kinds);
+    let rest = *random.pick(&[[0; 4], [0, 0, 5, 0], [16, 32, 0, 0]]);
+    let [from, to] = [packet.tuple.destination_address(), packet.tuple.source_address()];
+    let mut wire = Wire::new(out, Transport::Icmp { kind, code, rest }, (from, 0).into(), (to, 0).into());
+    wire.payload = sent[14..].to_vec();
+    wire.payload.truncate(28 + random.below(600));
+    Some(Seed { arrives: out, bytes: wire.build() })
 }
 
 /// Changes a packet a little, or a lot.
@@ -224,6 +242,7 @@ fn a_million_mutated_packets() {
     let originals = corpus.len();
     let (mut now, mut snapshot) = (0u64, 0);
     let (mut pushed, mut fates, mut next_checkpoint) = (0u64, 0u64, 0u64);
+    let mut told = 0u64;
     let mut inputs: Vec<Seed> = Vec::new();
     while pushed < PACKETS {
         if random.once_in(200) {
@@ -255,8 +274,16 @@ fn a_million_mutated_packets() {
         worker.tick(&snapshots[snapshot], Time(now));
         fates += worker.collector.fates.len() as u64;
         assert_eq!(fates + worker.pipeline.held() as u64, pushed, "a packet without a fate, or with two");
-        for sent in worker.collector.sent.drain(..) {
-            if let Some(seed) = answer(&sent.bytes, sent.out).filter(|_| random.once_in(4)) {
+        for sent in std::mem::take(&mut worker.collector.sent) {
+            let forwarded = |fate: &Fate| fate.tag == sent.tag && matches!(fate.verdict, Verdict::Forward { .. });
+            let is_icmp = Packet::parse(&sent.bytes).is_ok_and(|packet| matches!(packet.kind, Kind::Icmp { .. }));
+            told += u64::from(is_icmp && worker.collector.fates.iter().any(forwarded));
+            let seed = match random.below(8) {
+                0 | 1 => answer(&sent.bytes, sent.out),
+                2 => complaint(&mut random, &sent.bytes, sent.out),
+                _ => None,
+            };
+            if let Some(seed) = seed {
                 if corpus.len() < originals + 60 {
                     corpus.push(seed);
                 } else {
@@ -303,7 +330,10 @@ fn a_million_mutated_packets() {
         "drop:no_route",
         "drop:extension_chain_too_long",
         "drop:source_routed",
+        "drop:icmp_without_flow",
+        "drop:icmp_outside_window",
     ];
+    assert!(told > 1_000, "only {told} errors were sent on");
     for name in reached {
         assert!(seen(name) > 0, "{name} was never reached: {ledger:#?}");
     }

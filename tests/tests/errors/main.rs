@@ -5,130 +5,47 @@
 //! far ── middle ─narrow─ client ── [gateway] ── backend0 ─narrow─ inner ── pod
 //! ```
 
-use ringway_control::demo::process::Process;
+mod forged;
+mod journey;
+
 use ringway_tests::can_run;
-use ringway_tests::echo::EchoServer;
-use ringway_tests::netns::{self, End, Namespace};
-use ringway_tests::objects::{self, Addresses, Port};
-use ringway_tests::process::{iperf_server, nginx, run};
-use ringway_tests::topology::{BULK_TCP, Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, NODE_IPS, Options, at};
+use ringway_tests::netns::Namespace;
+use ringway_tests::process::run;
+use ringway_tests::topology::{BULK_TCP, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, NODE_IPS, at};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// The last part of addresses of links, from the client's side to the pod's: `192.168.N.0/24` and `fd00:N::/64`.
-const FAR: u8 = 52;
-const NEAR: u8 = 51;
-const INNER: u8 = 61;
-const POD: u8 = 62;
+use journey::{CLOSED, FAR, FIRST_PATH_PORT, Journey, NEAR, POD, addresses, known_mtu, large, vips};
 
-/// The ports that tracepath tries one after the other; nobody listens behind them.
-const FIRST_PATH_PORT: u16 = 44_444;
-const PATH_PORTS: u16 = 64;
-/// A port of the Service that nobody listens behind.
-const CLOSED: u16 = FIRST_PATH_PORT;
-
-const LARGE: usize = 10_000_000;
-
-/// A bed with a long way on both sides.
-struct Journey {
-    bed: Bed,
-    far: Namespace,
-    _middle: Namespace,
-    _inner: Namespace,
-    pod: Namespace,
-    _servers: [Process; 2],
-    _echo: EchoServer,
+/// The addresses that traceroute shows on the way to a VIP, by TCP and by UDP.
+fn hops(journey: &Journey, vip: &str) -> [Vec<String>; 2] {
+    [("-T", HTTP.port), ("-U", ECHO.port)].map(|(method, port)| {
+        let port = port.to_string();
+        let arguments = ["-n", "-q", "1", "-N", "1", "-w", "3", "-m", "9", method, "-p", &port, vip];
+        let way = journey.run("traceroute", &arguments);
+        let hop = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        way.lines().skip(1).map(hop).collect()
+    })
 }
 
-/// Both families' address on a link.
-fn addresses(link: u8, host: u8) -> [String; 2] {
-    [format!("192.168.{link}.{host}"), format!("fd00:{link}::{host}")]
-}
-
-/// Links two namespaces; the first is host 1, the second host 2.
-fn connect(a: (&Namespace, &str), b: (&Namespace, &str), link: u8, mtu: u32) {
-    let end = |(namespace, link)| End { namespace, link, mac: None };
-    netns::veth(end(a), end(b), 1).expect("a link");
-    for ((namespace, name), host) in [(a, 1), (b, 2)] {
-        namespace.ip(&["link", "set", name, "mtu", &mtu.to_string()]).expect("its MTU");
-        for (address, length) in addresses(link, host).into_iter().zip([24, 64]) {
-            namespace.address(name, &format!("{address}/{length}")).expect("an address");
+/// The same Service by the kernel's NAT, which kube-proxy uses.
+fn nat() -> String {
+    let mut rules = String::from("table inet nat {\n chain prerouting { type nat hook prerouting priority dstnat;\n");
+    let mut masquerade = String::new();
+    for (family, vip) in vips() {
+        let ip = ["ip", "ip6"][family];
+        let pod = &addresses(POD, 2)[family];
+        for port in [HTTP, ECHO] {
+            let (protocol, number) = (port.protocol.to_lowercase(), port.port);
+            let to = at(pod, port.target);
+            rules += &format!("  {ip} daddr {vip} {protocol} dport {number} dnat {ip} to {to}\n");
+        }
+        if LOAD_BALANCER_IPS.contains(&vip) {
+            masquerade += &format!("  ct original {ip} daddr {vip} masquerade\n");
         }
     }
-}
-
-fn route(namespace: &Namespace, link: u8, via: [String; 2]) {
-    for (to, via) in [format!("192.168.{link}.0/24"), format!("fd00:{link}::/64")].iter().zip(via) {
-        namespace.route(to, &via).expect("a route");
-    }
-}
-
-impl Journey {
-    /// The MTUs of the narrow links.
-    fn start(outside: u32, inside: u32) -> Journey {
-        let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
-        let number = netns::next_bed();
-        let [far, middle, inner, pod] = ["far", "middle", "inner", "pod"].map(|role| netns::namespace(number, role));
-        let router = &bed.backends[0];
-        connect((&middle, "far"), (&far, "eth0"), FAR, 1500);
-        connect((&bed.client, "near"), (&middle, "near"), NEAR, outside);
-        connect((router, "inner"), (&inner, "out"), INNER, inside);
-        connect((&inner, "pod"), (&pod, "eth0"), POD, 1500);
-        for router in [&middle, &inner, &bed.client, router] {
-            router.forward_packets().expect("a router");
-            // Every error is to be seen.
-            router.sysctl("net/ipv4/icmp_ratelimit", "0").expect("no limit");
-            router.sysctl("net/ipv6/icmp/ratelimit", "0").expect("no limit");
-        }
-        pod.sysctl("net/ipv4/icmp_ratelimit", "0").expect("no limit");
-        pod.sysctl("net/ipv6/icmp/ratelimit", "0").expect("no limit");
-        for (namespace, link, host) in [(&far, FAR, 1), (&middle, NEAR, 1), (&inner, INNER, 1), (&pod, POD, 1)] {
-            addresses(link, host).iter().for_each(|via| namespace.route("default", via).expect("a route"));
-        }
-        route(&bed.client, FAR, addresses(NEAR, 2));
-        route(router, POD, addresses(INNER, 2));
-        let backend = [bed.backend_ip(0, false), bed.backend_ip(0, true)].map(|ip| ip.to_string());
-        for link in [INNER, POD] {
-            route(&bed.gateway, link, backend.clone());
-        }
-        for link in [NEAR, FAR] {
-            route(&bed.gateway, link, ["192.168.0.1".into(), "fd00:168::1".into()]);
-        }
-        let path = (0..PATH_PORTS).map(|index| Port {
-            name: Box::leak(format!("p{index}").into_boxed_str()),
-            protocol: "UDP",
-            port: FIRST_PATH_PORT + index,
-            target: 20_000 + index,
-            node_port: 0,
-        });
-        let ports: Vec<Port> = [HTTP, ECHO, BULK_TCP].into_iter().chain(path).collect();
-        let strings = |ips: [&str; 2]| ips.map(str::to_owned).to_vec();
-        let [cluster, load_balancer] = [CLUSTER_IPS, LOAD_BALANCER_IPS].map(strings);
-        let service = Addresses { cluster, load_balancer, external: Vec::new() };
-        bed.write_object("web-service.json", &objects::service("web", &service, &ports));
-        let [pod4, pod6] = addresses(POD, 2);
-        bed.write_object("web-slice4.json", &objects::slice("web", "IPv4", &[pod4], &ports));
-        bed.write_object("web-slice6.json", &objects::slice("web", "IPv6", &[pod6], &ports));
-        std::fs::write(bed.folder().join("large"), large()).expect("a file");
-        let servers = [nginx(&pod, "pod", HTTP.target, bed.folder()), iperf_server(&pod, BULK_TCP.target)];
-        let echo = EchoServer::start(&pod, "pod", ECHO.target);
-        bed.start_ringway();
-        Journey { bed, far, _middle: middle, _inner: inner, pod, _servers: servers, _echo: echo }
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
-        run(&self.far, program, arguments, Duration::from_secs(90)).unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-fn large() -> Vec<u8> {
-    (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect()
-}
-
-/// The Service's addresses: the client's source is kept, and it is not.
-fn vips() -> impl Iterator<Item = (usize, &'static str)> {
-    CLUSTER_IPS.into_iter().enumerate().chain(LOAD_BALANCER_IPS.into_iter().enumerate())
+    rules + " }\n chain postrouting { type nat hook postrouting priority srcnat;\n" + &masquerade + " }\n}\n"
 }
 
 #[test]
@@ -147,15 +64,38 @@ fn tracepath_and_traceroute_reach_the_pod_and_show_the_way() {
         let reached = path.lines().find(|line| line.contains("reached")).unwrap_or_else(|| panic!("{path}"));
         assert!(reached.contains(vip), "the pod itself says that nobody listens, in the name of the VIP:\n{path}");
         let expected = [&addresses(FAR, 1)[family], &addresses(NEAR, 1)[family], NODE_IPS[family], vip, vip, vip];
-        for (method, port) in [("-T", HTTP.port), ("-U", ECHO.port)] {
-            let port = port.to_string();
-            let arguments = ["-n", "-q", "1", "-N", "1", "-w", "3", "-m", "9", method, "-p", &port, vip];
-            let way = journey.run("traceroute", &arguments);
-            let hops: Vec<&str> =
-                way.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap_or_default()).collect();
-            assert_eq!(hops, expected, "{method}:\n{way}");
-        }
+        assert_eq!(hops(&journey, vip), [expected; 2]);
     }
+}
+
+#[test]
+fn the_way_is_the_one_that_the_kernels_nat_shows() {
+    let programs = ["ip", "nginx", "iperf3", "traceroute", "nft"];
+    if !can_run("the_way_is_the_one_that_the_kernels_nat_shows", &programs) {
+        return;
+    }
+    let mut journey = Journey::prepare(1500, 1500);
+    let file = journey.bed.folder().join("nat.nft");
+    std::fs::write(&file, nat()).expect("the rules");
+    let nft = |arguments: &[&str]| {
+        run(&journey.bed.gateway, "nft", arguments, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error}"));
+    };
+    nft(&["-f", &file.display().to_string()]);
+    // The gateway shows itself as the hop that it is; the kernel has the VIP say that, too, since it translates first.
+    let ways = |journey: &Journey, shows_itself: bool| -> Vec<_> {
+        let way = |(family, vip): (usize, &'static str)| {
+            hops(journey, vip).map(|mut hops| {
+                let own = hops.remove(2);
+                assert_eq!(own, if shows_itself { NODE_IPS[family] } else { vip });
+                hops
+            })
+        };
+        vips().map(way).collect()
+    };
+    let kernel = ways(&journey, false);
+    nft(&["flush", "ruleset"]);
+    journey.bed.start_ringway();
+    assert_eq!(ways(&journey, true), kernel);
 }
 
 /// Fetches the large file; what arrived.
@@ -164,12 +104,6 @@ fn download(journey: &Journey, vip: &str) -> Vec<u8> {
     let url = format!("http://{}/files/large", at(vip, HTTP.port));
     journey.run("curl", &["-gsS", "--fail", "--max-time", "60", "-o", &file.display().to_string(), &url]);
     std::fs::read(file).expect("what was fetched")
-}
-
-/// What a namespace knows of the way to an address.
-fn known_mtu(namespace: &Namespace, address: &str) -> String {
-    let route = run(namespace, "ip", &["route", "get", address], Duration::from_secs(5));
-    route.unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! The bed: both ends are behind routers of their own.
+
+use ringway_control::demo::process::Process;
+use ringway_tests::echo::EchoServer;
+use ringway_tests::netns::{self, End, Namespace};
+use ringway_tests::objects::{self, Addresses, Port};
+use ringway_tests::process::{iperf_server, nginx, run};
+use ringway_tests::topology::{BULK_TCP, Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options};
+use std::time::Duration;
+
+/// The last part of addresses of links, from the client's side to the pod's: `192.168.N.0/24` and `fd00:N::/64`.
+pub(crate) const FAR: u8 = 52;
+pub(crate) const NEAR: u8 = 51;
+pub(crate) const INNER: u8 = 61;
+pub(crate) const POD: u8 = 62;
+
+/// The ports that tracepath tries one after the other; nobody listens behind them.
+pub(crate) const FIRST_PATH_PORT: u16 = 44_444;
+pub(crate) const PATH_PORTS: u16 = 64;
+/// A port of the Service that nobody listens behind.
+pub(crate) const CLOSED: u16 = FIRST_PATH_PORT;
+
+pub(crate) const LARGE: usize = 10_000_000;
+
+/// A bed with a long way on both sides.
+pub(crate) struct Journey {
+    pub(crate) bed: Bed,
+    pub(crate) far: Namespace,
+    _middle: Namespace,
+    _inner: Namespace,
+    pub(crate) pod: Namespace,
+    _servers: [Process; 2],
+    _echo: EchoServer,
+}
+
+/// Both families' address on a link.
+pub(crate) fn addresses(link: u8, host: u8) -> [String; 2] {
+    [format!("192.168.{link}.{host}"), format!("fd00:{link}::{host}")]
+}
+
+/// Links two namespaces; the first is host 1, the second host 2.
+pub(crate) fn connect(a: (&Namespace, &str), b: (&Namespace, &str), link: u8, mtu: u32) {
+    let end = |(namespace, link)| End { namespace, link, mac: None };
+    netns::veth(end(a), end(b), 1).expect("a link");
+    for ((namespace, name), host) in [(a, 1), (b, 2)] {
+        namespace.ip(&["link", "set", name, "mtu", &mtu.to_string()]).expect("its MTU");
+        for (address, length) in addresses(link, host).into_iter().zip([24, 64]) {
+            namespace.address(name, &format!("{address}/{length}")).expect("an address");
+        }
+    }
+}
+
+pub(crate) fn route(namespace: &Namespace, link: u8, via: [String; 2]) {
+    for (to, via) in [format!("192.168.{link}.0/24"), format!("fd00:{link}::/64")].iter().zip(via) {
+        namespace.route(to, &via).expect("a route");
+    }
+}
+
+impl Journey {
+    /// The MTUs of the narrow links.
+    pub(crate) fn start(outside: u32, inside: u32) -> Journey {
+        let mut journey = Journey::prepare(outside, inside);
+        journey.bed.start_ringway();
+        journey
+    }
+
+    /// All but Ringway.
+    pub(crate) fn prepare(outside: u32, inside: u32) -> Journey {
+        let bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+        let number = netns::next_bed();
+        let [far, middle, inner, pod] = ["far", "middle", "inner", "pod"].map(|role| netns::namespace(number, role));
+        let router = &bed.backends[0];
+        connect((&middle, "far"), (&far, "eth0"), FAR, 1500);
+        connect((&bed.client, "near"), (&middle, "near"), NEAR, outside);
+        connect((router, "inner"), (&inner, "out"), INNER, inside);
+        connect((&inner, "pod"), (&pod, "eth0"), POD, 1500);
+        for router in [&middle, &inner, &bed.client, router] {
+            router.forward_packets().expect("a router");
+            // Every error is to be seen.
+            router.sysctl("net/ipv4/icmp_ratelimit", "0").expect("no limit");
+            router.sysctl("net/ipv6/icmp/ratelimit", "0").expect("no limit");
+        }
+        pod.sysctl("net/ipv4/icmp_ratelimit", "0").expect("no limit");
+        pod.sysctl("net/ipv6/icmp/ratelimit", "0").expect("no limit");
+        for (namespace, link, host) in [(&far, FAR, 1), (&middle, NEAR, 1), (&inner, INNER, 1), (&pod, POD, 1)] {
+            addresses(link, host).iter().for_each(|via| namespace.route("default", via).expect("a route"));
+        }
+        route(&bed.client, FAR, addresses(NEAR, 2));
+        route(router, POD, addresses(INNER, 2));
+        let backend = [bed.backend_ip(0, false), bed.backend_ip(0, true)].map(|ip| ip.to_string());
+        for link in [INNER, POD] {
+            route(&bed.gateway, link, backend.clone());
+        }
+        for link in [NEAR, FAR] {
+            route(&bed.gateway, link, ["192.168.0.1".into(), "fd00:168::1".into()]);
+        }
+        let path = (0..PATH_PORTS).map(|index| Port {
+            name: Box::leak(format!("p{index}").into_boxed_str()),
+            protocol: "UDP",
+            port: FIRST_PATH_PORT + index,
+            target: 20_000 + index,
+            node_port: 0,
+        });
+        let ports: Vec<Port> = [HTTP, ECHO, BULK_TCP].into_iter().chain(path).collect();
+        let strings = |ips: [&str; 2]| ips.map(str::to_owned).to_vec();
+        let [cluster, load_balancer] = [CLUSTER_IPS, LOAD_BALANCER_IPS].map(strings);
+        let service = Addresses { cluster, load_balancer, external: Vec::new() };
+        bed.write_object("web-service.json", &objects::service("web", &service, &ports));
+        let [pod4, pod6] = addresses(POD, 2);
+        bed.write_object("web-slice4.json", &objects::slice("web", "IPv4", &[pod4], &ports));
+        bed.write_object("web-slice6.json", &objects::slice("web", "IPv6", &[pod6], &ports));
+        std::fs::write(bed.folder().join("large"), large()).expect("a file");
+        let servers = [nginx(&pod, "pod", HTTP.target, bed.folder()), iperf_server(&pod, BULK_TCP.target)];
+        let echo = EchoServer::start(&pod, "pod", ECHO.target);
+        Journey { bed, far, _middle: middle, _inner: inner, pod, _servers: servers, _echo: echo }
+    }
+
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+        run(&self.far, program, arguments, Duration::from_secs(90)).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+pub(crate) fn large() -> Vec<u8> {
+    (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect()
+}
+
+/// The Service's addresses: the client's source is kept, and it is not.
+pub(crate) fn vips() -> impl Iterator<Item = (usize, &'static str)> {
+    CLUSTER_IPS.into_iter().enumerate().chain(LOAD_BALANCER_IPS.into_iter().enumerate())
+}
+
+/// What a namespace knows of the way to an address.
+pub(crate) fn known_mtu(namespace: &Namespace, address: &str) -> String {
+    let route = run(namespace, "ip", &["route", "get", address], Duration::from_secs(5));
+    route.unwrap_or_else(|error| panic!("{error}"))
+}
