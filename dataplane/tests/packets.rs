@@ -7,6 +7,8 @@ mod bed;
 mod change;
 #[path = "packets/direct.rs"]
 mod direct;
+#[path = "packets/dsr.rs"]
+mod dsr;
 #[path = "packets/errors.rs"]
 mod errors;
 #[path = "packets/forward.rs"]
@@ -81,6 +83,11 @@ fn direct_connections() {
 }
 
 #[test]
+fn direct_server_return() {
+    run_all(dsr::rows());
+}
+
+#[test]
 fn forwarded_packets() {
     run_all(forward::rows());
 }
@@ -127,6 +134,7 @@ fn every_drop_reason_has_a_row() {
         change::rows(),
         reshaped::rows(),
         direct::rows(),
+        dsr::rows(),
         forward::rows(),
         full::rows(),
         held::rows(),

@@ -44,6 +44,8 @@ pub enum Masquerade {
     KeptWithoutDetector,
     /// Kept: externalTrafficPolicy Local.
     KeptForLocal,
+    /// Kept: the endpoint answers the client itself, so it has to know it.
+    KeptForDsr,
     /// Rewritten: `masqueradeAll`.
     All,
     /// Rewritten: a ClusterIP asked for from outside the pod CIDRs.
@@ -59,7 +61,13 @@ pub enum Masquerade {
 impl Masquerade {
     /// Whether the source is rewritten.
     pub const fn is_due(self) -> bool {
-        !matches!(self, Masquerade::KeptForPod | Masquerade::KeptWithoutDetector | Masquerade::KeptForLocal)
+        !matches!(
+            self,
+            Masquerade::KeptForPod
+                | Masquerade::KeptWithoutDetector
+                | Masquerade::KeptForLocal
+                | Masquerade::KeptForDsr
+        )
     }
 
     /// One clause for a person.
@@ -70,6 +78,9 @@ impl Masquerade {
                 "the source is kept: this node has no pod CIDR of this family, so nobody counts as outside the cluster"
             }
             Masquerade::KeptForLocal => "the source is kept: externalTrafficPolicy is Local",
+            Masquerade::KeptForDsr => {
+                "nothing is rewritten: the endpoint owns the VIP and answers the client itself (DSR)"
+            }
             Masquerade::All => "masquerade: services.masqueradeAll is set",
             Masquerade::OffCluster => "masquerade: the source is not in this node's pod CIDRs",
             Masquerade::External => "masquerade: externalTrafficPolicy Cluster always masquerades external traffic",
@@ -149,8 +160,18 @@ pub fn without_frontend(services: &Services, destination: IpAddr) -> Decision<'_
     }
 }
 
-/// Rules 14–16: which set, and whether the source is rewritten.
+/// Rules 14–16: which set, and whether the source is rewritten. With DSR it never is.
 pub fn policy(
+    services: &Services,
+    matched: Matched,
+    port: &ServicePort,
+    source: IpAddr,
+) -> (TrafficPolicy, Masquerade) {
+    let (policy, masquerade) = policy_of_nat(services, matched, port, source);
+    (policy, if port.forwarding_of(matched).is_dsr() { Masquerade::KeptForDsr } else { masquerade })
+}
+
+fn policy_of_nat(
     services: &Services,
     matched: Matched,
     port: &ServicePort,
@@ -182,7 +203,9 @@ pub fn policy(
 /// Rule 17: the masquerade for the chosen backend.
 #[inline]
 pub fn masquerade_for(masquerade: Masquerade, source: IpAddr, chosen: &Backend) -> Masquerade {
-    if !masquerade.is_due() && chosen.address == source { Masquerade::Hairpin } else { masquerade }
+    // With DSR an endpoint has the VIP itself, and asks nobody else for it.
+    let may_be = !masquerade.is_due() && masquerade != Masquerade::KeptForDsr;
+    if may_be && chosen.address == source { Masquerade::Hairpin } else { masquerade }
 }
 
 /// The hash that picks the Maglev slot of a new connection: the whole tuple, or with session affinity the client and the

@@ -94,6 +94,11 @@ pub enum NoAdjacency {
     InterfaceDown(InterfaceId),
     /// The destination is the node itself.
     Local,
+    /// A router is between, where only the destination itself will do (`dsr-l2`).
+    Routed {
+        /// The interface that leads to it.
+        interface: InterfaceId,
+    },
     /// The neighbour's MAC address is not known yet.
     Unresolved {
         /// The interface to ask on.
@@ -111,6 +116,7 @@ impl NoAdjacency {
             NoAdjacency::NoInterface => DropReason::NoInterface,
             NoAdjacency::InterfaceDown(_) => DropReason::InterfaceDown,
             NoAdjacency::Local => DropReason::EndpointRefused,
+            NoAdjacency::Routed { .. } => DropReason::EndpointOffLink,
             NoAdjacency::Unresolved { .. } => DropReason::NeighborUnresolved,
         }
     }

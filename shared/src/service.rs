@@ -96,6 +96,12 @@ impl ForwardingMode {
             ForwardingMode::DsrIpip => "dsr-ipip",
         }
     }
+
+    /// Whether the endpoint answers the client itself.
+    #[inline]
+    pub const fn is_dsr(self) -> bool {
+        matches!(self, ForwardingMode::DsrL2 | ForwardingMode::DsrIpip)
+    }
 }
 
 /// loadBalancerSourceRanges of one family (rule 18 of the Service semantics).
@@ -162,7 +168,7 @@ pub struct ServicePort {
     pub external_policy: TrafficPolicy,
     /// sessionAffinity ClientIP; `None` without.
     pub affinity: Option<Affinity>,
-    /// How packets get to the endpoints.
+    /// How packets to its VIPs get to the endpoints; [`ServicePort::forwarding_of`] knows about NodePorts.
     pub forwarding: ForwardingMode,
     /// Who may use the load-balancer addresses; `None` for everyone.
     pub source_ranges: Option<SourceRanges>,
@@ -179,6 +185,16 @@ pub struct ServicePort {
 }
 
 impl ServicePort {
+    /// How packets get to the endpoints that came to such an address: no endpoint can own an address of a node, so NodePorts are
+    /// always served by NAT.
+    #[inline]
+    pub const fn forwarding_of(&self, matched: Matched) -> ForwardingMode {
+        match matched {
+            Matched::NodePort => ForwardingMode::Nat,
+            Matched::ClusterIp | Matched::ExternalIp | Matched::LoadBalancerIp => self.forwarding,
+        }
+    }
+
     /// The backend with this address and port, as long as a slice names it in whatever state: what an established flow
     /// needs in order to go on (rule 21).
     pub fn member(&self, address: IpAddr, port: u16) -> Option<&Backend> {

@@ -37,6 +37,10 @@ impl Flow {
 
     /// The tuples towards endpoints that this flow takes from direct connections; its source is kept.
     pub(super) fn claimed(&self) -> [Option<FiveTuple>; 2] {
+        // The endpoint gets packets to the VIP.
+        if self.is_one_way() {
+            return [None, None];
+        }
         // A direct connection goes on under its own tuple.
         [Some(self.reply().reversed()), self.is_direct().then(|| self.original())]
     }

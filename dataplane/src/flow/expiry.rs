@@ -26,9 +26,11 @@ pub(super) enum Class {
     Unanswered = 3,
     Associating = 4,
     Doubted = 5,
-    Answered = 6,
-    Conversation = 7,
-    Certain = 8,
+    OneWayClosing = 6,
+    OneWay = 7,
+    Answered = 8,
+    Conversation = 9,
+    Certain = 10,
 }
 
 impl Class {
@@ -41,6 +43,8 @@ impl Class {
             State::UdpUnanswered => Class::Unanswered,
             State::SctpUnreplied => Class::Associating,
             State::Doubted | State::EndingOriginal | State::EndingReply => Class::Doubted,
+            State::OneWayClosing => Class::OneWayClosing,
+            State::OneWay => Class::OneWay,
             State::UdpAnswered => Class::Answered,
             State::UdpReplied => Class::Conversation,
             State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => {
@@ -60,14 +64,16 @@ impl Class {
     }
 }
 
-const CLASSES: usize = 9;
-const QUEUES: [Class; 7] = [
+const CLASSES: usize = 11;
+const QUEUES: [Class; 9] = [
     Class::Closed,
     Class::HalfOpen,
     Class::Unreplied,
     Class::Unanswered,
     Class::Associating,
     Class::Doubted,
+    Class::OneWayClosing,
+    Class::OneWay,
     Class::Answered,
 ];
 /// Those of half-open and unreplied flows.
@@ -119,13 +125,13 @@ impl Lists {
     pub(super) fn new(config: &FlowConfig) -> Self {
         let lists = CONVERSATIONS + SLOTS * WHEELS.len() as u32;
         let ends = (0..lists).map(|list| Ends { head: END | list, tail: END | list }).collect();
-        Lists { ends, lengths: [0; CLASSES], turn: 0, soonest: 0, timeouts: timeouts(&config.timeouts) }
+        Lists { ends, lengths: [0; CLASSES], turn: 0, soonest: 0, timeouts: config.timeouts.of_states() }
     }
 
     /// Other timeouts from now on, for flows that there are as well: all slots of the wheel are due, so the next round looks
     /// at every flow and gives it the slot of its new end.
     pub(super) fn set_timeouts(&mut self, wanted: &Timeouts, now: u32) {
-        self.timeouts = timeouts(wanted);
+        self.timeouts = wanted.of_states();
         self.turn = tick(now).wrapping_sub(SLOTS - 1) & TICK_MASK;
     }
 
@@ -249,7 +255,8 @@ impl Lists {
     /// has been silent for longest.
     pub(super) fn evictable(&mut self, flows: &mut [Flow], now: u32) -> Option<u32> {
         let mut longest: Option<(u32, u32)> = None;
-        let ranks: [&[Class]; 4] = [&[Class::Closed], &HALF_OPEN, &[Class::Doubted], &[Class::Answered]];
+        let ranks: [&[Class]; 4] =
+            [&[Class::Closed], &HALF_OPEN, &[Class::Doubted, Class::OneWayClosing], &[Class::OneWay, Class::Answered]];
         for (rank, classes) in (0..).zip(ranks) {
             for class in classes {
                 let Some(head) = self.head(*class as u32) else { continue };
@@ -377,24 +384,4 @@ fn set(flows: &mut [Flow], number: u32, change: impl FnOnce(&mut Flow)) {
     if let Some(flow) = flows.get_mut(number as usize) {
         change(flow);
     }
-}
-
-fn timeouts(timeouts: &Timeouts) -> [u32; STATES] {
-    std::array::from_fn(|number| {
-        let timeout = match State::of(number as u8) {
-            State::Free => return 0,
-            State::SynSent | State::SynReceived | State::PickedUp | State::Answered => timeouts.tcp_half_open,
-            // Who is doubted may just be silent: it stays as long as any connection, unless another needs its place.
-            State::Established | State::Doubted | State::EndingOriginal | State::EndingReply => {
-                timeouts.tcp_established
-            }
-            State::Closing | State::LastAckOriginal | State::LastAckReply => timeouts.tcp_closing,
-            State::Closed => timeouts.tcp_closed,
-            State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => timeouts.udp_unreplied,
-            State::UdpAnswered | State::UdpReplied => timeouts.udp,
-            State::SctpReplied => timeouts.sctp,
-        };
-        // Half of the circle of milliseconds is the most that can be told from the past.
-        timeout.as_millis().clamp(1, 1 << 30) as u32
-    })
 }

@@ -18,6 +18,7 @@ mod hasher;
 mod holders;
 mod index;
 mod observer;
+mod one_way;
 mod opening;
 mod ports;
 mod record;
@@ -40,6 +41,7 @@ pub use ports::{PortUse, QUARANTINE};
 pub use record::Flow;
 pub use replies::ReplyQueues;
 pub use segment::Segment;
+use state::STATES;
 pub use state::State;
 pub use table::{Candidate, FlowTable};
 pub use tcp::WINDOW;
@@ -85,6 +87,31 @@ pub struct Timeouts {
     pub udp_unreplied: Duration,
     /// SCTP. Its heartbeats come every 30 s.
     pub sctp: Duration,
+}
+
+impl Timeouts {
+    /// Milliseconds, by the number of a state.
+    fn of_states(&self) -> [u32; STATES] {
+        std::array::from_fn(|number| {
+            let timeout = match State::of(number as u8) {
+                State::Free => return 0,
+                State::SynSent | State::SynReceived | State::PickedUp | State::Answered => self.tcp_half_open,
+                // Who is doubted may just be silent: it stays as long as any connection, unless another needs its place.
+                State::Established | State::Doubted | State::EndingOriginal | State::EndingReply | State::OneWay => {
+                    self.tcp_established
+                }
+                State::Closing | State::LastAckOriginal | State::LastAckReply | State::OneWayClosing => {
+                    self.tcp_closing
+                }
+                State::Closed => self.tcp_closed,
+                State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => self.udp_unreplied,
+                State::UdpAnswered | State::UdpReplied => self.udp,
+                State::SctpReplied => self.sctp,
+            };
+            // Half of the circle of milliseconds is the most that can be told from the past.
+            timeout.as_millis().clamp(1, 1 << 30) as u32
+        })
+    }
 }
 
 impl Default for Timeouts {

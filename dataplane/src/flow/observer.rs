@@ -85,6 +85,10 @@ impl Observer {
 
     /// A flow ends.
     pub(super) fn ended(&self, flow: &mut Flow, now: u32) {
+        // Nobody sees whether it was answered.
+        if flow.is_one_way() {
+            return;
+        }
         let waited = matches!(flow.state(), State::SynSent | State::UdpUnreplied | State::SctpUnreplied);
         if !waited || flow.seen(Direction::Reply) || flow.idle(now) < PATIENCE {
             return;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use ringway_shared::address::address_words;
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::snapshot::Services;
 use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
@@ -35,6 +36,8 @@ pub enum Source {
     Moved,
     /// The source becomes this address and a free port.
     Masquerade(IpAddr),
+    /// Nothing changes, not even the destination: the endpoint answers the client itself (see [`super::one_way`]).
+    OneWay(ForwardingMode),
 }
 
 /// What a new flow may take when no port is free.
@@ -154,7 +157,12 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
         self.free = flow.next;
         *flow = record;
-        flow.begin(&new.original, &new.segment, now.millis());
+        if let Source::OneWay(forwarding) = new.source {
+            flow.mark_one_way(forwarding);
+            flow.state = flow.begin_one_way(&new.segment) as u8;
+        } else {
+            flow.begin(&new.original, &new.segment, now.millis());
+        }
         if new.source == Source::Moved {
             flow.mark_direct();
         }
@@ -167,7 +175,10 @@ impl FlowTable {
         self.used.set(number);
         self.statistics.opened += 1;
         self.index.insert(hash, value(number, Direction::Original));
-        self.index.insert(reply_hash, value(number, Direction::Reply));
+        let one_way = flow.is_one_way();
+        if !one_way {
+            self.index.insert(reply_hash, value(number, Direction::Reply));
+        }
         if let Some(direct) = self.direct.as_ref().filter(|_| !masquerade) {
             flow.claimed().into_iter().flatten().for_each(|tuple| direct.claim(&tuple));
         }
@@ -179,7 +190,7 @@ impl FlowTable {
         if let Some((directory, worker)) = &self.shared {
             directory.note(hash, *worker);
             // The port of a masqueraded flow's reply says whose it is.
-            if !masquerade {
+            if !masquerade && !one_way {
                 directory.note(reply_hash, *worker);
             }
         }
@@ -202,6 +213,7 @@ impl FlowTable {
                 let tried = self.ports.tried(&reply, now);
                 self.least_useful(tried.map(|port| with_port(&reply, port)), now)
             }),
+            Source::OneWay(_) => None,
             Source::Kept | Source::Moved => {
                 let reply = with_port(&reply, original.source_port());
                 self.least_useful(kept_ports(reply, self.hash(&reply), now), now)
@@ -278,6 +290,8 @@ impl FlowTable {
                 let reply = self.kept_reply(with_port(&reply, original.source_port()), new, replies, now)?;
                 Some((reply, self.hash(&reply), NO_POOL))
             }
+            // Nobody looks for it, so others may have the same.
+            Source::OneWay(_) => Some((with_port(&reply, original.source_port()), 0, NO_POOL)),
             Source::Masquerade(_) => {
                 let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
                 let mut hash = 0;
@@ -344,7 +358,7 @@ impl FlowTable {
 #[inline]
 fn reply_without_port(new: &NewFlow) -> FiveTuple {
     let destination = match new.source {
-        Source::Kept | Source::Moved => new.original.source,
+        Source::Kept | Source::Moved | Source::OneWay(_) => new.original.source,
         Source::Masquerade(address) => address_words(address),
     };
     let ports = u64::from(new.endpoint_port) << 48 | (new.original.ports & 0xffff_ffff);

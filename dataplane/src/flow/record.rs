@@ -3,6 +3,7 @@
 //! The first line has what finding and advancing a flow needs, the second the other direction's tuple and what changes
 //! rarely. Records refer to each other by number, so an image of them can be mapped from a file or copied elsewhere.
 
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::{AdjacencyId, BackendId, FiveTuple, Protocol, ServicePortId};
 
 use super::state::{SETTLED, State};
@@ -54,6 +55,8 @@ const OPTION_MASQUERADE: u16 = 0x8000;
 const OPTION_POOLED: u16 = 0x4000;
 const OPTION_DIRECT: u16 = 0x2000;
 const OPTION_WENT_ON: u16 = 0x1000;
+const OPTION_ONE_WAY: u16 = 0x0800;
+const OPTION_TUNNEL: u16 = 0x0400;
 
 /// Something was seen of the reply direction. The other bits of `flags` are `tcp`'s.
 pub(super) const SEEN_REPLY: u8 = 0x01;
@@ -193,6 +196,27 @@ impl Flow {
     #[inline]
     pub fn is_direct(&self) -> bool {
         self.kind & OPTION_DIRECT != 0
+    }
+
+    /// How its packets get to the endpoint. It stays what it was when the flow opened: the endpoint knows no other.
+    #[inline]
+    pub fn forwarding(&self) -> ForwardingMode {
+        match (self.kind & OPTION_ONE_WAY != 0, self.kind & OPTION_TUNNEL != 0) {
+            (false, _) => ForwardingMode::Nat,
+            (true, false) => ForwardingMode::DsrL2,
+            (true, true) => ForwardingMode::DsrIpip,
+        }
+    }
+
+    /// Whether only the client's packets are seen (see [`super::one_way`]).
+    #[inline]
+    pub(super) fn is_one_way(&self) -> bool {
+        self.kind & OPTION_ONE_WAY != 0
+    }
+
+    /// Notes that so it is.
+    pub(super) fn mark_one_way(&mut self, forwarding: ForwardingMode) {
+        self.kind |= OPTION_ONE_WAY | if forwarding == ForwardingMode::DsrIpip { OPTION_TUNNEL } else { 0 };
     }
 
     /// Whether an ICMP error refused what the client sent last; it did not from now on.

@@ -19,7 +19,7 @@ pub struct Segment {
     pub acknowledgment: u32,
     /// TCP: whether it carries data.
     pub payload: bool,
-    /// TCP: how many bytes of data. Only of a FIN, and only where it is believed.
+    /// TCP: how many bytes of data. Only of a FIN that is believed, and where only the client is seen.
     pub length: u16,
     /// SCTP: the type of the first chunk.
     pub chunk: u8,
@@ -60,6 +60,16 @@ impl Segment {
         if segment.flags.fin() {
             // A FIN takes one more.
             segment.length = tcp::numbers(frame, packet).map_or(0, |numbers| numbers.length.saturating_sub(1) as u16);
+        }
+        segment
+    }
+
+    /// As [`Self::believed`], with the length of all segments: of a client whose endpoint is not seen.
+    pub fn one_way(frame: &[u8], packet: &Packet) -> Self {
+        let mut segment = Self::believed(frame, packet);
+        if let Some(numbers) = tcp::numbers(frame, packet).filter(|_| !segment.void) {
+            let controls = u32::from(segment.flags.syn()) + u32::from(segment.flags.fin());
+            segment.length = numbers.length.saturating_sub(controls) as u16;
         }
         segment
     }

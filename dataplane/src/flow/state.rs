@@ -8,8 +8,10 @@
 //! | closed: FINs acknowledged, or reset | `tcp_closed` | goes before all others |
 //! | SYN sent, SYN received, picked up, answered | `tcp_half_open` | goes next, the oldest of these two rows first |
 //! | unreplied or unanswered UDP, SCTP before its handshake is over | `udp_unreplied` | goes next, the oldest of these two rows first |
-//! | doubted: a RST or FIN was seen that its receiver may have ignored | `tcp_established` | goes next, oldest first |
-//! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, oldest first |
+//! | doubted: a RST or FIN was seen that its receiver may have ignored | `tcp_established` | goes next, the oldest of these two rows first |
+//! | one way, and the client sent FIN | `tcp_closing` | goes next, the oldest of these two rows first |
+//! | one way: the client went on, and nobody sees the endpoint (see [`super::one_way`]) | `tcp_established` | goes next, the oldest of these two rows first |
+//! | answered UDP: the client has said nothing 2 s later | `udp` | goes next, the oldest of these two rows first |
 //! | replied UDP | `udp` | goes last, while it is more than half of what may go; one that has been silent for long first |
 //! | established | `tcp_established` | stays |
 //! | closing: one FIN seen; both seen, the last not acknowledged | `tcp_closing` | stays |
@@ -78,6 +80,10 @@ pub enum State {
     EndingOriginal = 17,
     /// TCP: the endpoint sent a FIN ahead of what the client has acknowledged; the client shows whether it counts.
     EndingReply = 18,
+    /// TCP of which only the client is seen: it went on.
+    OneWay = 19,
+    /// TCP of which only the client is seen: it sent FIN.
+    OneWayClosing = 20,
 }
 
 /// How many numbers states have, rounded up to a power of two.
@@ -106,6 +112,8 @@ impl State {
             16 => State::UdpUnanswered,
             17 => State::EndingOriginal,
             18 => State::EndingReply,
+            19 => State::OneWay,
+            20 => State::OneWayClosing,
             _ => State::Free,
         }
     }
@@ -123,7 +131,9 @@ impl State {
             | State::LastAckReply
             | State::Doubted
             | State::EndingOriginal
-            | State::EndingReply => "closing",
+            | State::EndingReply
+            | State::OneWayClosing => "closing",
+            State::OneWay => "oneWay",
             State::Closed => "closed",
             State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => "unreplied",
             State::UdpAnswered | State::UdpReplied | State::SctpReplied => "replied",
@@ -131,8 +141,8 @@ impl State {
     }
 
     /// Every word that [`Self::label`] says of a flow, in the order of a flow's life.
-    pub const LABELS: [&str; 8] =
-        ["synSent", "synReceived", "pickedUp", "established", "closing", "closed", "unreplied", "replied"];
+    pub const LABELS: [&str; 9] =
+        ["synSent", "synReceived", "pickedUp", "established", "oneWay", "closing", "closed", "unreplied", "replied"];
 
     /// Whether the flow is half-open or unreplied: of use to nobody if the other side stays silent.
     #[inline]
@@ -154,8 +164,8 @@ impl State {
             | State::UdpUnreplied
             | State::UdpUnanswered
             | State::SctpUnreplied => Some(1),
-            State::Doubted | State::EndingOriginal | State::EndingReply => Some(2),
-            State::UdpAnswered => Some(3),
+            State::Doubted | State::EndingOriginal | State::EndingReply | State::OneWayClosing => Some(2),
+            State::UdpAnswered | State::OneWay => Some(3),
             State::UdpReplied => Some(4),
             State::Established | State::Closing | State::LastAckOriginal | State::LastAckReply | State::SctpReplied => {
                 None
@@ -247,7 +257,9 @@ impl Flow {
             | State::UdpUnanswered
             | State::UdpAnswered
             | State::UdpReplied
-            | State::SctpReplied => state,
+            | State::SctpReplied
+            | State::OneWay
+            | State::OneWayClosing => state,
             _ if self.original().protocol() == Protocol::Sctp => self.step_sctp(state, direction, segment),
             _ => self.step_tcp(state, direction, segment),
         }
@@ -291,7 +303,7 @@ mod tests {
     use super::*;
 
     fn numbers() -> std::ops::RangeInclusive<u8> {
-        0..=State::EndingReply as u8
+        0..=State::OneWayClosing as u8
     }
 
     #[test]

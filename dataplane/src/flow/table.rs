@@ -328,6 +328,7 @@ impl FlowTable {
         if let Some(direct) = self.direct.as_ref().filter(|_| !flow.masquerade()) {
             flow.claimed().into_iter().flatten().for_each(|tuple| direct.disclaim(&tuple));
         }
+        let one_way = flow.is_one_way();
         flow.state = State::Free as u8;
         flow.next = self.free;
         self.free = number;
@@ -335,11 +336,13 @@ impl FlowTable {
         self.len -= 1;
         self.statistics.closed += 1;
         let removed = self.index.remove(original, value(number, Direction::Original))
-            & self.index.remove(reply, value(number, Direction::Reply));
+            & (one_way || self.index.remove(reply, value(number, Direction::Reply)));
         debug_assert!(removed, "a flow was not in the index");
         if let Some((directory, worker)) = &self.shared {
             directory.forget(original, *worker);
-            directory.forget(reply, *worker);
+            if !one_way {
+                directory.forget(reply, *worker);
+            }
         }
     }
 

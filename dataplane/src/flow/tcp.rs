@@ -38,7 +38,7 @@ const STEP: u32 = 1 << 18;
 // Bits of `Flow::flags`; SEEN_REPLY is 0x01.
 /// The flow was established.
 pub(super) const PROVEN: u8 = 0x02;
-const FIN_ORIGINAL: u8 = 0x04;
+pub(super) const FIN_ORIGINAL: u8 = 0x04;
 const FIN_REPLY: u8 = 0x08;
 pub(super) const RESET_BY_ORIGINAL: u8 = 0x10;
 pub(super) const RESET_BY_REPLY: u8 = 0x20;
@@ -69,7 +69,7 @@ pub(super) fn is_near(mark: u32, number: u32) -> bool {
 
 /// Whether `number` is `mark` or at most `by` ahead of it.
 #[inline]
-fn is_ahead(mark: u32, number: u32, by: u32) -> bool {
+pub(super) fn is_ahead(mark: u32, number: u32, by: u32) -> bool {
     number.wrapping_sub(mark) <= by
 }
 

@@ -1,11 +1,12 @@
 //! What is done to a packet once its fate is known: one rewrite a file.
 //!
-//! [`nat`] sends a packet on, [`mss`] and [`fragment`] see to it that it fits, and [`quote`] sends an error about one on. The
+//! [`nat`] and [`dsr`] send a packet on, [`mss`] and [`fragment`] see to it that it fits, and [`quote`] sends an error about one on. The
 //! others answer a packet, and build the answer in its place: they take the frame's bytes *with the room behind them*
 //! ([`ANSWER_ROOM`] is always enough; with less, ICMP errors quote less), and give back how long the frame is now. Nothing
 //! means that this packet must not be answered, and then the bytes are as they were. The MAC addresses are left to the caller,
 //! who knows the way back.
 
+pub mod dsr;
 pub mod echo;
 pub mod fragment;
 pub mod icmp_error;

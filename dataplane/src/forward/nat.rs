@@ -51,6 +51,16 @@ pub fn rewrite(frame: &mut [u8], packet: &Packet, rewrite: &Rewrite) {
     }
 }
 
+/// The hop alone: TTL or hop limit goes down by one.
+pub(super) fn hop(frame: &mut [u8], packet: &Packet) {
+    let stays = Rewrite { to: packet.tuple, delta: Delta { addresses: 0, all: 0 } };
+    let Some(header) = frame.get_mut(usize::from(packet.l3)..) else { return };
+    match packet.family() {
+        Family::V4 => rewrite_ipv4(header, &stays),
+        Family::V6 => rewrite_ipv6(header, &stays),
+    }
+}
+
 #[inline]
 fn rewrite_ipv4(header: &mut [u8], rewrite: &Rewrite) {
     let Some(header) = header.first_chunk_mut::<{ ipv4::HEADER }>() else { return };

@@ -74,7 +74,7 @@ pub(super) fn exceeded_mtu(
 }
 
 /// Whether the sender asks to be told instead of fragmented: IPv6 always, IPv4 with DF.
-fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
+pub(super) fn must_not_fragment(frame: &[u8], packet: &Packet) -> bool {
     let flags = || read_u16(frame, usize::from(packet.l3) + ipv4::FLAGS);
     packet.family() == Family::V6 || flags() & ipv4::flag::DONT_FRAGMENT != 0
 }

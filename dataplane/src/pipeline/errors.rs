@@ -71,6 +71,9 @@ impl Core {
         if direction == Direction::Reply && refuses(packet) && checksum_state(frame, packet) == ChecksumState::Right {
             self.flows.refuse(id, context.now);
         }
+        if self.flows.flow(id).forwarding().is_dsr() {
+            return Ok(self.follow_dsr(context, received, packet, id));
+        }
         Ok(self.tell(context, received, packet, &quote, id, direction))
     }
 

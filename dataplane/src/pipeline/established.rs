@@ -14,7 +14,7 @@ use crate::wire::{Kind, Packet};
 
 /// What a changed set of Services means for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// Its endpoint is still one of its Service's.
     Good,
     /// Its endpoint or its Service is gone.
@@ -77,6 +77,9 @@ impl Core {
     ) -> Option<Outcome> {
         let snapshot = context.snapshot;
         let flow = self.flows.flow_mut(id);
+        if flow.forwarding().is_dsr() {
+            return self.established_dsr(context, received, packet, hash, id, direction);
+        }
         let service_port = Some(flow.service_port());
         if let Some(objection) = packet.objection {
             return dropped(received, objection, service_port);
@@ -289,7 +292,7 @@ pub(super) fn find_adjacency(
 /// Looks whether the flow's frontend still leads to a Service that has the flow's endpoint (rule 21 of the Service
 /// semantics). A ClusterIP that another Service took over does not.
 #[cold]
-fn revise(flow: &mut Flow, snapshot: &Snapshot) -> Standing {
+pub(super) fn revise(flow: &mut Flow, snapshot: &Snapshot) -> Standing {
     if flow.is_direct() {
         flow.services_generation = snapshot.services.generation;
         return Standing::Good;

@@ -11,6 +11,7 @@ mod adjacencies;
 mod answer;
 mod departure;
 mod direct;
+mod dsr;
 mod errors;
 mod established;
 mod held;

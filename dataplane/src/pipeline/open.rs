@@ -88,6 +88,9 @@ impl Core {
         let Some(backend) = chosen else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
+        if masquerade == Masquerade::KeptForDsr {
+            return self.open_dsr(context, received, packet, hash, port, backend);
+        }
         let spread = match &port.affinity {
             None => selection,
             Some(_) => packet.tuple.maglev_hash(),

@@ -203,6 +203,12 @@ pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -
             format!("The route to {endpoint} leaves by {name}, which is down.")
         }
         NoAdjacency::Local => format!("{endpoint} is one of this node's own addresses."),
+        NoAdjacency::Routed { interface } => {
+            let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
+            format!(
+                "The route to {endpoint} leaves by {name} to a router; with dsr-l2 an endpoint has to be on a link of this node."
+            )
+        }
         NoAdjacency::Unresolved { interface, next_hop } => {
             let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
             format!("The next hop {next_hop} on {name} has no known MAC address.")

@@ -7,7 +7,8 @@
 //!                                                      ports count up
 //! -> forward inside 10.0.255.254:A > 10.0.1.1:8080     what becomes of it: the frame that leaves, byte for byte; what is
 //!                                                      not said is as it came, TTL less one, MACs of the way out;
-//!                                                      without addresses the frame is not looked at
+//!                                                      without addresses the frame is not looked at; `by=ADDRESS`: its
+//!                                                      MAC is this one's; `within=SRC>DST`: inside such an IP packet
 //! -> fragments 1280 inside 10.0.255.254:A > 10.0.1.1:8080   the same, but it leaves as fragments of at most 1,280 bytes
 //! -> reply REASON outside rst|icmp|echo SRC > DST …    or: an answer, byte for byte
 //! -> drop REASON | pass | held                         or: a drop, the packet unchanged for the kernel, not known yet
@@ -278,11 +279,21 @@ impl Run<'_> {
         wire.source_mac = own_mac(out);
         wire.destination_mac = neighbor_mac(out, wire.destination.ip());
         let about = rest.iter().position(|word| *word == "about").unwrap_or(rest.len());
-        rest[..about].iter().for_each(|word| apply(&mut wire, word));
+        let (tunnel, words): (Vec<&str>, Vec<&str>) =
+            rest[..about].iter().partition(|word| word.starts_with("within="));
+        for word in words {
+            match word.strip_prefix("by=") {
+                Some(endpoint) => wire.destination_mac = neighbor_mac(out, endpoint.parse().unwrap()),
+                None => apply(&mut wire, word),
+            }
+        }
         if let Some(quoted) = rest.get(about + 1..) {
             quote(&mut wire, &quoted.join(" "), self.names);
         }
-        wire.build()
+        match tunnel.first().and_then(|word| word["within=".len()..].split_once('>')) {
+            Some((source, destination)) => wire.within(source, destination),
+            None => wire.build(),
+        }
     }
 
     /// An end of a packet that left; gives its port the name that stands there, when it has no value yet.

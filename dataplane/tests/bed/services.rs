@@ -1,7 +1,7 @@
 //! Services of one line of text each, compiled as `control` would for a node with pods in 10.0.0.0/16 and fd00:10::/64.
 //!
 //! `NAME PROTOCOL CLUSTERIP:PORT [node=N] [external=IP] [lb=IP] [ranges=CIDR,CIDR] [etp=Local] [itp=Local] [affinity=S]
-//! -> ENDPOINT[/local][/unready][/refused] …`
+//! [dsr=l2|ipip] -> ENDPOINT[/local][/unready][/refused] …`
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::service::{Affinity, ServiceName, SourceRanges, TrafficPolicy};
+use ringway_shared::service::{Affinity, ForwardingMode, ServiceName, SourceRanges, TrafficPolicy};
 use ringway_shared::snapshot::{Node, Target};
 use ringway_shared::{
     Backend, BackendId, Endpoint, EndpointSet, Family, Frontend, Matched, Protocol, ServicePort, ServicePortId,
@@ -104,6 +104,13 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
             "ranges" => {
                 let ranges = value.split(',').map(|range| range.parse().unwrap()).collect();
                 port.source_ranges = Some(SourceRanges { ranges, own_vips: Arc::default() });
+            }
+            "dsr" => {
+                port.forwarding = match value {
+                    "l2" => ForwardingMode::DsrL2,
+                    "ipip" => ForwardingMode::DsrIpip,
+                    other => panic!("no DSR {other:?}"),
+                }
             }
             "etp" => port.external_policy = policy(value),
             "itp" => port.internal_policy = policy(value),

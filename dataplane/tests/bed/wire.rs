@@ -148,6 +148,26 @@ impl Wire {
         frame
     }
 
+    /// The frame of the packet inside another one, as DSR sends it.
+    pub fn within(&self, source: &str, destination: &str) -> Vec<u8> {
+        let ends = [source, destination].map(|end| SocketAddr::new(end.parse().unwrap(), 0));
+        let number = if self.family() == Family::V4 { 4 } else { 41 };
+        let mut outer = Wire::new(InterfaceId(0), Transport::Other(number), ends[0], ends[1]);
+        (outer.destination_mac, outer.source_mac) = (self.destination_mac, self.source_mac);
+        (outer.tos, outer.payload) = (self.tos, self.ip());
+        let mut tuple = FiveTuple::new(Protocol::Tcp, self.source, self.destination);
+        tuple.ports = tuple.ports & !0xff | u64::from(self.number());
+        let hash = tuple.maglev_hash();
+        if outer.family() == Family::V6 {
+            outer.flow_label = hash as u32 & 0xf_ffff;
+        } else if self.dont_fragment || self.family() == Family::V6 || outer.payload.len() + 20 <= 1500 {
+            outer.dont_fragment = true;
+        } else {
+            outer.id = u32::from(hash as u16 ^ self.id as u16);
+        }
+        outer.build()
+    }
+
     /// The IP packet.
     pub fn ip(&self) -> Vec<u8> {
         let segment = self.segment();

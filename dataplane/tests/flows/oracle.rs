@@ -71,8 +71,8 @@ fn timeout(state: State) -> u64 {
     match state {
         State::Free => 0,
         State::SynSent | State::SynReceived | State::PickedUp | State::Answered => 30_000,
-        State::Established | State::Doubted | State::EndingOriginal | State::EndingReply => 8_000_000,
-        State::Closing | State::LastAckOriginal | State::LastAckReply => 120_000,
+        State::Established | State::Doubted | State::EndingOriginal | State::EndingReply | State::OneWay => 8_000_000,
+        State::Closing | State::LastAckOriginal | State::LastAckReply | State::OneWayClosing => 120_000,
         State::Closed => 10_000,
         State::UdpUnreplied | State::UdpUnanswered | State::SctpUnreplied => 60_000,
         State::UdpAnswered | State::UdpReplied => 120_000,
@@ -209,7 +209,7 @@ impl Oracle {
                             assert!(taken || own == new.original, "{new:?} lost its port for nothing");
                         }
                     }
-                    Source::Moved => panic!("{new:?} is no direct connection"),
+                    Source::Moved | Source::OneWay(_) => panic!("{new:?} is none of those opened here"),
                     Source::Masquerade(_) => assert!((50..=57).contains(&flow.reply().destination_port())),
                 }
                 assert_eq!(self.owner(&flow.reply()), None, "two flows share a tuple");

@@ -68,6 +68,26 @@ impl Network {
         self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
     }
 
+    /// What was found for a packet to `destination`, where that has to be its own next hop.
+    pub fn on_link(
+        &self,
+        destination: IpAddr,
+        found: Result<AdjacencyId, NoAdjacency>,
+    ) -> Result<AdjacencyId, NoAdjacency> {
+        let interface = match found {
+            Ok(id) => {
+                let interface = self.adjacency(id).ok_or(NoAdjacency::NoRoute)?.out;
+                if self.neighbors.get(&(interface, destination)) == Some(&id) {
+                    return found;
+                }
+                interface
+            }
+            Err(NoAdjacency::Unresolved { interface, next_hop }) if next_hop != destination => interface,
+            Err(_) => return found,
+        };
+        Err(NoAdjacency::Routed { interface })
+    }
+
     /// That of another of several paths, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
     /// interface that is down. Each gets its share of all hashes.
     pub fn resolve_beside(&self, heading: &Heading) -> Option<AdjacencyId> {

@@ -1,0 +1,112 @@
+//! Flows of direct server return: the endpoint answers the client itself, so only the client's packets are seen.
+//!
+//! Such a flow is found under its original tuple alone. Its reply tuple names the endpoint, and no packet is ever looked up
+//! by it: what the endpoint sends to the client under its own address is a connection of theirs, and what it sends in the
+//! VIP's name goes by other ways.
+//!
+//! What one side alone can send, somebody who forges it can send as well. So no such flow ever stays when its place is
+//! needed: a client that goes on after its SYN gets the long timeout, and gives way after what only opens. Little is lost
+//! with it, since the next packet is picked up by the choice that the first one had, unless the endpoints have changed
+//! since. Of TCP, marks are the client's next number, and the endpoint's next as the client last acknowledged it: a RST ends
+//! a flow at exactly that number, a FIN counts near it, and until the client goes on from where its FIN ends, or before it.
+//! UDP and SCTP have a single state, of what is never seen to be answered. Nothing is counted of the endpoint's answers.
+
+use ringway_shared::Protocol;
+
+use super::record::Flow;
+use super::segment::Segment;
+use super::state::State;
+use super::table::FlowTable;
+use super::tcp::{FIN_ORIGINAL, WINDOW, is_ahead, is_near};
+use super::{FlowId, expiry::Lists};
+use crate::clock::Time;
+
+/// Where a segment ends in the sequence space.
+fn end(segment: &Segment) -> u32 {
+    let controls = u32::from(segment.flags.syn()) + u32::from(segment.flags.fin());
+    segment.sequence.wrapping_add(segment.length.into()).wrapping_add(controls)
+}
+
+impl Flow {
+    /// The state that the first packet opens such a flow in.
+    pub(super) fn begin_one_way(&mut self, segment: &Segment) -> State {
+        match self.original().protocol() {
+            Protocol::Udp => State::UdpUnanswered,
+            Protocol::Sctp => State::SctpUnreplied,
+            Protocol::Tcp if segment.flags.syn() && !segment.flags.ack() => self.ask_one_way(segment),
+            Protocol::Tcp => self.claim_one_way(segment),
+        }
+    }
+
+    fn ask_one_way(&mut self, segment: &Segment) -> State {
+        self.flags &= !FIN_ORIGINAL;
+        self.expected = [end(segment), 0];
+        State::SynSent
+    }
+
+    /// The client speaks as if there were a connection. What it said last counts.
+    fn claim_one_way(&mut self, segment: &Segment) -> State {
+        self.flags &= !FIN_ORIGINAL;
+        self.expected = [end(segment), if segment.flags.ack() { segment.acknowledgment } else { 0 }];
+        State::PickedUp
+    }
+
+    /// Whether this segment of the client asks for another connection than the one that ended or is about to.
+    pub fn reopens_one_way(&self, segment: &Segment) -> bool {
+        let is_over = matches!(self.state(), State::Closed | State::OneWayClosing);
+        is_over && segment.flags.syn() && !segment.flags.ack() && !segment.flags.rst()
+    }
+
+    /// The state after this packet of the client.
+    fn step_one_way(&mut self, segment: &Segment) -> State {
+        let (state, flags) = (self.state(), segment.flags);
+        if self.original().protocol() != Protocol::Tcp || segment.void {
+            return state;
+        }
+        let [next, _] = self.expected;
+        if flags.rst() {
+            return if segment.sequence == next { State::Closed } else { state };
+        }
+        if flags.syn() {
+            // The first, a retransmission, or another connection's: nobody has gone on with any yet.
+            let opens = matches!(state, State::SynSent | State::PickedUp) && !flags.ack();
+            return if opens { self.ask_one_way(segment) } else { state };
+        }
+        if !flags.ack() || state == State::Closed {
+            return state;
+        }
+        if !is_near(next, segment.sequence) {
+            return if matches!(state, State::SynSent | State::PickedUp) { self.claim_one_way(segment) } else { state };
+        }
+        let end = end(segment);
+        let had_ended = self.flags & FIN_ORIGINAL != 0;
+        let goes_past = end != next && is_ahead(next, end, WINDOW);
+        if goes_past {
+            self.flags &= !FIN_ORIGINAL;
+        }
+        if flags.fin() && (goes_past || end == next) {
+            self.flags |= FIN_ORIGINAL;
+        }
+        self.expected = [if goes_past { end } else { next }, segment.acknowledgment];
+        // From before its FIN speaks who repeats something, or has sent none: the next packet tells.
+        let after_fin = flags.fin() || (had_ended && !goes_past && segment.sequence == next);
+        if self.flags & FIN_ORIGINAL != 0 && after_fin { State::OneWayClosing } else { State::OneWay }
+    }
+}
+
+impl FlowTable {
+    /// Counts a packet of the client of such a flow, and lets it change the flow's state.
+    pub fn advance_one_way(&mut self, id: FlowId, segment: &Segment, now: Time) {
+        let now = now.millis();
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return };
+        let (before, last_seen) = (flow.state(), flow.last_seen);
+        let after = flow.step_one_way(segment);
+        flow.count(super::Direction::Original);
+        flow.last_seen = now;
+        flow.state = after as u8;
+        if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
+            self.lists.unlink(&mut self.flows, id.0, before);
+            self.lists.link(&mut self.flows, id.0);
+        }
+    }
+}

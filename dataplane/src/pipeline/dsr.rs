@@ -1,0 +1,246 @@
+//! Direct server return: the packet goes to the endpoint as it came, which owns the VIP and answers the client itself.
+//!
+//! With `dsr-l2` only the MAC addresses change, so the endpoint has to be on a link of the node; with `dsr-ipip` the packet
+//! goes inside another one, from the address that the kernel would choose on that way. Nothing is rewritten, no port is
+//! taken, and no answer is seen, so whatever would be known by answers is not asked for: [`crate::flow`] knows such flows by
+//! their client's packets alone, and where it has no room for one, its packets go the same way without.
+
+use ringway_shared::counters::Counter;
+use ringway_shared::network::{Heading, NoAdjacency};
+use ringway_shared::service::{ForwardingMode, ServicePort};
+use ringway_shared::{Adjacency, Backend, BackendId, DropReason, InterfaceId, Network, ServicePortId};
+
+use super::departure::{Intent, mtu, must_not_fragment};
+use super::established::{Standing, revise};
+use super::{Context, Core, Outcome, dropped, pass};
+use crate::batch::Received;
+use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
+use crate::forward::dsr::{self, Tunnel};
+use crate::wire::{Kind, Packet};
+
+/// How a packet gets to its endpoint.
+pub(super) struct Way {
+    adjacency: Result<Adjacency, NoAdjacency>,
+    heading: Heading,
+    /// What it goes inside.
+    tunnel: Option<Tunnel>,
+}
+
+impl Way {
+    /// The largest packet that it carries, its outer header taken off.
+    fn mtu(&self, network: &Network) -> Option<u32> {
+        let outer = self.tunnel.map_or(0, |tunnel| dsr::overhead(tunnel.destination));
+        Some(mtu(network, &self.adjacency)?.saturating_sub(outer))
+    }
+
+    /// The same, when `packet`, which was parsed from `frame`, is larger and must not be fragmented.
+    fn exceeded_by(&self, network: &Network, frame: &[u8], packet: &Packet) -> Option<u32> {
+        let mtu = self.mtu(network)?;
+        (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
+    }
+}
+
+impl Core {
+    /// The packet of a client that opens a flow to `backend`.
+    pub(super) fn open_dsr(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        port: &ServicePort,
+        backend: &Backend,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        let service_port = Some(port.id);
+        let to = (port.forwarding, backend);
+        let way = match self.dsr_way(&snapshot.network, packet, received.interface, to) {
+            Ok(way) => way,
+            Err(reason) => return dropped(received, reason, service_port),
+        };
+        if let Some(mtu) = way.exceeded_by(&snapshot.network, context.umem.packet(&received.frame), packet) {
+            return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
+        let new = NewFlow {
+            original: packet.tuple,
+            segment: Segment::one_way(context.umem.packet(&received.frame), packet),
+            endpoint: backend.address,
+            endpoint_port: backend.port,
+            source: Source::OneWay(port.forwarding),
+            service_port: port.id,
+            backend: backend.id,
+        };
+        match self.flows.open_with(hash, &new, Wishes::default(), Effort::Any, context.now) {
+            Ok(Opened { id, .. }) => {
+                self.shared.counters.backend_flow(backend.id);
+                if let Some(affinity) = &port.affinity {
+                    let client = packet.tuple.source_address();
+                    self.shared.affinities.note(affinity, client, backend.address, context.now);
+                }
+                let flow = self.flows.flow_mut(id);
+                flow.services_generation = snapshot.services.generation;
+                flow.network_generation = snapshot.network.generation;
+            }
+            Err(OpenError::Exists(_)) => {}
+            // The choice is the same for its next packet, and no answer has to find back.
+            Err(OpenError::TableFull | OpenError::PortsExhausted) => self.tally.add(Counter::Stateless, 1),
+        }
+        self.send_dsr(context, received, packet, way, port.id, backend.id)
+    }
+
+    /// A packet of a known flow.
+    pub(super) fn established_dsr(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        id: FlowId,
+        direction: Direction,
+    ) -> Option<Outcome> {
+        // What the endpoint sends under its own address is no answer.
+        if direction == Direction::Reply {
+            return pass(received);
+        }
+        let snapshot = context.snapshot;
+        let flow = self.flows.flow_mut(id);
+        let service_port = Some(flow.service_port());
+        if let Some(objection) = packet.objection {
+            return dropped(received, objection, service_port);
+        }
+        let segment = Segment::one_way(context.umem.packet(&received.frame), packet);
+        if flow.reopens_one_way(&segment) {
+            self.flows.remove(id, context.now);
+            return self.open(context, received, packet, hash);
+        }
+        if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {
+            self.flows.remove(id, context.now);
+            return match packet.kind {
+                Kind::Tcp { flags, .. } if !flags.syn() => {
+                    self.answer(context, received, packet, DropReason::EndpointDeleted, service_port)
+                }
+                _ => self.open(context, received, packet, hash),
+            };
+        }
+        if packet.ttl <= 1 {
+            return self.answer_expired(context, received, packet, service_port);
+        }
+        let way = match self.dsr_way_of(&snapshot.network, packet, received.interface, id) {
+            Ok(way) => way,
+            Err(reason) => return dropped(received, reason, service_port),
+        };
+        if let Some(mtu) = way.exceeded_by(&snapshot.network, context.umem.packet(&received.frame), packet) {
+            return self.answer_too_big(context, received, packet, mtu, service_port);
+        }
+        self.flows.advance_one_way(id, &segment, context.now);
+        let flow = self.flows.flow(id);
+        let (service_port, backend) = (flow.service_port(), flow.backend());
+        self.send_dsr(context, received, packet, way, service_port, backend)
+    }
+
+    /// A packet that is none of the flow's but goes where they go: an ICMP error about what the endpoint sent.
+    pub(super) fn follow_dsr(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        id: FlowId,
+    ) -> Option<Outcome> {
+        let flow = self.flows.flow(id);
+        let (service_port, backend) = (flow.service_port(), flow.backend());
+        if packet.ttl <= 1 {
+            return self.answer_expired(context, received, packet, Some(service_port));
+        }
+        let network = &context.snapshot.network;
+        let way = match self.dsr_way_of(network, packet, received.interface, id) {
+            Ok(way) => way,
+            Err(reason) => return dropped(received, reason, Some(service_port)),
+        };
+        if let Some(mtu) = way.exceeded_by(network, context.umem.packet(&received.frame), packet) {
+            return self.answer_too_big(context, received, packet, mtu, Some(service_port));
+        }
+        self.send_dsr(context, received, packet, way, service_port, backend)
+    }
+
+    /// The way of a packet of a known flow.
+    fn dsr_way_of(
+        &mut self,
+        network: &Network,
+        packet: &Packet,
+        arrived: InterfaceId,
+        id: FlowId,
+    ) -> Result<Way, DropReason> {
+        let flow = self.flows.flow(id);
+        let reply = flow.reply();
+        let (address, port) = (reply.source_address(), reply.source_port());
+        let backend = Backend { id: flow.backend(), address, port, weight: 1 };
+        self.dsr_way(network, packet, arrived, (flow.forwarding(), &backend))
+    }
+
+    /// The way of a packet to a backend, its neighbour known or not.
+    fn dsr_way(
+        &mut self,
+        network: &Network,
+        packet: &Packet,
+        arrived: InterfaceId,
+        (forwarding, backend): (ForwardingMode, &Backend),
+    ) -> Result<Way, DropReason> {
+        let hash = packet.tuple.maglev_hash();
+        let destination = backend.address;
+        let tunnelled = forwarding == ForwardingMode::DsrIpip;
+        let heading = if tunnelled {
+            // The outer packet comes from here.
+            Heading { hash, ..Heading::to(destination) }
+        } else {
+            let source = Some(packet.tuple.source_address());
+            Heading { destination, source, arrived: Some(arrived), hash }
+        };
+        let found = self.adjacencies.to_endpoint(network, &heading);
+        if tunnelled {
+            let source = match &found {
+                Ok(resolved) => resolved.source,
+                Err(_) => network.source_address_for(&heading),
+            };
+            let adjacency = found.map(|resolved| resolved.adjacency);
+            unresolved(&adjacency)?;
+            let source = source.ok_or(DropReason::NoSourceAddress)?;
+            return Ok(Way { adjacency, heading, tunnel: Some(Tunnel { source, destination, hash }) });
+        }
+        let id = network.on_link(destination, found.map(|resolved| resolved.id));
+        let adjacency = id.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
+        unresolved(&adjacency)?;
+        Ok(Way { adjacency, heading, tunnel: None })
+    }
+
+    /// Sends a packet on that its flow, if it has one, has counted.
+    fn send_dsr(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        packet: &Packet,
+        way: Way,
+        service_port: ServicePortId,
+        backend: BackendId,
+    ) -> Option<Outcome> {
+        dsr::hop(context.umem.packet_mut(&mut received.frame), packet);
+        // Ethernet padding is not carried along.
+        context.umem.resize(&mut received.frame, usize::from(packet.end));
+        // One that its sender lets be fragmented is fragmented with its outer header.
+        let whole = way.mtu(&context.snapshot.network).is_none_or(|mtu| u32::from(packet.ip_length()) <= mtu);
+        if let Some(tunnel) = &way.tunnel
+            && !dsr::encapsulate(context.umem, &mut received.frame, packet, tunnel, whole)
+        {
+            return dropped(received, DropReason::TooBig, Some(service_port));
+        }
+        self.shared.counters.backend_packet(backend, u64::from(packet.end));
+        self.send(context, received, way.adjacency, way.heading, Intent::Forward, Some(service_port))
+    }
+}
+
+/// Nothing but a neighbour that is not known yet can be waited for.
+fn unresolved(adjacency: &Result<Adjacency, NoAdjacency>) -> Result<(), DropReason> {
+    match adjacency {
+        Ok(_) | Err(NoAdjacency::Unresolved { .. }) => Ok(()),
+        Err(none) => Err(none.reason()),
+    }
+}
