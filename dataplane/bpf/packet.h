@@ -36,14 +36,21 @@ struct packet {
 	struct address destination;
 	__u8 protocol;
 	__u8 has_ports;
+	// Of a packet that has ports, which only the first fragment shows.
+	__u8 is_fragment;
 	__u16 source_port;
 	__u16 destination_port;
 };
 
+static __always_inline int protocol_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == SCTP;
+}
+
 // Ports, when there are some and they can be read.
 static __always_inline void read_ports(struct packet *packet, void *l4, void *end)
 {
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP && packet->protocol != SCTP)
+	if (!protocol_has_ports(packet->protocol))
 		return;
 	__u16 *ports = l4;
 	if ((void *)(ports + 2) > end)
@@ -93,8 +100,12 @@ static __always_inline int read_ipv4(struct packet *packet, struct packet *quote
 	packet->protocol = ip->protocol;
 	__u32 length = ip->ihl * 4;
 	// A broken header has no ports to trust; by its VIP the packet may still be ours to drop.
-	if (length < sizeof(*ip) || (ip->frag_off & bpf_htons(IPV4_FRAGMENT)))
+	if (length < sizeof(*ip))
 		return 1;
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) {
+		packet->is_fragment = protocol_has_ports(ip->protocol);
+		return 1;
+	}
 	if (ip->protocol == IPPROTO_ICMP)
 		quote_ipv4(quoted, l3 + length, end);
 	else
@@ -107,8 +118,9 @@ static __always_inline int is_mapped(const struct address *address)
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
 }
 
-// Follows the extension headers that begin at `at`: where L4 begins, and its protocol. Nothing, with the protocol of what is
-// there, when the packet ends before, is a fragment (with `first` a later one only), or has too many.
+// Follows the extension headers that begin at `at`: where L4 begins, and its protocol. Nothing, with the number of the
+// extension header that is there, when the packet ends before or has too many. Nothing, with the number that stands in the
+// fragment header, when it is a fragment (with `first` a later one only).
 static __always_inline void *follow(__u8 *protocol, void *at, void *start, void *end, int first)
 {
 	__u8 next = *protocol;
@@ -125,8 +137,10 @@ static __always_inline void *follow(__u8 *protocol, void *at, void *start, void 
 			if ((void *)(header + 8) > end)
 				return 0;
 			// A fragment header on a whole packet is legal.
-			if (*(__u16 *)(header + 2) & bpf_htons(first ? IPV6_OFFSET : IPV6_FRAGMENT))
+			if (*(__u16 *)(header + 2) & bpf_htons(first ? IPV6_OFFSET : IPV6_FRAGMENT)) {
+				*protocol = header[0];
 				return 0;
+			}
 			next = header[0];
 			at += 8;
 		} else {
@@ -172,8 +186,10 @@ static __always_inline int read_ipv6(struct packet *packet, struct packet *quote
 	packet->protocol = ip->nexthdr;
 	__u8 *l4 = follow(&packet->protocol, ip + 1, start, end, 0);
 	// By its VIP the packet may still be ours to drop.
-	if (!l4)
+	if (!l4) {
+		packet->is_fragment = protocol_has_ports(packet->protocol);
 		return 1;
+	}
 	if (packet->protocol != IPPROTO_ICMPV6) {
 		read_ports(packet, l4, end);
 		return 1;

@@ -11,10 +11,12 @@
 // kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
-// network byte order. Fragments have no ports: those to a VIP come up, those on the node's own addresses all pass.
+// network byte order. Of fragments only the first has them, and it may come last, so the addresses decide about all of them:
+// ours are those to an address with a frontend of their protocol, and those of an address with an endpoint of it, to
+// wherever its replies are ours.
 //
-// Sizes: 10,000 Services of 12 ports and two families fit `frontends`, 150,000 pods of 3 ports `endpoints`. Entries take
-// memory when they are added; the empty tables take 14 MiB.
+// Sizes: 10,000 Services of 12 ports and two families fit `frontends`, 150,000 pods of 3 ports `endpoints`, and the
+// addresses of both `portless`. Entries take memory when they are added; the empty tables take 18 MiB.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -27,6 +29,9 @@
 // Which packets of an endpoint are ours: all, or those to a SNAT address and port.
 #define ALL 1
 #define TO_SNAT 2
+// Beside those, of an address: that it has a frontend. Each protocol has three bits.
+#define FRONTEND 4
+#define BITS 3
 // Counters of `claims` are two a value.
 #define CLAIMS_BITS 20
 
@@ -135,6 +140,15 @@ struct {
 	__type(value, __u8); // ALL or TO_SNAT
 } endpoints SEC(".maps");
 
+// What the fragments from and to an address are, by protocol.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct address);
+	__type(value, __u16); // ALL, TO_SNAT, FRONTEND
+} portless SEC(".maps");
+
 struct claim_pair {
 	__u32 count[2];
 };
@@ -208,6 +222,18 @@ static __always_inline int is_of_flow(const struct packet *packet)
 	return (is_from_snat || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
 }
 
+// Whether a fragment may be of a packet that is ours.
+static __always_inline int may_be_ours(const struct packet *packet)
+{
+	__u32 shift = packet->protocol == IPPROTO_TCP ? 0 : packet->protocol == IPPROTO_UDP ? BITS : 2 * BITS;
+	__u16 *to = bpf_map_lookup_elem(&portless, &packet->destination);
+	if (to && (*to >> shift & FRONTEND))
+		return 1;
+	__u16 *from = bpf_map_lookup_elem(&portless, &packet->source);
+	__u32 which = from ? *from >> shift : 0;
+	return (which & ALL) || ((which & TO_SNAT) && bpf_map_lookup_elem(&snat, &packet->destination));
+}
+
 static __always_inline int is_ours(const struct packet *packet)
 {
 	if (bpf_map_lookup_elem(&vips, &packet->destination))
@@ -215,6 +241,8 @@ static __always_inline int is_ours(const struct packet *packet)
 	struct cidr_key cidr = { .prefix_length = 128, .address = packet->destination };
 	if (bpf_map_lookup_elem(&cidrs, &cidr))
 		return 1;
+	if (packet->is_fragment)
+		return may_be_ours(packet);
 	if (!packet->has_ports)
 		return 0;
 	struct socket_key key = {

@@ -4,6 +4,7 @@
 //! ends, however it ends, the kernel detaches the program.
 
 mod entries;
+mod portless;
 
 use std::collections::{HashMap as StdHashMap, HashSet};
 use std::os::fd::AsRawFd;
@@ -17,6 +18,7 @@ use aya::{EbpfError, EbpfLoader};
 use ringway_shared::MacAddress;
 
 pub use entries::SteeringEntry;
+use portless::Portless;
 
 pub use super::attacher::{Attached, Attacher};
 pub use super::attachment::{AttachedMode, XdpMode};
@@ -45,11 +47,20 @@ pub struct Capacities {
     pub snat: u32,
     /// Endpoints.
     pub endpoints: u32,
+    /// Addresses of frontends and endpoints.
+    pub portless: u32,
 }
 
 impl Default for Capacities {
     fn default() -> Self {
-        Capacities { vips: 131_072, service_cidrs: 1024, frontends: 262_144, snat: 4096, endpoints: 524_288 }
+        Capacities {
+            vips: 131_072,
+            service_cidrs: 1024,
+            frontends: 262_144,
+            snat: 4096,
+            endpoints: 524_288,
+            portless: 262_144,
+        }
     }
 }
 
@@ -65,6 +76,7 @@ pub struct SteeringProgram {
     snat: HashMap<MapData, AddressKey, u8>,
     snat_ports: Array<MapData, u64>,
     endpoints: HashMap<MapData, SocketKey, u8>,
+    portless: Portless,
     claims: Arc<Claims>,
     without_socket: Array<MapData, u32>,
     capacities: Capacities,
@@ -92,6 +104,7 @@ impl SteeringProgram {
             .map_max_entries("frontends", capacities.frontends)
             .map_max_entries("snat", capacities.snat)
             .map_max_entries("endpoints", capacities.endpoints)
+            .map_max_entries("portless", capacities.portless)
             .load(OBJECT)
             .map_err(boxed::<EbpfError>)?;
         let mut take = |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
@@ -104,6 +117,7 @@ impl SteeringProgram {
         let snat = HashMap::try_from(take("snat")?)?;
         let snat_ports = Array::try_from(take("snat_ports")?)?;
         let endpoints = HashMap::try_from(take("endpoints")?)?;
+        let portless = Portless::new(HashMap::try_from(take("portless")?)?);
         let Map::Array(claims) = take("claims")? else { return Err("the map claims is no array".into()) };
         let claims = Arc::new(Claims::of_map(claims.fd())?);
         let mut without_socket: Array<_, u32> = Array::try_from(take("without_socket")?)?;
@@ -121,6 +135,7 @@ impl SteeringProgram {
             snat,
             snat_ports,
             endpoints,
+            portless,
             claims,
             without_socket,
             capacities,

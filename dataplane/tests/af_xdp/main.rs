@@ -3,6 +3,7 @@
 
 mod handing;
 mod large;
+mod maps;
 mod packets;
 mod ports;
 mod restart;

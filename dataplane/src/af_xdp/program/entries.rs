@@ -95,6 +95,7 @@ impl SteeringProgram {
     }
 
     fn insert(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
+        self.portless.add(entry).map_err(|error| self.address_error("add", entry, error))?;
         let inserted = match entry {
             SteeringEntry::Frontend(frontend) => self.frontends.insert(socket_key(frontend), 1, 0),
             SteeringEntry::Vip(address) => self.vips.insert(address_key(*address), 1, 0),
@@ -109,7 +110,11 @@ impl SteeringProgram {
             }
             SteeringEntry::MasqueradedEndpoint(endpoint) => self.endpoints.insert(socket_key(endpoint), TO_SNAT, 0),
         };
-        inserted.map_err(|error| self.entry_error("add", entry, error))
+        inserted.map_err(|error| {
+            // What is not steered has no fragments either. That this fails, too, would be no news.
+            let _ = self.portless.remove(entry);
+            self.entry_error("add", entry, error)
+        })
     }
 
     fn remove(&mut self, entry: &SteeringEntry) -> Result<(), SteeringError> {
@@ -132,21 +137,39 @@ impl SteeringProgram {
                 self.endpoints.remove(&socket_key(endpoint))
             }
         };
-        removed.map_err(|error| self.entry_error("remove", entry, error))
+        removed.map_err(|error| self.entry_error("remove", entry, error))?;
+        self.portless.remove(entry).map_err(|error| self.address_error("remove", entry, error))
+    }
+
+    fn address_error(&self, what: &str, entry: &SteeringEntry, error: MapError) -> SteeringError {
+        let (used, room) = (self.portless.len(), self.capacities.portless);
+        map_error("portless", format!("{what} the address of {}", entry.name()), used, room, error)
     }
 
     fn entry_error(&self, what: &str, entry: &SteeringEntry, error: MapError) -> SteeringError {
         let capacities = &self.capacities;
-        let (map, text, room) = match entry {
-            SteeringEntry::Frontend(frontend) => ("frontends", frontend.to_string(), capacities.frontends),
-            SteeringEntry::Vip(address) => ("vips", address.to_string(), capacities.vips),
-            SteeringEntry::ServiceCidr(cidr) => ("cidrs", cidr.to_string(), capacities.service_cidrs),
-            SteeringEntry::Snat(address) => ("snat", address.to_string(), capacities.snat),
-            SteeringEntry::Endpoint(endpoint) | SteeringEntry::MasqueradedEndpoint(endpoint) => {
-                ("endpoints", endpoint.to_string(), capacities.endpoints)
-            }
+        let (map, room) = match entry {
+            SteeringEntry::Frontend(_) => ("frontends", capacities.frontends),
+            SteeringEntry::Vip(_) => ("vips", capacities.vips),
+            SteeringEntry::ServiceCidr(_) => ("cidrs", capacities.service_cidrs),
+            SteeringEntry::Snat(_) => ("snat", capacities.snat),
+            SteeringEntry::Endpoint(_) | SteeringEntry::MasqueradedEndpoint(_) => ("endpoints", capacities.endpoints),
         };
         let same_map = |other: &&SteeringEntry| std::mem::discriminant(*other) == std::mem::discriminant(entry);
-        map_error(map, format!("{what} {text}"), self.entries.iter().filter(same_map).count(), room, error)
+        let used = self.entries.iter().filter(same_map).count();
+        map_error(map, format!("{what} {}", entry.name()), used, room, error)
+    }
+}
+
+impl SteeringEntry {
+    /// As a message says it.
+    fn name(&self) -> String {
+        match self {
+            SteeringEntry::Vip(address) | SteeringEntry::Snat(address) => address.to_string(),
+            SteeringEntry::ServiceCidr(cidr) => cidr.to_string(),
+            SteeringEntry::Frontend(frontend)
+            | SteeringEntry::Endpoint(frontend)
+            | SteeringEntry::MasqueradedEndpoint(frontend) => frontend.to_string(),
+        }
     }
 }

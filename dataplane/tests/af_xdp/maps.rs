@@ -1,0 +1,56 @@
+//! Maps of the steering program: entries that share a key, and maps that are full.
+
+use std::collections::HashSet;
+
+use ringway_dataplane::af_xdp::program::{Capacities, SteeringEntry, SteeringProgram, XdpMode};
+use ringway_shared::Protocol;
+
+use crate::packets::{udp, with};
+use crate::steering::{coming_up, frontend};
+use crate::veth::{Bed, Worker, open_port, options, umem};
+
+/// Fragments are steered by what there is behind an address, whichever of it goes first.
+#[test]
+fn fragments_come_up_while_any_port_of_their_address_is_ours() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let mut worker = Worker::start(&bed, "l0", XdpMode::Native, &[SteeringEntry::Vip("10.99.0.1".parse().unwrap())]);
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let packets =
+        [with(&udp("10.77.0.3:9", "10.77.0.1:9", b"x"), 20, &[0, 10]), udp("10.77.0.2:1", "10.99.0.1:1", b"m")];
+    let packets = packets.each_ref().map(Vec::as_slice);
+    let mut came = |worker: &mut Worker| coming_up(worker, (&mut sender, &mut umem), &packets).len() - 1;
+    let [a, b] = [53, 54].map(|port| SteeringEntry::Frontend(frontend(Protocol::Udp, "10.77.0.1", port)));
+    let other = SteeringEntry::Frontend(frontend(Protocol::Tcp, "10.77.0.1", 53));
+    for (entry, comes, count) in
+        [(&other, true, 0), (&a, true, 1), (&b, true, 1), (&a, false, 1), (&other, false, 1), (&b, false, 0)]
+    {
+        let entries: HashSet<_> = [entry.clone()].into();
+        match comes {
+            true => worker.program.add_missing(&entries).unwrap(),
+            false => worker.program.remove_present(&entries).unwrap(),
+        }
+        assert_eq!(came(&mut worker), count, "{entry:?} {comes}");
+    }
+}
+
+#[test]
+fn a_full_map_is_named_with_its_size_and_the_rest_is_added() {
+    let Some(_bed) = Bed::new(0, 1) else { return };
+    let capacities = Capacities { vips: 2, endpoints: 1, ..Capacities::default() };
+    let mut program = SteeringProgram::load_with(capacities).unwrap();
+    let vips = (1..=3).map(|number| SteeringEntry::Vip([10, 99, 0, number].into()));
+    let endpoint = SteeringEntry::Endpoint(frontend(Protocol::Tcp, "10.1.2.3", 80));
+    let error = program.add_missing(&vips.chain([endpoint]).collect()).unwrap_err().to_string();
+    assert!(error.starts_with("steering map vips: cannot add 10.99.0."), "{error}");
+    assert!(error.ends_with("it holds 2 of at most 2 entries"), "{error}");
+    assert_eq!(program.len(), 3);
+    let unwanted = (1..=3).map(|number| SteeringEntry::Vip([10, 99, 0, number].into()));
+    program.remove_present(&unwanted.collect()).unwrap();
+    assert_eq!(program.len(), 1);
+    let mut program = SteeringProgram::load_with(Capacities { portless: 1, ..Capacities::default() }).unwrap();
+    let endpoints = [1, 2].map(|last| SteeringEntry::Endpoint(frontend(Protocol::Tcp, &format!("10.1.2.{last}"), 80)));
+    let error = program.add_missing(&endpoints.into()).unwrap_err().to_string();
+    assert!(error.starts_with("steering map portless: cannot add the address of tcp:10.1.2."), "{error}");
+    assert_eq!(program.len(), 1);
+}
