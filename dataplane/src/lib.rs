@@ -10,6 +10,7 @@ pub mod directory;
 pub mod dispatch;
 pub mod flow;
 pub mod forward;
+pub mod fragments;
 pub mod handover;
 pub mod io;
 pub mod pipeline;

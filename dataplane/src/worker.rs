@@ -42,7 +42,8 @@ const IDLE_LOOPS: u32 = 200;
 /// whoever publishes wakes the workers.
 const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// The longest sleep while a transmit ring is not drained: the kernel wants another kick.
+/// The longest sleep while a transmit ring is not drained (the kernel wants another kick), or while fragments wait for what
+/// another worker knows.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// How many descriptors a sleeping worker watches.
@@ -151,6 +152,8 @@ impl Worker {
                 idle = IDLE_LOOPS - 1;
             }
         }
+        self.pipeline.end_waiting();
+        self.turn();
         self.pipeline.drop_held(&mut self.umem);
         self.publish(self.clock.tick());
     }
@@ -179,8 +182,10 @@ impl Worker {
             pipeline.process(umem, batch, snapshot, now);
             dispatch(batch, umem, pipeline.tally(), io);
         }
-        if pipeline.held() > 0 {
-            pipeline.release(umem, batch, snapshot, now);
+        let mut more = pipeline.held() > 0;
+        // Each time there are fewer.
+        while more {
+            more = pipeline.release(umem, batch, snapshot, now);
             dispatch(batch, umem, pipeline.tally(), io);
         }
         io.flush(umem);
@@ -253,7 +258,8 @@ impl Worker {
             // Ports beyond the room are looked at when a sleep ends.
             fds.extend(self.io.fds().take(POLLED - 1).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let is_drained = self.io.iter().all(|port| port.in_transmit() == 0);
-            let _ = poll(&mut fds, Some(if is_drained { &SLEEP } else { &NAP }));
+            let is_patient = is_drained && !self.pipeline.waits_for_others();
+            let _ = poll(&mut fds, Some(if is_patient { &SLEEP } else { &NAP }));
         }
         waker.awake();
     }

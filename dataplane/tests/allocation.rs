@@ -241,7 +241,8 @@ fn the_packet_path_does_not_allocate() {
         ("answers over the limit", 1200, "outside tcp S 203.0.113.9:* > 172.30.0.44:80"),
         ("drops", 20, "outside tcp S 203.0.113.9:* > 172.30.9.9:80"),
         ("broken packets", 20, "outside tcp S 203.0.113.9:* > 172.30.0.41:80 poke=24:dead"),
-        ("fragments", 20, "outside udp 203.0.113.9:* > 172.30.0.41:80 frag=0+"),
+        ("later fragments", 30, "outside udp [2001:db8:c::9]:* > [fd00:172:30::53]:0 frag=16+ bytes=8 id=7"),
+        ("first fragments", 20, "outside udp [2001:db8:c::9]:* > [fd00:172:30::53]:53 frag=0+ bytes=8 id=7"),
         ("passed packets", 20, "outside tcp S 203.0.113.9:* > 192.168.0.2:22 sum=partial"),
         ("held packets", 30, "outside udp 203.0.113.9:* > 172.30.0.48:53"),
     ];
@@ -309,7 +310,7 @@ fn the_packet_path_does_not_allocate() {
     for counter in [Counter::FlowsEvicted, Counter::RepliesLimited, Counter::Replied, Counter::Passed] {
         assert!(tally.get(counter) > 0, "{} never happened", counter.label());
     }
-    for reason in [DropReason::SnatPortsExhausted, DropReason::NeighborUnresolved, DropReason::Fragment] {
+    for reason in [DropReason::SnatPortsExhausted, DropReason::NeighborUnresolved, DropReason::FragmentOverlap] {
         assert!(tally.drops(reason) > 0, "{} never happened", reason.label());
     }
     assert!(tally.replies(DropReason::EndpointDeleted) > 0);

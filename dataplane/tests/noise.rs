@@ -206,6 +206,8 @@ fn judge(worker: &MemoryWorker, inputs: &[Seed], first: u64) {
             continue;
         }
         let Some(input) = sent.tag.checked_sub(first).and_then(|at| inputs.get(at as usize)) else { continue };
+        let fragment = Packet::parse(&input.bytes).map(|packet| packet.fragment);
+        assert_eq!(Ok(packet.fragment), fragment, "another part of its datagram, or not all of it");
         let good = match state(&input.bytes) {
             ChecksumState::Partial => after == ChecksumState::Right,
             // It may happen to look partial now.
@@ -323,7 +325,8 @@ fn a_million_mutated_packets() {
         "drop:invalid_tcp_header",
         "drop:invalid_udp_length",
         "drop:impossible_source",
-        "drop:fragment",
+        "drop:fragment_without_first",
+        "drop:tiny_fragment",
         "drop:neighbor_unresolved",
         "drop:unallocated_cluster_ip",
         "drop:rst_without_flow",

@@ -13,6 +13,8 @@ mod dsr;
 mod errors;
 #[path = "packets/forward.rs"]
 mod forward;
+#[path = "packets/fragments.rs"]
+mod fragments;
 #[path = "packets/full.rs"]
 mod full;
 #[path = "packets/held.rs"]
@@ -27,6 +29,8 @@ mod paths;
 mod quotes;
 #[path = "packets/refuse.rs"]
 mod refuse;
+#[path = "packets/refused_fragments.rs"]
+mod refused_fragments;
 #[path = "packets/reshaped.rs"]
 mod reshaped;
 #[path = "packets/size.rs"]
@@ -93,6 +97,12 @@ fn forwarded_packets() {
 }
 
 #[test]
+fn fragments_of_datagrams() {
+    run_all(fragments::rows());
+    run_all(refused_fragments::rows());
+}
+
+#[test]
 fn hops_of_a_router() {
     run_all(hop::rows());
 }
@@ -136,12 +146,14 @@ fn every_drop_reason_has_a_row() {
         direct::rows(),
         dsr::rows(),
         forward::rows(),
+        fragments::rows(),
         full::rows(),
         held::rows(),
         hop::rows(),
         pass::rows(),
         quotes::rows(),
         refuse::rows(),
+        refused_fragments::rows(),
         size::rows(),
         sources::rows(),
         tcp::rows(),

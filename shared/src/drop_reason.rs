@@ -66,7 +66,12 @@ drop_reasons! {
     Land, "land", "Source and destination are the same address and port.";
     SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0, or another type with segments left).";
     KernelUnreachable, "kernel_unreachable", "The packet is none of ours, but the way back to the kernel was missing or full.";
-    Fragment, "fragment", "A fragment of a packet for a VIP or of one of our flows; this version forwards whole packets only.";
+    FragmentWithoutFirst, "fragment_without_first", "A fragment for a VIP whose first fragment, the one with the ports, did not come within a second, or that others needed the room of.";
+    TinyFragment, "tiny_fragment", "A first fragment that ends inside its L4 header, or a TCP fragment that begins there; all of the datagram is dropped.";
+    FragmentOverlap, "fragment_overlap", "A fragment with bytes that another fragment of its datagram has; all of the datagram is dropped from then on.";
+    InvalidFragment, "invalid_fragment", "A fragment beyond 65,535 bytes or beyond its datagram's end, without data, or not a multiple of 8 bytes long although others follow; all of the datagram is dropped from then on.";
+    SctpFragment, "sctp_fragment", "A fragment of an SCTP packet whose ports must change: its CRC32c depends on a length that the first fragment does not tell.";
+    IcmpFragment, "icmp_fragment", "A fragment of an ICMP message to a VIP.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
     IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no packet of a flow of ours, or a redirect.";
     IcmpOutsideWindow, "icmp_outside_window", "An ICMP error about a flow of ours that quotes a TCP sequence number or an SCTP verification tag which the flow has not used lately, or none: forged, or much too late.";

@@ -103,6 +103,7 @@ impl MemoryWorker {
         }
         self.pipeline.process(&mut self.umem, &mut self.batch, snapshot, now);
         self.dispatch();
+        self.release(snapshot, now);
         count
     }
 
@@ -114,14 +115,23 @@ impl MemoryWorker {
         }
         self.pipeline.process(&mut self.umem, &mut self.batch, snapshot, now);
         self.dispatch();
+        self.release(snapshot, now);
         fits
     }
 
     /// Lets time pass: held packets and expiry.
     pub fn tick(&mut self, snapshot: &Snapshot, now: Time) {
-        self.pipeline.release(&mut self.umem, &mut self.batch, snapshot, now);
-        self.dispatch();
+        self.release(snapshot, now);
         self.pipeline.expire(now, 64);
+    }
+
+    /// What waits no more, as in every turn of a worker.
+    fn release(&mut self, snapshot: &Snapshot, now: Time) {
+        let mut more = self.pipeline.held() > 0;
+        while more {
+            more = self.pipeline.release(&mut self.umem, &mut self.batch, snapshot, now);
+            self.dispatch();
+        }
     }
 
     /// The counts so far.

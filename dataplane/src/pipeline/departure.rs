@@ -132,7 +132,7 @@ impl Core {
             };
             batch.output.push(outcome(held, verdict));
         });
-        self.tally.set(Counter::Held, self.held.len() as u64);
+        self.tally.set(Counter::Held, self.held_packets() as u64);
     }
 
     /// Drops every held packet: the worker ends.
@@ -144,6 +144,10 @@ impl Core {
             |_| false,
             |held| discard(umem, tally, held.frame, DropReason::NeighborUnresolved),
         );
+        self.fragments.waiting.end();
+        while let Some((received, _)) = self.fragments.waiting.take() {
+            discard(umem, tally, received.frame, DropReason::FragmentWithoutFirst);
+        }
         tally.set(Counter::Held, 0);
     }
 }

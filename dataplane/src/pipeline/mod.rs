@@ -9,12 +9,15 @@
 
 mod adjacencies;
 mod answer;
+mod broken;
 mod departure;
 mod direct;
 mod dsr;
 mod errors;
 mod established;
+mod fragments;
 mod held;
+mod late;
 mod limiter;
 mod more_ports;
 mod open;
@@ -24,8 +27,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
-use ringway_shared::decision::{Decision, without_frontend};
-use ringway_shared::{DropReason, InterfaceId, MacAddress, ServicePortId, Snapshot};
+use ringway_shared::{DropReason, InterfaceId, ServicePortId, Snapshot};
 
 use crate::af_xdp::{Frame, Umem};
 use crate::affinity::Affinities;
@@ -39,9 +41,10 @@ use crate::flow::{Candidate, FlowTable};
 use crate::forward::nat;
 use crate::resolver::Resolver;
 use crate::verdict::{Outcome, Verdict};
-use crate::wire::{Invalid, Kind, Packet, Refusal};
+use crate::wire::{Kind, Packet, Refusal};
 
 use adjacencies::Adjacencies;
+use fragments::Fragments;
 use held::Held;
 use limiter::Limiter;
 
@@ -84,6 +87,7 @@ struct Core {
     config: PipelineConfig,
     flows: FlowTable,
     held: Held,
+    fragments: Fragments,
     limiter: Limiter,
     /// Of ICMP errors that are handed over.
     errors: Limiter,
@@ -116,7 +120,11 @@ impl Pipeline {
         let loans = Limiter::new(if config.workers > 1 { LOANS_PER_SECOND } else { 0 });
         let (held, adjacencies, tally) = (Held::default(), Adjacencies::new(shared.resolver.clone()), Tally::default());
         let watches = Watches::new(shared.direct.clone());
-        let core = Core { config, flows, held, limiter, errors, loans, adjacencies, watches, shared, tally };
+        let mut fragments = Fragments::default();
+        if let Some(directory) = &shared.directory {
+            fragments.datagrams.share(directory.clone(), config.worker);
+        }
+        let core = Core { config, flows, held, fragments, limiter, errors, loans, adjacencies, watches, shared, tally };
         Pipeline { stage: ArrayVec::new(), core }
     }
 
@@ -162,19 +170,33 @@ impl Pipeline {
         }
         core.tally.add(Counter::Rx, packets);
         core.tally.add(Counter::RxBytes, bytes);
-        core.tally.set(Counter::Held, core.held.len() as u64);
+        core.tally.set(Counter::Held, core.held_packets() as u64);
     }
 
-    /// Releases held packets whose neighbour is known now, or that waited too long. At most `BATCH` at a time.
-    pub fn release(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
+    /// Releases held packets whose neighbour is known now, fragments whose first one has come, and both if they waited too
+    /// long; as many as the batch has room for. Whether more fragments are ready.
+    pub fn release(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) -> bool {
+        let mut context = Context { umem, snapshot, now };
         if self.core.held.is_due(snapshot.network.generation, now) {
-            self.core.release(&mut Context { umem, snapshot, now }, batch);
+            self.core.release(&mut context, batch);
         }
+        self.core.release_fragments(&mut context, batch)
+    }
+
+    /// Whether fragments wait for what another worker may have to say.
+    pub fn waits_for_others(&self) -> bool {
+        self.core.shared.directory.is_some() && self.core.fragments.waiting.waits()
+    }
+
+    /// Fragments wait no more for their first one: the worker ends.
+    pub fn end_waiting(&mut self) {
+        self.core.fragments.waiting.end();
     }
 
     /// A bounded step of expiry.
     pub fn expire(&mut self, now: Time, budget: u32) {
         self.core.flows.expire(now, budget);
+        self.core.fragments.expire(now, budget);
         self.core.watches.expire(now);
     }
 
@@ -209,9 +231,9 @@ impl Pipeline {
         &self.core.flows
     }
 
-    /// Packets that wait for a neighbour.
+    /// Packets that wait for a neighbour, and fragments that wait for the first one of their datagram.
     pub fn held(&self) -> usize {
-        self.core.held.len()
+        self.core.held_packets()
     }
 
     /// Frees every held packet as dropped: the worker ends.
@@ -238,7 +260,10 @@ impl Core {
             return pass(received);
         }
         if !matches!(packet.kind, Kind::Tcp { .. } | Kind::Udp | Kind::Sctp) || packet.fragment.is_some() {
-            return self.portless(context, received, packet);
+            return match packet.fragment {
+                Some(fragment) => self.fragment(context, received, packet, fragment, staged),
+                None => self.portless(context, received, packet),
+            };
         }
         match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
             Ok((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
@@ -257,33 +282,10 @@ impl Core {
         }
     }
 
-    /// A packet that could not be parsed.
-    #[cold]
-    fn refused(
-        &mut self,
-        context: &Context,
-        received: Received,
-        refusal: &Refusal,
-        mac: MacAddress,
-    ) -> Option<Outcome> {
-        match refusal {
-            Refusal::Invalid(invalid) if invalid.destination_mac == mac && self.is_ours(context, invalid) => {
-                dropped(received, invalid.reason, None)
-            }
-            _ => pass(received),
-        }
-    }
-
-    /// Whether a broken packet is for us: to a VIP, to a frontend, or of a flow.
-    #[cold]
-    fn is_ours(&self, context: &Context, invalid: &Invalid) -> bool {
-        let services = &context.snapshot.services;
-        if !matches!(without_frontend(services, invalid.destination), Decision::Pass) {
-            return true;
-        }
-        invalid.tuple.is_some_and(|tuple| {
-            services.find(&tuple.frontend()).is_some() || self.flows.lookup(&tuple, context.now).is_some()
-        })
+    /// Packets that wait for whatever.
+    #[inline]
+    fn held_packets(&self) -> usize {
+        self.held.len() + self.fragments.waiting.len()
     }
 }
 

@@ -255,7 +255,13 @@ impl Core {
 
     /// The other worker that this packet's flow belongs to, as far as that can be told.
     #[inline]
-    fn owner_elsewhere(&self, snapshot: &Snapshot, received: &Received, packet: &Packet, hash: u64) -> Option<u16> {
+    pub(super) fn owner_elsewhere(
+        &self,
+        snapshot: &Snapshot,
+        received: &Received,
+        packet: &Packet,
+        hash: u64,
+    ) -> Option<u16> {
         if self.config.workers == 1 || received.handed_over {
             return None;
         }

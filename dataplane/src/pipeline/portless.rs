@@ -1,8 +1,8 @@
-//! Packets that name no port: ICMP, fragments, and protocols that Services do not have.
+//! Packets that name no port: ICMP and protocols that Services do not have, and fragments of both.
 
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::service::Matched;
-use ringway_shared::{DropReason, Protocol, Services};
+use ringway_shared::{DropReason, Services};
 
 use super::{Context, Core, Outcome, dropped, objection, pass};
 use crate::batch::Received;
@@ -15,25 +15,9 @@ impl Core {
         let services = &context.snapshot.services;
         let objection = objection(context.snapshot, packet, received.interface);
         let destination = packet.tuple.destination_address();
-        let is_other = no_service_has(packet.kind);
-        if packet.fragment.is_some() && !is_other {
-            // A first fragment has ports; the others are ours only by their destination.
-            let ours = match packet.kind {
-                Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => {
-                    services.find(&packet.tuple.frontend()).is_some()
-                        || self.flows.lookup(&packet.tuple, context.now).is_some()
-                }
-                _ => false,
-            };
-            let reason = objection.unwrap_or(DropReason::Fragment);
-            return match without_frontend(services, destination) {
-                Decision::Pass if !ours => pass(received),
-                Decision::Drop(reason, _) => dropped(received, objection.unwrap_or(reason), None),
-                _ => dropped(received, reason, None),
-            };
-        }
         let mut received = received;
-        if let Kind::Icmp { class: Class::Error, .. } = packet.kind {
+        // Of a fragment neither the checksum nor all that it quotes is known.
+        if let (Kind::Icmp { class: Class::Error, .. }, None) = (packet.kind, packet.fragment) {
             match self.hear_error(context, received, packet, objection) {
                 Ok(outcome) => return outcome,
                 Err(about_none) => received = about_none,
@@ -44,6 +28,8 @@ impl Core {
             // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
             (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
+            (_, Kind::Icmp { .. }) if packet.fragment.is_some() => DropReason::IcmpFragment,
+            (_, Kind::LaterFragment { protocol: icmp::V4 | icmp::V6 }) => DropReason::IcmpFragment,
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) => {
                 if objection.is_none() && answers_echo(services, packet) {
                     return self.answer_echo(context, received, packet);
@@ -58,17 +44,6 @@ impl Core {
             _ => DropReason::OtherProtocol,
         };
         dropped(received, objection.unwrap_or(reason), None)
-    }
-}
-
-/// Whether this is no protocol that a Service can have (ESP, GRE, ...), nor a message of ICMP that a VIP has to do with.
-fn no_service_has(kind: Kind) -> bool {
-    match kind {
-        Kind::Other(_) | Kind::Icmp { class: Class::Other, .. } => true,
-        Kind::LaterFragment { protocol } => {
-            Protocol::from_number(protocol).is_none() && !matches!(protocol, icmp::V4 | icmp::V6)
-        }
-        _ => false,
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn words(address: u32) -> [u64; 2] {
 }
 
 /// Source and destination of the header at `l3`.
-pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
+pub(crate) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<4>();
     let [_, _, _, source, destination] = *header else { return None };
     Some([source, destination].map(|address| words(u32::from_be_bytes(address))))
@@ -143,6 +143,12 @@ pub(super) fn quoted(header: &[u8]) -> Option<Headers> {
         total: length_at(header, TOTAL_LENGTH),
         fragment: fragment.is_some(),
     })
+}
+
+/// Protocol and identification of the header at `l3`.
+pub(crate) fn identification(frame: &[u8], l3: usize) -> Option<(u8, u32)> {
+    let header = frame.get(l3..)?.first_chunk::<HEADER>()?;
+    Some((header[PROTOCOL], u32::from(read_u16(header, IDENTIFICATION))))
 }
 
 /// Whether `options` hold a source route; nothing when they cannot be walked to their end.

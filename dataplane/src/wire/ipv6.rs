@@ -13,6 +13,8 @@ pub(crate) const NEXT_HEADER: usize = 6;
 pub(crate) const HOP_LIMIT: usize = 7;
 pub(crate) const SOURCE: usize = 8;
 pub(crate) const DESTINATION: usize = 24;
+/// Bytes of a fragment header.
+pub(crate) const FRAGMENT_HEADER: usize = 8;
 /// The longest chain of extension headers that is followed.
 const CHAIN_LIMIT: usize = 8;
 
@@ -39,6 +41,10 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
     if is_extension(next) {
         match chain.follow(rest.get(..payload_length).unwrap_or(rest)) {
             Ok(followed) => chain = followed,
+            // What the frame lacks, the packet has perhaps.
+            Err(DropReason::TinyFragment) if payload_length > rest.len() => {
+                return Err(broken(frame, DropReason::TruncatedIpv6));
+            }
             Err(reason) => return Err(broken(frame, reason)),
         }
     }
@@ -77,21 +83,21 @@ impl Chain {
     fn follow(mut self, payload: &[u8]) -> Result<Chain, DropReason> {
         let mut at = 0;
         for _ in 0..CHAIN_LIMIT {
-            let header = payload.get(at..).and_then(|rest| rest.first_chunk::<8>()).ok_or(DropReason::TruncatedIpv6)?;
+            let header = payload.get(at..).and_then(|rest| rest.first_chunk::<8>()).ok_or_else(|| self.cut_short())?;
             let [next, length, routing_type, segments_left, ..] = *header;
             let mut header_length = (usize::from(length) + 1) * 8;
             match self.protocol {
                 // Type 0 is a source route even when it is used up; any other type is one while segments are left.
                 ROUTING => self.source_routed |= routing_type == 0 || segments_left != 0,
                 FRAGMENT => {
-                    header_length = 8;
+                    header_length = FRAGMENT_HEADER;
                     self.fragment = fragment(header);
                 }
                 _ => {}
             }
             at += header_length;
             if at > payload.len() {
-                return Err(DropReason::TruncatedIpv6);
+                return Err(self.cut_short());
             }
             self.protocol = next;
             self.l4 += header_length;
@@ -101,10 +107,16 @@ impl Chain {
         }
         Err(DropReason::ExtensionChainTooLong)
     }
+
+    /// Why the chain ends inside a header: a first fragment has to have all headers (RFC 7112).
+    #[cold]
+    fn cut_short(&self) -> DropReason {
+        if self.fragment.is_some() { DropReason::TinyFragment } else { DropReason::TruncatedIpv6 }
+    }
 }
 
 /// Source and destination of the header at `l3`.
-pub(super) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
+pub(crate) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
     let (header, _) = frame.get(l3..)?.first_chunk::<HEADER>()?.as_chunks::<8>();
     let [_, s0, s1, d0, d1] = *header else { return None };
     Some([[s0, s1], [d0, d1]].map(|address| address.map(u64::from_be_bytes)))
@@ -136,8 +148,30 @@ pub(crate) fn protocol_offset(headers: &[u8]) -> Option<u32> {
     headers.get(place).filter(|next| **next != NO_NEXT_HEADER).map(|_| place as u32)
 }
 
+/// Where behind the fragment header its data begins, in a packet that has one.
+pub(crate) fn fragment_data(packet: &[u8]) -> Option<usize> {
+    let (mut next, mut at) = (*packet.get(NEXT_HEADER)?, HEADER);
+    for _ in 0..=CHAIN_LIMIT {
+        let [following, length, ..] = packet.get(at..)?.first_chunk::<FRAGMENT_HEADER>()?;
+        match next {
+            FRAGMENT => return Some(at + FRAGMENT_HEADER),
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => at += (usize::from(*length) + 1) * 8,
+            _ => return None,
+        }
+        next = *following;
+    }
+    None
+}
+
+/// The identification in the fragment header of a packet that has one.
+pub(crate) fn identification(packet: &[u8]) -> Option<u32> {
+    let at = fragment_data(packet)?;
+    packet.get(at - 4..)?.first_chunk().copied().map(u32::from_be_bytes)
+}
+
+/// Whether this number of a next header is that of an extension header, which another one follows.
 #[inline]
-fn is_extension(next: u8) -> bool {
+pub(crate) fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 

@@ -161,6 +161,19 @@ fn broken_l4(frame: &[u8], reason: DropReason, protocol: u8, l4: usize, end: usi
     invalid(frame, reason, ports(payload).map(|ports| (protocol, ports)))
 }
 
+/// What is wrong with a first fragment whose L4 header is: that it ends inside it (RFC 1858), or what is wrong anyway.
+#[cold]
+fn of_first_fragment(payload: &[u8], reason: DropReason) -> DropReason {
+    let cut = match reason {
+        DropReason::TruncatedTcp | DropReason::TruncatedUdp | DropReason::TruncatedSctp | DropReason::TruncatedIcmp => {
+            true
+        }
+        DropReason::InvalidTcpHeader => tcp::has_whole_offset(payload),
+        _ => false,
+    };
+    if cut { DropReason::TinyFragment } else { reason }
+}
+
 fn invalid(frame: &[u8], reason: DropReason, ports: Option<(u8, u32)>) -> Refusal {
     let Some(link) = ethernet::Header::parse(frame) else { return Refusal::Foreign };
     let (family, addresses) = match link.ether_type {
@@ -215,7 +228,10 @@ impl Packet {
         let payload = frame.get(ip.l4..ip.end).unwrap_or(&[]);
         let kind = match ip.transport(payload) {
             Ok(kind) => kind,
-            Err(reason) => return Err(broken_l4(frame, reason, ip.protocol, ip.l4, ip.end)),
+            Err(reason) => {
+                let reason = if ip.fragment.is_some() { of_first_fragment(payload, reason) } else { reason };
+                return Err(broken_l4(frame, reason, ip.protocol, ip.l4, ip.end));
+            }
         };
         let ports = match kind {
             Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => ports(payload).unwrap_or(0),

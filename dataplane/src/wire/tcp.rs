@@ -85,6 +85,12 @@ pub(super) fn parse(segment: &[u8]) -> Result<Kind, DropReason> {
     Ok(Kind::Tcp { flags: Flags(header[FLAGS]), payload: offset < segment.len() })
 }
 
+/// Whether the data offset of a header that is too short for it is one that a header can have.
+#[cold]
+pub(super) fn has_whole_offset(segment: &[u8]) -> bool {
+    segment.first_chunk().is_some_and(|header| data_offset(header) >= HEADER)
+}
+
 /// Where data begins: behind the options.
 #[inline]
 pub(crate) fn data_offset(header: &[u8; HEADER]) -> usize {

@@ -303,7 +303,10 @@ impl Run<'_> {
             Err((address, name)) => {
                 let l4 = match wire.family() {
                     Family::V4 => 34 + wire.options.len(),
-                    Family::V6 => 54 + wire.extensions.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>(),
+                    Family::V6 => {
+                        let fragment = if wire.fragment.is_some() { 8 } else { 0 };
+                        54 + wire.extensions.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>() + fragment
+                    }
                 };
                 let port = u16::from_be_bytes([sent[l4 + at], sent[l4 + at + 1]]);
                 self.names.insert(name, port);

@@ -217,33 +217,5 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop source_routed",
             ledger: "rx=2 forwarded=1 drop:source_routed=1 flowsOpened=1",
         },
-        Row {
-            name: "fragments of packets for VIPs and NodePorts, and of flows; the node's own pass",
-            bed: town(),
-            script: "
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=1472 frag=0+ id=7
-                -> drop fragment
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=100 frag=1480 id=7
-                -> drop fragment
-                outside udp 203.0.113.9:5000 > 192.168.0.2:30053 bytes=1472 frag=0+ id=8
-                -> drop fragment
-                outside udp 203.0.113.9:5000 > 192.168.0.2:30053 bytes=100 frag=1480 id=8
-                -> pass
-                outside udp 203.0.113.9:5000 > 192.168.0.2:53 bytes=1472 frag=0+ id=9
-                -> pass
-                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=1200 frag=0+ id=7
-                -> drop fragment
-                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=100 frag=1208 id=7
-                -> drop fragment
-                outside udp 203.0.113.9:5000 > 172.30.0.44:53 bytes=100 frag=1480 id=7
-                -> drop fragment
-                outside udp 203.0.113.9:5000 > 172.30.9.9:53 bytes=100 frag=1480 id=7
-                -> drop unallocated_cluster_ip
-                outside udp 203.0.113.9:5000 > 172.30.0.53:53
-                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
-                inside udp 10.0.1.3:5353 > 10.0.255.254:A bytes=1472 frag=0+ id=1
-                -> drop fragment",
-            ledger: "rx=11 forwarded=1 passed=2 drop:fragment=7 drop:unallocated_cluster_ip=1 flowsOpened=1",
-        },
     ]
 }

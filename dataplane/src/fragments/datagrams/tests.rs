@@ -1,0 +1,167 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use ringway_shared::{DropReason, Family, FiveTuple};
+
+use super::*;
+use crate::flow::Direction;
+use crate::fragments::Follow;
+
+fn key(number: u32) -> Key {
+    Key::new([0, 1], [0, 2], Family::V4, 17, number)
+}
+
+/// Few buckets, so that they are long.
+fn hash(number: u32) -> u64 {
+    u64::from(number % 7) << 32 | u64::from(number)
+}
+
+fn forward() -> Fate {
+    let to = FiveTuple { source: [0, 3], destination: [0, 4], ports: 17 };
+    Fate::Forward(Follow { to, ports: 5, direction: Direction::Original, hash: 0, service_port: None, backend: None })
+}
+
+fn piece(start: u16, length: u16, more: bool) -> Piece {
+    Piece { bytes: start..start + length, more }
+}
+
+fn ms(millis: u64) -> Time {
+    Time(millis * 1_000_000)
+}
+
+/// A table that datagrams are opened in one after the other.
+struct Bed {
+    datagrams: Datagrams,
+    next: u32,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Bed { datagrams: Datagrams::default(), next: 0 }
+    }
+
+    fn open(&mut self, certain: bool, now: Time) -> u32 {
+        self.next += 1;
+        let id = self.datagrams.open(hash(self.next), key(self.next), forward(), certain, now);
+        self.datagrams.add(id, Some(&piece(0, 8, true)), now);
+        self.next
+    }
+
+    fn has(&mut self, number: u32, now: Time) -> bool {
+        self.datagrams.find(hash(number), &key(number), now).is_some()
+    }
+}
+
+#[test]
+fn forged_ones_push_out_each_other_and_none_that_is_certain() {
+    let mut bed = Bed::new();
+    let certain: Vec<u32> = (0..512).map(|_| bed.open(true, ms(1))).collect();
+    let forged: Vec<u32> = (0..5000).map(|_| bed.open(false, ms(1))).collect();
+    assert_eq!(bed.datagrams.len(), MOST_DATAGRAMS);
+    assert!(certain.iter().all(|number| bed.has(*number, ms(1))));
+    let kept: Vec<bool> = forged.iter().map(|number| bed.has(*number, ms(1))).collect();
+    assert!(kept[4488..].iter().all(|kept| *kept) && !kept[..4488].contains(&true), "the newest 512 stay");
+    // Certain ones take no more than half either, once others ask for theirs.
+    let more: Vec<u32> = (0..600).map(|_| bed.open(true, ms(1))).collect();
+    assert!(more[88..].iter().all(|number| bed.has(*number, ms(1))));
+    assert_eq!(forged.iter().filter(|number| bed.has(**number, ms(1))).count(), 512);
+}
+
+#[test]
+fn complete_ones_go_first() {
+    let mut bed = Bed::new();
+    let done = bed.open(true, ms(1));
+    let waits = bed.open(false, ms(1));
+    let id = bed.datagrams.find(hash(done), &key(done), ms(1)).unwrap();
+    assert_eq!(bed.datagrams.add(id, Some(&piece(8, 3, false)), ms(1)), Next::Share(forward()));
+    assert!(bed.datagrams.is_done(id));
+    for _ in 0..MOST_DATAGRAMS - 1 {
+        bed.open(false, ms(1));
+    }
+    assert!(!bed.has(done, ms(1)) && bed.has(waits, ms(1)));
+    bed.open(false, ms(1));
+    assert!(!bed.has(waits, ms(1)), "then the oldest");
+}
+
+#[test]
+fn of_a_complete_one_only_what_came_before_is_known() {
+    let mut bed = Bed::new();
+    let number = bed.open(false, ms(1));
+    let id = bed.datagrams.find(hash(number), &key(number), ms(1)).unwrap();
+    let last = piece(8, 3, false);
+    for _ in 0..2 {
+        assert_eq!(bed.datagrams.add(id, Some(&last), ms(1)), Next::Share(forward()));
+    }
+    assert_eq!(bed.datagrams.add(id, Some(&piece(8, 8, true)), ms(1)), Next::Other);
+    assert_eq!(bed.datagrams.add(id, None, ms(1)), Next::Other);
+    assert!(bed.has(number, ms(100)));
+    assert!(!bed.has(number, ms(101)), "and not for long");
+}
+
+#[test]
+fn what_is_wrong_ends_a_datagram_that_goes_on_and_none_that_passes() {
+    let mut bed = Bed::new();
+    for (wrong, reason) in
+        [(Some(piece(0, 16, true)), DropReason::FragmentOverlap), (None, DropReason::InvalidFragment)]
+    {
+        for (fate, expected) in [(forward(), Fate::Drop(reason)), (Fate::Pass, Fate::Pass)] {
+            let number = bed.open(false, ms(1));
+            let id = bed.datagrams.find(hash(number), &key(number), ms(1)).unwrap();
+            bed.datagrams.set_fate(id, fate);
+            assert_eq!(bed.datagrams.add(id, wrong.as_ref(), ms(1)), Next::Share(expected));
+            assert_eq!(bed.datagrams.add(id, Some(&piece(8, 8, true)), ms(1)), Next::Share(expected));
+        }
+    }
+}
+
+#[test]
+fn the_directory_knows_who_has_a_datagram_until_it_is_forgotten() {
+    let directory = FlowDirectory::new(1024);
+    let mut bed = Bed::new();
+    bed.datagrams.share(directory.clone(), 3);
+    let number = bed.open(false, ms(1));
+    assert_eq!(directory.owner(hash(number)), Some(3));
+    bed.datagrams.expire(ms(3000), 8);
+    assert_eq!(directory.owner(hash(number)), Some(3));
+    bed.datagrams.expire(ms(3001), 8);
+    assert_eq!((directory.owner(hash(number)), bed.datagrams.len()), (None, 0));
+}
+
+proptest! {
+    /// Against a map, with fewer datagrams than there is room for.
+    #[test]
+    fn datagrams_are_found_until_their_time_is_up(
+        steps in proptest::collection::vec((0u32..40, 0u8..5, 0u64..900), 1..200),
+    ) {
+        let mut datagrams = Datagrams::default();
+        let mut known: HashMap<u32, u64> = HashMap::new();
+        let mut now = 0;
+        for (number, what, later) in steps {
+            now += later;
+            known.retain(|_, since| now - *since < LIFE / 1_000_000);
+            let found = datagrams.find(hash(number), &key(number), ms(now));
+            prop_assert_eq!(found.is_some(), known.contains_key(&number));
+            match (found, what) {
+                (None, _) => {
+                    datagrams.open(hash(number), key(number), forward(), what == 0, ms(now));
+                    known.insert(number, now);
+                }
+                (Some(id), 0 | 1) => {
+                    datagrams.remove(id);
+                    known.remove(&number);
+                }
+                (Some(id), _) => {
+                    // Each time another one.
+                    let next = piece((now % 8000) as u16 * 8, 8, true);
+                    if matches!(datagrams.add(id, Some(&next), ms(now)), Next::Share(Fate::Forward(_))) && later > 0 {
+                        known.insert(number, now);
+                    }
+                }
+            }
+            datagrams.expire(ms(now), 1);
+            prop_assert!(datagrams.len() <= 40);
+        }
+        datagrams.expire(ms(now + 3000), 100);
+        prop_assert!(datagrams.is_empty());
+    }
+}

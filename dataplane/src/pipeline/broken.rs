@@ -1,0 +1,43 @@
+//! Packets that could not be parsed: dropped with the reason if they are for us, else the kernel's.
+
+use ringway_shared::decision::{Decision, without_frontend};
+use ringway_shared::{DropReason, MacAddress};
+
+use super::{Context, Core, Outcome, dropped, pass};
+use crate::batch::Received;
+use crate::wire::{Invalid, Refusal};
+
+impl Core {
+    /// A packet that could not be parsed.
+    #[cold]
+    pub(super) fn refused(
+        &mut self,
+        context: &Context,
+        received: Received,
+        refusal: &Refusal,
+        mac: MacAddress,
+    ) -> Option<Outcome> {
+        match refusal {
+            Refusal::Invalid(invalid) if invalid.destination_mac == mac => {
+                let ours = self.is_ours(context, invalid);
+                if invalid.reason == DropReason::TinyFragment {
+                    self.decide_tiny(context, &received, ours);
+                }
+                if ours { dropped(received, invalid.reason, None) } else { pass(received) }
+            }
+            _ => pass(received),
+        }
+    }
+
+    /// Whether a broken packet is for us: to a VIP, to a frontend, or of a flow.
+    #[cold]
+    fn is_ours(&self, context: &Context, invalid: &Invalid) -> bool {
+        let services = &context.snapshot.services;
+        if !matches!(without_frontend(services, invalid.destination), Decision::Pass) {
+            return true;
+        }
+        invalid.tuple.is_some_and(|tuple| {
+            services.find(&tuple.frontend()).is_some() || self.flows.lookup(&tuple, context.now).is_some()
+        })
+    }
+}

@@ -1,0 +1,383 @@
+//! Fragments of packets with ports: the first is dealt with as a whole packet is, and the others share its fate.
+//!
+//! A fragment that comes before the first waits. When the first does not come, those for a VIP end here; all others are the
+//! kernel's, which has perhaps the first one.
+//!
+//! With several workers, fragments of a datagram may come by several queues, none of which need be that of its flow's owner.
+//! The directory says who has a datagram, as it does of flows: whoever deals with the first fragment, or hands it over,
+//! notes it there, and the others are handed over when they come, or when they have waited for it.
+
+use ringway_shared::decision::{Decision, without_frontend};
+use ringway_shared::network::Heading;
+use ringway_shared::{DropReason, Family, Protocol};
+
+use super::departure::{Intent, exceeded_mtu};
+use super::{Context, Core, Outcome, Shared, Staged, dropped, objection, pass};
+use crate::batch::Received;
+use crate::clock::Time;
+use crate::config::PipelineConfig;
+use crate::flow::Direction;
+use crate::forward::nat::{self, Rewrite};
+use crate::fragments::{Datagrams, Fate, Follow, Key, Next, Piece, Waiting};
+use crate::verdict::Verdict;
+use crate::wire::{Fragment, Kind, Packet, ipv6};
+
+/// Where the second eight bytes of a TCP header would stand: no fragment begins there but one that hides flags (RFC 3128).
+const INSIDE_TCP_HEADER: u16 = 8;
+
+/// What is known of datagrams that come in fragments.
+#[derive(Default)]
+pub(super) struct Fragments {
+    pub(super) datagrams: Datagrams,
+    pub(super) waiting: Waiting<Received>,
+}
+
+impl Fragments {
+    /// A step of forgetting.
+    pub(super) fn expire(&mut self, now: Time, budget: u32) {
+        self.datagrams.expire(now, budget);
+    }
+}
+
+impl Core {
+    /// A fragment of a packet of whatever protocol.
+    #[cold]
+    pub(super) fn fragment(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        fragment: Fragment,
+        staged: &Staged,
+    ) -> Option<Outcome> {
+        match packet.kind {
+            Kind::Tcp { .. } | Kind::Udp | Kind::Sctp => {
+                self.first_fragment(context, received, packet, fragment, staged)
+            }
+            Kind::LaterFragment { protocol } if may_have_ports(protocol, packet.family()) => {
+                self.later_fragment(context, received, packet, fragment)
+            }
+            _ => self.portless(context, received, packet),
+        }
+    }
+
+    fn first_fragment(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        fragment: Fragment,
+        staged: &Staged,
+    ) -> Option<Outcome> {
+        let (key, now) = (Key::of(packet, fragment), context.now);
+        let hash = self.flows.hash(key.words());
+        let datagrams = &mut self.fragments.datagrams;
+        let piece = Piece::of(context.umem.packet(&received.frame), packet, fragment);
+        let mut known = datagrams.find(hash, &key, now);
+        if let Some(id) = known {
+            match datagrams.fate(id) {
+                Fate::Drop(reason) if ends_datagram(reason) => return dropped(received, reason, None),
+                Fate::Forward(follow) if !datagrams.is_done(id) => {
+                    if follow.ports != ports(packet) {
+                        datagrams.set_fate(id, Fate::Drop(DropReason::FragmentOverlap));
+                    }
+                    if let Next::Share(Fate::Drop(reason)) = datagrams.add(id, piece.as_ref(), now) {
+                        return dropped(received, reason, follow.service_port);
+                    }
+                }
+                // Another datagram, as its number comes round.
+                _ => {
+                    datagrams.remove(id);
+                    known = None;
+                }
+            }
+        }
+        let Some(piece) = piece else {
+            let ours = self.asks_for_ours(context, packet);
+            let fate = if ours { Fate::Drop(DropReason::InvalidFragment) } else { Fate::Pass };
+            self.decide_datagram(hash, key, fate, now);
+            return if ours { dropped(received, DropReason::InvalidFragment, None) } else { pass(received) };
+        };
+        let outcome = self.as_if_whole(context, received, packet, staged);
+        match self.fate_of_first(context, packet, outcome.as_ref()) {
+            Ok((fate, certain)) => {
+                let datagrams = &mut self.fragments.datagrams;
+                match known {
+                    Some(id) => datagrams.set_fate(id, fate),
+                    None => {
+                        let id = datagrams.open(hash, key, fate, certain, now);
+                        datagrams.add(id, Some(&piece), now);
+                    }
+                }
+                self.fragments.waiting.settle(hash, &key);
+            }
+            Err(owner) => {
+                if let Some(directory) = &self.shared.directory {
+                    directory.note(hash, owner);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The first fragment has all that a decision takes.
+    fn as_if_whole(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        staged: &Staged,
+    ) -> Option<Outcome> {
+        let found = self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now);
+        if packet.kind == Kind::Sctp {
+            // Its checksum covers the ports, and what a change of them makes of it depends on how much follows.
+            let keeps_ports = |to: u64| to >> 32 == packet.tuple.ports >> 32;
+            let adjustable = match found {
+                Ok((id, direction)) => keeps_ports(self.flows.flow(id).rewrite(direction).to.ports),
+                Err(_) => {
+                    let elsewhere = self.owner_elsewhere(context.snapshot, &received, packet, staged.hash).is_some();
+                    elsewhere || !self.asks_for_ours(context, packet)
+                }
+            };
+            if !adjustable {
+                return dropped(received, DropReason::SctpFragment, None);
+            }
+        }
+        match found {
+            Ok((flow, direction)) => self.established(context, received, packet, staged.hash, flow, direction),
+            Err(over) => {
+                if let Some(flow) = over {
+                    self.flows.remove(flow, context.now);
+                }
+                self.open(context, received, packet, staged.hash)
+            }
+        }
+    }
+
+    /// What the first fragment's outcome means for the others, and whether its flow is one that both sides take part in; the
+    /// error is the worker that the first one is handed to.
+    fn fate_of_first(
+        &self,
+        context: &Context,
+        packet: &Packet,
+        outcome: Option<&Outcome>,
+    ) -> Result<(Fate, bool), u16> {
+        let fate = match outcome.map(|outcome| outcome.verdict) {
+            Some(Verdict::HandOver { worker, .. }) => return Err(worker),
+            Some(Verdict::Pass { .. }) => Fate::Pass,
+            Some(Verdict::Drop(reason) | Verdict::Reply { reason, .. }) => Fate::Drop(reason),
+            // On its way, or waiting for a neighbour.
+            Some(Verdict::Forward { .. } | Verdict::Fragment { .. }) | None => {
+                if let Some((id, direction)) = self.flows.lookup(&packet.tuple, context.now) {
+                    let flow = self.flows.flow(id);
+                    // Only a choice between several paths takes it.
+                    let several = context.snapshot.network.has_several_paths();
+                    let follow = Follow {
+                        to: flow.rewrite(direction).to,
+                        ports: ports(packet),
+                        direction,
+                        hash: if several { flow.original().maglev_hash() } else { 0 },
+                        service_port: Some(flow.service_port()),
+                        backend: Some(flow.backend()),
+                    };
+                    let certain = flow.state().eviction_rank().is_none_or(|rank| rank > 1);
+                    return Ok((Fate::Forward(follow), certain));
+                }
+                // Without a flow the packet itself tells where it goes.
+                let sent = outcome.and_then(|outcome| {
+                    Some((Packet::parse(context.umem.packet(&outcome.frame)).ok()?, outcome.service_port))
+                });
+                match sent {
+                    Some((sent, service_port)) => Fate::Forward(Follow {
+                        to: sent.tuple,
+                        ports: ports(packet),
+                        direction: Direction::Original,
+                        hash: packet.tuple.maglev_hash(),
+                        service_port,
+                        backend: None,
+                    }),
+                    None => Fate::Drop(DropReason::NeighborUnresolved),
+                }
+            }
+        };
+        Ok((fate, false))
+    }
+
+    fn later_fragment(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        fragment: Fragment,
+    ) -> Option<Outcome> {
+        let key = Key::of(packet, fragment);
+        let hash = self.flows.hash(key.words());
+        let piece = Piece::of(context.umem.packet(&received.frame), packet, fragment);
+        if let Some(fate) = self.shared_fate(context, packet, (hash, &key), piece.as_ref()) {
+            return self.share(context, received, packet, fate);
+        }
+        let services = &context.snapshot.services;
+        match without_frontend(services, packet.tuple.destination_address()) {
+            // What is perhaps the kernel's is judged when that is known.
+            Decision::Pass => {}
+            decision => {
+                let refused = match decision {
+                    Decision::Drop(reason, _) => Some(reason),
+                    _ if hides_flags(packet) => Some(DropReason::TinyFragment),
+                    _ if piece.is_none() => Some(DropReason::InvalidFragment),
+                    _ => None,
+                };
+                if let Some(reason) = refused.filter(|reason| ends_datagram(*reason)) {
+                    self.decide_datagram(hash, key, Fate::Drop(reason), context.now);
+                }
+                if let Some(reason) = objection(context.snapshot, packet, received.interface).or(refused) {
+                    return dropped(received, reason, None);
+                }
+            }
+        }
+        if !received.handed_over
+            && let Some(worker) = datagram_elsewhere(&self.shared, &self.config, hash)
+        {
+            let verdict = Verdict::HandOver { worker, arrived: received.interface };
+            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+        }
+        match self.fragments.waiting.push(hash, key, received, context.now) {
+            Ok(()) => None,
+            Err(received) => self.without_first(context, received, packet),
+        }
+    }
+
+    /// The fate of a later fragment, if that of its datagram is known.
+    pub(super) fn shared_fate(
+        &mut self,
+        context: &Context,
+        packet: &Packet,
+        (hash, key): (u64, &Key),
+        piece: Option<&Piece>,
+    ) -> Option<Fate> {
+        let datagrams = &mut self.fragments.datagrams;
+        let id = datagrams.find(hash, key, context.now)?;
+        if hides_flags(packet) && matches!(datagrams.fate(id), Fate::Forward(_)) {
+            datagrams.set_fate(id, Fate::Drop(DropReason::TinyFragment));
+        }
+        match datagrams.add(id, piece, context.now) {
+            Next::Share(fate) => Some(fate),
+            Next::Other => None,
+        }
+    }
+
+    pub(super) fn share(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        fate: Fate,
+    ) -> Option<Outcome> {
+        match fate {
+            Fate::Pass => pass(received),
+            Fate::Drop(reason) => dropped(received, packet.objection.unwrap_or(reason), None),
+            Fate::Forward(follow) => self.follow(context, received, packet, &follow),
+        }
+    }
+
+    /// Sends a later fragment where the first one went. It is never answered.
+    fn follow(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        packet: &Packet,
+        follow: &Follow,
+    ) -> Option<Outcome> {
+        if let Some(objection) = packet.objection {
+            return dropped(received, objection, follow.service_port);
+        }
+        if packet.ttl <= 1 {
+            return dropped(received, DropReason::TtlExpired, follow.service_port);
+        }
+        let source = match follow.direction {
+            Direction::Original => packet.tuple.source_address(),
+            Direction::Reply => follow.to.source_address(),
+        };
+        let (destination, arrived) = (follow.to.destination_address(), Some(received.interface));
+        let heading = Heading { destination, source: Some(source), arrived, hash: follow.hash };
+        let network = &context.snapshot.network;
+        let resolved = match follow.direction {
+            Direction::Original => self.adjacencies.to_endpoint(network, &heading),
+            Direction::Reply => self.adjacencies.to_client(network, &heading),
+        };
+        let adjacency = resolved.map(|resolved| resolved.adjacency);
+        if exceeded_mtu(network, &adjacency, context.umem.packet(&received.frame), packet).is_some() {
+            return dropped(received, DropReason::TooBig, follow.service_port);
+        }
+        nat::rewrite(context.umem.packet_mut(&mut received.frame), packet, &Rewrite::new(&packet.tuple, follow.to));
+        if let Some(backend) = follow.backend {
+            self.shared.counters.backend_packet(backend, u64::from(packet.end));
+        }
+        // Ethernet padding is not carried along.
+        context.umem.resize(&mut received.frame, usize::from(packet.end));
+        self.send(context, received, adjacency, heading, Intent::Forward, follow.service_port)
+    }
+
+    /// A later fragment whose first did not come.
+    pub(super) fn without_first(&self, context: &Context, received: Received, packet: &Packet) -> Option<Outcome> {
+        match without_frontend(&context.snapshot.services, packet.tuple.destination_address()) {
+            Decision::Pass => pass(received),
+            _ => dropped(received, DropReason::FragmentWithoutFirst, None),
+        }
+    }
+
+    /// A first fragment that could not be parsed since it is too short: the others of its datagram share its fate.
+    #[cold]
+    pub(super) fn decide_tiny(&mut self, context: &Context, received: &Received, ours: bool) {
+        if let Some(key) = Key::of_broken(context.umem.packet(&received.frame)) {
+            let fate = if ours { Fate::Drop(DropReason::TinyFragment) } else { Fate::Pass };
+            self.decide_datagram(self.flows.hash(key.words()), key, fate, context.now);
+        }
+    }
+
+    /// Says what becomes of the fragments of a datagram, whatever was said before.
+    fn decide_datagram(&mut self, hash: u64, key: Key, fate: Fate, now: Time) {
+        let datagrams = &mut self.fragments.datagrams;
+        match datagrams.find(hash, &key, now) {
+            Some(id) => datagrams.set_fate(id, fate),
+            None => {
+                datagrams.open(hash, key, fate, false, now);
+            }
+        }
+        self.fragments.waiting.settle(hash, &key);
+    }
+
+    /// Whether a first fragment is to a VIP, to a frontend, or of a flow.
+    fn asks_for_ours(&self, context: &Context, packet: &Packet) -> bool {
+        let services = &context.snapshot.services;
+        services.find(&packet.tuple.frontend()).is_some()
+            || !matches!(without_frontend(services, packet.tuple.destination_address()), Decision::Pass)
+            || self.flows.lookup(&packet.tuple, context.now).is_some()
+    }
+}
+
+/// The other worker that has the datagram with this hash, as far as that is known.
+pub(super) fn datagram_elsewhere(shared: &Shared, config: &PipelineConfig, hash: u64) -> Option<u16> {
+    let owner = shared.directory.as_ref()?.owner(hash)?;
+    (owner != config.worker && owner < config.workers).then_some(owner)
+}
+
+/// Whether a first fragment with this number of a protocol may have ports: over IPv6 the headers may go on.
+fn may_have_ports(protocol: u8, family: Family) -> bool {
+    Protocol::from_number(protocol).is_some() || (family == Family::V6 && ipv6::is_extension(protocol))
+}
+
+/// Whether a reason to drop a fragment is one to drop all of its datagram, whatever follows.
+fn ends_datagram(reason: DropReason) -> bool {
+    matches!(reason, DropReason::TinyFragment | DropReason::FragmentOverlap | DropReason::InvalidFragment)
+}
+
+/// Whether a later fragment begins inside the TCP header.
+fn hides_flags(packet: &Packet) -> bool {
+    packet.fragment.is_some_and(|fragment| fragment.offset == INSIDE_TCP_HEADER)
+        && packet.kind == Kind::LaterFragment { protocol: Protocol::Tcp.number() }
+}
+
+fn ports(packet: &Packet) -> u32 {
+    (packet.tuple.ports >> 32) as u32
+}

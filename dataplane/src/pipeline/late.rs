@@ -1,0 +1,59 @@
+//! Fragments that waited for the first one of their datagram, and wait no more.
+
+use ringway_shared::counters::Counter;
+
+use super::fragments::datagram_elsewhere;
+use super::{Context, Core, Outcome, pass};
+use crate::batch::{Batch, Received};
+use crate::fragments::{Key, Piece, Why};
+use crate::verdict::Verdict;
+use crate::wire::Packet;
+
+impl Core {
+    /// Fragments that wait no more go on, as far as the batch has room; whether more do.
+    pub(super) fn release_fragments(&mut self, context: &mut Context, batch: &mut Batch) -> bool {
+        if self.fragments.waiting.is_empty() {
+            return false;
+        }
+        self.fragments.waiting.expire(context.now);
+        if self.shared.directory.is_some() && self.fragments.waiting.waits() {
+            let (shared, config) = (&self.shared, &self.config);
+            self.fragments.waiting.look_elsewhere(|hash| datagram_elsewhere(shared, config, hash));
+        }
+        while !batch.output.is_full()
+            && let Some((received, why)) = self.fragments.waiting.take()
+        {
+            if let Some(outcome) = self.go_on(context, received, why) {
+                batch.output.push(outcome);
+            }
+        }
+        self.tally.set(Counter::Held, self.held_packets() as u64);
+        self.fragments.waiting.is_ready()
+    }
+
+    /// A fragment that waits no more.
+    fn go_on(&mut self, context: &mut Context, received: Received, why: Why) -> Option<Outcome> {
+        if let Why::Elsewhere(worker) = why
+            && !received.handed_over
+        {
+            // Who gets it counts it as received.
+            let bytes = received.frame.len() as u64;
+            for (counter, amount) in [(Counter::Rx, 1), (Counter::RxBytes, bytes)] {
+                self.tally.set(counter, self.tally.get(counter).saturating_sub(amount));
+            }
+            let verdict = Verdict::HandOver { worker, arrived: received.interface };
+            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+        }
+        let bytes = context.umem.packet(&received.frame);
+        // It was parsed when it came.
+        let Ok(packet) = Packet::parse(bytes) else { return pass(received) };
+        let Some(fragment) = packet.fragment else { return pass(received) };
+        let key = Key::of(&packet, fragment);
+        let hash = self.flows.hash(key.words());
+        let piece = Piece::of(bytes, &packet, fragment);
+        match self.shared_fate(context, &packet, (hash, &key), piece.as_ref()) {
+            Some(fate) => self.share(context, received, &packet, fate),
+            None => self.without_first(context, received, &packet),
+        }
+    }
+}
