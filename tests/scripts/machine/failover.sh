@@ -31,32 +31,38 @@ address bond0 192.168.0.2 fd00:1::2
 address bond0 192.168.0.1 fd00:1::1 client
 ways
 web
-configure '{name: bond0}, {name: g1}'
+# Packet memory is set aside at the start, for all of them.
+configure '{name: bond0}, {name: g1}, {name: x1}, {name: x2}'
 start
+configure '{name: bond0}, {name: g1}'
+ringway reload || fail 'ringway reload without x1 and x2'
 for end in '' 'ip netns exec client'; do
     if [ -z "$end" ]; then member=e1; else member=c1; fi
     use_first() { $end ip link set bond0 type bond active_slave $member; }
     within 20 use_first || fail "$member cannot be made active"
 done
-said() { grep -q "$1" /tmp/log; }
-within 10 said 'bond0 is carried by e1' || said 'attached to bond0 by' || fail 'bond0 is not attached'
+# said WHAT: in the log, after what stood there when the last reload began.
+seen=0
+said() { tail -n +$((seen + 1)) /tmp/log | grep -n "$1"; }
+within 10 said 'attached to bond0 by' || fail 'bond0 is not attached'
 all_works 'by the first member'
 
 ip -ts monitor link dev bond0 >/tmp/monitor &
 monitor=$!
 configure '{name: bond0}, {name: g1}, {name: x1}, {name: x2}'
+seen=$(wc -l </tmp/log)
 ringway reload >/tmp/reload 2>&1 &
 reload=$!
-within 20 said 'switched receive VLAN offload off\|attached to x1\|x1' || fail 'nothing is done to x1'
+# The driver is done with the offload, and not with XDP.
+within 60 said 'x1: switched receive VLAN offload off' || fail 'nothing is done to x1'
 ip link set bond0 type bond active_slave e2
 ip -n client link set bond0 type bond active_slave c2
 within 60 said 'attached to x2' || fail 'x2 is not attached'
 wait $reload || { cat /tmp/reload; fail 'ringway reload'; }
 kill $monitor
-grep -n 'bond0 is carried by e2' /tmp/log || fail 'bond0 was not followed'
-followed=$(grep -n 'bond0 is carried by e2' /tmp/log | tail -n 1 | cut -d: -f1)
-opened=$(grep -n 'attached to x2' /tmp/log | head -n 1 | cut -d: -f1)
-[ "$followed" -lt "$opened" ] || fail 'bond0 was followed only when the other NICs were open'
+followed=$(said 'bond0 is carried by e2' | tail -n 1 | cut -d: -f1)
+opened=$(said 'attached to x2' | head -n 1 | cut -d: -f1)
+[ "${followed:-9999}" -lt "${opened:-0}" ] || fail 'bond0 was followed only when the other NICs were open'
 echo 'what the kernel told, and the log:'
 grep FAILOVER /tmp/monitor | head -n 2
 grep -E 'bond0 is carried|attached to x|switched' /tmp/log
