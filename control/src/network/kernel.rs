@@ -23,6 +23,8 @@ use super::settings::{Filters, Settings};
 
 /// The kernel was built without policy rules.
 const EOPNOTSUPP: i32 = 95;
+/// There is no such link.
+const ENODEV: i32 = 19;
 
 /// Room for change messages that wait to be read: a storm of some ten thousand fits.
 const RECEIVE_BUFFER: u32 = 8 << 20;
@@ -142,6 +144,16 @@ impl Kernel {
     /// Every link, also while a table is read: one socket has one dump at a time.
     pub async fn links_apart(&self) -> io::Result<Vec<Link>> {
         TableReader(self.apart.clone()).links().await
+    }
+
+    /// A link by its ifindex, also while a table is read; `None` when it is gone.
+    pub async fn link_apart(&self, index: u32) -> io::Result<Option<Link>> {
+        let asked = self.apart.link().get().match_index(index).execute().try_next().await;
+        match asked.map_err(io_error) {
+            Ok(message) => Ok(message.and_then(|message| Link::from_message(&message))),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What every interface asks of sources.
