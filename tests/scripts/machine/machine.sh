@@ -113,11 +113,15 @@ machine_qemu() {
 
 # machine_bed KIND COUNT: COUNT NICs for the machines that are made from now on. KIND is DRIVER-QUEUES: virtio-1, virtio-2,
 # igb-1, igb-2; or virtio-1 without what its zero-copy takes, as older QEMUs and many hosts have it: virtio-1-no-iommu,
-# virtio-1-no-reset; or veth-1, which nics.sh makes in the machine. NIC number N has the MAC address 52:54:00:00:00:0N. Sets
-# machine_flavour, of the kernel that has the driver.
+# virtio-1-no-reset; or veth-1, which nics.sh makes in the machine. With -paced after it, the machine's clock goes by what it executes,
+# a nanosecond an instruction, so that times are those of a slow real CPU, whatever else this machine does; PACED=1 does it for
+# any. NIC number N has the MAC address 52:54:00:00:00:0N. Sets machine_flavour, of the kernel that has the driver.
 machine_bed() {
     local kind="$1" count="$2" options='' number
     machine_kind="$kind" machine_taps=0 machine_devices=() machine_nic_modules=() machine_flavour=cloud-
+    machine_clock=(-accel "tcg,thread=multi")
+    [[ "$kind" != *-paced && -z "${PACED:-}" ]] || machine_clock=(-accel "tcg,thread=single" -icount shift=0)
+    kind="${kind%-paced}"
     case "$kind" in
     virtio-1) options=iommu_platform=on ;;
     virtio-1-no-iommu) options=iommu_platform=off ;;
@@ -253,7 +257,7 @@ machine_boot() {
     # On a busy machine the emulated timer comes too late for the kernel's check of it. Not waited for as a command is: a signal
     # would wait as well.
     "${machine_within[@]+"${machine_within[@]}"}" timeout "${MACHINE_SECONDS:-$machine_seconds}" "${machine_emulator[@]}" \
-        -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
+        -M q35 "${machine_clock[@]}" -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
         -serial stdio -monitor "unix:$folder/monitor,server=on,wait=off" -serial "unix:$folder/monitor" \
         -kernel "$machine_kernel/vmlinuz" -initrd "$folder/initrd" \
         -append "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check net.ifnames=0 nics=${machine_kind:-none}" \
