@@ -4,15 +4,18 @@
 //! that is odd while the worker writes, so a reader gets the state after a whole batch and never a mix: the ledger
 //! closes at every moment it is read.
 
+mod backends;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
-use serde::Serialize;
 
-use crate::answers::{self, AnswerCell, Answers, Silence};
+use crate::answers::AnswerCell;
 use crate::drop_reason::{DROP_REASONS, DropReason};
-use crate::endpoint::BackendId;
+use backends::BackendCell;
+
+pub use backends::BackendTally;
 
 /// What a worker counts, besides drops by reason. Packets unless the name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -237,37 +240,6 @@ pub struct WorkerCounters {
     answers: Box<[AnswerCell]>,
 }
 
-#[derive(Default)]
-struct BackendCell {
-    flows: AtomicU64,
-    packets: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// What one backend got from one worker, or in sum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendTally {
-    /// Flows opened to it.
-    pub flows: u64,
-    /// Packets of its flows, both directions.
-    pub packets: u64,
-    /// Bytes of its flows, both directions, Ethernet header included.
-    pub bytes: u64,
-    /// What it answered.
-    pub answers: Answers,
-}
-
-impl BackendTally {
-    /// Adds another worker's values.
-    pub fn merge(&mut self, other: BackendTally) {
-        self.flows += other.flows;
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.answers.merge(&other.answers);
-    }
-}
-
 impl WorkerCounters {
     /// Counters with room for backend numbers below `backends`; larger numbers are counted nowhere.
     pub fn new(backends: usize) -> Arc<Self> {
@@ -307,60 +279,6 @@ impl WorkerCounters {
             std::hint::spin_loop();
         }
     }
-
-    /// Counts a flow opened to a backend. Only the owning worker calls it.
-    #[inline]
-    pub fn backend_flow(&self, backend: BackendId) {
-        if let Some(cell) = self.backends.get(backend.0 as usize) {
-            raise(&cell.flows, 1);
-        }
-    }
-
-    /// Counts a packet of a backend's flow. Only the owning worker calls it.
-    #[inline]
-    pub fn backend_packet(&self, backend: BackendId, bytes: u64) {
-        if let Some(cell) = self.backends.get(backend.0 as usize) {
-            raise(&cell.packets, 1);
-            raise(&cell.bytes, bytes);
-        }
-    }
-
-    /// Counts a new flow's first packet that a backend answered; a SYN that was sent once with the time to its answer in
-    /// milliseconds. Only the owning worker calls it, as with the next two.
-    pub fn answered(&self, backend: BackendId, handshake: Option<u32>, now: u32) {
-        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_answer(handshake, now));
-    }
-
-    /// Counts one that a backend did not answer.
-    pub fn unanswered(&self, backend: BackendId, now: u32) {
-        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_failure(false, now));
-    }
-
-    /// Counts one that a backend refused.
-    pub fn refused(&self, backend: BackendId, now: u32) {
-        self.answers.get(backend.0 as usize).inspect(|cell| cell.note_failure(true, now));
-    }
-
-    /// What a backend has not answered in any worker since its last answer.
-    pub fn silence(workers: &[Arc<Self>], backend: BackendId) -> Silence {
-        answers::silence(workers.iter().filter_map(|worker| worker.answers.get(backend.0 as usize)))
-    }
-
-    /// What a backend got.
-    pub fn backend(&self, backend: BackendId) -> BackendTally {
-        self.backends.get(backend.0 as usize).map_or(BackendTally::default(), |cell| BackendTally {
-            flows: cell.flows.load(Ordering::Relaxed),
-            packets: cell.packets.load(Ordering::Relaxed),
-            bytes: cell.bytes.load(Ordering::Relaxed),
-            answers: self.answers.get(backend.0 as usize).map(AnswerCell::read).unwrap_or_default(),
-        })
-    }
-}
-
-/// A single writer needs no read-modify-write instruction.
-#[inline]
-fn raise(counter: &AtomicU64, amount: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }
 
 #[cfg(test)]
