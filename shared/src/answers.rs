@@ -53,6 +53,10 @@ impl AnswerCell {
         self.answered_at.store(now, Ordering::Relaxed);
     }
 
+    pub(crate) fn answered_since(&self, time: u32) -> bool {
+        self.answered.load(Ordering::Relaxed) > 0 && is_later(self.answered_at.load(Ordering::Relaxed), time)
+    }
+
     pub(crate) fn note_failure(&self, refused: bool, now: u32) {
         if refused {
             raise(&self.refused, 1);
@@ -128,20 +132,23 @@ pub struct Silence {
     pub failed_at: u32,
 }
 
+/// Whether one time of the workers' clock is another one or after it. They count modulo 2^32 milliseconds.
+fn is_later(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) <= i32::MAX as u32
+}
+
 /// The silence of one backend, whose numbers in all workers these are.
 pub(crate) fn silence<'c>(cells: impl Iterator<Item = &'c AnswerCell> + Clone) -> Silence {
     let load = |value: &AtomicU32| value.load(Ordering::Relaxed);
-    // Times count modulo 2^32 milliseconds.
-    let later = |a: u32, b: u32| a.wrapping_sub(b) <= i32::MAX as u32;
     let answers = cells.clone().filter(|cell| load(&cell.answered) > 0).map(|cell| load(&cell.answered_at));
-    let answered_at = answers.reduce(|a, b| if later(a, b) { a } else { b });
+    let answered_at = answers.reduce(|a, b| if is_later(a, b) { a } else { b });
     let mut silence = Silence::default();
     for cell in cells {
         let failed_at = load(&cell.failed_at);
-        if load(&cell.failed_since) == 0 || answered_at.is_some_and(|answered| !later(failed_at, answered)) {
+        if load(&cell.failed_since) == 0 || answered_at.is_some_and(|answered| !is_later(failed_at, answered)) {
             continue;
         }
-        if silence.failed == 0 || later(failed_at, silence.failed_at) {
+        if silence.failed == 0 || is_later(failed_at, silence.failed_at) {
             silence.failed_at = failed_at;
         }
         silence.failed += u64::from(load(&cell.failed_since));
@@ -163,6 +170,8 @@ mod tests {
         workers[1].note_failure(true, 5);
         workers[1].note_failure(false, 7);
         assert_eq!(silence(workers.iter()), Silence { failed: 3, refused: 1, failed_at: 7 });
+        let since = |time| workers.each_ref().map(|worker| worker.answered_since(time));
+        assert_eq!([since(u32::MAX - 100), since(u32::MAX - 99), since(5)], [[true, false], [false; 2], [false; 2]]);
         workers[0].note_answer(None, 8);
         assert_eq!(silence(workers.iter()), Silence::default());
         workers[1].note_failure(false, 9);

@@ -53,6 +53,8 @@ pub enum Counter {
     SnatPortsHighWater,
     /// Half-open and unreplied flows that ended early because no SNAT port was free. Contained in `FlowsEvicted`.
     SnatPortsReclaimed,
+    /// Flows that were moved to another endpoint because the first one did not answer the client's SYN or INIT.
+    FlowsRescued,
     /// UDP packets of kept sources forwarded by Maglev without a flow, because the table was full.
     Stateless,
     /// Answers that the rate limit held back (their packets count as drops).
@@ -88,7 +90,7 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 30] = [
+    pub const ALL: [Counter; 31] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
@@ -105,6 +107,7 @@ impl Counter {
         Counter::FlowsHalfOpen,
         Counter::SnatPortsHighWater,
         Counter::SnatPortsReclaimed,
+        Counter::FlowsRescued,
         Counter::Stateless,
         Counter::RepliesLimited,
         Counter::Batches,
@@ -140,6 +143,7 @@ impl Counter {
             Counter::FlowsHalfOpen => "flowsHalfOpen",
             Counter::SnatPortsHighWater => "snatPortsHighWater",
             Counter::SnatPortsReclaimed => "snatPortsReclaimed",
+            Counter::FlowsRescued => "flowsRescued",
             Counter::Stateless => "stateless",
             Counter::RepliesLimited => "repliesLimited",
             Counter::Batches => "batches",

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod adjacency;
 pub mod answers;
+mod candidates;
 pub mod counters;
 pub mod decision;
 pub mod drivers;
@@ -20,6 +21,7 @@ pub mod port_set;
 pub mod service;
 pub mod sharing;
 pub mod snapshot;
+pub mod suspects;
 
 pub use address::{Family, FiveTuple, Frontend, MacAddress, Protocol};
 pub use adjacency::{Adjacency, AdjacencyId, InterfaceId};

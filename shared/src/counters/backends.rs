@@ -79,6 +79,11 @@ impl WorkerCounters {
         answers::silence(workers.iter().filter_map(|worker| worker.answers.get(backend.0 as usize)))
     }
 
+    /// Whether a backend answered anybody, in any worker, at this time of the workers' clock or later.
+    pub fn answered_since(workers: &[Arc<Self>], backend: BackendId, time: u32) -> bool {
+        workers.iter().filter_map(|worker| worker.answers.get(backend.0 as usize)).any(|cell| cell.answered_since(time))
+    }
+
     /// What a backend got.
     pub fn backend(&self, backend: BackendId) -> BackendTally {
         self.backends.get(backend.0 as usize).map_or(BackendTally::default(), |cell| BackendTally {
