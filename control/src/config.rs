@@ -168,6 +168,8 @@ pub struct SnatConfig {
 pub struct FlowsConfig {
     /// Room for so many flows in each worker's table.
     pub per_worker: u32,
+    /// `flows.synRescue`: whether a client whose SYN is not answered is moved to another endpoint.
+    pub syn_rescue: bool,
     /// `flows.timeouts`: when idle flows end.
     pub timeouts: Timeouts,
 }
@@ -210,7 +212,7 @@ impl Default for SnatConfig {
 
 impl Default for FlowsConfig {
     fn default() -> Self {
-        FlowsConfig { per_worker: 1_048_576, timeouts: Timeouts::default() }
+        FlowsConfig { per_worker: 1_048_576, syn_rescue: true, timeouts: Timeouts::default() }
     }
 }
 

@@ -222,6 +222,7 @@ fn run(
         directory: None,
         direct: DirectConnections::new(),
         affinities: affinities.clone(),
+        suspects: Default::default(),
         resolver: Resolver::new().unwrap(),
         counters: WorkerCounters::new(0),
     };

@@ -33,6 +33,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// SNAT source addresses of new flows; see [`PipelineConfig::snat_addresses`].
     pub snat_addresses: Vec<IpAddr>,
+    /// See [`PipelineConfig::rescue`].
+    pub rescue: bool,
 }
 
 /// Settings of one worker's pipeline.
@@ -48,6 +50,8 @@ pub struct PipelineConfig {
     pub snat_ports: PortSet,
     /// Packets that Ringway itself generates, a second.
     pub replies_per_second: u32,
+    /// Whether clients whose first packet is not answered are moved to another endpoint.
+    pub rescue: bool,
 }
 
 impl PipelineConfig {
@@ -59,6 +63,7 @@ impl PipelineConfig {
             snat_addresses: Vec::new(),
             snat_ports: PortSet::from(61_000..=65_535),
             replies_per_second: 1_000,
+            rescue: true,
         }
     }
 

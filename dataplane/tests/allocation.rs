@@ -134,6 +134,7 @@ impl Loop {
             directory: Some(directory),
             direct: DirectConnections::new(),
             affinities: Affinities::new(64, 1),
+            suspects: Default::default(),
             resolver: Resolver::new().unwrap(),
             counters: WorkerCounters::new(64),
         };

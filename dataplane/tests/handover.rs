@@ -370,7 +370,9 @@ fn handed_answers(addresses: u8) -> Handed {
         for worker in &mut team.workers {
             let snat_addresses =
                 (0..addresses).map(|n| IpAddr::from([10, 77, n.wrapping_mul(31), n.wrapping_mul(57)])).collect();
-            worker.pipeline.set(ReloadedSettings { timeouts: Timeouts::default(), snat_addresses }, ms(0));
+            worker
+                .pipeline
+                .set(ReloadedSettings { timeouts: Timeouts::default(), snat_addresses, rescue: true }, ms(0));
         }
         for client in 0..100 {
             for (protocol, ask) in [

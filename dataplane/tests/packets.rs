@@ -31,6 +31,8 @@ mod quotes;
 mod refuse;
 #[path = "packets/refused_fragments.rs"]
 mod refused_fragments;
+#[path = "packets/rescue.rs"]
+mod rescue;
 #[path = "packets/reshaped.rs"]
 mod reshaped;
 #[path = "packets/size.rs"]
@@ -79,6 +81,11 @@ fn held_packets() {
 #[test]
 fn connections() {
     run_all(tcp::rows());
+}
+
+#[test]
+fn rescued_connections() {
+    run_all(rescue::rows());
 }
 
 #[test]
@@ -142,6 +149,7 @@ fn every_drop_reason_has_a_row() {
     let rows = [
         affinity::rows(),
         change::rows(),
+        rescue::rows(),
         reshaped::rows(),
         direct::rows(),
         dsr::rows(),

@@ -113,6 +113,7 @@ impl MemoryBed {
             directory: (workers > 1).then(|| FlowDirectory::new(capacity as usize)),
             direct: DirectConnections::new(),
             affinities: Affinities::new(1, 1),
+            suspects: Default::default(),
             resolver,
             counters,
         };

@@ -77,7 +77,7 @@ const EVERY_KEY: &str = r#"config={
     "workers": {"cpus": [2, 3], "poll": "busy"},
     "snat": {"addresses": ["192.168.0.9"], "ports": "1024-29999,61000-65535"},
     "forwarding": "nat",
-    "flows": {"perWorker": 4096, "timeouts": {"tcpEstablished": "2h", "tcpHalfOpen": "20s", "udp": "1m30s", "udpUnreplied": "500ms"}},
+    "flows": {"perWorker": 4096, "synRescue": false, "timeouts": {"tcpEstablished": "2h", "tcpHalfOpen": "20s", "udp": "1m30s", "udpUnreplied": "500ms"}},
     "whenDown": "pass",
     "admin": {"metrics": "[::]:9099", "healthz": "127.0.0.1:10300"},
     "metrics": {"services": ["shop/*"]},

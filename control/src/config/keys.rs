@@ -122,6 +122,7 @@ pub static KEYS: &[Key] = &[
     // Every Service that the new mode does not suit would be refused at once, and its flows end.
     restart("forwarding", |c| c.forwarding.label().to_owned()),
     restart("flows.perWorker", |c| c.flows.per_worker.to_string()),
+    taken("flows.synRescue", |c| c.flows.syn_rescue.to_string(), |to, c| to.flows.syn_rescue = c.flows.syn_rescue),
     taken(
         "flows.timeouts.tcpEstablished",
         |c| duration(c.flows.timeouts.tcp_established),

@@ -11,7 +11,8 @@ const REPLIES_PER_SECOND: u32 = 1_000;
 impl Config {
     /// What a worker takes while it runs.
     pub fn settings(&self) -> Settings {
-        Settings { timeouts: self.flows.timeouts, snat_addresses: self.snat.addresses.clone() }
+        let rescue = self.flows.syn_rescue;
+        Settings { timeouts: self.flows.timeouts, snat_addresses: self.snat.addresses.clone(), rescue }
     }
 
     /// The settings of worker number `worker` of `workers`.
@@ -22,6 +23,7 @@ impl Config {
             snat_addresses: self.snat.addresses.clone(),
             snat_ports: self.snat.ports.clone(),
             replies_per_second: REPLIES_PER_SECOND,
+            rescue: self.flows.syn_rescue,
         }
     }
 

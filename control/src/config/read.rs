@@ -238,6 +238,7 @@ fn read_workers(map: Map<'_>) -> WorkersConfig {
 fn read_flows(map: Map<'_>) -> FlowsConfig {
     let mut flows = FlowsConfig::default();
     flows.per_worker = map.value("perWorker", u64::from(flows.per_worker), value::number(1..=MAX_FLOWS)) as u32;
+    flows.syn_rescue = map.value("synRescue", flows.syn_rescue, value::truth);
     if let Some(map) = map.map("timeouts") {
         let timeout = |key, default| {
             map.value(key, default, |text| {

@@ -34,6 +34,7 @@ snat:
 forwarding: nat
 flows:
   perWorker: 1048576
+  synRescue: true
   timeouts: {tcpEstablished: 8000s, tcpHalfOpen: 30s, udp: 120s, udpUnreplied: 60s}
 state: /run/ringway
 whenDown: hold

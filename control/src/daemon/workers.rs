@@ -17,6 +17,7 @@ use ringway_dataplane::worker::{WorkerHandle, WorkerParts, spawn};
 use ringway_shared::Snapshot;
 use ringway_shared::counters::WorkerCounters;
 use ringway_shared::handoff::Publisher;
+use ringway_shared::suspects::Suspects;
 
 use super::error::RunError;
 use super::placement::Placement;
@@ -53,6 +54,8 @@ pub struct Workers {
     pub mesh: Arc<Mesh>,
     /// Which endpoints clients have, by session affinity.
     pub affinities: Arc<Affinities>,
+    /// Backends that seem to be dead.
+    pub suspects: Arc<Suspects>,
     /// The clock that they share.
     pub clock: Clock,
 }
@@ -84,10 +87,11 @@ impl Workers {
         let total_flows = config.flows.per_worker as usize * usize::from(count);
         let directory = (count > 1).then(|| FlowDirectory::new(total_flows));
         let affinities = Affinities::new(Affinities::CLIENTS, seed);
+        let counters: Vec<_> = (0..count).map(|_| WorkerCounters::new(BACKENDS)).collect();
+        let suspects = Suspects::new(BACKENDS, counters.iter().cloned());
         let mut handles = Vec::new();
         let mut views = Vec::new();
-        for ((id, handover), snapshots) in (0..count).zip(handovers).zip(readers) {
-            let counters = WorkerCounters::new(BACKENDS);
+        for (((id, counters), handover), snapshots) in (0..count).zip(counters).zip(handovers).zip(readers) {
             let flows = config
                 .flow_table(id, count, seed)
                 .ok_or(RunError::TooFewPorts { workers: usize::from(count), ports: config.snat.ports.to_string() })?;
@@ -95,6 +99,7 @@ impl Workers {
                 directory: directory.clone(),
                 direct: direct.clone(),
                 affinities: affinities.clone(),
+                suspects: suspects.clone(),
                 resolver: resolver.clone(),
                 counters: counters.clone(),
             };
@@ -113,7 +118,7 @@ impl Workers {
             views.push(WorkerView { id, cpu, memory: (memory.frames, memory.chunk_size), counters, queries });
             handles.push(handle);
         }
-        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, clock }, publisher))
+        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, suspects, clock }, publisher))
     }
 
     /// A heart each. It beats as long as the worker publishes its counts, which it does twice a second at least.

@@ -109,6 +109,7 @@ impl World {
             directory: None,
             direct: DirectConnections::new(),
             affinities: Affinities::new(64, 1),
+            suspects: Default::default(),
             resolver: Resolver::new().unwrap(),
             counters: WorkerCounters::new(0),
         };

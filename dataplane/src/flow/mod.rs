@@ -24,6 +24,7 @@ mod ports;
 mod record;
 mod refusal;
 mod replies;
+mod rescue;
 mod sctp;
 mod segment;
 mod state;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use ringway_shared::BackendId;
 use ringway_shared::counters::WorkerCounters;
+use ringway_shared::suspects::Suspects;
 
 use super::Direction;
 use super::record::Flow;
@@ -11,12 +13,13 @@ use super::state::{PATIENCE, State};
 use crate::wire::sctp::chunk;
 
 /// A client repeats its SYN after a second; a copy that comes sooner is no sign that an answer is missing.
-const REPEATED: u32 = 500;
+pub(super) const REPEATED: u32 = 500;
 
 /// Who is told; nobody at first.
 #[derive(Default)]
 pub(super) struct Observer {
     pub(super) counters: Option<Arc<WorkerCounters>>,
+    pub(super) suspects: Option<Arc<Suspects>>,
 }
 
 impl Observer {
@@ -53,17 +56,30 @@ impl Observer {
             (State::SynSent, State::SynReceived, Direction::Reply) => {
                 // Which of several SYNs is answered, nobody knows.
                 let once = flow.packets(Direction::Original) == 1;
+                self.clear(backend);
                 counters.answered(backend, once.then_some(idle), now);
             }
-            (State::SynSent, State::Closed, Direction::Reply) => counters.refused(backend, now),
+            (State::SynSent, State::Closed, Direction::Reply) => {
+                self.clear(backend);
+                counters.refused(backend, now);
+            }
             (State::SctpUnreplied, State::Closed, Direction::Reply) if flow.asks_for_association() => {
+                self.clear(backend);
                 counters.refused(backend, now);
             }
             (State::UdpUnreplied | State::UdpUnanswered, State::UdpAnswered, _)
             | (State::SctpUnreplied, State::SctpReplied, _) => {
+                self.clear(backend);
                 counters.answered(backend, None, now);
             }
             _ => {}
+        }
+    }
+
+    /// A backend has said something: it is not dead.
+    fn clear(&self, backend: BackendId) {
+        if let Some(suspects) = &self.suspects {
+            suspects.clear(backend);
         }
     }
 

@@ -57,6 +57,7 @@ const OPTION_DIRECT: u16 = 0x2000;
 const OPTION_WENT_ON: u16 = 0x1000;
 const OPTION_ONE_WAY: u16 = 0x0800;
 const OPTION_TUNNEL: u16 = 0x0400;
+const OPTION_MOVED: u16 = 0x0200;
 
 /// Something was seen of the reply direction. The other bits of `flags` are `tcp`'s.
 pub(super) const SEEN_REPLY: u8 = 0x01;
@@ -229,6 +230,17 @@ impl Flow {
     /// Notes that it is one.
     pub(super) fn mark_direct(&mut self) {
         self.kind |= OPTION_DIRECT;
+    }
+
+    /// Whether this flow goes to another endpoint than the one that was chosen at first, and is not complete yet.
+    #[inline]
+    pub fn is_moved(&self) -> bool {
+        self.kind & OPTION_MOVED != 0
+    }
+
+    /// Notes that it does, or that it is complete.
+    pub fn set_moved(&mut self, moved: bool) {
+        self.kind = self.kind & !OPTION_MOVED | if moved { OPTION_MOVED } else { 0 };
     }
 
     /// Whether the side whose FIN is doubted has gone on since, as if it had sent none.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use ringway_shared::FiveTuple;
 use ringway_shared::counters::WorkerCounters;
+use ringway_shared::suspects::Suspects;
 
 use super::expiry::{HALF_OPEN, Lists};
 use super::hasher::Hasher;
@@ -109,6 +110,11 @@ impl FlowTable {
     /// From now on counts in these what endpoints answer.
     pub fn watch(&mut self, counters: Arc<WorkerCounters>) {
         self.observer.counters = Some(counters);
+    }
+
+    /// From now on tells these of backends that have answered.
+    pub fn watch_suspects(&mut self, suspects: Arc<Suspects>) {
+        self.observer.suspects = Some(suspects);
     }
 
     /// Bytes of memory, all of them in use from the start.

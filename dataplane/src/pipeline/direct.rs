@@ -135,7 +135,7 @@ impl Core {
 }
 
 /// Whether a packet may be the first of a connection.
-fn begins(frame: &[u8], packet: &Packet) -> bool {
+pub(super) fn begins(frame: &[u8], packet: &Packet) -> bool {
     match packet.kind {
         Kind::Tcp { flags, .. } => flags.syn() && !flags.ack() && !flags.rst(),
         Kind::Sctp => packet.transport(frame).and_then(|message| message.get(sctp::HEADER)) == Some(&INIT),

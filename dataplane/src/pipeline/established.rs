@@ -69,7 +69,7 @@ impl Core {
     pub(super) fn established(
         &mut self,
         context: &mut Context,
-        received: Received,
+        mut received: Received,
         packet: &Packet,
         hash: u64,
         id: FlowId,
@@ -101,6 +101,13 @@ impl Core {
                 self.flows.remove(id, context.now);
                 return self.open(context, received, packet, hash);
             }
+            if flow.asks_again(&segment, context.now.millis()) {
+                match self.rescue(context, received, packet, hash, id) {
+                    Ok(outcome) => return outcome,
+                    Err(kept) => received = kept,
+                }
+            }
+            let flow = self.flows.flow_mut(id);
             if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {
                 self.flows.remove(id, context.now);
                 return match packet.kind {
@@ -114,6 +121,7 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
+        let flow = self.flows.flow_mut(id);
         let adjacency = known_adjacency(flow, direction, Some(received.interface), snapshot, &mut self.adjacencies);
         if let Some(mtu) = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
@@ -139,7 +147,10 @@ impl Core {
             State::UdpUnanswered => Segment::asking(frame, packet),
             _ => Segment::believed(frame, packet),
         };
-        self.flows.advance(id, direction, &segment, context.now);
+        let state = self.flows.advance(id, direction, &segment, context.now);
+        if state.is_complete() && self.flows.flow(id).is_moved() {
+            self.complete_move(context.snapshot, id, context.now);
+        }
         self.send_on(context, received, packet, id, direction, adjacency)
     }
 

@@ -22,11 +22,13 @@ mod limiter;
 mod more_ports;
 mod open;
 mod portless;
+mod rescue;
 
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
+use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, InterfaceId, ServicePortId, Snapshot};
 
 use crate::af_xdp::{Frame, Umem};
@@ -47,12 +49,16 @@ use adjacencies::Adjacencies;
 use fragments::Fragments;
 use held::Held;
 use limiter::Limiter;
+use rescue::Moves;
 
 /// ICMP errors that a worker hands over in any second; a handover queue holds more.
 const ERRORS_PER_SECOND: u32 = 1_000;
 
 /// New flows that a worker without a free port gives to others in any second.
 const LOANS_PER_SECOND: u32 = 4_000;
+
+/// Clients that a worker moves to another endpoint in any second.
+const RESCUES_PER_SECOND: u32 = 10_000;
 
 /// What the pipeline of one worker shares with others.
 #[derive(Clone)]
@@ -63,6 +69,8 @@ pub struct Shared {
     pub direct: Arc<DirectConnections>,
     /// Which endpoints clients had, for Services with session affinity.
     pub affinities: Arc<Affinities>,
+    /// Backends that seem to be dead.
+    pub suspects: Arc<Suspects>,
     /// Whom to ask for neighbours.
     pub resolver: Arc<Resolver>,
     /// Where the worker's counts are published.
@@ -93,6 +101,9 @@ struct Core {
     errors: Limiter,
     /// Of new flows that others have a port for.
     loans: Limiter,
+    /// Of clients that are moved to another endpoint.
+    rescues: Limiter,
+    moves: Moves,
     adjacencies: Adjacencies,
     watches: Watches,
     shared: Shared,
@@ -114,6 +125,7 @@ impl Pipeline {
         }
         flows.mind(shared.direct.clone());
         flows.watch(shared.counters.clone());
+        flows.watch_suspects(shared.suspects.clone());
         let limiter = Limiter::new(config.replies_per_second);
         let errors = Limiter::new(ERRORS_PER_SECOND);
         // One alone has nobody to ask.
@@ -124,7 +136,22 @@ impl Pipeline {
         if let Some(directory) = &shared.directory {
             fragments.datagrams.share(directory.clone(), config.worker);
         }
-        let core = Core { config, flows, held, fragments, limiter, errors, loans, adjacencies, watches, shared, tally };
+        let (rescues, moves) = (Limiter::new(RESCUES_PER_SECOND), Moves::default());
+        let core = Core {
+            config,
+            flows,
+            held,
+            fragments,
+            limiter,
+            errors,
+            loans,
+            rescues,
+            moves,
+            adjacencies,
+            watches,
+            shared,
+            tally,
+        };
         Pipeline { stage: ArrayVec::new(), core }
     }
 
@@ -224,6 +251,7 @@ impl Pipeline {
     pub fn set(&mut self, settings: Settings, now: Time) {
         self.core.flows.set_timeouts(&settings.timeouts, now);
         self.core.config.snat_addresses = settings.snat_addresses;
+        self.core.config.rescue = settings.rescue;
     }
 
     /// The flow table, for questions.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
-use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
+use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
@@ -11,8 +11,8 @@ use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple,
 use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
 use super::established::find_adjacency;
+use super::rescue::{Choice, Wanted};
 use super::{Context, Core, Outcome, dropped, objection};
-use crate::affinity;
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
 use crate::forward::nat::{self, Rewrite};
@@ -65,7 +65,6 @@ impl Core {
         set: &EndpointSet,
         masquerade: Masquerade,
     ) -> Option<Outcome> {
-        let snapshot = context.snapshot;
         let service_port = Some(port.id);
         if let Kind::Tcp { flags, .. } = packet.kind
             && flags.rst()
@@ -76,27 +75,30 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         // The decision promises that the set is not empty.
-        let selection = selection_hash(&packet.tuple, port);
-        let client = packet.tuple.source_address();
-        let chosen = match &port.affinity {
-            None => set.select(selection),
-            Some(affinity) => {
-                let kept = self.shared.affinities.find(affinity, client, set, selection, context.now);
-                kept.or_else(|| affinity::first(set, selection))
-            }
-        };
-        let Some(backend) = chosen else {
+        let Some(Choice { backend, moved }) = self.choose(context, &received, packet, (port, masquerade), set) else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         if masquerade == Masquerade::KeptForDsr {
             return self.open_dsr(context, received, packet, hash, port, backend);
         }
-        let spread = match &port.affinity {
-            None => selection,
-            Some(_) => packet.tuple.maglev_hash(),
-        };
+        self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved })
+    }
+
+    /// Opens a flow to the chosen backend.
+    pub(super) fn open_at(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        wanted: Wanted<'_>,
+    ) -> Option<Outcome> {
+        let snapshot = context.snapshot;
+        let Wanted { port, masquerade, backend, moved } = wanted;
+        let (service_port, client) = (Some(port.id), packet.tuple.source_address());
         let arrived = Some(received.interface);
-        let heading = Heading { destination: backend.address, source: Some(client), arrived, hash: spread };
+        let heading =
+            Heading { destination: backend.address, source: Some(client), arrived, hash: packet.tuple.maglev_hash() };
         let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
         let (adjacency, adjacency_id, source) = match found {
             Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
@@ -136,7 +138,9 @@ impl Core {
         let effort = if matches!(source, Source::Masquerade(_)) { Effort::Free } else { Effort::Any };
         let mut opened = self.flows.open_with(hash, &new, wishes, effort, context.now);
         if effort == Effort::Free && opened == Err(OpenError::PortsExhausted) {
-            opened = match self.open_without_free_port(hash, &new, wishes, received.handed_over, context.now) {
+            // Who was moved has no other worker: it would choose anew.
+            let keeps = received.handed_over || moved.is_some();
+            opened = match self.open_without_free_port(hash, &new, wishes, keeps, context.now) {
                 Ok(opened) => opened,
                 Err(worker) => {
                     let verdict = Verdict::HandOver { worker, arrived: received.interface };
@@ -147,15 +151,25 @@ impl Core {
         match opened {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
-                if let Some(affinity) = &port.affinity {
-                    self.shared.affinities.note(affinity, client, backend.address, context.now);
+                match (moved, &port.affinity) {
+                    (Some(moved), _) => self.note_move(id, moved),
+                    (None, Some(affinity)) => {
+                        self.shared.affinities.note(affinity, client, backend.address, context.now);
+                    }
+                    (None, None) => {}
                 }
                 self.introduce(snapshot, id, adjacency_id, &adjacency);
                 self.send_on(context, received, packet, id, Direction::Original, adjacency)
             }
             // Cannot be: this packet's flow was looked for.
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
-            Err(OpenError::PortsExhausted) => dropped(received, DropReason::SnatPortsExhausted, service_port),
+            Err(OpenError::PortsExhausted) => match moved.and_then(|moved| moved.instead_of) {
+                Some(backend) => {
+                    let wanted = Wanted { port, masquerade: wanted.masquerade, backend, moved: None };
+                    self.open_at(context, received, packet, hash, wanted)
+                }
+                None => dropped(received, DropReason::SnatPortsExhausted, service_port),
+            },
             // Without a flow replies do not find back: only who sends UDP and wants none is served.
             Err(OpenError::TableFull) if source != Source::Kept || port.protocol != Protocol::Udp => {
                 dropped(received, DropReason::FlowTableFull, service_port)

@@ -23,6 +23,7 @@ fn worker(handover: Handover, snapshots: Reader<Snapshot>) -> Worker {
         directory: Some(FlowDirectory::new(128)),
         direct: DirectConnections::new(),
         affinities: Affinities::new(64, 1),
+        suspects: Default::default(),
         resolver: Resolver::new().unwrap(),
         counters: WorkerCounters::new(1),
     };

@@ -36,6 +36,7 @@ fn start(ports: u32, snapshots: Reader<Snapshot>) -> WorkerHandle {
         directory: None,
         direct: DirectConnections::new(),
         affinities: Affinities::new(64, 1),
+        suspects: Default::default(),
         resolver: Resolver::new().unwrap(),
         counters: counters.clone(),
     };

@@ -27,6 +27,7 @@ use ringway_dataplane::resolver::Resolver;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::network::ReversePath;
 use ringway_shared::snapshot::Generation;
+use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, PortSet, Services, Snapshot};
 
 pub use network::*;
@@ -41,11 +42,14 @@ pub struct Settings {
     pub directory: Option<Arc<FlowDirectory>>,
     /// Shared with other workers; each has its own without.
     pub affinities: Option<Arc<Affinities>>,
+    /// Likewise.
+    pub suspects: Option<Arc<Suspects>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { pipeline: PipelineConfig::single(), flows: 1024, frames: 128, directory: None, affinities: None }
+        let pipeline = PipelineConfig::single();
+        Settings { pipeline, flows: 1024, frames: 128, directory: None, affinities: None, suspects: None }
     }
 }
 
@@ -77,6 +81,7 @@ fn worker_of(settings: &Settings, resolver: Arc<Resolver>, counters: Arc<WorkerC
         directory: settings.directory.clone(),
         direct: DirectConnections::new(),
         affinities: settings.affinities.clone().unwrap_or_else(|| Affinities::new(64, 1)),
+        suspects: settings.suspects.clone().unwrap_or_else(|| Suspects::new(1024, [counters.clone()])),
         resolver,
         counters,
     };
@@ -190,6 +195,7 @@ pub fn ledger(tally: &Tally) -> BTreeMap<String, u64> {
         Counter::FlowsOpened,
         Counter::FlowsClosed,
         Counter::FlowsEvicted,
+        Counter::FlowsRescued,
         Counter::Stateless,
         Counter::RepliesLimited,
     ];

@@ -92,6 +92,7 @@ impl Forwarding {
             directory: None,
             direct: DirectConnections::new(),
             affinities: Affinities::new(1, 1),
+            suspects: Default::default(),
             resolver,
             counters,
         };

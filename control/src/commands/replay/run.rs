@@ -18,6 +18,7 @@ use ringway_dataplane::verdict::Verdict;
 use ringway_dataplane::wire::Packet;
 use ringway_shared::counters::{Tally, WorkerCounters};
 use ringway_shared::decision::{Decision, decide, without_frontend};
+use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, InterfaceId, Snapshot};
 
 use super::verdicts::Verdicts;
@@ -74,12 +75,18 @@ impl<W: Write> Replay<W> {
         let layout = UmemLayout { chunk_size: CHUNK, ..UmemLayout::of_frames(FRAMES) };
         let umem = Umem::new(layout).map_err(|error| failed(&error))?;
         let flows = config.flow_table(0, 1, SEED).ok_or_else(|| failed(&"snat.ports is empty"))?;
+        let ports = snapshot.services.service_ports.iter().flatten();
+        let numbers = ports.flat_map(|port| port.endpoints.iter()).map(|endpoint| endpoint.backend.id.0);
+        // What endpoints answer decides about suspects.
+        let backends = numbers.max().map_or(0, |last| last as usize + 1);
+        let counters = WorkerCounters::new(backends);
         let shared = Shared {
             directory: None,
             direct: DirectConnections::new(),
             affinities: Affinities::new(Affinities::CLIENTS, SEED),
+            suspects: Suspects::new(backends, [counters.clone()]),
             resolver: Resolver::new().map_err(|error| failed(&error))?,
-            counters: WorkerCounters::new(0),
+            counters,
         };
         let pipeline = Pipeline::new(config.pipeline(0, 1), FlowTable::new(&flows), shared);
         let (worker, now) = (MemoryWorker::new(umem, pipeline), Time::default());

@@ -62,7 +62,7 @@ interfaces: [{name: eth1, xdp: generic, zeroCopy: \"off\"}, {name: eth2, xdp: na
 workers: {cpus: [3], poll: busy}
 snat: {addresses: [10.0.0.9], ports: 2000-3000}
 forwarding: dsr-l2
-flows: {perWorker: 7, timeouts: {tcpEstablished: 1s, tcpHalfOpen: 2s, udp: 3500ms, udpUnreplied: 4s}}
+flows: {perWorker: 7, synRescue: false, timeouts: {tcpEstablished: 1s, tcpHalfOpen: 2s, udp: 3500ms, udpUnreplied: 4s}}
 state: /s
 whenDown: pass
 admin: {socket: /a, metrics: \"off\", healthz: 127.0.0.1:1}

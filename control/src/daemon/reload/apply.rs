@@ -94,7 +94,8 @@ impl Running {
                 }
             }
         }
-        if running.flows.timeouts == config.flows.timeouts && !snat_changed {
+        let rescue_changed = running.flows.syn_rescue != config.flows.syn_rescue;
+        if running.flows.timeouts == config.flows.timeouts && !snat_changed && !rescue_changed {
             return;
         }
         let settings = config.settings();
@@ -108,9 +109,12 @@ impl Running {
         if !failures.is_empty() {
             // The next reload tries again.
             config.flows.timeouts = running.flows.timeouts;
+            config.flows.syn_rescue = running.flows.syn_rescue;
             config.snat.addresses.clone_from(&running.snat.addresses);
         }
-        failures.iter().for_each(|error| problems.push(format!("flows.timeouts and snat.addresses: {error}")));
+        failures
+            .iter()
+            .for_each(|error| problems.push(format!("flows.timeouts, flows.synRescue and snat.addresses: {error}")));
     }
 
     async fn take_interfaces(&mut self, running: &Config, config: &Config, problems: &mut Problems) {

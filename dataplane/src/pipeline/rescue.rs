@@ -1,0 +1,199 @@
+//! Clients whose first packet nobody answered, and backends that are suspected of being dead.
+//!
+//! **Rescue.** When a client repeats its SYN (or INIT) and nothing has come back from the endpoint, the flow ends and the
+//! packet opens another one, to the next candidate of its set: the Services decide anew, so it is a member of the set of now.
+//! A flow whose endpoint has said anything stays where it is. What comes late from the former endpoint belongs to no flow
+//! any more and goes to the kernel; whoever gets it knows no such connection and resets it. Who was moved is moved
+//! on when the next one does not answer either, each time that it asks.
+//!
+//! **Suspects** (`ringway_shared::suspects`) get new flows only as probes; all others that would go there go to the next
+//! candidate at once. Where every candidate is suspected, the choice is what it would be without.
+//!
+//! A moved flow is remembered with the backends that did not answer it until both sides have shown that they hear each other.
+//! Then these are accused, and the client's session affinity follows it: what somebody sends in a client's name moves
+//! neither.
+
+use arrayvec::ArrayVec;
+use ringway_shared::counters::Counter;
+use ringway_shared::decision::{Decision, Masquerade, decide, selection_hash};
+use ringway_shared::service::ServicePort;
+use ringway_shared::suspects::Accused;
+use ringway_shared::{Backend, EndpointSet, Snapshot};
+
+use super::direct::begins;
+use super::{Context, Core, Outcome};
+use crate::affinity;
+use crate::batch::Received;
+use crate::clock::Time;
+use crate::flow::{FlowId, Segment};
+use crate::wire::Packet;
+
+/// Moved flows that a worker remembers, a power of two; of two in one place the later one.
+const REMEMBERED: usize = 1024;
+
+/// Backends that one client asked in vain, the last ones.
+type Accusations = ArrayVec<Accused, 4>;
+
+/// A backend for a new flow.
+pub(super) struct Choice<'s> {
+    pub(super) backend: &'s Backend,
+    /// When it is not the one that Maglev or the client's affinity says.
+    pub(super) moved: Option<Moved<'s>>,
+}
+
+/// What is to be known of a flow that goes elsewhere.
+pub(super) struct Moved<'s> {
+    /// Where it would go; `None` when that is no choice any more.
+    pub(super) instead_of: Option<&'s Backend>,
+    /// Who left the client unanswered.
+    pub(super) accused: Accusations,
+}
+
+/// A flow that is to be opened.
+pub(super) struct Wanted<'s> {
+    pub(super) port: &'s ServicePort,
+    pub(super) masquerade: Masquerade,
+    pub(super) backend: &'s Backend,
+    pub(super) moved: Option<Moved<'s>>,
+}
+
+/// Moved flows that are not complete, by their numbers.
+pub(super) struct Moves(Box<[(FlowId, Accusations)]>);
+
+impl Default for Moves {
+    fn default() -> Self {
+        Moves((0..REMEMBERED).map(|_| (FlowId(u32::MAX), Accusations::new())).collect())
+    }
+}
+
+impl Moves {
+    fn note(&mut self, id: FlowId, accused: Accusations) {
+        if let Some(place) = self.0.get_mut(id.0 as usize & (REMEMBERED - 1)) {
+            *place = (id, accused);
+        }
+    }
+
+    /// Whom a moved flow accuses; nobody when a later one has taken its place.
+    fn take(&mut self, id: FlowId) -> Accusations {
+        let place = self.0.get_mut(id.0 as usize & (REMEMBERED - 1)).filter(|(noted, _)| *noted == id);
+        place.map(|(_, accused)| std::mem::take(accused)).unwrap_or_default()
+    }
+}
+
+impl Core {
+    /// The backend for a new flow: by the client's affinity, else by Maglev, but of suspects only as a probe.
+    #[inline]
+    pub(super) fn choose<'s>(
+        &mut self,
+        context: &Context,
+        received: &Received,
+        packet: &Packet,
+        (port, masquerade): (&ServicePort, Masquerade),
+        set: &'s EndpointSet,
+    ) -> Option<Choice<'s>> {
+        let selection = selection_hash(&packet.tuple, port);
+        let backend = match &port.affinity {
+            None => set.select(selection),
+            Some(affinity) => {
+                let client = packet.tuple.source_address();
+                let kept = self.shared.affinities.find(affinity, client, set, selection, context.now);
+                kept.or_else(|| affinity::first(set, selection))
+            }
+        }?;
+        if self.shared.suspects.is_noted(backend.id)
+            && self.config.rescue
+            && masquerade != Masquerade::KeptForDsr
+            && begins(context.umem.packet(&received.frame), packet)
+        {
+            return Some(self.choose_beside(set, selection, backend, context.now));
+        }
+        Some(Choice { backend, moved: None })
+    }
+
+    /// The choice where something speaks against the one that there would be.
+    #[cold]
+    fn choose_beside<'s>(&self, set: &'s EndpointSet, selection: u64, backend: &'s Backend, now: Time) -> Choice<'s> {
+        let (suspects, now) = (&self.shared.suspects, now.millis());
+        let is_suspect = |backend: &Backend| suspects.suspicion(backend, now).is_some();
+        let stay = Choice { backend, moved: None };
+        if !is_suspect(backend) {
+            return stay;
+        }
+        match set.next_candidate(selection, (backend.address, backend.port), |other| !is_suspect(other)) {
+            Some(other) if !suspects.take_probe(backend.id, now) => {
+                let moved = Moved { instead_of: Some(backend), accused: Accusations::new() };
+                Choice { backend: other, moved: Some(moved) }
+            }
+            _ => stay,
+        }
+    }
+
+    /// Moves a flow whose client asks again to the next candidate. Where there is none, or none may be, the packet comes
+    /// back, and nothing is done.
+    #[cold]
+    pub(super) fn rescue(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+        id: FlowId,
+    ) -> Result<Option<Outcome>, Received> {
+        let snapshot = context.snapshot;
+        let (flow, now) = (self.flows.flow(id), context.now);
+        // Its receiver throws away what has a wrong checksum.
+        let is_void = || Segment::believed(context.umem.packet(&received.frame), packet).void;
+        if !self.config.rescue || packet.ttl <= 1 || flow.is_direct() || is_void() {
+            return Err(received);
+        }
+        let Decision::Forward { target, set, masquerade, .. } = decide(&snapshot.services, &packet.tuple) else {
+            return Err(received);
+        };
+        let port = &*target.service_port;
+        // Where endpoints answer clients straight, nobody sees whether they do.
+        if masquerade == Masquerade::KeptForDsr {
+            return Err(received);
+        }
+        let (reply, asked, former) = (flow.reply(), flow.last_seen(), flow.backend());
+        let present = (reply.source_address(), reply.source_port());
+        let selection = selection_hash(&packet.tuple, port);
+        let trusted = |other: &Backend| self.shared.suspects.suspicion(other, now.millis()).is_none();
+        let resolved = |other: &Backend| snapshot.network.resolve_any(other.address).is_ok();
+        let next = set
+            .next_candidate(selection, present, |other| trusted(other) && resolved(other))
+            .or_else(|| set.next_candidate(selection, present, trusted));
+        let Some(backend) = next.filter(|_| self.rescues.admit(now)) else { return Err(received) };
+        let mut accused = if flow.is_moved() { self.moves.take(id) } else { Accusations::new() };
+        if accused.is_full() {
+            accused.remove(0);
+        }
+        accused.push(Accused::new(former, present.0, present.1, asked));
+        self.flows.give_up(id, now);
+        self.tally.add(Counter::FlowsRescued, 1);
+        let instead_of = set.backends().iter().find(|other| (other.address, other.port) == present);
+        let moved = Some(Moved { instead_of, accused });
+        Ok(self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved }))
+    }
+
+    /// Remembers a flow that goes elsewhere until it is complete.
+    #[cold]
+    pub(super) fn note_move(&mut self, id: FlowId, moved: Moved<'_>) {
+        self.flows.flow_mut(id).set_moved(true);
+        self.moves.note(id, moved.accused);
+    }
+
+    /// Both sides of a moved flow hear each other: so the others are dead, and the client stays here.
+    #[cold]
+    pub(super) fn complete_move(&mut self, snapshot: &Snapshot, id: FlowId, now: Time) {
+        self.flows.flow_mut(id).set_moved(false);
+        for accused in self.moves.take(id) {
+            self.shared.suspects.accuse(&accused, now.millis());
+        }
+        let flow = self.flows.flow(id);
+        let port = snapshot.services.service_port(flow.service_port());
+        if let Some(affinity) = port.and_then(|port| port.affinity.as_ref()) {
+            let (client, endpoint) = (flow.original().source_address(), flow.reply().source_address());
+            self.shared.affinities.note(affinity, client, endpoint, now);
+        }
+    }
+}
