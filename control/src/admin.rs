@@ -19,7 +19,8 @@ use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::trace::{Question, TraceVerdict, View, explain};
 use ringway_shared::Snapshot;
-use ringway_shared::counters::Tally;
+use ringway_shared::counters::{Tally, WorkerCounters};
+use ringway_shared::suspects::Suspects;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
@@ -61,6 +62,7 @@ pub struct Admin {
     workers: Vec<WorkerView>,
     asker: Asker,
     affinities: Arc<Affinities>,
+    suspects: Arc<Suspects>,
     clock: Clock,
     interfaces: CountedInterfaces,
     published: watch::Receiver<Arc<Published>>,
@@ -91,6 +93,7 @@ impl Admin {
             workers: workers.views.clone(),
             asker: Asker::new(&workers.views, mesh),
             affinities: workers.affinities.clone(),
+            suspects: workers.suspects.clone(),
             clock: workers.clock,
             interfaces,
             published,
@@ -105,6 +108,11 @@ impl Admin {
 
     fn published(&self) -> Arc<Published> {
         self.published.borrow().clone()
+    }
+
+    fn answers<'a>(&'a self, published: &'a Published, counters: &'a [Arc<WorkerCounters>]) -> AnswerView<'a> {
+        let suspects = self.loaded.borrow().config.flows.syn_rescue.then_some(&*self.suspects);
+        AnswerView { published, counters, suspects, now: self.clock.tick().millis() }
     }
 
     fn sum(&self) -> Tally {
@@ -142,7 +150,7 @@ impl Admin {
         let workers: Vec<Counted> = self.workers.iter().map(count).collect();
         let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
-        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        let view = self.answers(&published, &counters);
         report.snat.endpoints = self.port_uses().fullest();
         let Snapshot { services, network, .. } = &published.snapshot;
         if published.ready {
@@ -153,6 +161,7 @@ impl Admin {
         }
         report.drained = self.drained();
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
+        report.suspected_count = view.suspected();
         if published.ready {
             let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
             report.metrics_problems = series.problems(&config.measured, &published.snapshot.services);
@@ -164,7 +173,7 @@ impl Admin {
     pub async fn services(&self) -> ServicesReport {
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let published = self.published();
-        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        let view = self.answers(&published, &counters);
         let mut report = ServicesReport::of(&view);
         self.port_uses().note(&mut report);
         self.note_shared(&mut report).await;
@@ -191,7 +200,7 @@ impl Admin {
         let mut all = metrics::metrics(&self.status(), &self.sum());
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let (published, config) = (self.published(), self.loaded.borrow().config.clone());
-        let view = AnswerView { published: &published, counters: &counters, now: self.clock.tick().millis() };
+        let view = self.answers(&published, &counters);
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(series.read(&config.measured, &view));
         drop(series);
@@ -223,6 +232,8 @@ impl Admin {
             network: Some(&snapshot.network),
             snat_addresses: &config.snat.addresses,
             affinities: Some((&self.affinities, self.clock.tick())),
+            rescue: config.flows.syn_rescue,
+            suspects: Some((&self.suspects, self.clock.tick())),
         };
         let (mut answers, mut looks) = (Vec::new(), ports::LOOKS);
         for question in &questions {

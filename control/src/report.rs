@@ -18,6 +18,7 @@ pub mod shared_ports;
 pub mod snat;
 pub mod source;
 pub mod status;
+pub mod suspects;
 
 use std::collections::BTreeMap;
 

@@ -306,6 +306,8 @@ proptest! {
                 network: Some(&snapshot.network),
                 snat_addresses: &[],
                 affinities: Some((&affinities, Time(1))),
+                rescue: true,
+                suspects: None,
             };
             let trace = explain(&view, &question);
             let (verdict, sent) = run(&config, &snapshot, &affinities, &question);

@@ -6,6 +6,7 @@
 
 mod answer;
 mod question;
+mod rescue;
 mod steps;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use ringway_shared::endpoint::Exclusion;
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
+use ringway_shared::suspects::Suspects;
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
 
 use crate::affinity::{self, Affinities};
@@ -34,6 +36,10 @@ pub struct View<'s> {
     pub snat_addresses: &'s [IpAddr],
     /// Which endpoints clients have had until now, of an instance that runs.
     pub affinities: Option<(&'s Affinities, Time)>,
+    /// `flows.synRescue`.
+    pub rescue: bool,
+    /// Which backends seem to be dead, of an instance that runs.
+    pub suspects: Option<(&'s Suspects, Time)>,
 }
 
 /// Explains what a new connection of this packet gets.
@@ -93,6 +99,7 @@ impl Trace {
             maglev: None,
             snat_address: None,
             adjacency: None,
+            rescue: None,
             steps: Vec::new(),
         }
     }
@@ -140,6 +147,7 @@ impl Trace {
         self.maglev = None;
         self.snat_address = None;
         self.adjacency = None;
+        self.rescue = None;
         let fate = if verdict == TraceVerdict::Reject { "Rejected" } else { "Dropped" };
         self.steps.push(format!("{fate}, {}: {}", reason.label(), reason.sentence()));
     }
@@ -175,7 +183,6 @@ impl Trace {
             self.die(TraceVerdict::Drop, DropReason::NoEndpoint);
             return;
         };
-        self.chosen = Some(chosen.socket().to_string());
         if kept.is_some() {
             self.steps.push(steps::kept(&target.service_port, tuple.source_address(), chosen));
         } else {
@@ -183,6 +190,8 @@ impl Trace {
             self.maglev = Some(slot);
             self.steps.push(steps::choice(&target.service_port, slot, chosen));
         }
+        let chosen = self.beside_suspects(view, (&target.service_port, masquerade), set, hash, chosen);
+        self.chosen = Some(chosen.socket().to_string());
         let masquerade = masquerade_for(masquerade, tuple.source_address(), chosen);
         self.masquerade = masquerade.is_due();
         self.steps.push(steps::sentence(masquerade.sentence()));

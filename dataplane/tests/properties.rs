@@ -304,6 +304,8 @@ proptest! {
                 network: Some(&snapshot.network),
                 snat_addresses: &[],
                 affinities: None,
+                rescue: true,
+                suspects: None,
             };
             let trace = explain(&view, &question);
             let flags = if protocol == "tcp" { "S " } else { "" };

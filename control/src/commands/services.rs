@@ -13,6 +13,7 @@ use crate::cli::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::ports::EndpointPortCounts;
 use crate::report::services::{AddressReport, BackendCounts, ServicePortReport, ServiceReport, ServicesReport};
+use crate::report::suspects::SuspectReport;
 
 /// What `ringway services` is asked.
 #[derive(Debug, Args)]
@@ -161,6 +162,7 @@ fn endpoints(port: &ServicePortReport) -> String {
         let failed = (unanswered + refused > 0).then(|| format!("{unanswered} unanswered, {refused} refused"));
         let silent = endpoint.unanswering.as_ref().map(|what| format!("does not answer: {what}"));
         let told = silent.as_ref().or(failed.as_ref());
+        let suspect = endpoint.suspect.as_ref().map(SuspectReport::sentence);
         let high = |ports: &EndpointPortCounts| ports.used * 2 > ports.limit;
         let ports = endpoint.snat_ports.filter(high);
         let ports = ports.map(|ports| format!("{} of {} SNAT ports in use", ports.used, ports.limit));
@@ -172,6 +174,7 @@ fn endpoints(port: &ServicePortReport) -> String {
             drained.as_ref(),
             weight.as_ref(),
             endpoint.unreachable.as_ref(),
+            suspect.as_ref(),
             told,
             ports.as_ref(),
         ];

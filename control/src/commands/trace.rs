@@ -94,6 +94,8 @@ fn offline(arguments: &Arguments, questions: &[Question]) -> Result<Vec<Trace>, 
     let network = config.network.as_ref().map(|network| network.build(1, &config.interfaces));
     let view = View {
         affinities: None,
+        rescue: config.flows.syn_rescue,
+        suspects: None,
         services: &offline.compiled.services,
         network: network.as_ref(),
         snat_addresses: &config.snat.addresses,

@@ -11,6 +11,7 @@ use ringway_shared::answers::{Answers, Silence};
 use ringway_shared::counters::{BackendTally, WorkerCounters};
 use ringway_shared::endpoint::Endpoint;
 use ringway_shared::service::ServicePort;
+use ringway_shared::suspects::Suspects;
 use ringway_shared::{BackendId, Protocol};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct AnswerView<'a> {
     pub published: &'a Published,
     /// The counters of all workers.
     pub counters: &'a [Arc<WorkerCounters>],
+    /// Who seems to be dead; `None` while nobody is suspected of it.
+    pub suspects: Option<&'a Suspects>,
     /// The workers' clock, in milliseconds.
     pub now: u32,
 }

@@ -179,6 +179,11 @@ fn flows(status: &StatusReport) -> Vec<Metric> {
             "Flows ended early because a table was full or no SNAT port was free.",
             Number::Count(flows.evicted),
         ),
+        one(
+            "flows_rescued",
+            "Flows moved to another endpoint because the first one did not answer.",
+            Number::Count(flows.rescued),
+        ),
     ]
 }
 
@@ -211,6 +216,7 @@ fn objects(status: &StatusReport) -> Vec<Metric> {
         gauge("endpoints", "Endpoints, eligible or not.", snapshot.endpoints),
         gauge("endpoints_unreachable", "Endpoints that no packet can be sent to.", status.unreachable.len()),
         gauge("endpoints_silent", "Endpoints that do not answer.", status.unanswering_count),
+        gauge("endpoints_suspected", "Endpoints suspected of being dead.", status.suspected_count),
         many("steering_entries", "What the steering program's maps hold.", "map", entries),
         one("steering_complete", "Whether it holds all that it should.", flag(status.steering.problem.is_none())),
         many("interface_up", "Whether the interface is attached and up.", "interface", up),

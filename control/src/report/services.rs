@@ -16,6 +16,7 @@ use super::answers::AnswerView;
 use super::ports::EndpointPortCounts;
 use super::source::ProblemReport;
 use super::status::why_unreachable;
+use super::suspects::SuspectReport;
 use crate::parse::{Kind, ObjectKey};
 use crate::problem::Problem;
 
@@ -122,6 +123,9 @@ pub struct EndpointReport {
     /// What it has not answered, when it does not answer any more.
     #[serde(default)]
     pub unanswering: Option<String>,
+    /// Since when and why it is suspected of being dead.
+    #[serde(default)]
+    pub suspect: Option<SuspectReport>,
     /// The SNAT ports towards it, where masqueraded flows use or used some, as they were within the last seconds.
     #[serde(default)]
     pub snat_ports: Option<EndpointPortCounts>,
@@ -275,6 +279,7 @@ fn endpoint_report(
         drained: endpoint.drained,
         unreachable: unreachable.map(|why| why_unreachable(snapshot, endpoint.backend.address, why)),
         unanswering: view.unanswering(port, endpoint, answered).map(|report| report.sentence()),
+        suspect: view.suspect(&endpoint.backend),
         snat_ports: None,
         counts: view.tally(endpoint.backend.id).into(),
     }
@@ -325,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_service_is_told_with_its_endpoints_and_with_what_is_wrong_with_it_and_its_slices() {
-        let report = ServicesReport::of(&AnswerView { published: &published(), counters: &[], now: 0 });
+        let report = ServicesReport::of(&AnswerView { published: &published(), counters: &[], suspects: None, now: 0 });
         let [web, wrong] = &report.services[..] else { panic!("{report:#?}") };
         let texts =
             |service: &ServiceReport| -> Vec<String> { service.problems.iter().map(ToString::to_string).collect() };
@@ -362,7 +367,7 @@ mod tests {
         let published = published();
         let workers = [WorkerCounters::new(8), WorkerCounters::new(8)];
         let told = |now| {
-            let view = AnswerView { published: &published, counters: &workers, now };
+            let view = AnswerView { published: &published, counters: &workers, suspects: None, now };
             let port = ServicesReport::of(&view).services.into_iter().flat_map(|s| s.ports).next().unwrap();
             let (all, count) = view.all_unanswering();
             assert_eq!((all.len(), all.iter().all(|one| one.service == "shop/web")), (count, true));
@@ -387,7 +392,7 @@ mod tests {
         workers.iter().for_each(|worker| sum.merge(worker.backend(id)));
         let baselines = [(id, sum)].into_iter().collect();
         let renumbered = Published { baselines, ..published.clone() };
-        let view = AnswerView { published: &renumbered, counters: &workers, now: 15_000 };
+        let view = AnswerView { published: &renumbered, counters: &workers, suspects: None, now: 15_000 };
         assert_eq!(view.all_unanswering(), (Vec::new(), 0));
     }
 }

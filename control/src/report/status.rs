@@ -74,6 +74,9 @@ pub struct StatusReport {
     /// How many of them there are.
     #[serde(default)]
     pub unanswering_count: usize,
+    /// How many endpoints are suspected of being dead.
+    #[serde(default)]
+    pub suspected_count: usize,
     /// What is drained by command.
     #[serde(default)]
     pub drained: Vec<DrainedReport>,
@@ -172,6 +175,9 @@ pub struct FlowCounts {
     pub closed: u64,
     /// Of these, ended early because a table was full or no SNAT port was free.
     pub evicted: u64,
+    /// Moved to another endpoint because the first one did not answer.
+    #[serde(default)]
+    pub rescued: u64,
 }
 
 /// An endpoint that no packet can be sent to.
@@ -261,6 +267,7 @@ impl StatusReport {
                 opened: sum.get(Counter::FlowsOpened),
                 closed: sum.get(Counter::FlowsClosed),
                 evicted: sum.get(Counter::FlowsEvicted),
+                rescued: sum.get(Counter::FlowsRescued),
             },
             snat: SnatReport {
                 ports: facts.snat_ports.to_string(),
@@ -277,6 +284,7 @@ impl StatusReport {
             unreachable: unreachable(&published.snapshot),
             unanswering: Vec::new(),
             unanswering_count: 0,
+            suspected_count: 0,
             drained: Vec::new(),
             metrics_problems: Vec::new(),
         }

@@ -16,7 +16,10 @@ fn ask(objects: &[String], packet: &str) -> Trace {
     let world = World::new(&objects.concat());
     let services = &world.compiled.services;
     let question: Question = packet.parse().unwrap();
-    let mut trace = explain(&View { services, network: None, snat_addresses: &[], affinities: None }, &question);
+    let mut trace = explain(
+        &View { services, network: None, snat_addresses: &[], affinities: None, rescue: true, suspects: None },
+        &question,
+    );
     overlooked::tell(&mut trace, &question, &world.cluster, services);
     trace
 }

@@ -22,7 +22,7 @@ mod limiter;
 mod more_ports;
 mod open;
 mod portless;
-mod rescue;
+pub(crate) mod rescue;
 
 use std::sync::Arc;
 

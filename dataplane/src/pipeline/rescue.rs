@@ -13,12 +13,14 @@
 //! Then these are accused, and the client's session affinity follows it: what somebody sends in a client's name moves
 //! neither.
 
+use std::net::IpAddr;
+
 use arrayvec::ArrayVec;
 use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, selection_hash};
 use ringway_shared::service::ServicePort;
 use ringway_shared::suspects::Accused;
-use ringway_shared::{Backend, EndpointSet, Snapshot};
+use ringway_shared::{Backend, EndpointSet, Network, Snapshot};
 
 use super::direct::begins;
 use super::{Context, Core, Outcome};
@@ -78,6 +80,19 @@ impl Moves {
         let place = self.0.get_mut(id.0 as usize & (REMEMBERED - 1)).filter(|(noted, _)| *noted == id);
         place.map(|(_, accused)| std::mem::take(accused)).unwrap_or_default()
     }
+}
+
+/// Whom a client asks next who asked the `present` endpoint in vain: one that packets can be sent to at once, where there is one.
+pub(crate) fn next_endpoint<'s>(
+    set: &'s EndpointSet,
+    selection: u64,
+    present: (IpAddr, u16),
+    trusted: impl Fn(&Backend) -> bool,
+    network: Option<&Network>,
+) -> Option<&'s Backend> {
+    let resolved = |other: &Backend| network.is_none_or(|network| network.resolve_any(other.address).is_ok());
+    let resolved = set.next_candidate(selection, present, |other| trusted(other) && resolved(other));
+    resolved.or_else(|| set.next_candidate(selection, present, trusted))
 }
 
 impl Core {
@@ -158,10 +173,7 @@ impl Core {
         let present = (reply.source_address(), reply.source_port());
         let selection = selection_hash(&packet.tuple, port);
         let trusted = |other: &Backend| self.shared.suspects.suspicion(other, now.millis()).is_none();
-        let resolved = |other: &Backend| snapshot.network.resolve_any(other.address).is_ok();
-        let next = set
-            .next_candidate(selection, present, |other| trusted(other) && resolved(other))
-            .or_else(|| set.next_candidate(selection, present, trusted));
+        let next = next_endpoint(set, selection, present, trusted, Some(&*snapshot.network));
         let Some(backend) = next.filter(|_| self.rescues.admit(now)) else { return Err(received) };
         let mut accused = if flow.is_moved() { self.moves.take(id) } else { Accusations::new() };
         if accused.is_full() {

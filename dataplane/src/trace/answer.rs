@@ -85,6 +85,9 @@ pub struct Trace {
     pub snat_address: Option<IpAddr>,
     /// Where the packet leaves, when the network is known.
     pub adjacency: Option<Exit>,
+    /// Where the client is moved if the chosen endpoint does not answer its first packet.
+    #[serde(default)]
+    pub rescue: Option<String>,
     /// The decision step by step, one sentence each.
     pub steps: Vec<String>,
 }

@@ -101,7 +101,8 @@ fn by_eth0() -> RouteTarget {
 
 fn ask(network: Option<&Network>, source: &str, destination: &str) -> Trace {
     let services = services();
-    let view = View { services: &services, network, snat_addresses: &[], affinities: None };
+    let view =
+        View { services: &services, network, snat_addresses: &[], affinities: None, rescue: true, suspects: None };
     explain(&view, &format!("tcp:{source}->{destination}").parse().unwrap())
 }
 

@@ -70,7 +70,7 @@ fn a_named_service_has_its_counts_and_what_its_endpoints_make_of_first_packets()
     workers[0].unanswered(dead, 2_000);
     workers[0].unanswered(dead, 2_000);
     workers[1].refused(dead, 3_000);
-    let view = AnswerView { published: &published, counters: &workers, now: 4_000 };
+    let view = AnswerView { published: &published, counters: &workers, suspects: None, now: 4_000 };
     let mut series = ServiceSeries::default();
     let text = render(series.read(&patterns(&["shop/web"]), &view)).unwrap();
     for line in [
@@ -107,7 +107,7 @@ fn counts_never_fall_when_endpoints_go() {
     let workers = [WorkerCounters::new(64)];
     let mut series = ServiceSeries::default();
     let mut flows = |published: &Published| {
-        let view = AnswerView { published, counters: &workers, now: 0 };
+        let view = AnswerView { published, counters: &workers, suspects: None, now: 0 };
         let all = series.read(&patterns(&["shop/web"]), &view);
         let flows = all.iter().find(|metric| metric.name == "service_flows").unwrap();
         match flows.series.iter().find(|(labels, _)| labels[1] == "80") {
@@ -135,7 +135,7 @@ fn too_many_and_unknown_services_are_told() {
     let many = cluster((0..150).map(|at| (format!("s{at:03}"), vec![1])));
     let published = published(&many, &mut Memory::new());
     let services = &published.snapshot.services;
-    let view = AnswerView { published: &published, counters: &[], now: 0 };
+    let view = AnswerView { published: &published, counters: &[], suspects: None, now: 0 };
     let mut series = ServiceSeries::default();
     let wanted = patterns(&["shop/*", "shop/s000", "shop/wbe"]);
     let all = series.read(&wanted, &view);
@@ -159,7 +159,7 @@ fn udp_that_nothing_answers_is_asked_for_once() {
         let id = backend(&published, 53, address);
         (0..3).for_each(|_| workers[0].unanswered(id, 1_000));
     }
-    let view = AnswerView { published: &published, counters: &workers, now: 2_000 };
+    let view = AnswerView { published: &published, counters: &workers, suspects: None, now: 2_000 };
     assert_eq!(view.all_unanswering(), (Vec::new(), 0), "who sends logs expects nothing back");
     workers[0].answered(backend(&published, 53, "10.0.0.1"), None, 1_500);
     assert_eq!(view.all_unanswering().1, 2);
@@ -173,7 +173,7 @@ fn udp_that_nothing_answers_is_asked_for_once() {
 fn every_metric_is_documented() {
     let page = include_str!("../../../../../docs/admin-api.md");
     let published = published(&web(&[1]), &mut Memory::new());
-    let view = AnswerView { published: &published, counters: &[], now: 0 };
+    let view = AnswerView { published: &published, counters: &[], suspects: None, now: 0 };
     let all = ServiceSeries::default().read(&patterns(&["*/*"]), &view);
     assert!(all.len() > 5, "{all:?}");
     for metric in all {
