@@ -41,7 +41,7 @@ pub fn lower(frame: &mut [u8], packet: &Packet, most: u16) {
             if value > most {
                 write(segment, at + 2, most.to_be_bytes());
                 // Behind an odd number of bytes it lies across two words of the sum.
-                let of_sum = |value: u16| if at % 2 == 0 { value } else { value.swap_bytes() };
+                let of_sum = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
                 let delta = checksum::fold(u64::from(!of_sum(value)) + u64::from(of_sum(most)));
                 let sum = read_u16(segment, tcp::CHECKSUM);
                 write(segment, tcp::CHECKSUM, checksum::adjust(sum, delta).to_be_bytes());
