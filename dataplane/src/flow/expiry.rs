@@ -9,12 +9,9 @@
 //! turn. One wheel has what is never evicted, the other UDP's conversations, which are while they are most of what can be:
 //! one of the soonest slot, where those used since get their new slots (a second chance, as pages have it).
 
-use super::record::Flow;
-use super::state::{PATIENCE, STATES, State, is_ripe};
+use super::record::{END, Flow};
+use super::state::{PATIENCE, STATES, State, is_later_second, is_ripe};
 use super::{FlowConfig, Timeouts};
-
-/// The bit of a link that ends a list; the rest is the list's number.
-pub(super) const END: u32 = 1 << 31;
 
 /// The queues by eviction order (see [`State::eviction_rank`]), then the wheels. One queue has one timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +86,6 @@ const SLOTS: u32 = 1024;
 const TICK_BITS: u32 = 8;
 /// Ticks count modulo what is left of 32 bits.
 const TICK_MASK: u32 = u32::MAX >> TICK_BITS;
-/// A queue's order is exact to 2^10 ms.
-const ORDER_BITS: u32 = 10;
 
 #[derive(Clone, Copy)]
 struct Ends {
@@ -166,7 +161,7 @@ impl Lists {
     /// Whether a packet now must move a flow that was last seen then to the back of its queue.
     #[inline]
     pub(super) fn must_move(state: State, last_seen: u32, now: u32) -> bool {
-        Class::of(state).wheel().is_none() && (last_seen ^ now) >> ORDER_BITS != 0
+        Class::of(state).wheel().is_none() && is_later_second(last_seen, now)
     }
 
     /// Puts the flow into the list that its state and last packet ask for; it is in none.

@@ -13,9 +13,8 @@
 //! the one silent for longest goes.
 
 use super::Direction;
-use super::expiry::END;
 use super::opening::Effort;
-use super::record::Flow;
+use super::record::{END, Flow};
 use super::state::{PATIENCE, State, is_ripe};
 use crate::af_xdp::mapping::spread;
 

@@ -6,8 +6,8 @@
 use ringway_shared::service::ForwardingMode;
 use ringway_shared::{AdjacencyId, BackendId, FiveTuple, Protocol, ServicePortId};
 
+use super::Direction;
 use super::state::{SETTLED, State};
-use super::{Direction, expiry};
 use crate::forward::nat::Rewrite;
 use crate::wire::checksum::Delta;
 
@@ -50,6 +50,9 @@ pub struct Flow {
 const _: () = assert!(size_of::<Flow>() == 128 && align_of::<Flow>() == 128);
 const _: () = assert!(std::mem::offset_of!(Flow, reply_source) == 64);
 
+/// The bit of a link that ends a list; the rest is the list's number.
+pub(super) const END: u32 = 1 << 31;
+
 const KIND: u16 = 0x01ff;
 const OPTION_MASQUERADE: u16 = 0x8000;
 const OPTION_POOLED: u16 = 0x4000;
@@ -86,8 +89,8 @@ impl Flow {
         service_port: 0,
         backend: 0,
         packets: [0; 2],
-        next: expiry::END,
-        previous: expiry::END,
+        next: END,
+        previous: END,
     };
 
     /// A record of a flow that no packet has been counted for.

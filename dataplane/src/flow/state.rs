@@ -31,7 +31,6 @@
 //! such a flow gives way, though after all others.
 
 use super::Direction;
-use super::expiry::Lists;
 use super::record::{Flow, REFUSED, SEEN_REPLY};
 use super::segment::Segment;
 use crate::wire::tcp::Flags;
@@ -181,6 +180,15 @@ pub(super) const PATIENCE: u32 = 3_000;
 /// more than one datagram. No endpoint is expected to answer within less.
 pub(super) const SETTLED: u32 = 250;
 
+/// The order of flows of which one is the next to go is exact to 2^10 ms.
+const ORDER_BITS: u32 = 10;
+
+/// Whether a new second of that order has begun since a flow was last seen: it is to move to the back of its queue.
+#[inline]
+pub(super) const fn is_later_second(last_seen: u32, now: u32) -> bool {
+    (last_seen ^ now) >> ORDER_BITS != 0
+}
+
 /// Whether a flow of this rank, silent for so many milliseconds, goes before all of higher ranks.
 #[inline]
 pub(super) const fn is_ripe(rank: u8, idle: u32) -> bool {
@@ -227,12 +235,8 @@ impl Flow {
             }
             UDP_REPLIED | SCTP_REPLIED => true,
             // Who only sends (syslog, metrics) moves up in its queue once a second.
-            UDP_UNREPLIED if direction == Direction::Original => {
-                !Lists::must_move(State::UdpUnreplied, self.last_seen, now)
-            }
-            UDP_ANSWERED => {
-                !Lists::must_move(State::UdpAnswered, self.last_seen, now) && !self.converses(direction, now)
-            }
+            UDP_UNREPLIED if direction == Direction::Original => !is_later_second(self.last_seen, now),
+            UDP_ANSWERED => !is_later_second(self.last_seen, now) && !self.converses(direction, now),
             _ => false,
         }
     }
