@@ -27,8 +27,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::config::Source;
+use crate::daemon::Workers;
 use crate::daemon::reload::{Loaded, Reloads};
-use crate::daemon::{WorkerView, Workers};
 use crate::door;
 use crate::door::guests::Guests;
 use crate::drain::keeper::Keeper;
@@ -45,6 +45,7 @@ use crate::report::readiness::stuck;
 use crate::report::services::ServicesReport;
 use crate::report::snat::{node_ports_among, odd_addresses};
 use crate::report::status::{Counted, Facts, StatusReport};
+use crate::report::worker::WorkerView;
 use crate::source::health::SourceHealth;
 use crate::watch::{heart, hearts};
 use ask::Asker;

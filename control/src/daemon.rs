@@ -44,7 +44,7 @@ pub use error::RunError;
 pub use instance::{Instance, InstanceError};
 pub use placement::{Device, Placement, PlacementError, allowed_cpus};
 pub use privileges::{MissingPrivileges, check as check_privileges, take as take_privileges};
-pub use workers::{WorkerView, Workers};
+pub use workers::Workers;
 
 use interfaces::lock;
 pub(crate) use nic_settings::changed as changed_settings;

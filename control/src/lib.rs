@@ -12,6 +12,7 @@ pub mod demo;
 mod door;
 pub mod drain;
 pub mod network;
+pub mod outcome;
 mod pace;
 pub mod parse;
 mod plain;

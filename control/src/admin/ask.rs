@@ -13,9 +13,9 @@ use ringway_dataplane::query::{Queries, Query};
 use ringway_shared::{FiveTuple, PortSet, Protocol, Services};
 use tokio::sync::Mutex;
 
-use crate::daemon::WorkerView;
 use crate::report::flows::{FlowFilter, FlowReport, FlowsReport};
 use crate::report::ports::{Frontends, PortUses};
+use crate::report::worker::WorkerView;
 
 /// Endpoints that are named as those of flows that come from one port.
 const HOLDERS: usize = 100;

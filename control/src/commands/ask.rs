@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::config_file::ConfigFile;
 use crate::admin;
-use crate::cli::{Failure, ReportOutput, note};
 use crate::config::{DEFAULT_ADMIN_SOCKET, SourceKey};
+use crate::outcome::{Failure, ReportOutput, note};
 use crate::plain;
 
 /// How long an instance may take for an answer. It answers between two batches, so this is far more than it needs.

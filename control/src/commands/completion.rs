@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::{Args, Command, ValueEnum};
 
-use crate::cli::Failure;
+use crate::outcome::Failure;
 
 /// What `ringway completion` is asked.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::Failure;
 use crate::config::{Config, DEFAULT_FILE, SourceKey};
+use crate::outcome::Failure;
 
 /// `--config`.
 #[derive(Clone, Debug, Default, Args)]

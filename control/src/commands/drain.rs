@@ -8,8 +8,8 @@ use serde_json::json;
 use super::ask::{self, Instance};
 use super::status::duration;
 use super::table::Table;
-use crate::cli::{Failure, ReportOutput, note};
 use crate::drain::Target;
+use crate::outcome::{Failure, ReportOutput, note};
 use crate::report::drained::{DrainReport, DrainedReport};
 
 /// What `ringway drain` is asked.

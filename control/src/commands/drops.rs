@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::ask::{self, Instance};
 use super::status::{interface_losses, losses, port_losses};
 use super::table::Table;
-use crate::cli::{Failure, ReportOutput};
+use crate::outcome::{Failure, ReportOutput};
 use crate::report::drops::{DropsReport, InterfaceLosses, ReasonReport};
 
 /// What `ringway drops` is asked.

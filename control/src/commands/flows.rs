@@ -8,7 +8,7 @@ use clap::Args;
 use super::ask::{self, Instance};
 use super::status::duration;
 use super::table::Table;
-use crate::cli::{Failure, ReportOutput};
+use crate::outcome::{Failure, ReportOutput};
 use crate::report::flows::{FlowReport, FlowsReport, protocol, service, state};
 
 /// What `ringway flows` is asked.

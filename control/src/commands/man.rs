@@ -9,8 +9,8 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::cli::Failure;
 use crate::config::{DEFAULT_ADMIN_SOCKET, DEFAULT_FILE};
+use crate::outcome::Failure;
 
 /// The section of commands for administrators.
 const SECTION: &str = "8";

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ask;
 use super::config_file::ConfigFile;
-use crate::cli::{Failure, ReportOutput, note};
 use crate::config::{Config, SourceKey};
 use crate::daemon::{allowed_cpus, changed_settings};
 use crate::network::nic::{NicError, Surveyor, Wish, together};
+use crate::outcome::{Failure, ReportOutput, note};
 use crate::report::nic::NicReport;
 
 /// What `ringway nic` is asked.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cli::Failure;
 use crate::cluster::ClusterState;
 use crate::compile::{CompileOptions, Compiled, Memory, compile};
 use crate::config::Config;
+use crate::outcome::Failure;
 use crate::plain;
 use crate::problem::Problem;
 use crate::source::files;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::ask::{self, Instance};
 use super::status::{counted, duration};
-use crate::cli::{Failure, ReportOutput};
+use crate::outcome::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::configuration::{ConfigurationReport, ReloadFailure, ReloadReport};
 

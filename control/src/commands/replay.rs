@@ -17,8 +17,8 @@ use ringway_shared::snapshot::{Generation, Snapshot};
 
 use super::config_file::ConfigFile;
 use super::objects::Offline;
-use crate::cli::{Failure, note};
 use crate::config::{Config, Source, SourceKey};
+use crate::outcome::{Failure, note};
 use crate::plain;
 use crate::source::files::FileSource;
 use ledger::Ledger;

@@ -4,9 +4,9 @@ use clap::Args;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::config_file::ConfigFile;
-use crate::cli::Failure;
 use crate::config::SourceKey;
 use crate::daemon::{self, RunError};
+use crate::outcome::Failure;
 use crate::plain;
 
 /// What `ringway run` is told.

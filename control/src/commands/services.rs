@@ -9,7 +9,7 @@ use ringway_shared::answers::{Answers, HANDSHAKE_BOUNDS};
 use super::ask::{self, Instance};
 use super::status::counted;
 use super::table::Table;
-use crate::cli::{Failure, ReportOutput};
+use crate::outcome::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::ports::EndpointPortCounts;
 use crate::report::services::{AddressReport, BackendCounts, ServicePortReport, ServiceReport, ServicesReport};

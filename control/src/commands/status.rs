@@ -14,7 +14,7 @@ use ringway_shared::DropReason;
 use super::ask::{self, Instance};
 use super::reload::{configuration, failure};
 use super::table::Table;
-use crate::cli::{Failure, ReportOutput};
+use crate::outcome::{Failure, ReportOutput};
 use crate::plain;
 use crate::report::LedgerReport;
 use crate::report::drained::DrainedReport;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::ask::{Instance, read};
 use super::config_file::ConfigFile;
 use super::objects::Offline;
-use crate::cli::{Failure, Output, note};
 use crate::config::SourceKey;
+use crate::outcome::{Failure, Output, note};
 use crate::plain;
 use crate::report::overlooked;
 

@@ -11,7 +11,6 @@ use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::flow::FlowTable;
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
-use ringway_dataplane::query::Queries;
 use ringway_dataplane::resolver::Resolver;
 use ringway_dataplane::worker::{WorkerHandle, WorkerParts, spawn};
 use ringway_shared::Snapshot;
@@ -22,27 +21,13 @@ use ringway_shared::suspects::Suspects;
 use super::error::RunError;
 use super::placement::Placement;
 use crate::config::Config;
+use crate::report::worker::WorkerView;
 use crate::watch::{self, Heart};
 
 /// Backends that have counters of their own; those with larger numbers are counted nowhere.
 const BACKENDS: usize = 1 << 18;
 /// Interfaces beyond those of the start that a glob may bring, or else a reload.
 const LATER_INTERFACES: [u32; 2] = [2, 1];
-
-/// A worker as reports see it.
-#[derive(Clone)]
-pub struct WorkerView {
-    /// Its number.
-    pub id: u16,
-    /// The CPU that it is pinned to.
-    pub cpu: Option<usize>,
-    /// How many frames its packet memory has, and of how many bytes.
-    pub memory: (u32, u32),
-    /// Its counts.
-    pub counters: Arc<WorkerCounters>,
-    /// Questions to it.
-    pub queries: Arc<Queries>,
-}
 
 /// All workers.
 pub struct Workers {

@@ -22,8 +22,8 @@ use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, InterfaceId, Snapshot};
 
 use super::verdicts::Verdicts;
-use crate::cli::{Failure, note};
 use crate::config::Config;
+use crate::outcome::{Failure, note};
 
 /// The seed of the flow table's hashes: every replay of a capture is the same.
 const SEED: u64 = 0x52_65_70_6c_61_79;
