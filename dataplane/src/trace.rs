@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::endpoint::Exclusion;
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::service::TrafficPolicy;
+use ringway_shared::policy::TrafficPolicy;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::suspects::Suspects;
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};

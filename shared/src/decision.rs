@@ -6,9 +6,11 @@
 use std::net::IpAddr;
 
 use crate::address::{Family, FiveTuple, Protocol};
+use crate::backend::Backend;
 use crate::drop_reason::DropReason;
-use crate::endpoint::{Backend, EndpointSet};
-use crate::service::{Matched, ServicePort, TrafficPolicy};
+use crate::endpoint::EndpointSet;
+use crate::policy::TrafficPolicy;
+use crate::service::{Matched, ServicePort};
 use crate::snapshot::{Services, Target};
 
 /// Where a source address stands (the words of the rules: pod, node, other).

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod adjacency;
 pub mod answers;
+pub mod backend;
 mod candidates;
 pub mod counters;
 pub mod decision;
@@ -17,6 +18,7 @@ pub mod endpoint;
 pub mod handoff;
 pub mod maglev;
 pub mod network;
+pub mod policy;
 pub mod port_set;
 pub mod service;
 pub mod sharing;
@@ -25,8 +27,9 @@ pub mod suspects;
 
 pub use address::{Family, FiveTuple, Frontend, MacAddress, Protocol};
 pub use adjacency::{Adjacency, AdjacencyId, InterfaceId};
+pub use backend::{Backend, BackendId};
 pub use drop_reason::DropReason;
-pub use endpoint::{Backend, BackendId, Endpoint, EndpointSet};
+pub use endpoint::{Endpoint, EndpointSet};
 pub use network::Network;
 pub use port_set::PortSet;
 pub use service::{Matched, ServicePort, ServicePortId};

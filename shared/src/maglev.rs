@@ -9,7 +9,7 @@ mod fill;
 use std::net::IpAddr;
 
 use crate::address::{address_words, fold};
-use crate::endpoint::Backend;
+use crate::backend::Backend;
 use fill::{Walk, fill};
 
 /// The largest table that is built by default, the paper's "small" size.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::address::{Family, Protocol};
-use crate::endpoint::{Backend, Endpoint, EndpointSet};
+use crate::backend::Backend;
+use crate::endpoint::{Endpoint, EndpointSet};
+pub use crate::policy::TrafficPolicy;
 
 /// The number of a service port (one port of one Service in one address family); stable while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,26 +53,6 @@ impl Matched {
             Matched::ExternalIp => "externalIP",
             Matched::LoadBalancerIp => "loadBalancerIP",
             Matched::NodePort => "nodePort",
-        }
-    }
-}
-
-/// internalTrafficPolicy or externalTrafficPolicy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TrafficPolicy {
-    /// Any endpoint of the cluster.
-    #[default]
-    Cluster,
-    /// Endpoints on this node only.
-    Local,
-}
-
-impl TrafficPolicy {
-    /// The word in Kubernetes.
-    pub const fn label(self) -> &'static str {
-        match self {
-            TrafficPolicy::Cluster => "Cluster",
-            TrafficPolicy::Local => "Local",
         }
     }
 }
@@ -185,6 +167,28 @@ pub struct ServicePort {
 }
 
 impl ServicePort {
+    /// One of which nothing is said: policies Cluster, and no endpoints.
+    pub fn new(id: ServicePortId, service: ServiceName, protocol: Protocol, port: u16, family: Family) -> Self {
+        ServicePort {
+            id,
+            service,
+            port_name: "".into(),
+            protocol,
+            port,
+            family,
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity: None,
+            forwarding: ForwardingMode::Nat,
+            source_ranges: None,
+            endpoints: Arc::new([]),
+            other_family: Arc::new([]),
+            cluster: EndpointSet::empty(),
+            local: EndpointSet::empty(),
+            has_endpoint: false,
+        }
+    }
+
     /// How packets get to the endpoints that came to such an address: no endpoint can own an address of a node, so NodePorts are
     /// always served by NAT.
     #[inline]

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringway_shared::endpoint::{Backend, Endpoint, EndpointSet, Exclusion};
-use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort, SourceRanges, TrafficPolicy};
+use ringway_shared::backend::Backend;
+use ringway_shared::endpoint::{Endpoint, EndpointSet, Exclusion};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::{Affinity, ForwardingMode, OtherFamily, ServicePort, SourceRanges};
 use ringway_shared::{BackendId, Family, ServicePortId};
 
 use super::NodeFacts;

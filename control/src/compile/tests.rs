@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use ringway_shared::endpoint::EndpointState;
-use ringway_shared::service::{ServicePort, TrafficPolicy};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::ServicePort;
 use ringway_shared::snapshot::{Target, Vip};
 use ringway_shared::{Backend, Family, Frontend, Matched, Protocol};
 
@@ -163,20 +164,17 @@ fn service() -> impl Strategy<Value = Service> {
     (lists, ports, rest).prop_map(|((cluster, external, balancer), ports, rest)| {
         let (service, created, ignored, guarded, local, health_check_node_port, dsr) = rest;
         Service {
-            name: name(service),
             created,
             ignored,
             cluster_ips: cluster,
             external_ips: external,
             load_balancer_ips: balancer,
-            proxied_ips: Vec::new(),
             source_ranges: if guarded { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() },
             ports,
-            internal_policy: TrafficPolicy::Cluster,
             external_policy: if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster },
-            affinity: None,
             forwarding: dsr.then_some(ringway_shared::service::ForwardingMode::DsrL2),
             health_check_node_port,
+            ..Service::new(name(service))
         }
     })
 }
@@ -276,21 +274,12 @@ fn standing(services: &Services, frontend: &Frontend, backend: &Backend) -> Opti
 fn a_change_of_one_service_is_none_of_another() {
     let (mut state, mut memory, options) = (ClusterState::default(), Memory::new(), CompileOptions::default());
     let service = |of: &str, last| Service {
-        name: name(of),
         created: Some(i128::from(last)),
-        ignored: None,
         cluster_ips: vec![[172, 30, 0, last].into()],
         // They share one; the older has it.
         external_ips: vec![[203, 0, 113, 1].into()],
-        load_balancer_ips: Vec::new(),
-        proxied_ips: Vec::new(),
-        source_ranges: Vec::new(),
         ports: vec![Port { name: "p".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        forwarding: None,
-        health_check_node_port: None,
+        ..Service::new(name(of))
     };
     let slice = |address| EndpointSlice {
         name: name("s"),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ringway_shared::service::{ForwardingMode, ServiceName, TrafficPolicy};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::{ForwardingMode, ServiceName};
 use ringway_shared::{Family, Protocol};
 
 use super::fields::{self, Fields, ServiceSpec};
@@ -94,6 +95,26 @@ pub struct Service {
 }
 
 impl Service {
+    /// One of which nothing is said but its name.
+    pub fn new(name: ServiceName) -> Self {
+        Service {
+            name,
+            created: None,
+            ignored: None,
+            cluster_ips: Vec::new(),
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            proxied_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            ports: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity: None,
+            forwarding: None,
+            health_check_node_port: None,
+        }
+    }
+
     /// The ClusterIP of `family`.
     pub fn cluster_ip(&self, family: Family) -> Option<IpAddr> {
         self.cluster_ips.iter().copied().find(|address| Family::of(*address) == family)

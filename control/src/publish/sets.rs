@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use ringway_dataplane::af_xdp::program::SteeringEntry;
-use ringway_shared::service::TrafficPolicy;
+use ringway_shared::policy::TrafficPolicy;
 use ringway_shared::sharing::{PagedVec, ShardedMap};
 use ringway_shared::snapshot::Services;
 use ringway_shared::{Endpoint, Frontend, Network, ServicePort, Snapshot};

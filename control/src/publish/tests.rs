@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use ringway_shared::handoff::Reader;
-use ringway_shared::service::TrafficPolicy;
+use ringway_shared::policy::TrafficPolicy;
 use ringway_shared::{Frontend, Protocol};
 
 use super::*;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use ringway_shared::endpoint::Endpoint;
-use ringway_shared::service::{ServicePort, TrafficPolicy};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::ServicePort;
 use ringway_shared::snapshot::Services;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_shared::decision::SourceKind;
 use ringway_shared::network::{Interface, NoAdjacency, ReversePath};
-use ringway_shared::service::{Affinity, Matched, ServicePort, TrafficPolicy};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::{Affinity, Matched, ServicePort};
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, FiveTuple, Network};
 

@@ -32,23 +32,14 @@ fn services() -> Services {
     .into();
     let eligible = endpoints.iter().filter(|e| e.excluded_from_cluster.is_none()).map(|e| e.backend).collect();
     let port = |external_policy| {
+        let service = ServiceName { namespace: "ns1".into(), name: "svc1".into() };
         Arc::new(ServicePort {
-            id: ServicePortId(0),
-            service: ServiceName { namespace: "ns1".into(), name: "svc1".into() },
             port_name: "p80".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            family: Family::V4,
-            internal_policy: TrafficPolicy::Cluster,
             external_policy,
-            affinity: None,
-            forwarding: Default::default(),
-            source_ranges: None,
             endpoints: endpoints.clone(),
-            other_family: Arc::new([]),
             cluster: EndpointSet::new(eligible),
-            local: EndpointSet::empty(),
             has_endpoint: true,
+            ..ServicePort::new(ServicePortId(0), service, Protocol::Tcp, 80, Family::V4)
         })
     };
     let port = port(TrafficPolicy::Local);

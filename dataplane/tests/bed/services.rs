@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_shared::endpoint::{EndpointState, Exclusion};
-use ringway_shared::service::{Affinity, ForwardingMode, ServiceName, SourceRanges, TrafficPolicy};
+use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::{Affinity, ForwardingMode, ServiceName, SourceRanges};
 use ringway_shared::snapshot::{Node, Target};
 use ringway_shared::{
     Backend, BackendId, Endpoint, EndpointSet, Family, Frontend, Matched, Protocol, ServicePort, ServicePortId,
@@ -73,24 +74,8 @@ fn add(services: &mut Services, ids: &mut Ids, node: &[IpAddr], spec: &str) {
     let frontend: SocketAddr = words.next().unwrap().parse().unwrap();
     let id = ids.port(format!("{name} {protocol} {}", frontend.port()));
     let family = Family::of(frontend.ip());
-    let mut port = ServicePort {
-        id: ServicePortId(id),
-        service: ServiceName { namespace: "test".into(), name: name.into() },
-        port_name: "".into(),
-        protocol,
-        port: frontend.port(),
-        family,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        forwarding: Default::default(),
-        source_ranges: None,
-        endpoints: Arc::new([]),
-        other_family: Arc::new([]),
-        cluster: EndpointSet::empty(),
-        local: EndpointSet::empty(),
-        has_endpoint: false,
-    };
+    let service = ServiceName { namespace: "test".into(), name: name.into() };
+    let mut port = ServicePort::new(ServicePortId(id), service, protocol, frontend.port(), family);
     let mut frontends = vec![(frontend.ip(), frontend.port(), Matched::ClusterIp)];
     for word in words {
         let (key, value) = word.split_once('=').unwrap();

@@ -115,20 +115,10 @@ fn service(number: u32) -> Parsed {
         node_port: u16::try_from(30_000 + number).ok().filter(|port| *port < 32_768),
     };
     let service = Service {
-        name: name.clone(),
         created: Some(i128::from(number)),
-        ignored: None,
         cluster_ips: vec![vip(number)],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        proxied_ips: Vec::new(),
-        source_ranges: Vec::new(),
         ports: vec![port],
-        internal_policy: Default::default(),
-        external_policy: Default::default(),
-        affinity: None,
-        forwarding: None,
-        health_check_node_port: None,
+        ..Service::new(name.clone())
     };
     parsed(Kind::Service, &name, Object::Service(Arc::new(service)))
 }

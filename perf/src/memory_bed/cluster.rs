@@ -93,23 +93,14 @@ pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapsh
         })
         .collect();
     let set = EndpointSet::new(backends.clone());
+    let service = ServiceName { namespace: "perf".into(), name: "dns".into() };
+    let family = if kind.is_v6() { Family::V6 } else { Family::V4 };
     let port = Arc::new(ServicePort {
-        id: ServicePortId(0),
-        service: ServiceName { namespace: "perf".into(), name: "dns".into() },
-        port_name: "".into(),
-        protocol,
-        port: 53,
-        family: if kind.is_v6() { Family::V6 } else { Family::V4 },
-        internal_policy: Default::default(),
-        external_policy: Default::default(),
-        affinity: None,
-        forwarding: Default::default(),
-        source_ranges: None,
         endpoints: endpoints.into(),
-        other_family: [].into(),
         cluster: set.clone(),
         local: set,
         has_endpoint: true,
+        ..ServicePort::new(ServicePortId(0), service, protocol, 53, family)
     });
     let mut services = Services {
         generation: 1,

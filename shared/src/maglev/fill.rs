@@ -1,7 +1,7 @@
 //! Filling a table.
 
 use super::hashes;
-use crate::endpoint::Backend;
+use crate::backend::Backend;
 
 /// How many steps of a walk are tried at once.
 const STRIDE: usize = 4;

@@ -1,6 +1,6 @@
 use super::fill::{Modulus, inverse};
 use super::*;
-use crate::endpoint::BackendId;
+use crate::backend::BackendId;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
