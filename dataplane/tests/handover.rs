@@ -3,6 +3,8 @@
 mod bed;
 #[path = "handover/errors.rs"]
 mod errors;
+#[path = "handover/fragments.rs"]
+mod fragments_by_queue;
 #[path = "handover/loans.rs"]
 mod loans;
 
