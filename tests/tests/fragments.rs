@@ -125,7 +125,7 @@ fn fragments(from: SocketAddr, to: SocketAddr, payload: &[u8], each: usize, id: 
         if header.len() == 20 {
             header[2..4].copy_from_slice(&(data.len() as u16 + 20).to_be_bytes());
             header[4..6].copy_from_slice(&(id as u16).to_be_bytes());
-            header[6..8].copy_from_slice(&(place / 8 | u16::from(more) << 13).to_be_bytes());
+            header[6..8].copy_from_slice(&(place / 8 + (u16::from(more) << 13)).to_be_bytes());
         } else {
             header[4..6].copy_from_slice(&(data.len() as u16 + 8).to_be_bytes());
             header[6] = 44;
