@@ -63,7 +63,7 @@ fn busy(bed: &Bed, count: u32) -> Vec<(Port, Umem)> {
 }
 
 fn cannot(name: &str) -> String {
-    format!("cannot attach to {name}: queue 0: ")
+    format!("cannot attach to {name}: queue 0 of {name} is held by ")
 }
 
 fn is_given_up(log: &str, name: &str) -> bool {

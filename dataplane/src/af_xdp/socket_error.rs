@@ -130,6 +130,11 @@ fn remedy(interface: &str, most: u32, chunk_size: u32) -> String {
 }
 
 impl SocketError {
+    /// Whether the message names the queue.
+    pub fn names_the_queue(&self) -> bool {
+        matches!(self, SocketError::NoQueue { .. } | SocketError::Busy { .. } | SocketError::Refused { .. })
+    }
+
     /// The error that `errno` means for this attempt.
     pub(super) fn of(device: &Device, queue: u32, what: &'static str, errno: Errno) -> Self {
         let interface = device.name.clone();

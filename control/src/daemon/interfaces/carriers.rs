@@ -12,7 +12,7 @@ use super::fit::{self, Fit, Terms, Wanted};
 use super::refused::Signs;
 use super::tags::{blindness, is_virtual};
 use super::watched::Watched;
-use super::{Attached, Interfaces, lock, rings, tags};
+use super::{Attached, Interfaces, lock, ports, rings, tags};
 use crate::config::{XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
 
@@ -245,7 +245,7 @@ impl Interfaces {
             for queue in queues {
                 self.heart.beat();
                 let opened = self.open_port(place, &device, queue, socket);
-                let opened = opened.map_err(|error| format!("queue {queue}: {error}"))?;
+                let opened = opened.map_err(|error| ports::refusal(queue, &error))?;
                 let set = lock(&self.steering).set_socket(index, queue, opened.socket.as_fd());
                 set.map_err(|error| error.to_string())?;
                 let (copy, copy_reason) = match opened.socket.mode() {

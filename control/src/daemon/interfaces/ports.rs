@@ -24,6 +24,14 @@ pub(super) struct OpenPort {
     pub(super) progress: Arc<ProgressCell>,
 }
 
+/// Why there is no port on a queue, which is named once.
+pub(super) fn refusal(queue: u32, error: &AttachError) -> String {
+    match error {
+        AttachError::Port(PortError::Socket(socket)) if socket.names_the_queue() => socket.to_string(),
+        error => format!("queue {queue}: {error}"),
+    }
+}
+
 impl Interfaces {
     /// Opens a port on a queue of a device, and has the worker at this place serve it.
     pub(super) fn open_port(
@@ -157,6 +165,25 @@ impl Interfaces {
             if let Err(error) = worker.reclaim(closed) {
                 tracing::warn!("the frames of a port that is closed: {error}");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_dataplane::af_xdp::SocketError;
+
+    #[test]
+    fn a_queue_is_named_once() {
+        let interface = || "eth0".to_owned();
+        let socket = |error: SocketError| AttachError::from(PortError::from(error));
+        let busy = refusal(3, &socket(SocketError::Busy { interface: interface(), queue: 3 }));
+        assert!(busy.starts_with("queue 3 of eth0 is held by another AF_XDP socket"), "{busy}");
+        let missing = refusal(3, &socket(SocketError::NoQueue { interface: interface(), queue: 3, queues: 2 }));
+        assert!(missing.starts_with("eth0 has 2 queues, so there is no queue 3"), "{missing}");
+        for told in [refusal(3, &socket(SocketError::Unsupported)), refusal(3, &PortError::TooMany.into())] {
+            assert!(told.starts_with("queue 3: "), "{told}");
         }
     }
 }
