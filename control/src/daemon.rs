@@ -149,8 +149,8 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     watch.drivers.have(nics, queues);
     tokio::task::block_in_place(|| {
         // Without the tags in their frames, those of any VLAN would be taken for untagged ones.
-        running.interfaces.stop_steering();
-        as_found.restore();
+        let unsteered = running.interfaces.stop_steering();
+        as_found.restore(&unsteered);
     });
     running.end();
     tracing::info!("ended");

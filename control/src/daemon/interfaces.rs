@@ -42,6 +42,7 @@ use links::{LinkLog, why_gone};
 use offload::Offloads;
 use refused::Refused;
 use steered::Steered;
+pub(super) use steered::Unsteered;
 use taps::Looks;
 use watched::Watch;
 

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::interfaces::lock;
+use super::interfaces::{Unsteered, lock};
 use crate::network::nic::{HashFields, Hashed, Nic, NicError, flow_hash, set_flow_hash};
 use whereabouts::{Identity, Whereabouts};
 
@@ -380,9 +380,8 @@ impl List {
 pub(super) struct LeaveAsFound(pub(super) Changes);
 
 impl LeaveAsFound {
-    /// Changes back what is changed now. At the end that comes first: drivers may take longer over letting go of a NIC than
-    /// there is time.
-    pub(super) fn restore(&self) {
+    /// Changes back what is changed now, once nothing is steered: drivers may take longer to let go of a NIC than there is time.
+    pub(super) fn restore(&self, _: &Unsteered) {
         let mut nics = KernelNics::default();
         self.0.all().into_iter().for_each(|(index, setting)| self.0.restore(&mut nics, index, setting));
     }
@@ -390,7 +389,7 @@ impl LeaveAsFound {
 
 impl Drop for LeaveAsFound {
     fn drop(&mut self) {
-        self.restore();
+        self.restore(&Unsteered::without_program());
     }
 }
 

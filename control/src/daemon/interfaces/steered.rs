@@ -20,6 +20,17 @@ pub(super) struct Steered {
     is_over: bool,
 }
 
+/// The word that no frame is steered: what the steering program relies on may be changed back.
+#[derive(Debug)]
+pub(in crate::daemon) struct Unsteered(());
+
+impl Unsteered {
+    /// There is no steering program: none was loaded, or it went with its owner.
+    pub(in crate::daemon) fn without_program() -> Self {
+        Unsteered(())
+    }
+}
+
 /// What is to be told: what to remove, and what to set after that.
 fn changes(
     before: &BTreeMap<Link, MacAddress>,
@@ -57,9 +68,10 @@ impl Steered {
 impl Interfaces {
     /// Has the steering program let every frame pass from now on, while it stays attached: a driver may need seconds to let go of
     /// it. Settings of NICs that it relies on may be changed back after this.
-    pub(in crate::daemon) fn stop_steering(&mut self) {
+    pub(in crate::daemon) fn stop_steering(&mut self) -> Unsteered {
         self.steered.is_over = true;
         self.steer();
+        Unsteered(())
     }
 
     /// Has the steering program look at the frames of all attached interfaces, on the devices that receive them, and at no
