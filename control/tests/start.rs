@@ -201,3 +201,23 @@ fn whoever_may_not_run_it_is_told_what_was_not_tested() {
     assert!(check.status.success(), "{said}{}", text(&check.stderr));
     assert!(said.contains("whether it may: as this user it would be missing CAP_NET_ADMIN"), "{said}");
 }
+
+/// What run ends with first of all, whatever else is in its way.
+#[test]
+fn privileges_are_looked_at_also_where_an_interface_is_not_fit() {
+    let Some(bed) = Bed::new("bare") else { return };
+    bed.gateway.ip(&["tuntap", "add", "dev", "tun0", "mode", "tun"]).unwrap();
+    let file = bed.configure("bare", "}\ninterfaces: [{name: tun0}]\n");
+    let without = |command: &str| {
+        let mut ringway = bed.gateway.command("setpriv");
+        ringway.args(["--bounding-set=-net_admin,-bpf", BINARY, command, "--config", &file]);
+        ended(ringway.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let (run, check) = (without("run"), without("check"));
+    let told = why(&run);
+    assert!(told.starts_with("missing CAP_NET_ADMIN"), "{told}");
+    let said = text(&check.stderr);
+    assert!(said.contains(&told) && said.contains("tun0 is not an Ethernet interface"), "{told}\n{said}");
+    // Nothing is said of its queues: it can carry no frame.
+    assert!(!said.contains("queues"), "{said}");
+}

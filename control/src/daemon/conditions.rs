@@ -126,6 +126,20 @@ const UNTESTED: [&str; 3] = [
     "whether another process has an AF_XDP socket on a queue",
 ];
 
+/// The links of this machine that are meant, and what is to be done with them; or everything that is in the way of that.
+fn planned(config: &Config) -> Result<(Network, Plan), Vec<String>> {
+    let listing = Listing::read()
+        .map_err(|error| vec![format!("the kernel does not tell of its links over netlink: {error}")])?;
+    let patterns = config.interfaces.iter().map(|listed| listed.name.clone()).collect();
+    let network = listing.network(patterns);
+    let unlisted: Vec<String> = unlisted(config, &network).map(|error| error.to_string()).collect();
+    if !unlisted.is_empty() {
+        return Err(unlisted);
+    }
+    let plan = Plan::make(config, &network).map_err(|error| vec![error.to_string()])?;
+    Ok((network, plan))
+}
+
 impl Outlook {
     /// Looks at this machine, whose interfaces are those of `config`; nothing is touched. `predecessor`: who answers on the admin
     /// socket.
@@ -148,27 +162,17 @@ impl Outlook {
             }
         }
         outlook.notes.extend(choose_ports(&mut config.snat));
-        let listing = match Listing::read() {
-            Ok(listing) => listing,
-            Err(error) => {
-                outlook.unmet.push(format!("the kernel does not tell of its links over netlink: {error}"));
-                return outlook;
-            }
-        };
-        let patterns = config.interfaces.iter().map(|listed| listed.name.clone()).collect();
-        let network = listing.network(patterns);
-        let unlisted: Vec<String> = unlisted(&config, &network).map(|error| error.to_string()).collect();
-        if !unlisted.is_empty() {
-            outlook.unmet.extend(unlisted);
-            return outlook;
-        }
-        match Plan::make(&config, &network) {
-            Ok(plan) => {
-                outlook.take_privileges(&plan);
+        match planned(&config) {
+            Ok((network, plan)) => {
+                outlook.take_privileges(plan.check_privileges());
                 outlook.take(plan.check_limits(&config));
                 outlook.take_devices(&config, &network, &plan, predecessor);
             }
-            Err(error) => outlook.unmet.push(error.to_string()),
+            Err(unmet) => {
+                outlook.unmet.extend(unmet);
+                // How much memory is to be locked is not known.
+                outlook.take_privileges(privileges::check(0).map_err(RunError::from));
+            }
         }
         outlook
     }
@@ -178,8 +182,8 @@ impl Outlook {
     }
 
     /// Whoever checks need not be who runs it.
-    fn take_privileges(&mut self, plan: &Plan) {
-        let Err(error) = plan.check_privileges() else { return };
+    fn take_privileges(&mut self, result: Result<(), RunError>) {
+        let Err(error) = result else { return };
         match rustix::process::geteuid().is_root() {
             true => self.unmet.push(error.to_string()),
             false => self.untested.push(format!("whether it may: as this user it would be {error}")),

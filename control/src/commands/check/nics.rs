@@ -6,8 +6,10 @@ use crate::network::listing::Listing;
 use crate::network::nic::Surveyor;
 use crate::report::nic::{Finding, Severity};
 
-/// What is to be changed at these interfaces, and at the devices that carry them, a sentence each.
+/// What is to be changed at these interfaces, and at the devices that carry them, a sentence each. Of what Ringway cannot be attached
+/// to that is said, and nothing else.
 pub(super) fn notes(names: &[String], listing: &Listing, config: &Config) -> Vec<String> {
+    let names: Vec<&String> = names.iter().filter(|name| listing.why_not(name).is_none()).collect();
     if names.is_empty() {
         return Vec::new();
     }
@@ -18,7 +20,7 @@ pub(super) fn notes(names: &[String], listing: &Listing, config: &Config) -> Vec
     let mut notes = Vec::new();
     for name in names {
         let lowers = listing.lowers(name).unwrap_or_default();
-        let below = lowers.devices.iter().map(|lower| &*lower.name).filter(|lower| lower != name);
+        let below = lowers.devices.iter().map(|lower| &*lower.name).filter(|lower| *lower != *name);
         for device in [name.as_str()].into_iter().chain(below) {
             // One that went away just now is told of elsewhere.
             let Ok(report) = surveyor.report(device, &wish(name, Some(config))) else { continue };

@@ -173,6 +173,23 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
     assert!(told[0].starts_with("it is up, but has no carrier") && !told[0].contains("ip link"), "{told:?}");
 }
 
+/// A device whose queues a program makes by opening it.
+#[test]
+fn nobody_is_told_to_give_a_tap_queues_from_outside() {
+    let queues = |now| Queues { receive: now, receive_max: 256, transmit: now, transmit_max: 256, combined: true };
+    let tap = |now| NicReport { driver: Some("tun".into()), queues: Some(queues(now)), ..igb() };
+    let mut nics = [tap(0), tap(1), NicReport { name: "eth1".into(), ..igb() }];
+    for nic in &mut nics {
+        nic.findings = judge(nic, &Wish::default(), "6.18.15", &[0, 1]);
+    }
+    together(&mut nics);
+    let said = |nic: &NicReport, part: &str| nic.findings.iter().any(|finding| finding.text.contains(part));
+    assert!(said(&nics[0], "no program holds it open") && !said(&nics[0], "one worker a queue"), "{nics:?}");
+    assert!(said(&nics[1], "1 queue for 2 CPUs") && said(&nics[1], "the fewest make the workers"), "{nics:?}");
+    let commands = nics.iter().flat_map(|nic| &nic.findings).filter_map(|finding| finding.command.as_deref());
+    assert!(!commands.into_iter().any(|command| command.starts_with("ethtool -L")), "{nics:?}");
+}
+
 #[test]
 fn several_nics_are_an_overview_with_what_is_to_be_changed_at_each() {
     let bond = NicReport {

@@ -4,7 +4,7 @@ use ringway_dataplane::af_xdp::UmemLayout;
 use ringway_shared::drivers::{version, zero_copy_since};
 
 use crate::config::{RssMode, XdpMode, ZeroCopy};
-use crate::report::nic::{Finding, NicReport, Severity};
+use crate::report::nic::{Finding, NicReport, Queues, Severity};
 
 /// Receive descriptors below which a burst of a millisecond overflows a NIC of 10 Gbit/s.
 const FEW_DESCRIPTORS: u32 = 1_024;
@@ -64,18 +64,28 @@ pub fn together(nics: &mut [NicReport]) {
     let own = |nic: &&mut NicReport| nic.lowers.is_empty();
     let most = nics.iter().filter(|nic| nic.lowers.is_empty()).map(queues).max().unwrap_or(0);
     for nic in nics.iter_mut().filter(own).filter(|nic| queues(nic) < most) {
-        let (name, now) = (nic.name.clone(), queues(nic));
+        let now = queues(nic);
         let text =
             format!("{}, and another listed interface has {most}: the fewest make the workers", plural(now, "queue"));
-        let possible = nic.queues.is_some_and(|queues| queues.receive_max.min(queues.transmit_max) >= most);
-        let combined = nic.queues.is_some_and(|queues| queues.combined);
-        let command = match combined {
-            true => format!("ethtool -L {name} combined {most}"),
-            false => format!("ethtool -L {name} rx {most} tx {most}"),
-        };
-        nic.findings.push(Finding { severity: Severity::Slow, text, command: possible.then_some(command) });
+        let command = nic.queues.filter(|queues| queues.receive_max.min(queues.transmit_max) >= most);
+        let command = command.and_then(|queues| set_queues(nic, queues, most));
+        nic.findings.push(Finding { severity: Severity::Slow, text, command });
         nic.findings.sort_by_key(|finding| finding.severity);
     }
+}
+
+/// What gives a device so many queues; nothing does from outside where a program makes them, one for each descriptor that it opens.
+fn set_queues(nic: &NicReport, queues: Queues, number: u32) -> Option<String> {
+    let name = &nic.name;
+    (!is_held_open(nic)).then(|| match queues.combined {
+        true => format!("ethtool -L {name} combined {number}"),
+        false => format!("ethtool -L {name} rx {number} tx {number}"),
+    })
+}
+
+/// Whether it is a tun or tap device.
+fn is_held_open(nic: &NicReport) -> bool {
+    nic.driver.as_deref() == Some("tun")
 }
 
 struct Findings(Vec<Finding>);
@@ -189,12 +199,14 @@ impl Findings {
     fn queues(&mut self, nic: &NicReport, wish: &Wish, here: &Here<'_>) {
         let name = &nic.name;
         let Some(queues) = nic.queues else { return };
-        let set = |number: u32| match queues.combined {
-            true => Some(format!("ethtool -L {name} combined {number}")),
-            false => Some(format!("ethtool -L {name} rx {number} tx {number}")),
-        };
+        let set = |number: u32| set_queues(nic, queues, number);
         let (now, most) = (queues.receive.min(queues.transmit), queues.receive_max.min(queues.transmit_max));
         let cpus = here.near.len() as u32;
+        if now == 0 && is_held_open(nic) {
+            // Whatever else is said of its queues comes with the program.
+            let text = "no program holds it open: a tun or tap device has queues, and a carrier, only while one does";
+            return self.note(text.into(), None);
+        }
         if nic.driver.as_deref() == Some("ena") && now > most / 2 && wish.xdp != XdpMode::Generic {
             let half = (most / 2).max(1);
             self.wrong(
