@@ -32,8 +32,8 @@ const RECEIVE_BUFFER: u32 = 8 << 20;
 /// What kind of thing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A link, and with it perhaps its routes, of which the kernel says nothing.
-    Link,
+    /// A link, by its ifindex, and with it perhaps its routes, of which the kernel says nothing.
+    Link(u32),
     /// An address, and with it perhaps its routes.
     Address,
     /// A route, a policy rule or a next hop object.
@@ -51,7 +51,7 @@ impl Event {
     fn of(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
         use RouteNetlinkMessage as M;
         match message.payload {
-            NetlinkPayload::InnerMessage(M::NewLink(_) | M::DelLink(_)) => Some(Event::Link),
+            NetlinkPayload::InnerMessage(M::NewLink(link) | M::DelLink(link)) => Some(Event::Link(link.header.index)),
             NetlinkPayload::InnerMessage(M::NewAddress(_) | M::DelAddress(_)) => Some(Event::Address),
             NetlinkPayload::InnerMessage(M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_)) => {
                 Some(Event::Route)

@@ -209,9 +209,10 @@ impl Watcher {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Link => {
+            Event::Link(index) => {
                 (self.stale.links, self.stale.addresses, self.stale.routes) = (true, true, true);
-                (self.stale.settings, self.glances.wanted) = (true, true);
+                self.stale.settings = true;
+                self.glances.want(index);
             }
             Event::Settings => self.stale.settings = true,
             Event::Address => (self.stale.addresses, self.stale.routes) = (true, true),

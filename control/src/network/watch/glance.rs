@@ -1,9 +1,9 @@
 //! A glance at the links alone, ahead of the reading of all tables that a change of a link asks for.
 //!
 //! A bond that goes on to another member changes no route, and its packets are lost until workers know. With large tables
-//! the reading takes long, and in a storm it waits. The glance asks for the attached interfaces, what carries them and their
-//! members, and for no other link, however many there are; it does not wait for a reading. A member that is new is found by the
-//! reading.
+//! the reading takes long, and in a storm it waits. The glance asks for the links that the kernel has told of, as far as they carry
+//! attached interfaces, are those, or members of them, and for no other link, however many there are; it does not wait for a reading.
+//! A member that is new is found by the reading.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,24 +23,55 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Links that are asked for one by one; more of them cost more than a dump.
 const FEW: usize = 64;
 
-/// When to look at the links next.
+/// Links whose changes are told apart; after more of them all are looked at.
+const TOLD_APART: usize = 8192;
+
+/// Links of which something may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    indexes: BTreeSet<u32>,
+    all: bool,
+}
+
+impl Changed {
+    pub(super) fn add(&mut self, index: u32) {
+        self.all |= !self.indexes.contains(&index) && self.indexes.len() >= TOLD_APART;
+        if !self.all {
+            self.indexes.insert(index);
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.all || !self.indexes.is_empty()
+    }
+}
+
+/// What is to be looked at, and when.
 #[derive(Debug)]
 pub(super) struct Glances {
-    /// Something about links may have changed since the last one.
-    pub(super) wanted: bool,
-    /// How many there were.
-    pub(super) made: u64,
+    /// What has changed since the last one.
+    wanted: Changed,
+    /// What was looked at since all links were read.
+    pub(super) seen: Changed,
+    /// The links as they were read, or looked at since.
+    pub(super) links: Vec<Link>,
     pace: Pace,
 }
 
 impl Glances {
     pub(super) fn new() -> Self {
-        Glances { wanted: false, made: 0, pace: Pace::at_most(LONGEST_PAUSE) }
+        let (wanted, seen, links) = Default::default();
+        Glances { wanted, seen, links, pace: Pace::at_most(LONGEST_PAUSE) }
+    }
+
+    /// Something about a link may have changed.
+    pub(super) fn want(&mut self, index: u32) {
+        self.wanted.add(index);
     }
 
     /// When the next one is to be, if any.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.wanted.then(|| self.pace.not_before())
+        self.wanted.any().then(|| self.pace.not_before())
     }
 }
 
@@ -49,50 +80,57 @@ impl Watcher {
     /// another MAC address. Interfaces that came or went wait for the reading.
     pub(super) async fn glance(&mut self, networks: &watch::Sender<Arc<Network>>) {
         let began = Instant::now();
-        self.glances.wanted = false;
-        self.glances.made += 1;
+        let wanted = std::mem::take(&mut self.glances.wanted);
+        wanted.indexes.iter().for_each(|index| self.glances.seen.add(*index));
+        self.glances.seen.all |= wanted.all;
         // What fails here fails in the reading as well, and is told there.
-        if let Ok(true) = self.look_at_links().await {
+        if let Ok(true) = self.look_at(&wanted).await {
             self.publish(networks);
         }
         self.glances.pace.done(began);
     }
 
-    /// Takes over what the links say now of attached interfaces; false when that is known.
-    pub(super) async fn look_at_links(&mut self) -> io::Result<bool> {
-        let links = self.links_now().await?;
-        let (interfaces, _) = self.attachments.interfaces(&links, &self.tables.addresses);
-        let is_news = interfaces != self.interfaces && are_the_same(&interfaces, &self.interfaces);
-        if is_news {
-            self.interfaces = interfaces;
+    /// Takes over what these links say now of attached interfaces; false when that is known.
+    pub(super) async fn look_at(&mut self, changed: &Changed) -> io::Result<bool> {
+        let mut asked = concerned(&self.interfaces, &self.glances.links);
+        if !changed.all {
+            asked.retain(|index| changed.indexes.contains(index));
         }
-        Ok(is_news)
+        if asked.is_empty() {
+            return Ok(false);
+        }
+        if asked.len() > FEW || !self.ask_for(&asked).await? {
+            self.glances.links = self.kernel.links_apart().await?;
+        }
+        let (interfaces, _) = self.attachments.interfaces(&self.glances.links, &self.tables.addresses);
+        Ok(take_over(&mut self.interfaces, interfaces))
     }
 
-    /// The links as they are now, as far as they tell what carries attached interfaces: asked for one by one while they are few and
-    /// stand on each other as they did, else all.
-    async fn links_now(&self) -> io::Result<Vec<Link>> {
-        let mut links = self.tables.links.clone();
-        let concerned = concerned(&self.interfaces, &links);
-        if concerned.len() > FEW {
-            return self.kernel.links_apart().await;
-        }
-        for link in links.iter_mut().filter(|link| concerned.contains(&link.index)) {
-            match self.kernel.link_apart(link.index).await? {
-                Some(now) if stands(&now) == stands(link) => *link = now,
-                _ => return self.kernel.links_apart().await,
+    /// Asks for these links one by one; false where one stands on another, or is a member of another, than it did.
+    async fn ask_for(&mut self, asked: &BTreeSet<u32>) -> io::Result<bool> {
+        for index in asked {
+            let now = self.kernel.link_apart(*index).await?;
+            let links = &mut self.glances.links;
+            match (now, links.iter_mut().find(|link| link.index == *index)) {
+                (Some(now), Some(link)) if stands(&now) == stands(link) => *link = now,
+                (None, _) => links.retain(|link| link.index != *index),
+                _ => return Ok(false),
             }
         }
-        Ok(links)
+        Ok(true)
     }
 
     /// Not everything that a bond decides is told: while a bond, a bridge or a VLAN device is attached, it is looked at again.
     pub(super) fn look_again_at_layers(&mut self) {
-        let by_itself = |interface: &Interface| {
+        let by_itself = |interface: &&Interface| {
             matches!(&*interface.lowers.devices, [only] if only.index == interface.index)
                 || interface.lowers == Lowers::default()
         };
-        self.glances.wanted |= !self.interfaces.iter().all(by_itself);
+        let layered: Vec<Interface> =
+            self.interfaces.iter().filter(|interface| !by_itself(interface)).cloned().collect();
+        if !layered.is_empty() {
+            concerned(&layered, &self.glances.links).into_iter().for_each(|index| self.glances.want(index));
+        }
     }
 
     /// Publishes the network, if it differs from the last one.
@@ -131,10 +169,15 @@ fn stands(link: &Link) -> (Option<u32>, Option<u32>) {
     (link.layer.below, link.layer.member.as_ref().map(|(upper, _)| *upper))
 }
 
-/// Whether these are the same devices, whatever their state.
-fn are_the_same(some: &[Interface], others: &[Interface]) -> bool {
-    let devices = |all: &[Interface]| all.iter().map(|interface| (interface.id, interface.index)).collect::<Vec<_>>();
-    devices(some) == devices(others)
+/// Takes over what is now known of interfaces that are the same devices; whether it is another thing than before.
+fn take_over(known: &mut [Interface], now: Vec<Interface>) -> bool {
+    let mut is_news = false;
+    for (known, now) in known.iter_mut().zip(now) {
+        if (known.id, known.index) == (now.id, now.index) && *known != now {
+            (*known, is_news) = (now, true);
+        }
+    }
+    is_news
 }
 
 #[cfg(test)]
@@ -166,5 +209,30 @@ mod tests {
         assert_eq!(of(5), [2, 3, 5]);
         assert_eq!(of(100), [100]);
         assert!(of(0).is_empty(), "an interface that is not there");
+    }
+
+    #[test]
+    fn an_interface_that_goes_holds_up_no_word_of_the_others() {
+        let interface = |id, index, up| {
+            let (mac, addresses, lowers) = Default::default();
+            Interface { id: InterfaceId(id), name: "it".into(), index, mac, mtu: 1500, addresses, up, lowers }
+        };
+        let mut known = vec![interface(0, 5, true), interface(1, 100, true), interface(2, 101, true)];
+        // A pod went, and another one came in its place; bond0 went down.
+        let now = vec![interface(0, 5, false), interface(1, 102, true), interface(2, 101, true)];
+        assert!(take_over(&mut known, now.clone()));
+        let states = known.iter().map(|interface| (interface.index, interface.up)).collect::<Vec<_>>();
+        assert_eq!(states, [(5, false), (100, true), (101, true)], "what came waits for the reading");
+        assert!(!take_over(&mut known, now));
+    }
+
+    #[test]
+    fn changes_of_too_many_links_are_changes_of_all() {
+        let mut changed = Changed::default();
+        assert!(!changed.any());
+        (0..TOLD_APART as u32).chain(0..9).for_each(|index| changed.add(index));
+        assert!(changed.any() && !changed.all && changed.indexes.len() == TOLD_APART);
+        changed.add(u32::MAX);
+        assert!(changed.all && changed.indexes.len() == TOLD_APART);
     }
 }

@@ -10,6 +10,7 @@ use ringway_shared::Network;
 use tokio::sync::watch;
 
 use super::Watcher;
+use super::glance::Changed;
 use crate::network::NetworkError;
 use crate::network::labels::Labels;
 use crate::network::links::Link;
@@ -26,11 +27,11 @@ impl Watcher {
         let began = Instant::now();
         let failed = |what| move |error| NetworkError { what, error };
         let stale = std::mem::take(&mut self.stale);
-        let glances = self.glances.made;
         let tables = self.kernel.tables();
         // Until everything is read, everything asked for is still to be done.
         let result = async {
             if stale.links {
+                self.glances.seen = Changed::default();
                 let links = self.meanwhile(networks, tables.links()).await.map_err(failed("links"))?;
                 let is_gone = |link: &&Link| !links.iter().any(|other| other.index == link.index);
                 let gone: Vec<u32> = self.tables.links.iter().filter(is_gone).map(|link| link.index).collect();
@@ -49,10 +50,10 @@ impl Watcher {
             }
             if stale.links || stale.addresses || stale.routes {
                 self.survey(networks).await.map_err(failed("the ways of packets"))?;
-                // What a glance has shown since is newer than this reading's links.
-                if self.glances.made != glances {
-                    self.look_at_links().await.map_err(failed("links"))?;
-                }
+                // What glances have shown since is newer than the links that were read, now or before.
+                self.glances.links = self.tables.links.clone();
+                let seen = self.glances.seen.clone();
+                self.look_at(&seen).await.map_err(failed("links"))?;
             }
             if stale.settings {
                 self.filters = self.kernel.filters().map_err(failed("settings of interfaces"))?;
@@ -129,6 +130,7 @@ mod tests {
     use crate::config::InterfacePattern;
     use crate::demo::netns::{End, Namespace, veth};
     use crate::network::kernel::Kernel;
+    use crate::network::stale::Stale;
 
     /// Runs the body with a watcher of eth0, whose peer is `uplink` of the namespace.
     fn watching(body: impl AsyncFnOnce(Watcher, watch::Sender<Arc<Network>>, Namespace)) {
@@ -165,6 +167,45 @@ mod tests {
             let reading = latest.wait_for(|network| !network.interfaces()[0].up);
             let done = tokio::time::timeout(Duration::from_secs(10), watcher.meanwhile(Some(&networks), reading)).await;
             assert!(done.is_ok(), "the link went down, and nobody looked while tables were read");
+        });
+    }
+
+    /// Not everything that glances show is told by the kernel, so that no reading of links needs to follow.
+    #[test]
+    fn a_reading_of_routes_alone_keeps_what_a_glance_has_shown() {
+        watching(async |mut watcher, networks, host| {
+            let mut latest = networks.subscribe();
+            host.ip(&["link", "set", "uplink", "down"]).unwrap();
+            let glanced = latest.wait_for(|network| !network.interfaces()[0].up);
+            let done = tokio::time::timeout(Duration::from_secs(10), watcher.meanwhile(Some(&networks), glanced)).await;
+            assert!(done.is_ok());
+            watcher.stale = Stale { routes: true, ..Stale::default() };
+            watcher.read(Some(&networks)).await.unwrap();
+            watcher.publish(&networks);
+            assert!(!networks.borrow().interfaces()[0].up);
+        });
+    }
+
+    /// However many interfaces there are, one that changed costs one question.
+    #[test]
+    fn a_glance_asks_for_the_links_that_were_told_of() {
+        watching(async |mut watcher, _networks, host| {
+            host.ip(&["link", "set", "uplink", "down"]).unwrap();
+            let changed = |index| {
+                let mut changed = Changed::default();
+                changed.add(index);
+                changed
+            };
+            let eth0 = watcher.interfaces[0].index;
+            let is_down = async {
+                while watcher.kernel.link_apart(eth0).await.unwrap().unwrap().up {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), is_down).await.expect("the carrier goes");
+            assert!(!watcher.look_at(&changed(eth0 + 1000)).await.unwrap() && watcher.interfaces[0].up);
+            assert!(watcher.look_at(&changed(eth0)).await.unwrap() && !watcher.interfaces[0].up);
+            assert!(!watcher.look_at(&changed(eth0)).await.unwrap(), "known");
         });
     }
 }
