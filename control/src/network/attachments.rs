@@ -192,18 +192,22 @@ mod tests {
         let mut attachments = attachments(&["veth*", "eth0", "eth1"]);
         let [uplink, gone] = [link(2, "eth0"), link(3, "eth1")];
         attachments.interfaces(&[uplink.clone(), gone], &[]);
-        let mut last = None;
-        for index in 0..70_000u32 {
-            let pod = link(10 + index, &format!("veth{index:x}"));
-            let (interfaces, numbers) = attachments.interfaces(&[uplink.clone(), pod.clone()], &[]);
-            let number = usize::from(numbers[&pod.index].0);
-            assert_eq!((&*interfaces[number].name, interfaces[number].id), (&*pod.name, InterfaceId(number as u16)));
-            assert!(interfaces.len() <= 2 + REMEMBERED + 2, "{} interfaces after {index}", interfaces.len());
+        const PODS: u32 = 200;
+        let mut before = None;
+        for look in 0..70_000 / PODS {
+            let pods = (0..PODS).map(|pod| look * PODS + pod).map(|pod| link(10 + pod, &format!("veth{pod:x}")));
+            let links: Vec<Link> = [uplink.clone()].into_iter().chain(pods).collect();
+            let (interfaces, numbers) = attachments.interfaces(&links, &[]);
+            for pod in &links {
+                let number = numbers[&pod.index];
+                assert_eq!((&*interfaces[usize::from(number.0)].name, number), (&*pod.name, number));
+            }
+            assert!((0..).zip(&interfaces).all(|(number, interface)| interface.id == InterfaceId(number)));
+            assert!(interfaces.len() <= 2 + REMEMBERED + 2 * PODS as usize, "{} after {look}", interfaces.len());
             // Who is named keeps its number for ever, and who comes back soon finds its own.
             assert_eq!([0, 1].map(|place: usize| &*interfaces[place].name), ["eth0", "eth1"]);
-            if let Some((again, expected)) = last.replace((pod, number)).filter(|_| index % 1000 == 0) {
-                let (_, numbers) = attachments.interfaces(&[uplink.clone(), again.clone()], &[]);
-                assert_eq!(usize::from(numbers[&again.index].0), expected);
+            if let Some((links, expected)) = before.replace((links, numbers)).filter(|_| look % 50 == 1) {
+                assert_eq!(attachments.interfaces(&links, &[]).1, expected);
             }
         }
     }
