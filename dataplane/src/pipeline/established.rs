@@ -204,25 +204,34 @@ impl Core {
             _ => return None,
         }
         let (network, flow) = (&snapshot.network, self.flows.flow(id));
-        let out = match adjacency {
-            Ok(adjacency) => adjacency.out,
-            Err(NoAdjacency::Unresolved { interface, .. }) => *interface,
-            Err(_) => return None,
-        };
+        let there = mtu(network, adjacency)?;
         // No packet leaves by it now, so it is not marked as used.
-        let known =
-            Some(flow.adjacency(direction.opposite())).filter(|_| flow.network_generation == network.generation);
-        let back = match known.and_then(|id| network.adjacency(id)) {
-            Some(adjacency) => Ok(*adjacency),
-            None => {
-                // What comes back arrives by where this leaves.
-                let found = network.resolve_for(&heading(flow, direction.opposite(), Some(out), network));
-                found.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute))
-            }
+        let known = network.adjacency(flow.adjacency(direction.opposite()));
+        let back = match known.filter(|_| flow.network_generation == network.generation) {
+            Some(adjacency) => adjacency.mtu,
+            None => mtu_back(flow, direction, network, adjacency).unwrap_or(there),
         };
-        let smallest = [mtu(network, adjacency), mtu(network, &back)].into_iter().flatten().min()?;
-        Some(mss::segment_size(packet.family(), smallest)).filter(|most| *most > 0)
+        Some(mss::segment_size(packet.family(), there.min(back))).filter(|most| *most > 0)
     }
+}
+
+/// The MTU of the way back of packets that leave by `adjacency`, looked up.
+#[cold]
+fn mtu_back(
+    flow: &Flow,
+    direction: Direction,
+    network: &Network,
+    adjacency: &Result<Adjacency, NoAdjacency>,
+) -> Option<u32> {
+    let out = match adjacency {
+        Ok(adjacency) => adjacency.out,
+        Err(NoAdjacency::Unresolved { interface, .. }) => *interface,
+        Err(_) => return None,
+    };
+    // What comes back arrives by where this leaves.
+    let found = network.resolve_for(&heading(flow, direction.opposite(), Some(out), network));
+    let back = found.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
+    mtu(network, &back)
 }
 
 /// Whether packets to the flow's endpoint can leave by this interface, so that its answers come by it.

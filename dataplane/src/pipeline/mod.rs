@@ -182,17 +182,19 @@ impl Pipeline {
         let (mut packets, mut bytes) = (0, 0);
         for (received, staged) in batch.input.drain(..).zip(&self.stage) {
             let length = received.frame.len() as u64;
-            let mut outcome = core.handle(&mut context, received, staged);
+            let outcome = core.handle(&mut context, received, staged);
             // A packet that is handed over is received by the worker that gets it.
             if !matches!(outcome, Some(Outcome { verdict: Verdict::HandOver { .. }, .. })) {
                 packets += 1;
                 bytes += length;
             }
-            if let Some(Outcome { frame, verdict: Verdict::Pass { .. }, .. }) = &mut outcome {
-                finish_for_kernel(context.umem, frame, &staged.parsed);
-            }
             if let Some(outcome) = outcome {
+                let passes = matches!(outcome.verdict, Verdict::Pass { .. });
                 batch.output.push(outcome);
+                // Where it lies now: a reference to it before would keep every outcome in memory for the sake of these.
+                if passes && let Some(Outcome { frame, .. }) = batch.output.last_mut() {
+                    finish_for_kernel(context.umem, frame, &staged.parsed);
+                }
             }
         }
         core.tally.add(Counter::Rx, packets);
