@@ -17,6 +17,7 @@ mod waiting;
 
 use std::ops::Range;
 
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::{BackendId, DropReason, Family, FiveTuple, ServicePortId};
 
 use crate::flow::Direction;
@@ -120,6 +121,8 @@ pub struct Follow {
     pub service_port: Option<ServicePortId>,
     /// To or from which backend.
     pub backend: Option<BackendId>,
+    /// How they get there.
+    pub forwarding: ForwardingMode,
 }
 
 /// What becomes of the fragments of a datagram.

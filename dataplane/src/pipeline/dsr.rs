@@ -16,6 +16,7 @@ use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
 use crate::forward::dsr::{self, Tunnel};
+use crate::fragments::Follow;
 use crate::wire::{Kind, Packet};
 
 /// How a packet gets to its endpoint.
@@ -54,7 +55,8 @@ impl Core {
         let snapshot = context.snapshot;
         let service_port = Some(port.id);
         let to = (port.forwarding, backend);
-        let way = match self.dsr_way(&snapshot.network, packet, received.interface, to) {
+        let way = (received.interface, packet.tuple.maglev_hash());
+        let way = match self.dsr_way(&snapshot.network, packet, way, to) {
             Ok(way) => way,
             Err(reason) => return dropped(received, reason, service_port),
         };
@@ -162,6 +164,31 @@ impl Core {
         self.send_dsr(context, received, packet, way, service_port, backend)
     }
 
+    /// A later fragment of a packet of such a flow.
+    pub(super) fn follow_dsr_fragment(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        follow: &Follow,
+    ) -> Option<Outcome> {
+        let (address, port) = (follow.to.destination_address(), follow.to.destination_port());
+        let (Some(service_port), Some(id)) = (follow.service_port, follow.backend) else {
+            return dropped(received, DropReason::FlowTableFull, follow.service_port);
+        };
+        let backend = Backend { id, address, port, weight: 1 };
+        let (network, arrived) = (&context.snapshot.network, received.interface);
+        let way = match self.dsr_way(network, packet, (arrived, follow.hash), (follow.forwarding, &backend)) {
+            Ok(way) => way,
+            Err(reason) => return dropped(received, reason, Some(service_port)),
+        };
+        // The first one was answered.
+        if way.exceeded_by(network, context.umem.packet(&received.frame), packet).is_some() {
+            return dropped(received, DropReason::TooBig, Some(service_port));
+        }
+        self.send_dsr(context, received, packet, way, service_port, id)
+    }
+
     /// The way of a packet of a known flow.
     fn dsr_way_of(
         &mut self,
@@ -174,7 +201,8 @@ impl Core {
         let reply = flow.reply();
         let (address, port) = (reply.source_address(), reply.source_port());
         let backend = Backend { id: flow.backend(), address, port, weight: 1 };
-        self.dsr_way(network, packet, arrived, (flow.forwarding(), &backend))
+        let hash = packet.tuple.maglev_hash();
+        self.dsr_way(network, packet, (arrived, hash), (flow.forwarding(), &backend))
     }
 
     /// The way of a packet to a backend, its neighbour known or not.
@@ -182,10 +210,9 @@ impl Core {
         &mut self,
         network: &Network,
         packet: &Packet,
-        arrived: InterfaceId,
+        (arrived, hash): (InterfaceId, u64),
         (forwarding, backend): (ForwardingMode, &Backend),
     ) -> Result<Way, DropReason> {
-        let hash = packet.tuple.maglev_hash();
         let destination = backend.address;
         let tunnelled = forwarding == ForwardingMode::DsrIpip;
         let heading = if tunnelled {

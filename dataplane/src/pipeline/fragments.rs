@@ -9,6 +9,7 @@
 
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::Heading;
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::{DropReason, Family, Protocol};
 
 use super::departure::{Intent, exceeded_mtu};
@@ -170,8 +171,9 @@ impl Core {
             Some(Verdict::Forward { .. } | Verdict::Fragment { .. }) | None => {
                 if let Some((id, direction)) = self.flows.lookup(&packet.tuple, context.now) {
                     let flow = self.flows.flow(id);
-                    // Only a choice between several paths takes it.
-                    let several = context.snapshot.network.has_several_paths();
+                    let forwarding = flow.forwarding();
+                    // Only a choice between several paths takes it, and a tunnel.
+                    let several = context.snapshot.network.has_several_paths() || forwarding.is_dsr();
                     let follow = Follow {
                         to: flow.rewrite(direction).to,
                         ports: ports(packet),
@@ -179,11 +181,16 @@ impl Core {
                         hash: if several { flow.original().maglev_hash() } else { 0 },
                         service_port: Some(flow.service_port()),
                         backend: Some(flow.backend()),
+                        forwarding,
                     };
                     let certain = flow.state().eviction_rank().is_none_or(|rank| rank > 1);
                     return Ok((Fate::Forward(follow), certain));
                 }
-                // Without a flow the packet itself tells where it goes.
+                // Without a flow the packet itself tells where it goes, unless it went as it came.
+                let target = context.snapshot.services.find(&packet.tuple.frontend());
+                if target.is_some_and(|target| target.service_port.forwarding_of(target.matched).is_dsr()) {
+                    return Ok((Fate::Drop(DropReason::FlowTableFull), false));
+                }
                 let sent = outcome.and_then(|outcome| {
                     Some((Packet::parse(context.umem.packet(&outcome.frame)).ok()?, outcome.service_port))
                 });
@@ -195,6 +202,7 @@ impl Core {
                         hash: packet.tuple.maglev_hash(),
                         service_port,
                         backend: None,
+                        forwarding: ForwardingMode::Nat,
                     }),
                     None => Fate::Drop(DropReason::NeighborUnresolved),
                 }
@@ -293,6 +301,9 @@ impl Core {
         }
         if packet.ttl <= 1 {
             return dropped(received, DropReason::TtlExpired, follow.service_port);
+        }
+        if follow.forwarding.is_dsr() {
+            return self.follow_dsr_fragment(context, received, packet, follow);
         }
         let source = match follow.direction {
             Direction::Original => packet.tuple.source_address(),

@@ -222,6 +222,24 @@ fn errors() -> Vec<Row> {
 fn flows() -> Vec<Row> {
     vec![
         Row {
+            name: "dsr: fragments go where the first one goes, each inside a packet of its own",
+            bed: Bed::of(&["l2 udp 172.30.0.54:53 dsr=l2 -> 10.0.1.4:53", IPIP_DNS, "v6 udp [fd00:172:30::53]:53 dsr=ipip -> [fd00:10::3]:53"]),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.54:53 bytes=1472 frag=0+ id=7
+                -> forward inside 203.0.113.9:5000 > 172.30.0.54:53 by=10.0.1.4
+                outside udp 203.0.113.9:0 > 172.30.0.54:0 bytes=100 frag=1480 id=7 pad=7
+                -> forward inside 203.0.113.9 > 172.30.0.54 by=10.0.1.4
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=1400 frag=0+ id=8
+                -> forward inside 203.0.113.9:5000 > 172.30.0.53:53 by=10.0.1.3 within=10.0.255.254>10.0.1.3
+                outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=104 frag=1408 id=8
+                -> forward inside 203.0.113.9 > 172.30.0.53 by=10.0.1.3 within=10.0.255.254>10.0.1.3
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=1200 frag=0+ id=99
+                -> forward inside [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 by=fd00:10::3 within=fd00:10::fffe>fd00:10::3
+                outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=30 frag=1208 id=99
+                -> forward inside",
+            ledger: "rx=6 forwarded=6 flowsOpened=3",
+        },
+        Row {
             name: "dsr: whoever goes on is kept for longer than who only opens, and gives way after it",
             bed: Bed::of(&[L2, "nat tcp 172.30.0.42:80 -> 10.0.1.2:80"]).flows(2),
             script: "

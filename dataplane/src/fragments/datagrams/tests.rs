@@ -18,7 +18,9 @@ fn hash(number: u32) -> u64 {
 
 fn forward() -> Fate {
     let to = FiveTuple { source: [0, 3], destination: [0, 4], ports: 17 };
-    Fate::Forward(Follow { to, ports: 5, direction: Direction::Original, hash: 0, service_port: None, backend: None })
+    let forwarding = ringway_shared::service::ForwardingMode::Nat;
+    let direction = Direction::Original;
+    Fate::Forward(Follow { to, ports: 5, direction, hash: 0, service_port: None, backend: None, forwarding })
 }
 
 fn piece(start: u16, length: u16, more: bool) -> Piece {
