@@ -22,7 +22,7 @@ use ringway_dataplane::trace::{Question, Trace, TraceVerdict, View, explain};
 use ringway_dataplane::verdict::Verdict;
 use ringway_shared::counters::WorkerCounters;
 use ringway_shared::snapshot::{Generation, Snapshot};
-use ringway_shared::{DropReason, InterfaceId, Protocol};
+use ringway_shared::{DropReason, InterfaceId, MacAddress, Protocol};
 use serde_json::{Value, json};
 
 const NODE: [[&str; 2]; 2] = [["192.168.0.2", "192.168.1.2"], ["fd00:1::2", "fd00:2::2"]];
@@ -89,6 +89,8 @@ struct Choice {
     udp: bool,
     endpoints: Vec<EndpointChoice>,
     hints: bool,
+    /// Direct server return: by MAC address, or inside another packet.
+    dsr: Option<bool>,
 }
 
 fn choice() -> impl Strategy<Value = Choice> {
@@ -98,11 +100,12 @@ fn choice() -> impl Strategy<Value = Choice> {
     let endpoint = (address, 8000..8002u16, ready, seldom(), any::<Option<bool>>());
     let addresses = (any::<bool>(), 0..3usize, proptest::option::of(0..3usize), proptest::option::of(0..3usize));
     let ranges = proptest::option::weighted(0.3, any::<bool>());
-    let more = (ranges, any::<(bool, bool)>(), any::<bool>(), seldom(), seldom());
+    let dsr = proptest::option::weighted(0.4, any::<bool>());
+    let more = (ranges, any::<(bool, bool)>(), any::<bool>(), seldom(), seldom(), dsr);
     (addresses, more, proptest::collection::vec(endpoint, 0..8)).prop_map(|(addresses, more, endpoints)| {
         let (v6, cluster_ip, external_ip, ingress) = addresses;
-        let (ranges, policies, affinity, udp, hints) = more;
-        Choice { v6, cluster_ip, external_ip, ingress, ranges, policies, affinity, udp, endpoints, hints }
+        let (ranges, policies, affinity, udp, hints, dsr) = more;
+        Choice { v6, cluster_ip, external_ip, ingress, ranges, policies, affinity, udp, endpoints, hints, dsr }
     })
 }
 
@@ -117,7 +120,12 @@ impl Choice {
             vec![range[usize::from(admits)][family]]
         });
         let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns1", "name": name},
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"namespace": "ns1", "name": name, "annotations": {"ringway.io/forwarding": match self.dsr {
+                None => "nat",
+                Some(false) => "dsr-l2",
+                Some(true) => "dsr-ipip",
+            }}},
             "spec": {
                 "type": "LoadBalancer",
                 "clusterIP": CLUSTER_IPS[family][self.cluster_ip],
@@ -147,7 +155,8 @@ impl Choice {
                 "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
                 "metadata": {"namespace": "ns1", "name": format!("{name}-{port}"), "labels": {"kubernetes.io/service-name": name}},
                 "addressType": (if self.v6 { "IPv6" } else { "IPv4" }),
-                "ports": [{"name": "p", "port": port, "protocol": protocol}],
+                // With direct server return the port stays what it was.
+                "ports": [{"name": "p", "port": if self.dsr.is_some() { 80 } else { port }, "protocol": protocol}],
                 "endpoints": endpoints,
             })
         });
@@ -254,8 +263,26 @@ fn agree(trace: &Trace, question: &Question, snapshot: &Snapshot, verdict: Verdi
             assert!(unsent || trace.reason.as_deref() == Some(reason.label()), "{}", told());
         }
         (TraceVerdict::Forward, Verdict::Forward { out }) => {
-            let (source, destination) = ends(sent.expect("what is forwarded leaves"));
-            assert_eq!(trace.chosen, Some(destination.to_string()), "{}", told());
+            let mut frame = sent.expect("what is forwarded leaves").to_vec();
+            let exit = trace.adjacency.as_ref().expect("a way out");
+            assert_eq!(MacAddress(frame[..6].try_into().unwrap()).to_string(), exit.next_hop_mac, "{}", told());
+            let chosen: SocketAddr = trace.chosen.as_ref().unwrap().parse().unwrap();
+            if trace.forwarding.as_deref() == Some("dsr-ipip") {
+                let (header, address) = if chosen.is_ipv4() { (20, 30) } else { (40, 38) };
+                let octets = match chosen.ip() {
+                    IpAddr::V4(v4) => v4.octets().to_vec(),
+                    IpAddr::V6(v6) => v6.octets().to_vec(),
+                };
+                assert_eq!(frame[address..address + octets.len()], octets, "{}", told());
+                frame.drain(14..14 + header);
+            }
+            let (source, destination) = ends(&frame);
+            if trace.forwarding.as_deref() == Some("nat") {
+                assert_eq!(destination, chosen, "{}", told());
+            } else {
+                let asked = SocketAddr::new(question.tuple.destination_address(), question.tuple.destination_port());
+                assert_eq!((destination, trace.masquerade), (asked, false), "{}", told());
+            }
             let client = SocketAddr::new(question.tuple.source_address(), question.tuple.source_port());
             if trace.masquerade {
                 assert_eq!(Some(source.ip()), trace.snat_address, "{}", told());

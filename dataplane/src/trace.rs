@@ -15,6 +15,7 @@ use ringway_shared::decision::{self, Decision, Masquerade, decide, masquerade_fo
 use ringway_shared::endpoint::Exclusion;
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::policy::TrafficPolicy;
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::suspects::Suspects;
 use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Network};
@@ -94,6 +95,7 @@ impl Trace {
             eligible: Vec::new(),
             chosen: None,
             masquerade: false,
+            forwarding: None,
             policy: None,
             excluded: Vec::new(),
             maglev: None,
@@ -144,6 +146,7 @@ impl Trace {
         self.eligible.clear();
         self.chosen = None;
         self.masquerade = false;
+        self.forwarding = None;
         self.maglev = None;
         self.snat_address = None;
         self.adjacency = None;
@@ -195,8 +198,12 @@ impl Trace {
         let masquerade = masquerade_for(masquerade, tuple.source_address(), chosen);
         self.masquerade = masquerade.is_due();
         self.steps.push(steps::sentence(masquerade.sentence()));
+        let forwarding = target.service_port.forwarding_of(target.matched);
+        self.forwarding = Some(forwarding.label().to_owned());
         if let Some(network) = view.network {
-            self.leave(view, network, tuple, chosen);
+            self.leave(view, network, tuple, (forwarding, chosen));
+        } else {
+            self.steps.extend(steps::forwarding(forwarding, chosen.address, None));
         }
     }
 
@@ -229,14 +236,25 @@ impl Trace {
     }
 
     /// The last steps: the SNAT address and the way out, either of which may be missing.
-    fn leave(&mut self, view: &View<'_>, network: &Network, tuple: &FiveTuple, chosen: &Backend) {
+    fn leave(
+        &mut self,
+        view: &View<'_>,
+        network: &Network,
+        tuple: &FiveTuple,
+        (forwarding, chosen): (ForwardingMode, &Backend),
+    ) {
         let client = tuple.source_address();
         // Nobody said by which interface it arrives: by the one that leads back.
         let arrived = network.next_hops(client).next().map(|(interface, _)| interface);
         let hash = tuple.maglev_hash();
-        let heading = Heading { destination: chosen.address, source: Some(client), arrived, hash };
+        let heading = match forwarding {
+            // The outer packet comes from here.
+            ForwardingMode::DsrIpip => Heading { hash, ..Heading::to(chosen.address) },
+            _ => Heading { destination: chosen.address, source: Some(client), arrived, hash },
+        };
         // As the packet path does where one of several ways does not answer.
         let way = network.resolve_for(&heading).or_else(|none| network.resolve_beside(&heading).ok_or(none));
+        let way = if forwarding == ForwardingMode::DsrL2 { network.on_link(chosen.address, way) } else { way };
         if let Err(error) = &way
             && !matches!(error, NoAdjacency::Unresolved { .. })
         {
@@ -254,6 +272,14 @@ impl Trace {
             if let [only] = addresses[..] {
                 self.snat_address = Some(only);
             }
+        }
+        if forwarding.is_dsr() {
+            let source = network.source_address_for(&heading);
+            if forwarding == ForwardingMode::DsrIpip && source.is_none() {
+                self.die(TraceVerdict::Drop, DropReason::NoSourceAddress);
+                return;
+            }
+            self.steps.extend(steps::forwarding(forwarding, chosen.address, source));
         }
         let adjacency = match way {
             Ok(id) => network.adjacency(id),
@@ -307,8 +333,8 @@ fn snat_addresses(configured: &[IpAddr], network: &Network, heading: &Heading) -
 }
 
 /// The drop that an unreachable endpoint means, for callers that only ask whether there is a way.
-pub fn unreachable(network: &Network, endpoint: IpAddr) -> Option<(NoAdjacency, String)> {
-    let error = network.resolve_any(endpoint).err()?;
+pub fn unreachable(network: &Network, endpoint: IpAddr, forwarding: ForwardingMode) -> Option<(NoAdjacency, String)> {
+    let error = network.unreachable(endpoint, forwarding)?;
     let said = steps::no_way(network, endpoint, &error);
     Some((error, said))
 }

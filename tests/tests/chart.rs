@@ -159,7 +159,7 @@ fn values_that_cannot_work_are_refused() {
         ),
         (r#"config.flows={"perWorker":0}"#, "/config/flows/perWorker': minimum: got 0, want 1"),
         (r#"config.flows={"timeouts":{"udp":"60"}}"#, "/config/flows/timeouts/udp': '60' does not match"),
-        (r#"config.forwarding="dsr-l2""#, "/config/forwarding"),
+        (r#"config.forwarding="dsr""#, "/config/forwarding"),
         (r#"image.tag="a:b""#, "/image/tag': 'a:b' does not match"),
         (r#"nodeSelector={"a":true}"#, "/nodeSelector/a': got boolean, want string"),
         (r#"apiServer.host="https://10.0.0.1""#, "/apiServer/host': 'https://10.0.0.1' does not match"),

@@ -292,7 +292,7 @@ fn unreachable_endpoints(services: &Services, network: &Network) -> Vec<String> 
     let mut said = BTreeSet::new();
     for port in services.service_ports.iter().flatten() {
         for backend in port.cluster.backends().iter().chain(port.local.backends()) {
-            if let Some((error, why)) = unreachable(network, backend.address) {
+            if let Some((error, why)) = unreachable(network, backend.address, port.forwarding) {
                 said.insert(format!("{}: {why} Its packets are dropped, {}.", port.service, error.reason().label()));
             }
         }

@@ -15,8 +15,8 @@ use super::eligible::{Candidate, candidates, crowd, eligibility, strays};
 use super::overlooked;
 use super::remembered::{CompiledPort, Remembered, key};
 use super::stock::Stock;
-use crate::parse::service::Port;
-use crate::parse::{EndpointSlice, ObjectKey, Refusal, Service};
+use crate::parse::service::{FORWARDING_ANNOTATION, Port};
+use crate::parse::{EndpointSlice, ObjectKey, Service};
 use crate::problem::{Problem, Severity};
 
 /// Compiles one Service. `before` is what it was: sets that did not change keep their tables.
@@ -34,10 +34,8 @@ pub(super) fn compile(
         return compiled;
     }
     let forwarding = service.forwarding.unwrap_or(facts.forwarding);
-    if forwarding != ForwardingMode::Nat {
-        let refusal = Refusal::Forwarding { mode: forwarding.label(), by: "the key forwarding of the configuration" };
-        let key = ObjectKey::of_service(&service.name);
-        compiled.problem = Some(Problem::of_object(Severity::Refused, &key, refusal.to_string()));
+    if let Some(text) = other_port(service, &slices, forwarding) {
+        compiled.problem = Some(Problem::of_object(Severity::Refused, &ObjectKey::of_service(&service.name), text));
         return compiled;
     }
     let (wanted, others) = (frontends(service, facts), stock.frontends - before.map_or(0, |before| before.frontends));
@@ -96,6 +94,34 @@ pub(super) fn compile(
     }
     compiled.overlooked = overlooked::overlooked(service, &with_strays, &compiled.ports, facts);
     compiled
+}
+
+/// Why direct server return cannot work: packets keep their destination port, and an endpoint listens on another.
+fn other_port(service: &Service, slices: &[Arc<EndpointSlice>], forwarding: ForwardingMode) -> Option<String> {
+    let mut served = slices.iter().filter(|slice| forwarding.is_dsr() && service.cluster_ip(slice.family).is_some());
+    served.find_map(|slice| {
+        let endpoint = slice.endpoints.first()?;
+        let differs = |port: &&Port| {
+            let mut own = slice.ports.iter().filter(|own| own.protocol == port.protocol && own.name == port.name);
+            own.any(|own| own.port != port.port)
+        };
+        let port = service.ports.iter().find(differs)?;
+        let is_other = |own: &&crate::parse::SlicePort| {
+            own.protocol == port.protocol && own.name == port.name && own.port != port.port
+        };
+        let socket = SocketAddr::new(endpoint.address, slice.ports.iter().find(is_other)?.port);
+        let by = match service.forwarding {
+            Some(_) => format!("its annotation {FORWARDING_ANNOTATION}"),
+            None => "the key forwarding of the configuration".to_owned(),
+        };
+        Some(format!(
+            "{by} asks for {}, which leaves the destination port as it is, but port {}/{} leads to {socket}: make targetPort \
+             equal to port, or set the annotation to nat",
+            forwarding.label(),
+            port.port,
+            port.protocol
+        ))
+    })
 }
 
 /// How many frontends a Service wants.

@@ -186,16 +186,6 @@ pub enum Refusal {
         /// What has to differ.
         differ: &'static str,
     },
-    /// Direct server return was asked for.
-    #[error(
-        "forwarding {mode} was asked for by {by}, and this version has only nat; remove it or set it to nat on this Service"
-    )]
-    Forwarding {
-        /// The mode.
-        mode: &'static str,
-        /// Who asks.
-        by: &'static str,
-    },
 }
 
 /// One document of a manifest after parsing; the items of a list count as documents of their own.

@@ -344,11 +344,10 @@ fn affinity(spec: &ServiceSpec) -> Result<Option<Duration>, Refusal> {
 fn forwarding(api: &fields::Service) -> Result<Option<ForwardingMode>, Refusal> {
     let annotation = api.metadata().annotations.as_ref().and_then(|all| all.get(FORWARDING_ANNOTATION));
     let Some(text) = annotation else { return Ok(None) };
-    let refused = |mode: ForwardingMode| Err(Refusal::Forwarding { mode: mode.label(), by: "its annotation" });
     match text.trim() {
         "nat" => Ok(Some(ForwardingMode::Nat)),
-        "dsr-l2" => refused(ForwardingMode::DsrL2),
-        "dsr-ipip" => refused(ForwardingMode::DsrIpip),
+        "dsr-l2" => Ok(Some(ForwardingMode::DsrL2)),
+        "dsr-ipip" => Ok(Some(ForwardingMode::DsrIpip)),
         other => Err(Refusal::Value {
             field: format!("the annotation {FORWARDING_ANNOTATION}"),
             value: shown(other),

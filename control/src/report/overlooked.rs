@@ -52,7 +52,7 @@ fn overlooked(service: &Service, question: &Question, services: &Services) -> Op
             None if service.cluster_ip(family).is_none() => Some(format!(
                 "Service {name} lists {destination}, but it has no {family} ClusterIP, so it has no part in {family} (rule 3)."
             )),
-            // Its forwarding mode is one that this version does not have; problems say so.
+            // Its endpoints do not suit its forwarding, say; problems say so.
             None => Some(format!("Service {name} lists {destination}, but it is refused; ringway check says why.")),
         };
     }

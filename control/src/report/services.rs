@@ -8,7 +8,7 @@ use ringway_shared::ServicePortId;
 use ringway_shared::answers::Answers;
 use ringway_shared::counters::BackendTally;
 use ringway_shared::endpoint::Endpoint;
-use ringway_shared::service::{ForwardingMode, ServiceName, ServicePort};
+use ringway_shared::service::{ServiceName, ServicePort};
 use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
@@ -216,7 +216,9 @@ fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>>
     let mut addresses: BTreeMap<ServicePortId, Vec<AddressReport>> = BTreeMap::new();
     for (frontend, target) in snapshot.services.frontends.iter() {
         let address = std::net::SocketAddr::new(frontend.address, frontend.port).to_string();
-        let report = AddressReport { kind: target.matched.label().to_owned(), address, note: None };
+        let by_nat = target.service_port.forwarding != target.service_port.forwarding_of(target.matched);
+        let note = by_nat.then(|| "by nat: no endpoint can have a node's address".to_owned());
+        let report = AddressReport { kind: target.matched.label().to_owned(), address, note };
         addresses.entry(target.service_port.id).or_default().push(report);
     }
     addresses.values_mut().for_each(|list| list.sort());
@@ -244,12 +246,7 @@ fn service_port(
         external_traffic_policy: port.external_policy.label().to_owned(),
         session_affinity_seconds: port.affinity.map(|affinity| affinity.timeout.as_secs()),
         source_ranges: ranges.map(|ranges| ranges.ranges.iter().map(ToString::to_string).collect()),
-        forwarding: match port.forwarding {
-            ForwardingMode::Nat => "nat",
-            ForwardingMode::DsrL2 => "dsr-l2",
-            ForwardingMode::DsrIpip => "dsr-ipip",
-        }
-        .to_owned(),
+        forwarding: port.forwarding.label().to_owned(),
         endpoints,
         counts,
     }
@@ -262,7 +259,7 @@ fn endpoint_report(
     answered: &OnceCell<u64>,
 ) -> EndpointReport {
     let snapshot = &view.published.snapshot;
-    let unreachable = snapshot.network.resolve_any(endpoint.backend.address).err();
+    let unreachable = snapshot.network.unreachable(endpoint.backend.address, port.forwarding);
     EndpointReport {
         endpoint: endpoint.backend.socket().to_string(),
         node: endpoint.node.as_deref().map(str::to_owned),

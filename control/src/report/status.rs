@@ -1,11 +1,12 @@
 //! `status`: is it well, and if not, what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ringway_shared::counters::{Counter, Tally};
 use ringway_shared::network::NoAdjacency;
+use ringway_shared::service::{ForwardingMode, ServicePort};
 use ringway_shared::snapshot::Snapshot;
 use ringway_shared::{Network, PortSet};
 use serde::{Deserialize, Serialize};
@@ -358,13 +359,21 @@ fn worker(counted: &Counted, published: &Published, interfaces: &[InterfaceRepor
 /// Endpoints that a route or an interface is missing for.
 fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
     let ports = snapshot.services.service_ports.iter().flatten();
-    let addresses: BTreeSet<IpAddr> =
-        ports.flat_map(|port| port.endpoints.iter().map(|endpoint| endpoint.backend.address)).collect();
-    addresses.into_iter().filter_map(|address| unreachable_endpoint(snapshot, address)).collect()
+    let endpoints = ports.flat_map(|port| {
+        port.endpoints
+            .iter()
+            .map(move |endpoint| (endpoint.backend.address, port.forwarding == ForwardingMode::DsrL2, port))
+    });
+    // An address may serve several Services, and be on no link for some of them.
+    let endpoints: BTreeMap<(IpAddr, bool), &ServicePort> =
+        endpoints.map(|(address, on_link, port)| ((address, on_link), &**port)).collect();
+    let told =
+        endpoints.iter().filter_map(|((address, _), port)| unreachable_endpoint(snapshot, *address, port.forwarding));
+    told.collect()
 }
 
-fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr) -> Option<UnreachableReport> {
-    let why = snapshot.network.resolve_any(address).err()?;
+fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr, forwarding: ForwardingMode) -> Option<UnreachableReport> {
+    let why = snapshot.network.unreachable(address, forwarding)?;
     let text = why_unreachable(snapshot, address, why);
     // Neighbours come and go, and are asked for anyway; `services` tells.
     if matches!(why, NoAdjacency::Unresolved { .. }) {

@@ -246,11 +246,6 @@ fn refused_objects_keep_their_last_good_content() {
         (service("web", "clusterIP: 172.30.0.1, externalIPs: 1.2.3.4"), "spec.externalIPs: invalid type"),
         (
             service("web", "clusterIP: 172.30.0.1")
-                .replace("metadata: {", "metadata: {annotations: {ringway.io/forwarding: dsr-l2}, "),
-            "forwarding dsr-l2 was asked for by its annotation, and this version has only nat",
-        ),
-        (
-            service("web", "clusterIP: 172.30.0.1")
                 .replace("metadata: {", "metadata: {annotations: {ringway.io/forwarding: fast}, "),
             "the annotation ringway.io/forwarding is \"fast\"; allowed are nat, dsr-l2 and dsr-ipip",
         ),
@@ -267,29 +262,4 @@ fn refused_objects_keep_their_last_good_content() {
         assert!(world.problems().contains("; its last good content stays in force"), "{}", world.problems());
         assert!(world.problems().starts_with("Service default/web: refused: "), "{}", world.problems());
     }
-}
-
-#[test]
-fn direct_server_return_as_default_refuses_each_service_without_the_annotation_nat() {
-    let nat = service("nat", "clusterIP: 172.30.0.2")
-        .replace("metadata: {", "metadata: {annotations: {ringway.io/forwarding: nat}, ");
-    let text = service("web", "clusterIP: 172.30.0.1, externalIPs: [203.0.113.1]")
-        + &nat
-        + &slice("web", "{addresses: [10.180.0.1]}")
-        + &slice("nat", "{addresses: [10.180.0.2]}");
-    let dsr = ringway_control::compile::CompileOptions {
-        forwarding: ringway_shared::service::ForwardingMode::DsrIpip,
-        ..options()
-    };
-    let world = World::with(&text, &dsr);
-    world.expect(&[
-        (ASK, "pass"),
-        ("tcp 10.0.0.9 203.0.113.1:80", "pass"),
-        ("tcp 10.0.0.9 172.30.0.2:80", "forward default/nat clusterIP keep: 10.180.0.2"),
-    ]);
-    assert!(
-        world
-            .problems()
-            .contains("Service default/web: refused: forwarding dsr-ipip was asked for by the key forwarding")
-    );
 }

@@ -75,6 +75,9 @@ pub struct Trace {
     pub chosen: Option<String>,
     /// Whether the source is rewritten on the way to the chosen endpoint.
     pub masquerade: bool,
+    /// How it gets there: `nat`, `dsr-l2` or `dsr-ipip`.
+    #[serde(default)]
+    pub forwarding: Option<String>,
     /// The traffic policy that was applied.
     pub policy: Option<String>,
     /// The Service's other endpoints, each with the reason.
@@ -100,6 +103,10 @@ impl fmt::Display for Trace {
             (TraceVerdict::Forward, Some(chosen), _) => {
                 let source = if self.masquerade { "masqueraded" } else { "source kept" };
                 write!(f, "  FORWARD to {chosen} of {}, {source}", self.service.as_deref().unwrap_or_default())?;
+                match self.forwarding.as_deref() {
+                    None | Some("nat") => {}
+                    Some(dsr) => write!(f, ", by {dsr}")?,
+                }
             }
             (TraceVerdict::Forward, None, _) => f.write_str("  FORWARD")?,
             (TraceVerdict::Pass, ..) => f.write_str("  PASS to the kernel")?,

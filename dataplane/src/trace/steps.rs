@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ringway_shared::decision::SourceKind;
 use ringway_shared::network::{Interface, NoAdjacency, ReversePath};
 use ringway_shared::policy::TrafficPolicy;
-use ringway_shared::service::{Affinity, Matched, ServicePort};
+use ringway_shared::service::{Affinity, ForwardingMode, Matched, ServicePort};
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, FiveTuple, Network};
 
@@ -170,6 +170,22 @@ pub(super) fn snat(addresses: &[IpAddr]) -> String {
     let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let one_of = if list.len() > 1 { "one of " } else { "" };
     format!("The source becomes {one_of}{} with a port of the SNAT range.", list.join(", "))
+}
+
+/// How the packet gets to an endpoint that answers the client itself; `source`: of what it goes inside, where that is known.
+pub(super) fn forwarding(forwarding: ForwardingMode, endpoint: IpAddr, source: Option<IpAddr>) -> Option<String> {
+    match (forwarding, source) {
+        (ForwardingMode::Nat, _) => None,
+        (ForwardingMode::DsrL2, _) => {
+            Some("Forwarding is dsr-l2: the packet stays as it is, and goes to the endpoint's MAC address.".to_owned())
+        }
+        (ForwardingMode::DsrIpip, Some(source)) => Some(format!(
+            "Forwarding is dsr-ipip: the packet goes as it is inside another one, from {source} to {endpoint}."
+        )),
+        (ForwardingMode::DsrIpip, None) => {
+            Some(format!("Forwarding is dsr-ipip: the packet goes as it is inside another one to {endpoint}."))
+        }
+    }
 }
 
 /// By which interfaces a packet from `source` would be refused.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::path::Heading;
 use super::{Network, NoAdjacency, Path, Route, RouteTarget, path, table::Tables};
 use crate::adjacency::{AdjacencyId, InterfaceId};
+use crate::service::ForwardingMode;
 
 impl Network {
     pub(super) fn tables(&self, destination: IpAddr) -> &Tables {
@@ -113,6 +114,13 @@ impl Network {
                 (None, None) => Err(none),
             },
         }
+    }
+
+    /// Why packets of a Service that forwards so do not get to an endpoint, for whatever packet.
+    pub fn unreachable(&self, endpoint: IpAddr, forwarding: ForwardingMode) -> Option<NoAdjacency> {
+        let found = self.resolve_any(endpoint);
+        let found = if forwarding == ForwardingMode::DsrL2 { self.on_link(endpoint, found) } else { found };
+        found.err()
     }
 
     /// Whether `taken`, which an older network gave for this heading, is still that of one of several paths that it can take.
