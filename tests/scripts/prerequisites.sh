@@ -55,6 +55,8 @@ for group in "$@"; do
         need ethtool ethtool
         need tcpdump tcpdump
         need nft nftables
+        need socat socat # takes the outer header off where the kernel has no such device
+        need sysctl procps
         need openssl openssl
         need zsh zsh # the three judge what is made for shells and for man
         need fish fish

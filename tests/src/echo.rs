@@ -18,10 +18,15 @@ pub struct EchoServer {
 impl EchoServer {
     /// Starts one in a namespace, on all its addresses.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> EchoServer {
+        EchoServer::start_at(namespace, name, ([0_u16; 8], port).into())
+    }
+
+    /// Starts one on one address, which its answers come from.
+    pub fn start_at(namespace: &Namespace, name: &str, address: SocketAddr) -> EchoServer {
         let socket = namespace
-            .enter(|| UdpSocket::bind(("::", port)))
+            .enter(|| UdpSocket::bind(address))
             .and_then(|socket| socket)
-            .unwrap_or_else(|error| panic!("UDP port {port} in {}: {error}", namespace.name()));
+            .unwrap_or_else(|error| panic!("UDP {address} in {}: {error}", namespace.name()));
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a read timeout");
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, name) = (Arc::clone(&stop), name.to_owned());
