@@ -44,6 +44,7 @@ fn it_holds_all_it_claims() {
         "NodePort",
         "LoadBalancer IP",
         "trace chose",
+        "were moved to other endpoints",
         "its traffic moved",
         "takes its share",
         " received = ",

@@ -22,8 +22,8 @@ impl SuspectReport {
         let SuspectReport { seconds, connections } = self;
         let every = PROBE_EVERY / 1000;
         format!(
-            "suspected of being dead: for {seconds} s it has answered nobody, and others took {connections} connections of \
-             its; until it answers it gets one new flow in {every} s"
+            "suspected of being dead: for {seconds} s it has answered nobody, and others completed {connections} connections \
+             that it left unanswered; until it answers it gets one new flow in {every} s"
         )
     }
 }
@@ -91,8 +91,8 @@ mod tests {
         suspects.accuse(&accused, 3_000);
         assert_eq!(told(3_000), (None, 0), "one may be chance");
         suspects.accuse(&accused, 4_000);
-        let sentence = "suspected of being dead: for 12 s it has answered nobody, and others took 2 connections of its; until \
-                        it answers it gets one new flow in 5 s";
+        let sentence = "suspected of being dead: for 12 s it has answered nobody, and others completed 2 connections that it \
+                        left unanswered; until it answers it gets one new flow in 5 s";
         assert_eq!(told(14_999), (Some(sentence.to_owned()), 1));
         suspects.clear(second.id);
         assert_eq!(told(15_000), (None, 0));

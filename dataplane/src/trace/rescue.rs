@@ -52,8 +52,8 @@ fn suspected(chosen: &Backend, suspicion: &Suspicion, now: u32, other: Option<&B
         Some(_) => format!("this connection goes to {}, the next in the table", goes_to.socket()),
     };
     format!(
-        "{} is suspected of being dead: for {seconds} s it has answered nobody, and others took {connections} connections of \
-         its. It gets probes only, one new connection in {} s; {what}.",
+        "{} is suspected of being dead: for {seconds} s it has answered nobody, and others completed {connections} \
+         connections that it left unanswered. It gets probes only, one new connection in {} s; {what}.",
         chosen.socket(),
         PROBE_EVERY / 1000,
     )
