@@ -36,7 +36,7 @@ pub enum Source {
     Moved,
     /// The source becomes this address and a free port.
     Masquerade(IpAddr),
-    /// Nothing changes, not even the destination: the endpoint answers the client itself (see [`super::one_way`]).
+    /// Nothing changes, not even the destination: the endpoint answers the client itself (`one_way.rs`).
     OneWay(ForwardingMode),
 }
 

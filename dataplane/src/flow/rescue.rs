@@ -11,7 +11,7 @@ use crate::wire::sctp::chunk;
 
 impl Flow {
     /// Whether this is the client's SYN or INIT once more, and nothing has come back to it. The same number tells it from
-    /// another connection's from the same port; a copy that comes within [`REPEATED`] is none.
+    /// another connection's from the same port; a copy that comes within `REPEATED` is none.
     pub fn asks_again(&self, segment: &Segment, now: u32) -> bool {
         let [asked, _] = self.expected;
         let flags = segment.flags;
