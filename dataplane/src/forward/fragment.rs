@@ -249,7 +249,7 @@ mod tests {
                 let same = |at: usize, bytes: usize| ip[at..at + bytes] == frame[14 + at..14 + at + bytes];
                 prop_assert!(same(0, 2) && same(ipv4::IDENTIFICATION, 2) && same(ipv4::TTL, 2) && same(12, header - 12));
                 joined.extend(&ip[header..]);
-                prop_assert!(is_last || joined.len() % 8 == 0);
+                prop_assert!(is_last || joined.len().is_multiple_of(8));
             }
             prop_assert_eq!(&joined[..], &frame[ethernet::HEADER + header..]);
         }
