@@ -120,6 +120,7 @@ impl Watcher {
 mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
+    use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
     use ringway_shared::sharing::ShardedMap;
@@ -138,6 +139,9 @@ mod tests {
             assert!(std::env::var_os("CI").is_none(), "this test needs root");
             return eprintln!("SKIPPED: needs root to make network namespaces");
         }
+        // Their namespaces have the same names.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let [gateway, host] = ["gateway", "host"].map(|role| Namespace::create("reading", role).unwrap());
         let [near, far] =
             [(&gateway, "eth0"), (&host, "uplink")].map(|(namespace, link)| End { namespace, link, mac: None });
