@@ -28,8 +28,8 @@ use crate::outcome::{Failure, note};
 /// The seed of the flow table's hashes: every replay of a capture is the same.
 const SEED: u64 = 0x52_65_70_6c_61_79;
 
-/// Frames with room for a batch and for packets that wait for a neighbour.
-const FRAMES: u32 = 512;
+/// Frames with room for a batch, for packets that wait for a neighbour, and for fragments that wait for the first one.
+const FRAMES: u32 = 1024;
 
 /// Captures have packets larger than a NIC's queue takes, as a sender's offload left them: a frame holds them all.
 const CHUNK: u32 = 65536;
