@@ -75,7 +75,7 @@ drop_reasons! {
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
     IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no packet of a flow of ours, or a redirect.";
     IcmpOutsideWindow, "icmp_outside_window", "An ICMP error about a flow of ours that quotes a TCP sequence number or an SCTP verification tag which the flow has not used lately, or none: forged, or much too late.";
-    IcmpHandoverLimited, "icmp_handover_limited", "An ICMP error about another worker's flow, and this worker has handed over 1,000 errors within the last second.";
+    IcmpHandoverLimited, "icmp_handover_limited", "An ICMP error about another worker's flow, and this worker has handed over 4 of the same share (by what they quote) within the last 0.1 s.";
     EchoRequest, "echo_request", "An ICMP echo request to a VIP, which Ringway answers in the VIP's name.";
     EchoWithoutEndpoint, "echo_without_endpoint", "An ICMP echo request to a VIP whose Services have no endpoint or do not admit the sender.";
 }

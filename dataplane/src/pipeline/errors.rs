@@ -11,8 +11,10 @@ use ringway_shared::{Adjacency, DropReason, Family, Snapshot};
 use super::adjacencies::Adjacencies;
 use super::departure::{Intent, exceeded_mtu};
 use super::established::{heading, leads_to_endpoint};
+use super::limiter::Shares;
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
+use crate::clock::Time;
 use crate::flow::{Direction, Flow, FlowId, Segment};
 use crate::forward::quote::translate;
 use crate::verdict::Verdict;
@@ -27,7 +29,36 @@ enum Addressee {
     /// The same, if it were believed.
     Doubted(FlowId),
     /// An end of another worker's flow.
-    Elsewhere(u16),
+    Elsewhere(Elsewhere),
+}
+
+/// Whose flow an error seems to be about.
+#[derive(Clone, Copy)]
+struct Elsewhere {
+    worker: u16,
+    /// Of the answer to what is quoted.
+    hash: u64,
+    /// Whether somebody has noted such a flow. Otherwise the port alone names the worker, and perhaps there is none.
+    noted: bool,
+}
+
+/// How many errors a worker hands over. Each tuple that they quote has its share, so a flood about one takes nothing from
+/// errors about others; and those about flows that nobody has noted, which anybody can invent, take nothing from the rest. A
+/// handover queue holds more than all of them at once.
+pub(super) struct HandedErrors {
+    noted: Shares,
+    guessed: Shares,
+}
+
+impl HandedErrors {
+    pub(super) fn new() -> Self {
+        HandedErrors { noted: Shares::new(), guessed: Shares::new() }
+    }
+
+    fn admit(&mut self, elsewhere: &Elsewhere, now: Time) -> bool {
+        let shares = if elsewhere.noted { &mut self.noted } else { &mut self.guessed };
+        shares.admit(elsewhere.hash, now)
+    }
 }
 
 impl Core {
@@ -47,15 +78,15 @@ impl Core {
         let segment = Segment::quoted(message, &quote);
         let (id, direction) = match self.addressee(context, &received, packet, &quote, segment) {
             None => return Err(received),
-            Some(Addressee::Elsewhere(worker)) => {
+            Some(Addressee::Elsewhere(elsewhere)) => {
                 if objection.is_some() {
                     return Err(received);
                 }
                 // A flood of them shall not take the room of replies.
-                if !self.errors.admit(context.now) {
+                if !self.errors.admit(&elsewhere, context.now) {
                     return Ok(dropped(received, DropReason::IcmpHandoverLimited, None));
                 }
-                let verdict = Verdict::HandOver { worker, arrived: received.interface };
+                let verdict = Verdict::HandOver { worker: elsewhere.worker, arrived: received.interface };
                 let (frame, tag) = (received.frame, received.tag);
                 return Ok(Some(Outcome { frame, tag, verdict, service_port: None }));
             }
@@ -101,8 +132,10 @@ impl Core {
             let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
             // The port of a masqueraded flow's reply names its owner.
             let is_snat = || network.is_local(source) || self.config.snat_addresses.contains(&source);
-            let owner = hinted.or_else(|| self.config.port_owner(quote.tuple.source_port()).filter(|_| is_snat()))?;
-            return (owner != self.config.worker && owner < self.config.workers).then_some(Addressee::Elsewhere(owner));
+            let worker = hinted.or_else(|| self.config.port_owner(quote.tuple.source_port()).filter(|_| is_snat()))?;
+            let elsewhere = Elsewhere { worker, hash, noted: hinted.is_some() };
+            return (worker != self.config.worker && worker < self.config.workers)
+                .then_some(Addressee::Elsewhere(elsewhere));
         };
         let flow = self.flows.flow(id);
         // It comes from where the packet went. Where clients come from is anybody's guess.

@@ -1,4 +1,5 @@
-//! How many packets a worker may generate by itself: in any second no more than its limit.
+//! How many packets a worker may generate by itself: in any second no more than its limit. And how many it may give to others
+//! on the word of strangers: a share for each of what they speak of, so that nobody uses up what others need.
 //!
 //! Not a token bucket: one that holds a second's worth lets twice the limit through in the second after a pause.
 
@@ -27,6 +28,35 @@ impl Limiter {
     }
 }
 
+/// Shares that a [`Shares`] is divided into.
+const SHARES: usize = 256;
+
+/// How many may pass at once in one share.
+const AT_ONCE: usize = 4;
+
+/// After this time a share is free again.
+const SHARE_TIME: u64 = NANOS / 10;
+
+/// A limiter for each of many shares. By a hash under a secret, so nobody can aim at the share of somebody else.
+pub(crate) struct Shares {
+    // When each place is free again.
+    free: Box<[[u64; AT_ONCE]]>,
+}
+
+impl Shares {
+    pub(crate) fn new() -> Self {
+        Shares { free: vec![[0; AT_ONCE]; SHARES].into_boxed_slice() }
+    }
+
+    /// Whether one more may pass now that has this hash; it counts if so.
+    pub(crate) fn admit(&mut self, hash: u64, now: Time) -> bool {
+        let Some(share) = self.free.get_mut((hash >> 32) as usize % SHARES) else { return false };
+        let Some(free) = share.iter_mut().find(|free| **free <= now.0) else { return false };
+        *free = now.0.saturating_add(SHARE_TIME);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +71,18 @@ mod tests {
         assert_eq!(admitted(NANOS + 6), 0);
         assert_eq!(admitted(NANOS + 7), 1_000);
         assert_eq!(admitted(100 * NANOS), 1_000);
+    }
+
+    #[test]
+    fn a_share_is_nobody_elses() {
+        let mut shares = Shares::new();
+        let mut admitted = |share: u64, now| (0..100).filter(|low| shares.admit(share << 32 | low, Time(now))).count();
+        assert_eq!(admitted(5, 7), AT_ONCE);
+        assert_eq!(admitted(5, SHARE_TIME + 6), 0);
+        assert_eq!(admitted(6, SHARE_TIME + 6), AT_ONCE);
+        assert_eq!(admitted(5, SHARE_TIME + 7), AT_ONCE);
+        let all: usize = (0..10 * SHARES as u64).map(|share| admitted(share, NANOS)).sum();
+        assert_eq!(all, SHARES * AT_ONCE);
     }
 
     #[test]

@@ -46,13 +46,11 @@ use crate::verdict::{Outcome, Verdict};
 use crate::wire::{Kind, Packet, Refusal};
 
 use adjacencies::Adjacencies;
+use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
 use limiter::Limiter;
 use rescue::Moves;
-
-/// ICMP errors that a worker hands over in any second; a handover queue holds more.
-const ERRORS_PER_SECOND: u32 = 1_000;
 
 /// New flows that a worker without a free port gives to others in any second.
 const LOANS_PER_SECOND: u32 = 4_000;
@@ -97,8 +95,7 @@ struct Core {
     held: Held,
     fragments: Fragments,
     limiter: Limiter,
-    /// Of ICMP errors that are handed over.
-    errors: Limiter,
+    errors: HandedErrors,
     /// Of new flows that others have a port for.
     loans: Limiter,
     /// Of clients that are moved to another endpoint.
@@ -127,7 +124,7 @@ impl Pipeline {
         flows.watch(shared.counters.clone());
         flows.watch_suspects(shared.suspects.clone());
         let limiter = Limiter::new(config.replies_per_second);
-        let errors = Limiter::new(ERRORS_PER_SECOND);
+        let errors = HandedErrors::new();
         // One alone has nobody to ask.
         let loans = Limiter::new(if config.workers > 1 { LOANS_PER_SECOND } else { 0 });
         let (held, adjacencies, tally) = (Held::default(), Adjacencies::new(shared.resolver.clone()), Tally::default());

@@ -7,8 +7,9 @@ use ringway_shared::counters::Counter;
 use crate::bed::{INSIDE, OUTSIDE, ms};
 use crate::{Team, source_port};
 
-/// Errors that a worker hands over within a second.
-const LIMIT: u64 = 1_000;
+/// Errors about one tuple that a worker hands over within 0.1 s, and about all of one kind.
+const LIMIT: u64 = 4;
+const OF_A_KIND: usize = 1_024;
 
 #[test]
 fn an_error_finds_the_flow_it_is_about_from_either_side() {
@@ -56,7 +57,7 @@ fn a_flood_of_them_leaves_the_queues_to_others() {
     let ask = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
     let port = source_port(&ask.2.unwrap());
     let line = format!("inside icmp 3/3 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:{port} > 10.0.1.3:5353");
-    for (second, flood) in [(0, LIMIT + 500), (1, LIMIT + 1)] {
+    for (second, flood) in [(0, LIMIT + 1_500), (1, LIMIT + 1)] {
         for number in 0..flood {
             let (at, verdict, _) = team.line(0, &line, ms(1 + 1_000 * second));
             let expected = match number < LIMIT {
@@ -69,5 +70,32 @@ fn a_flood_of_them_leaves_the_queues_to_others() {
         let reply = team.line(0, &format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port}"), ms(2 + 1_000 * second));
         assert_eq!((reply.0, reply.1), (1, Verdict::Forward { out: OUTSIDE }));
     }
-    assert_eq!(team.sum().drops(DropReason::IcmpHandoverLimited), 501);
+    assert_eq!(team.sum().drops(DropReason::IcmpHandoverLimited), 1_501);
+}
+
+/// Whatever a flood quotes: one real flow, or ports that are perhaps somebody's.
+#[test]
+fn a_flood_of_them_takes_nothing_from_errors_about_others() {
+    let mut team = Team::new(2);
+    let [own, other] = [5_000, 5_001].map(|client| {
+        let ask = team.line(1, &format!("outside udp 203.0.113.9:{client} > 172.30.0.53:53"), ms(1));
+        source_port(&ask.2.unwrap())
+    });
+    team.line(1, "outside tcp S 203.0.113.9:40000 > 198.51.100.7:80", ms(1));
+    let masqueraded =
+        |port| format!("inside icmp 3/4 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:{port} > 10.0.1.3:5353");
+    let kept = "inside icmp 3/4 10.0.1.8 > 203.0.113.9 about tcp S 203.0.113.9:40000 > 10.0.1.5:80";
+    let forwarded = (1, Verdict::Forward { out: OUTSIDE });
+    for _ in 0..2_000 {
+        team.line(0, &masqueraded(own), ms(2));
+    }
+    let (at, verdict, _) = team.line(0, &masqueraded(other), ms(2));
+    assert_eq!((at, verdict), forwarded, "about another client's flow");
+    let mut handed = 0;
+    for port in 49_152..65_000 {
+        handed += usize::from(team.line(0, &masqueraded(port), ms(200)).0 == 1);
+    }
+    assert!((OF_A_KIND / 2..=OF_A_KIND).contains(&handed), "{handed}");
+    let (at, verdict, _) = team.line(0, kept, ms(200));
+    assert_eq!((at, verdict), forwarded, "about a flow that is noted");
 }
