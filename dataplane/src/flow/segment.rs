@@ -53,8 +53,14 @@ impl Segment {
     /// throws it away otherwise. Reads the whole packet then.
     pub fn believed(frame: &[u8], packet: &Packet) -> Self {
         let mut segment = Self::of(frame, packet);
-        let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0 || packet.kind == Kind::Sctp;
-        if turns && checksum_state(frame, packet) == ChecksumState::Wrong {
+        let turns = segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) != 0;
+        let is_void = match packet.kind {
+            // Of a fragment nobody knows whether the rest will come and what its checksum is.
+            _ if packet.fragment.is_some() => turns,
+            _ if turns || packet.kind == Kind::Sctp => checksum_state(frame, packet) == ChecksumState::Wrong,
+            _ => false,
+        };
+        if is_void {
             return Segment { void: true, ..Segment::default() };
         }
         if segment.flags.fin() {
