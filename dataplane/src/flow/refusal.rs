@@ -35,6 +35,21 @@ impl Flow {
             Protocol::Sctp => heard == 0 || quoted.sequence == heard,
         }
     }
+
+    /// Whether the quoted number, which the flow may have sent in this direction, is one that has to be guessed by those who
+    /// have not seen the flow.
+    pub fn is_vouched_for(&self, direction: Direction, quoted: &Segment) -> bool {
+        let [original, reply] = self.expected;
+        match self.original().protocol() {
+            Protocol::Udp => false,
+            Protocol::Tcp => true,
+            // The other side's tag, once it is known.
+            Protocol::Sctp => {
+                let heard = if direction == Direction::Original { reply } else { original };
+                heard != 0 && quoted.sequence == heard
+            }
+        }
+    }
 }
 
 impl FlowTable {

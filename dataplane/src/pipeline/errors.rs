@@ -1,9 +1,9 @@
 //! ICMP errors: one about a packet of a flow goes to who sent that packet, translated back.
 //!
 //! Anybody can write an error, and quote what he has seen or guessed. So it is believed only if it goes to whoever sent the
-//! quoted packet, comes from where that went, and quotes a number that was under way; and whatever it says, it ends no flow,
-//! takes no port and moves no mark: that is left to the end host that gets it, which knows more. What it says of an endpoint is
-//! counted, as a refusal is. Redirects are about a link that their receiver is on, so they go no further.
+//! quoted packet, comes from where that went (or quotes a number that is hard to guess), and quotes one that was under way; and
+//! whatever it says, it ends no flow, takes no port and moves no mark: that is left to the end host that gets it, which knows
+//! more. What it says of an endpoint that has not answered is counted, as a refusal is. Redirects are about a link that their receiver is on, so they go no further.
 
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, DropReason, Family, Snapshot};
@@ -99,7 +99,11 @@ impl Core {
         if let Some(reason) = objection {
             return Ok(dropped(received, reason, Some(self.flows.flow(id).service_port())));
         }
-        if direction == Direction::Reply && refuses(packet) && checksum_state(frame, packet) == ChecksumState::Right {
+        if direction == Direction::Reply
+            && refuses(packet)
+            && leads_to_endpoint(self.flows.flow(id), received.interface, &context.snapshot.network)
+            && checksum_state(frame, packet) == ChecksumState::Right
+        {
             self.flows.refuse(id, context.now);
         }
         if self.flows.flow(id).forwarding().is_dsr() {
@@ -138,11 +142,14 @@ impl Core {
                 .then_some(Addressee::Elsewhere(elsewhere));
         };
         let flow = self.flows.flow(id);
-        // It comes from where the packet went. Where clients come from is anybody's guess.
-        if direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, network) {
+        let sender = direction.opposite();
+        let believed = segment.is_some_and(|segment| flow.may_have_sent(sender, &segment));
+        // It comes from where the packet went, or shows that whoever wrote it has seen the packet: a router on the way may
+        // answer by another way. Where clients come from is anybody's guess.
+        let vouched_for = || believed && segment.is_some_and(|segment| flow.is_vouched_for(sender, &segment));
+        if direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, network) && !vouched_for() {
             return None;
         }
-        let believed = segment.is_some_and(|segment| flow.may_have_sent(direction.opposite(), &segment));
         Some(if believed { Addressee::End(id, direction) } else { Addressee::Doubted(id) })
     }
 
