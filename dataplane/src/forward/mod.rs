@@ -100,7 +100,7 @@ impl Answer {
 }
 
 /// Bytes of an answer's IP header.
-fn ip_header(family: Family) -> usize {
+pub(crate) fn ip_header(family: Family) -> usize {
     match family {
         Family::V4 => ipv4::HEADER,
         Family::V6 => ipv6::HEADER,

@@ -9,10 +9,10 @@ use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{DropReason, ServicePortId, Snapshot};
 
-use super::departure::Intent;
+use super::departure::{Intent, mtu, must_not_fragment};
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
-use crate::forward::{ANSWER_ROOM, echo, icmp_error, reject};
+use crate::forward::{ANSWER_ROOM, echo, icmp_error, ip_header, reject};
 use crate::wire::{Kind, Packet};
 
 impl Core {
@@ -80,7 +80,8 @@ impl Core {
         })
     }
 
-    /// A ping to a VIP.
+    /// A ping to a VIP. Its answer is never fragmented, as no ping in fragments is answered: one that the way back does not carry
+    /// is not sent, and the sender is told if it asks for that.
     #[cold]
     pub(super) fn answer_echo(
         &mut self,
@@ -88,6 +89,15 @@ impl Core {
         received: Received,
         packet: &Packet,
     ) -> Option<Outcome> {
+        let network = &context.snapshot.network;
+        let way = self.adjacencies.to_client(network, &answer_heading(&received, packet)).map(|found| found.adjacency);
+        let length = u32::from(packet.end.saturating_sub(packet.l4)) + ip_header(packet.family()) as u32;
+        if let Some(mtu) = mtu(network, &way).filter(|mtu| length > *mtu) {
+            return match must_not_fragment(context.umem.packet(&received.frame), packet) {
+                true => self.answer_too_big(context, received, packet, mtu, None),
+                false => dropped(received, DropReason::TooBig, None),
+            };
+        }
         self.answer_with(context, received, packet, DropReason::EchoRequest, None, |frame| echo::reply(frame, packet))
     }
 

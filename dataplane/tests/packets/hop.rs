@@ -99,6 +99,22 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=4 forwarded=3 replied=1 reply:too_big=1 flowsOpened=1",
         },
         Row {
+            name: "a ping whose answer is larger than the way back",
+            bed: Bed::of(&["web udp 172.30.0.41:80 -> 10.0.1.1:80", "web udp [fd00:172:30::41]:80 -> [fd00:10::1]:80"]),
+            script: "
+                narrow echo 10.5.0.1 > 172.30.0.41 bytes=1252 df
+                -> reply echo_request narrow echo 172.30.0.41 > 10.5.0.1
+                narrow echo 10.5.0.1 > 172.30.0.41 bytes=1253 df
+                -> reply too_big narrow icmp 3/4 10.5.0.254 > 10.5.0.1 mtu=1280
+                narrow echo 10.5.0.1 > 172.30.0.41 bytes=1253
+                -> drop too_big
+                narrow echo [fd00:5::1] > [fd00:172:30::41] bytes=1232
+                -> reply echo_request narrow echo [fd00:172:30::41] > [fd00:5::1]
+                narrow echo [fd00:5::1] > [fd00:172:30::41] bytes=1233
+                -> reply too_big narrow icmp 2/0 [fd00:5::fffe] > [fd00:5::1] mtu=1280",
+            ledger: "rx=5 replied=4 reply:echo_request=2 reply:too_big=2 drop:too_big=1",
+        },
+        Row {
             name: "the padding of a small frame does not make it too big",
             bed: Bed::of(&["web udp 172.30.0.41:80 -> 10.5.0.1:80"]),
             script: "
