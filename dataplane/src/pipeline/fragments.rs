@@ -4,8 +4,8 @@
 //! kernel's, which has perhaps the first one.
 //!
 //! With several workers, fragments of a datagram may come by several queues, none of which need be that of its flow's owner.
-//! The directory says who has a datagram, as it does of flows: whoever deals with the first fragment, or hands it over,
-//! notes it there, and the others are handed over when they come, or when they have waited for it.
+//! The directory says who has a datagram, as it does of flows: whoever deals with the first fragment notes it there,
+//! and the others are handed over when they come, or when they have waited for it.
 
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::Heading;
@@ -112,11 +112,8 @@ impl Core {
                 }
                 self.fragments.waiting.settle(hash, &key);
             }
-            Err(owner) => {
-                if let Some(directory) = &self.shared.directory {
-                    directory.note(hash, owner);
-                }
-            }
+            // Its owner notes the datagram, if it gets this: nobody would forget what is noted here.
+            Err(()) => {}
         }
         outcome
     }
@@ -156,15 +153,10 @@ impl Core {
     }
 
     /// What the first fragment's outcome means for the others, and whether its flow is one that both sides take part in; the
-    /// error is the worker that the first one is handed to.
-    fn fate_of_first(
-        &self,
-        context: &Context,
-        packet: &Packet,
-        outcome: Option<&Outcome>,
-    ) -> Result<(Fate, bool), u16> {
+    /// error is that another worker is to say so.
+    fn fate_of_first(&self, context: &Context, packet: &Packet, outcome: Option<&Outcome>) -> Result<(Fate, bool), ()> {
         let fate = match outcome.map(|outcome| outcome.verdict) {
-            Some(Verdict::HandOver { worker, .. }) => return Err(worker),
+            Some(Verdict::HandOver { .. }) => return Err(()),
             Some(Verdict::Pass { .. }) => Fate::Pass,
             Some(Verdict::Drop(reason) | Verdict::Reply { reason, .. }) => Fate::Drop(reason),
             // On its way, or waiting for a neighbour.

@@ -71,16 +71,34 @@ fn replies_follow_the_first_one_to_the_owner_of_the_flow() {
         let arrived = INSIDE;
         let first = format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port} bytes=72 frag=0+ id=7");
         let later = "inside udp 10.0.1.3:0 > 10.0.255.254:0 bytes=9 frag=80 id=7";
-        // Before the owner has even seen the first.
-        for (worker, line_of) in [(0, &*first), (at, later)] {
-            assert_eq!(line(&mut team, worker, line_of, ms(2)), Some(Verdict::HandOver { worker: 2, arrived }));
-        }
-        let left = turn(&mut team, ms(2));
+        assert_eq!(line(&mut team, 0, &first, ms(2)), Some(Verdict::HandOver { worker: 2, arrived }));
+        // It waits, since the owner has not seen the first yet.
+        assert_eq!(line(&mut team, at, later, ms(2)), None);
+        let mut left = turn(&mut team, ms(2));
+        left.extend((0..2).flat_map(|_| turn(&mut team, ms(2))));
         let [(2, first), (2, later)] = &left[..] else { panic!("{left:?}") };
         assert_eq!(addresses(first), [172, 30, 0, 53, 203, 0, 113, 9]);
         assert_eq!(addresses(later), addresses(first));
         assert_eq!(team.sum().get(Counter::Forwarded), 3);
     }
+}
+
+/// The owner's inbox is full: nobody has the datagram, and nobody would ever forget a hint about it.
+#[test]
+fn a_first_one_that_its_owner_never_gets_leaves_no_hint() {
+    let mut team = Team::new(2);
+    assert!(line(&mut team, 1, FIRST, ms(1)).is_some());
+    let sent = turn(&mut team, ms(1));
+    let port = source_port(&sent[0].1);
+    let first = format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port} bytes=72 frag=0+ id=7");
+    let verdict = line(&mut team, 0, &first, ms(2));
+    assert_eq!(verdict, Some(Verdict::HandOver { worker: 1, arrived: INSIDE }));
+    team.workers[0].collector.handed.clear();
+    assert_eq!(line(&mut team, 0, "inside udp 10.0.1.3:0 > 10.0.255.254:0 bytes=9 frag=80 id=7", ms(2)), None);
+    assert!(turn(&mut team, ms(3)).is_empty());
+    assert_eq!(team.workers[0].tally().get(Counter::Held), 1);
+    turn(&mut team, ms(2000));
+    assert_eq!(team.workers[0].tally().get(Counter::Held), 0);
 }
 
 /// A later one waits where it came, until another worker has the first.
