@@ -18,7 +18,7 @@ mod waiting;
 use std::ops::Range;
 
 use ringway_shared::service::ForwardingMode;
-use ringway_shared::{BackendId, DropReason, Family, FiveTuple, ServicePortId};
+use ringway_shared::{BackendId, DropReason, Family, FiveTuple, InterfaceId, ServicePortId};
 
 use crate::flow::Direction;
 use crate::wire::{Fragment, Packet, ethernet, ipv4, ipv6};
@@ -115,6 +115,8 @@ pub struct Follow {
     pub ports: u32,
     /// From which side they come.
     pub direction: Direction,
+    /// The interface that the first fragment came by.
+    pub arrived: InterfaceId,
     /// What chooses between several paths.
     pub hash: u64,
     /// Whose packets they are.
@@ -134,4 +136,11 @@ pub enum Fate {
     Pass,
     /// They are dropped, as the first was, or because of what one of them is.
     Drop(DropReason),
+}
+
+impl Fate {
+    /// Whether they go on, and the first one came by this interface.
+    pub fn came_by(&self, interface: InterfaceId) -> bool {
+        matches!(self, Fate::Forward(follow) if follow.arrived == interface)
+    }
 }

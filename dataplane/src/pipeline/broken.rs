@@ -5,6 +5,7 @@ use ringway_shared::{DropReason, MacAddress};
 
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
+use crate::fragments::{Fate, Key};
 use crate::wire::{Invalid, Refusal};
 
 impl Core {
@@ -39,5 +40,17 @@ impl Core {
         invalid.tuple.is_some_and(|tuple| {
             services.find(&tuple.frontend()).is_some() || self.flows.lookup(&tuple, context.now).is_some()
         })
+    }
+
+    /// A first fragment that could not be parsed since it is too short: the others of its datagram share its fate, unless no
+    /// such packet comes by this interface.
+    #[cold]
+    fn decide_tiny(&mut self, context: &Context, received: &Received, ours: bool) {
+        let Some(key) = Key::of_broken(context.umem.packet(&received.frame)) else { return };
+        let source = key.words().source_address();
+        if context.snapshot.network.objection_to(source, received.interface).is_none() {
+            let fate = if ours { Fate::Drop(DropReason::TinyFragment) } else { Fate::Pass };
+            self.decide_datagram(self.flows.hash(key.words()), key, fate, context.now);
+        }
     }
 }

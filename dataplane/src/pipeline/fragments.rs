@@ -10,7 +10,7 @@
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::Heading;
 use ringway_shared::service::ForwardingMode;
-use ringway_shared::{DropReason, Family, Protocol};
+use ringway_shared::{DropReason, Family, InterfaceId, Protocol};
 
 use super::departure::{Intent, exceeded_mtu};
 use super::{Context, Core, Outcome, Shared, Staged, dropped, objection, pass};
@@ -70,11 +70,27 @@ impl Core {
         fragment: Fragment,
         staged: &Staged,
     ) -> Option<Outcome> {
-        let (key, now) = (Key::of(packet, fragment), context.now);
+        let (key, now, arrived) = (Key::of(packet, fragment), context.now, received.interface);
         let hash = self.flows.hash(key.words());
         let datagrams = &mut self.fragments.datagrams;
         let piece = Piece::of(context.umem.packet(&received.frame), packet, fragment);
         let mut known = datagrams.find(hash, &key, now);
+        let objection = objection(context.snapshot, packet, received.interface);
+        if let Some(objection) = objection
+            && !known.is_some_and(|id| datagrams.fate(id).came_by(received.interface))
+        {
+            let goes_on = known.is_some_and(|id| matches!(datagrams.fate(id), Fate::Forward(_)));
+            if goes_on || piece.is_none() && self.asks_for_ours(context, packet) {
+                return dropped(received, objection, None);
+            }
+            let outcome = self.as_if_whole(context, received, packet, staged);
+            if let (None, Some(piece), Ok((fate @ Fate::Forward(_), certain))) =
+                (known, &piece, self.fate_of_first(context, packet, arrived, outcome.as_ref()))
+            {
+                self.begin(hash, key, fate, certain, piece, now);
+            }
+            return outcome;
+        }
         if let Some(id) = known {
             match datagrams.fate(id) {
                 Fate::Drop(reason) if ends_datagram(reason) => return dropped(received, reason, None),
@@ -100,22 +116,22 @@ impl Core {
             return if ours { dropped(received, DropReason::InvalidFragment, None) } else { pass(received) };
         };
         let outcome = self.as_if_whole(context, received, packet, staged);
-        match self.fate_of_first(context, packet, outcome.as_ref()) {
-            Ok((fate, certain)) => {
-                let datagrams = &mut self.fragments.datagrams;
-                match known {
-                    Some(id) => datagrams.set_fate(id, fate),
-                    None => {
-                        let id = datagrams.open(hash, key, fate, certain, now);
-                        datagrams.add(id, Some(&piece), now);
-                    }
-                }
-                self.fragments.waiting.settle(hash, &key);
+        // Another owner notes the datagram, if it gets this: nobody would forget what is noted here.
+        if let Ok((fate, certain)) = self.fate_of_first(context, packet, arrived, outcome.as_ref()) {
+            match known {
+                Some(id) => self.fragments.datagrams.set_fate(id, fate),
+                None => self.begin(hash, key, fate, certain, &piece, now),
             }
-            // Its owner notes the datagram, if it gets this: nobody would forget what is noted here.
-            Err(()) => {}
         }
         outcome
+    }
+
+    /// Begins a datagram with its first fragment.
+    fn begin(&mut self, hash: u64, key: Key, fate: Fate, certain: bool, piece: &Piece, now: Time) {
+        let datagrams = &mut self.fragments.datagrams;
+        let id = datagrams.open(hash, key, fate, certain, now);
+        datagrams.add(id, Some(piece), now);
+        self.fragments.waiting.settle(hash, &key);
     }
 
     /// The first fragment has all that a decision takes.
@@ -154,7 +170,13 @@ impl Core {
 
     /// What the first fragment's outcome means for the others, and whether its flow is one that both sides take part in; the
     /// error is that another worker is to say so.
-    fn fate_of_first(&self, context: &Context, packet: &Packet, outcome: Option<&Outcome>) -> Result<(Fate, bool), ()> {
+    fn fate_of_first(
+        &self,
+        context: &Context,
+        packet: &Packet,
+        arrived: InterfaceId,
+        outcome: Option<&Outcome>,
+    ) -> Result<(Fate, bool), ()> {
         let fate = match outcome.map(|outcome| outcome.verdict) {
             Some(Verdict::HandOver { .. }) => return Err(()),
             Some(Verdict::Pass { .. }) => Fate::Pass,
@@ -170,6 +192,7 @@ impl Core {
                         to: flow.rewrite(direction).to,
                         ports: ports(packet),
                         direction,
+                        arrived,
                         hash: if several { flow.original().maglev_hash() } else { 0 },
                         service_port: Some(flow.service_port()),
                         backend: Some(flow.backend()),
@@ -191,6 +214,7 @@ impl Core {
                         to: sent.tuple,
                         ports: ports(packet),
                         direction: Direction::Original,
+                        arrived,
                         hash: packet.tuple.maglev_hash(),
                         service_port,
                         backend: None,
@@ -213,7 +237,7 @@ impl Core {
         let key = Key::of(packet, fragment);
         let hash = self.flows.hash(key.words());
         let piece = Piece::of(context.umem.packet(&received.frame), packet, fragment);
-        if let Some(fate) = self.shared_fate(context, packet, (hash, &key), piece.as_ref()) {
+        if let Some(fate) = self.shared_fate(context, packet, received.interface, (hash, &key), piece.as_ref()) {
             return self.share(context, received, packet, fate);
         }
         let services = &context.snapshot.services;
@@ -227,10 +251,11 @@ impl Core {
                     _ if piece.is_none() => Some(DropReason::InvalidFragment),
                     _ => None,
                 };
-                if let Some(reason) = refused.filter(|reason| ends_datagram(*reason)) {
+                let objection = objection(context.snapshot, packet, received.interface);
+                if let Some(reason) = refused.filter(|reason| objection.is_none() && ends_datagram(*reason)) {
                     self.decide_datagram(hash, key, Fate::Drop(reason), context.now);
                 }
-                if let Some(reason) = objection(context.snapshot, packet, received.interface).or(refused) {
+                if let Some(reason) = objection.or(refused) {
                     return dropped(received, reason, None);
                 }
             }
@@ -252,11 +277,17 @@ impl Core {
         &mut self,
         context: &Context,
         packet: &Packet,
+        arrived: InterfaceId,
         (hash, key): (u64, &Key),
         piece: Option<&Piece>,
     ) -> Option<Fate> {
         let datagrams = &mut self.fragments.datagrams;
         let id = datagrams.find(hash, key, context.now)?;
+        let fate = datagrams.fate(id);
+        if let Some(objection) = objection(context.snapshot, packet, arrived).filter(|_| !fate.came_by(arrived)) {
+            // It adds nothing to a datagram that others send, and ends none.
+            return Some(if fate == Fate::Pass { fate } else { Fate::Drop(objection) });
+        }
         if hides_flags(packet) && matches!(datagrams.fate(id), Fate::Forward(_)) {
             datagrams.set_fate(id, Fate::Drop(DropReason::TinyFragment));
         }
@@ -321,25 +352,8 @@ impl Core {
         self.send(context, received, adjacency, heading, Intent::Forward, follow.service_port)
     }
 
-    /// A later fragment whose first did not come.
-    pub(super) fn without_first(&self, context: &Context, received: Received, packet: &Packet) -> Option<Outcome> {
-        match without_frontend(&context.snapshot.services, packet.tuple.destination_address()) {
-            Decision::Pass => pass(received),
-            _ => dropped(received, DropReason::FragmentWithoutFirst, None),
-        }
-    }
-
-    /// A first fragment that could not be parsed since it is too short: the others of its datagram share its fate.
-    #[cold]
-    pub(super) fn decide_tiny(&mut self, context: &Context, received: &Received, ours: bool) {
-        if let Some(key) = Key::of_broken(context.umem.packet(&received.frame)) {
-            let fate = if ours { Fate::Drop(DropReason::TinyFragment) } else { Fate::Pass };
-            self.decide_datagram(self.flows.hash(key.words()), key, fate, context.now);
-        }
-    }
-
     /// Says what becomes of the fragments of a datagram, whatever was said before.
-    fn decide_datagram(&mut self, hash: u64, key: Key, fate: Fate, now: Time) {
+    pub(super) fn decide_datagram(&mut self, hash: u64, key: Key, fate: Fate, now: Time) {
         let datagrams = &mut self.fragments.datagrams;
         match datagrams.find(hash, &key, now) {
             Some(id) => datagrams.set_fate(id, fate),

@@ -1,9 +1,11 @@
 //! Fragments that waited for the first one of their datagram, and wait no more.
 
+use ringway_shared::DropReason;
 use ringway_shared::counters::Counter;
+use ringway_shared::decision::{Decision, without_frontend};
 
 use super::fragments::datagram_elsewhere;
-use super::{Context, Core, Outcome, pass};
+use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::{Batch, Received};
 use crate::fragments::{Key, Piece, Why};
 use crate::verdict::Verdict;
@@ -51,9 +53,17 @@ impl Core {
         let key = Key::of(&packet, fragment);
         let hash = self.flows.hash(key.words());
         let piece = Piece::of(bytes, &packet, fragment);
-        match self.shared_fate(context, &packet, (hash, &key), piece.as_ref()) {
+        match self.shared_fate(context, &packet, received.interface, (hash, &key), piece.as_ref()) {
             Some(fate) => self.share(context, received, &packet, fate),
             None => self.without_first(context, received, &packet),
+        }
+    }
+
+    /// A later fragment whose first did not come.
+    pub(super) fn without_first(&self, context: &Context, received: Received, packet: &Packet) -> Option<Outcome> {
+        match without_frontend(&context.snapshot.services, packet.tuple.destination_address()) {
+            Decision::Pass => pass(received),
+            _ => dropped(received, DropReason::FragmentWithoutFirst, None),
         }
     }
 }

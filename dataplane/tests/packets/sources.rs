@@ -56,6 +56,30 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=10 forwarded=4 passed=1 flowsOpened=3 drop:reverse_path=5",
         },
         Row {
+            name: "what an interface refuses ends no datagram that comes by another one",
+            bed: town().reverse_paths(&[ReversePath::Strict]),
+            script: "
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53 bytes=72 frag=0+ id=7
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp 10.0.1.9:0 > 172.30.0.53:0 bytes=16 frag=72+ id=7
+                -> drop reverse_path
+                outside udp 10.0.1.9:5001 > 172.30.0.53:53 bytes=72 frag=0+ id=7
+                -> drop reverse_path
+                outside proto 17 10.0.1.9 > 172.30.0.53 bytes=0 frag=0+ id=7
+                -> drop tiny_fragment
+                inside udp 10.0.1.9:0 > 172.30.0.53:0 bytes=5 frag=80 id=7
+                -> forward inside 10.0.1.9 > 10.0.1.3
+                outside tcp S 10.0.1.9:0 > 172.30.0.41:0 bytes=16 frag=8+ id=8
+                -> drop reverse_path
+                inside tcp S 10.0.1.9:5000 > 172.30.0.41:80 bytes=60 frag=0+ id=8
+                -> forward inside 10.0.1.9:5000 > 10.0.1.1:8080
+                outside udp 10.0.1.9:5000 > 172.30.0.53:53 bytes=72 frag=0+ id=9
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp 10.0.1.9:0 > 172.30.0.53:0 bytes=5 frag=80 id=9
+                -> forward inside 10.0.1.9 > 10.0.1.3",
+            ledger: "rx=9 forwarded=5 flowsOpened=2 drop:reverse_path=3 drop:tiny_fragment=1",
+        },
+        Row {
             name: "one that filters loosely takes whatever there is a route for",
             bed: town().reverse_paths(&[ReversePath::Loose]),
             script: "

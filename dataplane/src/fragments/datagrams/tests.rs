@@ -20,7 +20,8 @@ fn forward() -> Fate {
     let to = FiveTuple { source: [0, 3], destination: [0, 4], ports: 17 };
     let forwarding = ringway_shared::service::ForwardingMode::Nat;
     let direction = Direction::Original;
-    Fate::Forward(Follow { to, ports: 5, direction, hash: 0, service_port: None, backend: None, forwarding })
+    let arrived = ringway_shared::InterfaceId(1);
+    Fate::Forward(Follow { to, ports: 5, direction, arrived, hash: 0, service_port: None, backend: None, forwarding })
 }
 
 fn piece(start: u16, length: u16, more: bool) -> Piece {
