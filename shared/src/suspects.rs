@@ -2,8 +2,10 @@
 //!
 //! **Evidence** is a connection whose client had to ask again, which was then moved to another backend and completed there,
 //! while the first one answered nobody, in any worker, from the time on when it was asked. Who only forges addresses gives
-//! none: he never sees the numbers by which a client completes a connection. Nor do packets that every backend throws away:
-//! the other one answered the very same.
+//! none: he never sees the numbers by which a client completes a connection. But the first packet of such a connection need
+//! not be like its repetition, and one that every host throws away proves nothing. To look at all first packets would be too
+//! dear. So a connection whose first packet nobody looked at makes no more than a **doubt**: from then on first packets to that
+//! backend are looked at, and connections count whose first packet it had to answer.
 //!
 //! [`LEAST_EVIDENCE`] connections without an answer in between make a suspect. It gets one new flow in [`PROBE_EVERY`]
 //! milliseconds, of all workers together, until it answers one: that ends the suspicion at once. Without fresh evidence, as
@@ -21,7 +23,7 @@ use crate::address::{address_words, fold};
 use crate::counters::WorkerCounters;
 use crate::endpoint::{Backend, BackendId};
 
-/// Connections that make a suspect.
+/// Connections that make a suspect. Those behind a mere doubt do not count.
 pub const LEAST_EVIDENCE: u32 = 2;
 /// Milliseconds from one new flow to a suspect to the next.
 pub const PROBE_EVERY: u32 = 5_000;
@@ -31,7 +33,8 @@ pub const FORGOTTEN_AFTER: u32 = 30_000;
 /// What is known against one backend; zeros for nothing.
 #[derive(Default)]
 struct Cell {
-    // The endpoint's mark, how many connections, and since when it did not answer: 16, 16 and 32 bits.
+    // The endpoint's mark, never 0, how many connections, none for a doubt, and since when it did not answer: 16, 16 and 32
+    // bits.
     evidence: AtomicU64,
     // When the last evidence came, and when the next probe may be sent: 32 bits each.
     times: AtomicU64,
@@ -43,12 +46,14 @@ pub struct Accused {
     backend: BackendId,
     mark: u16,
     asked: u32,
+    owed: bool,
 }
 
 impl Accused {
-    /// The backend with this number, address and port was asked at this time of the workers' clock.
-    pub fn new(backend: BackendId, address: IpAddr, port: u16, asked: u32) -> Self {
-        Accused { backend, mark: mark(address, port), asked }
+    /// The backend with this number, address and port was asked at this time of the workers' clock. `owed` says whether it is
+    /// known that it had to answer what it was asked.
+    pub fn new(backend: BackendId, address: IpAddr, port: u16, asked: u32, owed: bool) -> Self {
+        Accused { backend, mark: mark(address, port), asked, owed }
     }
 }
 
@@ -74,7 +79,7 @@ pub struct Suspects {
 /// Tells an endpoint from another one that gets its number later.
 fn mark(address: IpAddr, port: u16) -> u16 {
     let [high, low] = address_words(address);
-    fold(high ^ 0x2d35_8dcc_aa6c_78a5, low ^ 0x8bb8_4b93_962e_acc9 ^ u64::from(port)) as u16
+    fold(high ^ 0x2d35_8dcc_aa6c_78a5, low ^ 0x8bb8_4b93_962e_acc9 ^ u64::from(port)) as u16 | 1
 }
 
 fn pack(high: u32, low: u32) -> u64 {
@@ -103,7 +108,7 @@ impl Suspects {
         self.cells.get(backend.0 as usize)
     }
 
-    /// Whether there is anything against this backend, or was: if not, nothing else needs to be asked.
+    /// Whether there is anything against this backend, a doubt too, or was: if not, nothing else needs to be asked.
     #[inline]
     pub fn is_noted(&self, backend: BackendId) -> bool {
         self.cell(backend).is_some_and(|cell| cell.evidence.load(Ordering::Relaxed) != 0)
@@ -131,7 +136,7 @@ impl Suspects {
 
     /// A connection that this backend left unanswered was completed by another one.
     pub fn accuse(&self, accused: &Accused, now: u32) {
-        let Accused { backend, mark, asked } = *accused;
+        let Accused { backend, mark, asked, owed } = *accused;
         let Some(cell) = self.cell(backend) else { return };
         if WorkerCounters::answered_since(&self.workers, backend, asked) {
             return;
@@ -139,8 +144,13 @@ impl Suspects {
         let (evidence, times) = (cell.evidence.load(Ordering::Relaxed), cell.times.load(Ordering::Relaxed));
         let ([what, since], [last, probe]) = (unpack(evidence), unpack(times));
         let (marked, before) = ((what >> 16) as u16, what & 0xffff);
-        let is_first = before == 0 || marked != mark || age(now, last) >= FORGOTTEN_AFTER;
-        let (connections, since) = if is_first { (1, asked) } else { ((before + 1).min(0xffff), since) };
+        let is_first = marked != mark || age(now, last) >= FORGOTTEN_AFTER;
+        let (before, since) = if is_first { (0, asked) } else { (before, since) };
+        // What may have been void renews no suspicion.
+        if !owed && before > 0 {
+            return;
+        }
+        let connections = (before + u32::from(owed)).min(0xffff);
         let probe = if connections <= LEAST_EVIDENCE { now.wrapping_add(PROBE_EVERY) } else { probe };
         cell.times.store(pack(now, probe), Ordering::Relaxed);
         let next = pack(u32::from(mark) << 16 | connections, since);
@@ -175,7 +185,7 @@ mod tests {
     }
 
     fn accused(asked: u32) -> Accused {
-        Accused::new(BackendId(0), ADDRESS, 80, asked)
+        Accused::new(BackendId(0), ADDRESS, 80, asked, true)
     }
 
     #[test]
@@ -200,6 +210,23 @@ mod tests {
         }
         suspects.accuse(&accused(3_001), 4_000);
         assert!(suspects.is_noted(web.id));
+    }
+
+    #[test]
+    fn connections_whose_first_packet_nobody_looked_at_make_a_doubt_and_renew_nothing() {
+        let suspects = Suspects::new(1, []);
+        let web = backend(0, 80);
+        let doubted = |asked| Accused::new(BackendId(0), ADDRESS, 80, asked, false);
+        (1..9).for_each(|n| suspects.accuse(&doubted(n * 1_000), n * 1_000 + 500));
+        assert_eq!((suspects.is_noted(web.id), suspects.suspicion(&web, 9_000)), (true, None));
+        suspects.accuse(&accused(9_000), 9_500);
+        assert_eq!(suspects.suspicion(&web, 9_500), None);
+        suspects.accuse(&accused(9_000), 10_000);
+        let suspicion = Suspicion { since: 1_000, connections: 2, probe: 15_000 };
+        assert_eq!(suspects.suspicion(&web, 10_000), Some(suspicion));
+        (10..39).for_each(|n| suspects.accuse(&doubted(n * 1_000), n * 1_000 + 500));
+        assert_eq!(suspects.suspicion(&web, 39_999), Some(suspicion));
+        assert_eq!(suspects.suspicion(&web, 40_000), None);
     }
 
     #[test]

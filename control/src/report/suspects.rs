@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(told(1_000), (None, 0));
         let ports = published.snapshot.services.service_ports.iter().flatten();
         let second = ports.flat_map(|port| port.endpoints.iter()).map(|endpoint| endpoint.backend).nth(1).unwrap();
-        let accused = Accused::new(second.id, second.address, second.port, 2_000);
+        let accused = Accused::new(second.id, second.address, second.port, 2_000, true);
         assert_ne!(second.id, BackendId(0));
         suspects.accuse(&accused, 3_000);
         assert_eq!(told(3_000), (None, 0), "one may be chance");

@@ -21,6 +21,7 @@ mod late;
 mod limiter;
 mod more_ports;
 mod open;
+mod owed;
 mod portless;
 pub(crate) mod rescue;
 
@@ -50,6 +51,7 @@ use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
 use limiter::Limiter;
+use owed::Owed;
 use rescue::Moves;
 
 /// New flows that a worker without a free port gives to others in any second.
@@ -101,6 +103,7 @@ struct Core {
     /// Of clients that are moved to another endpoint.
     rescues: Limiter,
     moves: Moves,
+    owed: Owed,
     adjacencies: Adjacencies,
     watches: Watches,
     shared: Shared,
@@ -144,6 +147,7 @@ impl Pipeline {
             loans,
             rescues,
             moves,
+            owed: Owed::default(),
             adjacencies,
             watches,
             shared,

@@ -75,13 +75,14 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         // The decision promises that the set is not empty.
-        let Some(Choice { backend, moved }) = self.choose(context, &received, packet, (port, masquerade), set) else {
+        let Some(Choice { backend, moved, owed }) = self.choose(context, &received, packet, (port, masquerade), set)
+        else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         if masquerade == Masquerade::KeptForDsr {
             return self.open_dsr(context, received, packet, hash, port, backend);
         }
-        self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved })
+        self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved, owed })
     }
 
     /// Opens a flow to the chosen backend.
@@ -94,7 +95,7 @@ impl Core {
         wanted: Wanted<'_>,
     ) -> Option<Outcome> {
         let snapshot = context.snapshot;
-        let Wanted { port, masquerade, backend, moved } = wanted;
+        let Wanted { port, masquerade, backend, moved, owed } = wanted;
         let (service_port, client) = (Some(port.id), packet.tuple.source_address());
         let arrived = Some(received.interface);
         let heading =
@@ -151,6 +152,9 @@ impl Core {
         match opened {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
+                if owed {
+                    self.owed.note(id, context.now.millis());
+                }
                 match (moved, &port.affinity) {
                     (Some(moved), _) => self.note_move(id, moved),
                     (None, Some(affinity)) => {
@@ -165,7 +169,7 @@ impl Core {
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
             Err(OpenError::PortsExhausted) => match moved.and_then(|moved| moved.instead_of) {
                 Some(backend) => {
-                    let wanted = Wanted { port, masquerade: wanted.masquerade, backend, moved: None };
+                    let wanted = Wanted { port, masquerade: wanted.masquerade, backend, moved: None, owed: false };
                     self.open_at(context, received, packet, hash, wanted)
                 }
                 None => dropped(received, DropReason::SnatPortsExhausted, service_port),

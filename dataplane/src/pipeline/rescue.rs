@@ -10,7 +10,7 @@
 //! candidate at once. Where every candidate is suspected, the choice is what it would be without.
 //!
 //! A moved flow is remembered with the backends that did not answer it until both sides have shown that they hear each other.
-//! Then these are accused, and the client's session affinity follows it: what somebody sends in a client's name moves
+//! Then these are accused, of having left unanswered what each had to answer ([`super::owed`]) or what may have been void, and the client's session affinity follows it: what somebody sends in a client's name moves
 //! neither.
 
 use std::net::IpAddr;
@@ -23,6 +23,7 @@ use ringway_shared::suspects::Accused;
 use ringway_shared::{Backend, EndpointSet, Network, Snapshot};
 
 use super::direct::begins;
+use super::owed::is_owed_an_answer;
 use super::{Context, Core, Outcome};
 use crate::affinity;
 use crate::batch::Received;
@@ -41,6 +42,8 @@ pub(super) struct Choice<'s> {
     pub(super) backend: &'s Backend,
     /// When it is not the one that Maglev or the client's affinity says.
     pub(super) moved: Option<Moved<'s>>,
+    /// The packet was looked at, and the backend has to answer it.
+    pub(super) owed: bool,
 }
 
 /// What is to be known of a flow that goes elsewhere.
@@ -57,6 +60,7 @@ pub(super) struct Wanted<'s> {
     pub(super) masquerade: Masquerade,
     pub(super) backend: &'s Backend,
     pub(super) moved: Option<Moved<'s>>,
+    pub(super) owed: bool,
 }
 
 /// Moved flows that are not complete, by their numbers.
@@ -120,24 +124,33 @@ impl Core {
             && masquerade != Masquerade::KeptForDsr
             && begins(context.umem.packet(&received.frame), packet)
         {
-            return Some(self.choose_beside(set, selection, backend, context.now));
+            let owed = is_owed_an_answer(context.umem.packet(&received.frame), packet);
+            return Some(self.choose_beside(set, selection, backend, owed, context.now));
         }
-        Some(Choice { backend, moved: None })
+        Some(Choice { backend, moved: None, owed: false })
     }
 
     /// The choice where something speaks against the one that there would be.
     #[cold]
-    fn choose_beside<'s>(&self, set: &'s EndpointSet, selection: u64, backend: &'s Backend, now: Time) -> Choice<'s> {
+    fn choose_beside<'s>(
+        &self,
+        set: &'s EndpointSet,
+        selection: u64,
+        backend: &'s Backend,
+        owed: bool,
+        now: Time,
+    ) -> Choice<'s> {
         let (suspects, now) = (&self.shared.suspects, now.millis());
         let is_suspect = |backend: &Backend| suspects.suspicion(backend, now).is_some();
-        let stay = Choice { backend, moved: None };
+        let stay = Choice { backend, moved: None, owed };
         if !is_suspect(backend) {
             return stay;
         }
         match set.next_candidate(selection, (backend.address, backend.port), |other| !is_suspect(other)) {
-            Some(other) if !suspects.take_probe(backend.id, now) => {
+            // What need not be answered is no probe.
+            Some(other) if !owed || !suspects.take_probe(backend.id, now) => {
                 let moved = Moved { instead_of: Some(backend), accused: Accusations::new() };
-                Choice { backend: other, moved: Some(moved) }
+                Choice { backend: other, moved: Some(moved), owed }
             }
             _ => stay,
         }
@@ -179,12 +192,13 @@ impl Core {
         if accused.is_full() {
             accused.remove(0);
         }
-        accused.push(Accused::new(former, present.0, present.1, asked));
+        accused.push(Accused::new(former, present.0, present.1, asked, self.owed.has(id, asked)));
+        let owed = is_owed_an_answer(context.umem.packet(&received.frame), packet);
         self.flows.give_up(id, now);
         self.tally.add(Counter::FlowsRescued, 1);
         let instead_of = set.backends().iter().find(|other| (other.address, other.port) == present);
         let moved = Some(Moved { instead_of, accused });
-        Ok(self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved }))
+        Ok(self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved, owed }))
     }
 
     /// Remembers a flow that goes elsewhere until it is complete.

@@ -18,6 +18,9 @@ pub(crate) mod option {
     pub(crate) const NO_OPERATION: u8 = 1;
     pub(crate) const SEGMENT_SIZE: u8 = 2;
     pub(crate) const SEGMENT_SIZE_LENGTH: usize = 4;
+    pub(crate) const WINDOW_SCALE: u8 = 3;
+    pub(crate) const SACK_PERMITTED: u8 = 4;
+    pub(crate) const TIMESTAMPS: u8 = 8;
 }
 
 /// The control bits, CWR to FIN.

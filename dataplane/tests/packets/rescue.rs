@@ -260,39 +260,90 @@ fn suspects() -> Vec<Row> {
             script: "
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
                 -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                @1000
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:B > 10.0.1.2:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:B seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:B > 10.0.1.2:8080
                 outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+                outside tcp S 203.0.113.7:40011 > 172.30.0.41:80 seq=1000 tcpopt=020405b40402080a000000010000000001030307
+                -> forward inside 10.0.255.254:D > 10.0.1.1:8080
+                @2000
+                outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:E > 10.0.1.2:8080
+                outside tcp S 203.0.113.7:40011 > 172.30.0.41:80 seq=1000 tcpopt=020405b40402080a000003e90000000001030307
+                -> forward inside 10.0.255.254:F > 10.0.1.2:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:E seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.8:40000
+                outside tcp A 203.0.113.8:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:E > 10.0.1.2:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:F seq=6000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.7:40011
+                @2100
+                outside tcp S 203.0.113.7:40013 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:G > 10.0.1.1:8080
+                outside tcp A 203.0.113.7:40011 > 172.30.0.41:80 seq=1001 ack=6001
+                -> forward inside 10.0.255.254:F > 10.0.1.2:8080
+                @2200
+                outside tcp S 203.0.113.7:40016 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:H > 10.0.1.2:8080
+                outside tcp A 203.0.113.7:40015 > 172.30.0.41:80 seq=1000 ack=9
+                -> forward inside 10.0.255.254:I > 10.0.1.1:8080
+                @7200
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:B > 10.0.1.2:8080
+                outside tcp S 203.0.113.7:40017 > 172.30.0.41:80 seq=1000 sum=wrong
+                -> forward inside 10.0.255.254:J > 10.0.1.2:8080
+                outside tcp S 203.0.113.7:40018 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:K > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:K seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.7:40018",
+            ledger: "rx=19 forwarded=19 flowsOpened=11 flowsClosed=3 flowsRescued=3",
+        },
+        Row {
+            name: "who was sent what every host throws away, or some do, is no suspect, however often, and gets its share",
+            bed: Bed::of(&[TWO]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000 sum=wrong
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=1000 sum=wrong
                 -> forward inside 10.0.255.254:B > 10.0.1.1:8080
                 @1000
                 outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
                 -> forward inside 10.0.255.254:C > 10.0.1.2:8080
-                outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:D > 10.0.1.2:8080
                 inside tcp SA 10.0.1.2:8080 > 10.0.255.254:C seq=5000 ack=1001
                 -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
                 outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
                 -> forward inside 10.0.255.254:C > 10.0.1.2:8080
-                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:D seq=6000 ack=1001
-                -> forward outside 172.30.0.41:80 > 203.0.113.8:40000
-                @1100
-                outside tcp S 203.0.113.7:40011 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:E > 10.0.1.1:8080
-                outside tcp A 203.0.113.8:40000 > 172.30.0.41:80 seq=1001 ack=6001
+                outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=1000
                 -> forward inside 10.0.255.254:D > 10.0.1.2:8080
-                @1200
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:D seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.8:40000
+                outside tcp A 203.0.113.8:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:D > 10.0.1.2:8080
+                outside tcp S 203.0.113.7:40011 > 172.30.0.41:80 seq=1000 ttl=3
+                -> forward inside 10.0.255.254:E > 10.0.1.1:8080
+                outside tcp S 203.0.113.7:40013 > 172.30.0.41:80 seq=1000 tcpopt=1312000000000000000000000000000000000101
+                -> forward inside 10.0.255.254:F > 10.0.1.1:8080
+                @2000
+                outside tcp S 203.0.113.7:40011 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:G > 10.0.1.2:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:G seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.7:40011
+                outside tcp A 203.0.113.7:40011 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:G > 10.0.1.2:8080
                 outside tcp S 203.0.113.7:40013 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:F > 10.0.1.2:8080
-                outside tcp A 203.0.113.7:40015 > 172.30.0.41:80 seq=1000 ack=9
-                -> forward inside 10.0.255.254:G > 10.0.1.1:8080
-                @6200
+                -> forward inside 10.0.255.254:H > 10.0.1.2:8080
+                inside tcp SA 10.0.1.2:8080 > 10.0.255.254:H seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.7:40013
+                outside tcp A 203.0.113.7:40013 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:H > 10.0.1.2:8080
                 outside tcp S 203.0.113.7:40016 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:H > 10.0.1.1:8080
-                outside tcp S 203.0.113.7:40017 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:I > 10.0.1.2:8080
-                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:H seq=5000 ack=1001
-                -> forward outside 172.30.0.41:80 > 203.0.113.7:40016
-                outside tcp S 203.0.113.7:40018 > 172.30.0.41:80 seq=1000
-                -> forward inside 10.0.255.254:J > 10.0.1.1:8080",
-            ledger: "rx=15 forwarded=15 flowsOpened=10 flowsClosed=2 flowsRescued=2",
+                -> forward inside 10.0.255.254:I > 10.0.1.1:8080",
+            ledger: "rx=17 forwarded=17 flowsOpened=9 flowsClosed=4 flowsRescued=4",
         },
         Row {
             name: "session affinity follows a client that was moved only when it has completed the connection",
