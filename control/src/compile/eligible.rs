@@ -26,11 +26,14 @@ pub(super) struct Candidate<'s> {
 }
 
 impl Candidate<'_> {
-    /// Rule 25: a drained endpoint is as if it were terminating.
+    /// Rule 25: a drained endpoint is as if it were terminating. One that was no choice does not become one: where it was
+    /// not terminating, it serves if it was ready.
     fn state(&self) -> EndpointState {
         let EndpointState { ready, serving, terminating } = self.endpoint.state;
         match self.drained {
-            true => EndpointState { ready: false, serving: ready || serving, terminating: true },
+            true => {
+                EndpointState { ready: false, serving: if terminating { serving } else { ready }, terminating: true }
+            }
             false => EndpointState { ready, serving, terminating },
         }
     }

@@ -97,6 +97,13 @@ fn rule_25_a_drained_endpoint_is_as_if_it_were_terminating() {
         (vec!["10.180.0.1"], "Local", vec![here, here], "2"),
         // One that does not serve is not made to.
         (vec!["10.180.0.1"], "Cluster", vec![NOT_READY], "reject no_endpoint"),
+        (vec!["10.180.0.1"], "Cluster", vec!["conditions: {ready: false}"], "reject no_endpoint"),
+        (
+            vec!["10.180.0.1"],
+            "Cluster",
+            vec!["conditions: {ready: false}", "conditions: {ready: false}"],
+            "reject no_endpoint",
+        ),
         // It has no say in hints.
         (
             vec!["10.180.0.3"],
