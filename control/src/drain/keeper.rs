@@ -155,21 +155,31 @@ impl Keeper {
         for (target, drain) in self.lock().iter_mut() {
             if absent.contains_key(target) {
                 drain.absent.get_or_insert(now);
-            } else if let Some(since) = drain.absent.take()
-                && now.saturating_duration_since(since) >= FORGOTTEN
-            {
+            } else if drain.absent.is_some_and(|since| now.saturating_duration_since(since) >= FORGOTTEN) {
+                // What cannot be forgotten now is tried again when endpoints change.
                 others.push(*target);
+            } else {
+                drain.absent = None;
             }
         }
-        if !others.is_empty() {
-            others.iter().for_each(|target| {
+        if others.is_empty() {
+            return;
+        }
+        // Each alone: an address and one of its ports may both be among them, or only one.
+        let forgotten = self.change(|all| {
+            all.retain(|target, _| !others.contains(target));
+            Ok(())
+        });
+        match forgotten {
+            Ok(()) => others.iter().for_each(|target| {
                 tracing::info!(
                     "{target} is not drained any more: it was gone for a while, and is another endpoint now"
                 );
-            });
-            if let Err(error) = self.undrain(&others) {
-                tracing::warn!("{error}");
-            }
+            }),
+            Err(error) => tracing::warn!(
+                "{others} other endpoints than those that were drained are drained still: {error}",
+                others = others.len()
+            ),
         }
     }
 
@@ -308,5 +318,27 @@ mod tests {
         keeper.look(&both, begin + 2 * FORGOTTEN);
         assert_eq!(listed(&keeper), "10.0.0.2! ");
         assert_eq!(listed(&Keeper::read(state.path())), "10.0.0.2! ");
+    }
+
+    #[test]
+    fn an_address_and_a_port_of_it_are_both_forgotten_and_what_cannot_be_is_tried_again() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("there");
+        std::fs::create_dir(&folder).unwrap();
+        let keeper = Keeper::read(&folder);
+        keeper.drain(&targets(&["10.0.0.1", "10.0.0.1:80", "10.0.0.1:90"]), true).unwrap();
+        let (both, second) =
+            (services("{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}"), services("{addresses: [10.0.0.2]}"));
+        let begin = Instant::now();
+        keeper.look(&second, begin);
+        // Nothing can be written to the state folder for a while.
+        let away = state.path().join("away");
+        std::fs::rename(&folder, &away).unwrap();
+        keeper.look(&both, begin + FORGOTTEN);
+        assert_eq!(listed(&keeper), "10.0.0.1! 10.0.0.1:80! 10.0.0.1:90! ");
+        std::fs::rename(&away, &folder).unwrap();
+        keeper.look(&both, begin + FORGOTTEN);
+        assert_eq!(listed(&keeper), "10.0.0.1:90! ");
+        assert_eq!(listed(&Keeper::read(&folder)), "10.0.0.1:90! ");
     }
 }
