@@ -234,8 +234,8 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             refused(FlowFilter { state: text("bogus"), ..FlowFilter::default() }),
-            "state: \"bogus\" is no state of a flow; allowed are synSent, synReceived, pickedUp, established, closing, \
-             closed, unreplied, replied"
+            "state: \"bogus\" is no state of a flow; allowed are synSent, synReceived, pickedUp, established, oneWay, \
+             closing, closed, unreplied, replied"
         );
         assert_eq!(
             refused(FlowFilter { protocol: text("TCP"), ..FlowFilter::default() }),
