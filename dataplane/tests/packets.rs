@@ -9,6 +9,8 @@ mod change;
 mod direct;
 #[path = "packets/dsr.rs"]
 mod dsr;
+#[path = "packets/dsr_again.rs"]
+mod dsr_again;
 #[path = "packets/errors.rs"]
 mod errors;
 #[path = "packets/forward.rs"]
@@ -96,6 +98,7 @@ fn direct_connections() {
 #[test]
 fn direct_server_return() {
     run_all(dsr::rows());
+    run_all(dsr_again::rows());
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 use ringway_shared::Protocol;
 
+use super::observer::REPEATED;
 use super::record::Flow;
 use super::segment::Segment;
 use super::state::State;
@@ -20,6 +21,10 @@ use super::table::FlowTable;
 use super::tcp::{FIN_ORIGINAL, WINDOW, is_ahead, is_near};
 use super::{FlowId, expiry::Lists};
 use crate::clock::Time;
+
+/// Milliseconds for which the client of a connection that it went on with has to be silent before a SYN means that it has left
+/// it. Who forges one ends none that is in use.
+const QUIET: u32 = 10_000;
 
 /// Where a segment ends in the sequence space.
 fn end(segment: &Segment) -> u32 {
@@ -55,6 +60,22 @@ impl Flow {
     pub fn reopens_one_way(&self, segment: &Segment) -> bool {
         let is_over = matches!(self.state(), State::Closed | State::OneWayClosing);
         is_over && segment.flags.syn() && !segment.flags.ack() && !segment.flags.rst()
+    }
+
+    /// Whether this is a SYN that asks for a connection.
+    pub fn asks_one_way(&self, segment: &Segment) -> bool {
+        let Segment { flags, .. } = segment;
+        flags.syn() && !flags.ack() && !flags.rst() && !flags.fin()
+    }
+
+    /// Whether a SYN, whose choice would be another endpoint, takes the flow's place: another connection's, or the first one
+    /// once more, which was left unanswered.
+    pub fn gives_way_to(&self, segment: &Segment, now: u32) -> bool {
+        let [next, _] = self.expected;
+        match self.state() {
+            State::SynSent => end(segment) != next || self.idle(now) >= REPEATED,
+            _ => self.idle(now) >= QUIET,
+        }
     }
 
     /// The state after this packet of the client.

@@ -6,15 +6,16 @@
 //! their client's packets alone, and where it has no room for one, its packets go the same way without.
 
 use ringway_shared::counters::Counter;
+use ringway_shared::decision::{Decision, decide};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::{ForwardingMode, ServicePort};
-use ringway_shared::{Adjacency, Backend, BackendId, DropReason, InterfaceId, Network, ServicePortId};
+use ringway_shared::{Adjacency, Backend, BackendId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
 
 use super::departure::{Intent, mtu, must_not_fragment};
 use super::established::{Standing, revise};
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
-use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
+use crate::flow::{Direction, Effort, Flow, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
 use crate::forward::dsr::{self, Tunnel};
 use crate::fragments::Follow;
 use crate::wire::{Kind, Packet};
@@ -39,6 +40,15 @@ impl Way {
         let mtu = self.mtu(network)?;
         (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
     }
+}
+
+/// Whether a new connection like this flow's could get its endpoint.
+#[cold]
+fn is_choice(flow: &Flow, snapshot: &Snapshot, packet: &Packet) -> bool {
+    let Decision::Forward { set, .. } = decide(&snapshot.services, &packet.tuple) else { return false };
+    let reply = flow.reply();
+    let endpoint = (reply.source_address(), reply.source_port());
+    set.backends().iter().any(|backend| (backend.address, backend.port) == endpoint)
 }
 
 impl Core {
@@ -127,6 +137,13 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
+        // New connections go to those who are chosen now, also from the same port.
+        let flow = self.flows.flow(id);
+        let is_stale = flow.asks_one_way(&segment) && !is_choice(flow, snapshot, packet);
+        if is_stale && flow.gives_way_to(&segment, context.now.millis()) {
+            self.flows.remove(id, context.now);
+            return self.open(context, received, packet, hash);
+        }
         let way = match self.dsr_way_of(&snapshot.network, packet, received.interface, id) {
             Ok(way) => way,
             Err(reason) => return dropped(received, reason, service_port),
@@ -134,7 +151,10 @@ impl Core {
         if let Some(mtu) = way.exceeded_by(&snapshot.network, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
-        self.flows.advance_one_way(id, &segment, context.now);
+        // A SYN keeps none alive that it may replace.
+        if !is_stale {
+            self.flows.advance_one_way(id, &segment, context.now);
+        }
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
         self.send_dsr(context, received, packet, way, service_port, backend)
