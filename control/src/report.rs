@@ -19,6 +19,7 @@ pub mod snat;
 pub mod source;
 pub mod status;
 pub mod suspects;
+pub mod unreachable;
 pub mod worker;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,8 @@ mod direct;
 mod dsr;
 #[path = "packets/dsr_again.rs"]
 mod dsr_again;
+#[path = "packets/dsr_frames.rs"]
+mod dsr_frames;
 #[path = "packets/errors.rs"]
 mod errors;
 #[path = "packets/forward.rs"]

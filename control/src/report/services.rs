@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::answers::AnswerView;
 use super::ports::EndpointPortCounts;
 use super::source::ProblemReport;
-use super::status::why_unreachable;
 use super::suspects::SuspectReport;
+use super::unreachable::why_unreachable;
 use crate::parse::{Kind, ObjectKey};
 use crate::problem::Problem;
 

@@ -1,12 +1,9 @@
 //! `status`: is it well, and if not, what is wrong.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ringway_shared::counters::{Counter, Tally};
-use ringway_shared::network::NoAdjacency;
-use ringway_shared::service::{ForwardingMode, ServicePort};
 use ringway_shared::snapshot::Snapshot;
 use ringway_shared::{Network, PortSet};
 use serde::{Deserialize, Serialize};
@@ -21,6 +18,7 @@ use super::neighbors::NeighborReport;
 use super::readiness::reasons;
 use super::snat::SnatReport;
 use super::source::{KubernetesReport, SourceReport};
+use super::unreachable::{UnreachableReport, unreachable};
 use crate::publish::Published;
 
 /// The answer of `status`.
@@ -179,18 +177,6 @@ pub struct FlowCounts {
     /// Moved to another endpoint because the first one did not answer.
     #[serde(default)]
     pub rescued: u64,
-}
-
-/// An endpoint that no packet can be sent to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UnreachableReport {
-    /// Its address.
-    pub endpoint: String,
-    /// The drop reason's label.
-    pub reason: String,
-    /// Why, in words.
-    pub text: String,
 }
 
 /// A worker with its counts at this moment.
@@ -353,53 +339,5 @@ fn worker(counted: &Counted, published: &Published, interfaces: &[InterfaceRepor
         },
         ledger: LedgerReport::from(&counted.tally),
         counters: Counter::ALL.into_iter().map(|c| (c.label().to_owned(), counted.tally.get(c))).collect(),
-    }
-}
-
-/// Endpoints that a route or an interface is missing for.
-fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
-    let ports = snapshot.services.service_ports.iter().flatten();
-    let endpoints = ports.flat_map(|port| {
-        port.endpoints
-            .iter()
-            .map(move |endpoint| (endpoint.backend.address, port.forwarding == ForwardingMode::DsrL2, port))
-    });
-    // An address may serve several Services, and be on no link for some of them.
-    let endpoints: BTreeMap<(IpAddr, bool), &ServicePort> =
-        endpoints.map(|(address, on_link, port)| ((address, on_link), &**port)).collect();
-    let told =
-        endpoints.iter().filter_map(|((address, _), port)| unreachable_endpoint(snapshot, *address, port.forwarding));
-    told.collect()
-}
-
-fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr, forwarding: ForwardingMode) -> Option<UnreachableReport> {
-    let why = snapshot.network.unreachable(address, forwarding)?;
-    let text = why_unreachable(snapshot, address, why);
-    // Neighbours come and go, and are asked for anyway; `services` tells.
-    if matches!(why, NoAdjacency::Unresolved { .. }) {
-        return None;
-    }
-    Some(UnreachableReport { endpoint: address.to_string(), reason: why.reason().label().to_owned(), text })
-}
-
-/// Why there is no way to an address, in words.
-pub(super) fn why_unreachable(snapshot: &Snapshot, address: IpAddr, why: NoAdjacency) -> String {
-    let network = &snapshot.network;
-    let name = |id| network.interface(id).map_or("?", |interface| &*interface.name);
-    match why {
-        NoAdjacency::NoRoute => "the node has no route to it".to_owned(),
-        NoAdjacency::NoInterface => {
-            let interface = network.unlisted(address).unwrap_or("an interface");
-            format!("its route leaves by {interface}, which interfaces does not list")
-        }
-        NoAdjacency::InterfaceDown(interface) => format!("its route leaves by {}, which is down", name(interface)),
-        NoAdjacency::Routed { interface } => {
-            let out = name(interface);
-            format!("its route leaves by {out} to a router, and with dsr-l2 it has to be on a link of this node")
-        }
-        NoAdjacency::Local => "it is one of the node's own addresses".to_owned(),
-        NoAdjacency::Unresolved { interface, next_hop } => {
-            format!("its next hop {next_hop} on {} does not answer", name(interface))
-        }
     }
 }
