@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use ringway_shared::{DropReason, Family, FiveTuple};
@@ -137,27 +137,30 @@ proptest! {
         steps in proptest::collection::vec((0u32..40, 0u8..5, 0u64..900), 1..200),
     ) {
         let mut datagrams = Datagrams::default();
-        let mut known: HashMap<u32, u64> = HashMap::new();
+        // Since when, and which pieces: only one that is new keeps a datagram longer.
+        let mut known: HashMap<u32, (u64, HashSet<u64>)> = HashMap::new();
         let mut now = 0;
         for (number, what, later) in steps {
             now += later;
-            known.retain(|_, since| now - *since < LIFE / 1_000_000);
+            known.retain(|_, (since, _)| now - *since < LIFE / 1_000_000);
             let found = datagrams.find(hash(number), &key(number), ms(now));
             prop_assert_eq!(found.is_some(), known.contains_key(&number));
             match (found, what) {
                 (None, _) => {
                     datagrams.open(hash(number), key(number), forward(), what == 0, ms(now));
-                    known.insert(number, now);
+                    known.insert(number, (now, HashSet::new()));
                 }
                 (Some(id), 0 | 1) => {
                     datagrams.remove(id);
                     known.remove(&number);
                 }
                 (Some(id), _) => {
-                    // Each time another one.
-                    let next = piece((now % 8000) as u16 * 8, 8, true);
-                    if matches!(datagrams.add(id, Some(&next), ms(now)), Next::Share(Fate::Forward(_))) && later > 0 {
-                        known.insert(number, now);
+                    let place = now % 8000;
+                    let next = piece(place as u16 * 8, 8, true);
+                    let shared = matches!(datagrams.add(id, Some(&next), ms(now)), Next::Share(Fate::Forward(_)));
+                    let (since, pieces) = known.get_mut(&number).unwrap();
+                    if shared && pieces.insert(place) {
+                        *since = now;
                     }
                 }
             }
