@@ -296,7 +296,7 @@ impl Trace {
             next_hop_mac: adjacency.destination_mac.to_string(),
             mtu: adjacency.mtu,
         };
-        self.steps.push(format!("It leaves by {} to {}.", exit.interface, exit.next_hop_mac));
+        self.steps.push(steps::leaves(&exit, interface.mtu));
         self.adjacency = Some(exit);
     }
 

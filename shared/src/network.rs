@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
+use hops::Hops;
 pub use host::HostAddresses;
 use ipnet::IpNet;
 pub use lowers::{Lower, Lowers};
@@ -17,9 +17,10 @@ pub use table::Perspective;
 use table::Tables;
 
 use crate::address::{Family, MacAddress};
-use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
+use crate::adjacency::InterfaceId;
 use crate::drop_reason::DropReason;
 
+mod hops;
 mod host;
 mod lowers;
 mod path;
@@ -81,6 +82,25 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Preference among routes to the same prefix; lower wins.
     pub metric: u32,
+    /// The largest packet that the way carries, in bytes, where the route says so; the interface may carry less.
+    pub mtu: Option<u32>,
+}
+
+impl Route {
+    /// A route of which no more is said.
+    pub fn new(to: IpNet, target: RouteTarget) -> Self {
+        Route { to, target, source: None, metric: 0, mtu: None }
+    }
+
+    /// The interfaces and gateways that it leads by.
+    pub fn ways(&self) -> impl Iterator<Item = (InterfaceId, Option<IpAddr>)> {
+        let (single, several): (_, &[Path]) = match &self.target {
+            RouteTarget::Out { interface, via } => (Some((*interface, *via)), &[]),
+            RouteTarget::Paths(paths) => (None, paths),
+            _ => (None, &[]),
+        };
+        single.into_iter().chain(several.iter().map(|path| (path.interface, path.via)))
+    }
 }
 
 /// Why there is no adjacency for a destination. The packet path passes it around, so it counts no references.
@@ -105,6 +125,8 @@ pub enum NoAdjacency {
         interface: InterfaceId,
         /// The neighbour to ask for.
         next_hop: IpAddr,
+        /// The largest packet that the way will carry, in bytes.
+        mtu: u32,
     },
 }
 
@@ -122,20 +144,6 @@ impl NoAdjacency {
     }
 }
 
-/// An adjacency, and whether a packet has left by it since control looked last. The mark stands beside what the packet
-/// path reads anyway, and is written once until control takes it.
-#[derive(Debug)]
-struct Hop {
-    adjacency: Adjacency,
-    used: AtomicBool,
-}
-
-impl Clone for Hop {
-    fn clone(&self) -> Self {
-        Hop { adjacency: self.adjacency, used: AtomicBool::new(self.used.load(Ordering::Relaxed)) }
-    }
-}
-
 /// Interfaces, routes and neighbours, immutable but for the marks of what is used.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -148,8 +156,7 @@ pub struct Network {
     sources_known: bool,
     // What policy rules ask for that is not looked at.
     overlooked: Arc<[String]>,
-    neighbors: HashMap<(InterfaceId, IpAddr), AdjacencyId>,
-    hops: Vec<Hop>,
+    hops: Hops,
     host: Arc<HostAddresses>,
     broadcast: HashSet<IpAddr>,
     // Broadcast addresses and the kernel's single ones together, so that judging a source is one look.
@@ -189,19 +196,15 @@ impl Network {
         for interface in &interfaces {
             for address in &interface.addresses {
                 let target = RouteTarget::Out { interface: interface.id, via: None };
-                routes.push(Route { to: address.trunc(), target, source: Some(address.addr()), metric: u32::MAX });
+                let (source, metric) = (Some(address.addr()), u32::MAX);
+                routes.push(Route { source, metric, ..Route::new(address.trunc(), target) });
             }
         }
         let (v4, v6): (Vec<Route>, Vec<Route>) = routes.into_iter().partition(|route| route.to.addr().is_ipv4());
         (network.v4, network.v6) = (Tables::new(v4), Tables::new(v6));
-        for (interface, address, mac) in neighbors {
-            let Some(out) = interfaces.get(usize::from(interface.0)) else { continue };
-            let id = AdjacencyId(network.hops.len() as u32);
-            let adjacency = Adjacency { out: interface, source_mac: out.mac, destination_mac: mac, mtu: out.mtu };
-            network.hops.push(Hop { adjacency, used: AtomicBool::new(false) });
-            network.neighbors.insert((interface, address), id);
-        }
+        network.hops = Hops::of(&interfaces, neighbors);
         network.interfaces = interfaces;
+        network.add_smaller_hops();
         network
     }
 
@@ -212,6 +215,7 @@ impl Network {
         self.v4.add(v4);
         self.v6.add(v6);
         (self.sources_known, self.overlooked) = (true, overlooked);
+        self.add_smaller_hops();
         self
     }
 
@@ -244,29 +248,6 @@ impl Network {
         self.rss.get(usize::from(interface.0))?.as_deref()
     }
 
-    /// Gives every next hop that `older` has the number that it has there, so that flows find the way that they took.
-    pub fn keep_numbers(&mut self, older: &Network) {
-        let mut hops = older.hops.clone();
-        let mut taken = vec![false; hops.len()];
-        let kept = self.neighbors.keys().filter_map(|key| older.neighbors.get(key));
-        kept.filter_map(|id| usize::try_from(id.0).ok()).for_each(|place| {
-            taken.get_mut(place).into_iter().for_each(|taken| *taken = true);
-        });
-        let mut free = (0..).zip(taken).filter(|(_, taken)| !taken).map(|(place, _)| place);
-        for (key, id) in &mut self.neighbors {
-            let Some(hop) = self.hops.get(id.0 as usize).cloned() else { continue };
-            let number = older.neighbors.get(key).map(|id| id.0).or_else(|| free.next());
-            match number.and_then(|number| hops.get_mut(number as usize).map(|place| (number, place))) {
-                Some((number, place)) => (*id, *place) = (AdjacencyId(number), hop),
-                None => {
-                    *id = AdjacencyId(hops.len() as u32);
-                    hops.push(hop);
-                }
-            }
-        }
-        self.hops = hops;
-    }
-
     /// What decides about ways and is not looked at, one sentence each.
     pub fn overlooked(&self) -> &Arc<[String]> {
         &self.overlooked
@@ -281,36 +262,6 @@ impl Network {
     #[inline]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(usize::from(id.0))
-    }
-
-    /// How many adjacencies there are.
-    pub fn adjacencies(&self) -> usize {
-        self.neighbors.len()
-    }
-
-    /// The adjacency with this number.
-    #[inline]
-    pub fn adjacency(&self, id: AdjacencyId) -> Option<&Adjacency> {
-        self.hops.get(id.0 as usize).map(|hop| &hop.adjacency)
-    }
-
-    /// The adjacency with this number, for a packet that leaves by it: it is marked as used.
-    #[inline]
-    pub fn leave_by(&self, id: AdjacencyId) -> Option<&Adjacency> {
-        let hop = self.hops.get(id.0 as usize)?;
-        // Workers share the mark: it is written only where it is not set yet.
-        if !hop.used.load(Ordering::Relaxed) {
-            hop.used.store(true, Ordering::Relaxed);
-        }
-        Some(&hop.adjacency)
-    }
-
-    /// The next hops that packets left by since this was asked last.
-    pub fn take_used(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
-        self.neighbors.iter().filter_map(|(next_hop, id)| {
-            let used = &self.hops.get(id.0 as usize)?.used;
-            (used.load(Ordering::Relaxed) && used.swap(false, Ordering::Relaxed)).then_some(*next_hop)
-        })
     }
 
     /// Every route.

@@ -49,6 +49,8 @@ pub struct NetworkRoute {
     pub source: Option<IpAddr>,
     /// Preference among routes to the same prefix; lower wins.
     pub metric: u32,
+    /// The largest packet that the way carries, in bytes, where it is not the interface's MTU alone that counts.
+    pub mtu: Option<u32>,
 }
 
 /// One item of `network.neighbors`.
@@ -98,13 +100,13 @@ impl NetworkConfig {
                 Some(interface) => RouteTarget::Out { interface, via: route.via },
                 None => RouteTarget::Unlisted(route.dev.clone()),
             };
-            Route { to: route.to, target, source: route.source, metric: route.metric }
+            Route { to: route.to, target, source: route.source, metric: route.metric, mtu: route.mtu }
         });
         // Interfaces that nobody attaches to have addresses, too, and connected routes that lead to `no_interface`.
         let unlisted = self.interfaces.iter().filter(|interface| id_of(&interface.name).is_none());
         let connected = unlisted.flat_map(|interface| {
             interface.addresses.iter().flat_map(|address| {
-                let route = |to, target, source| Route { to, target, source, metric: u32::MAX };
+                let route = |to, target, source| Route { source, metric: u32::MAX, ..Route::new(to, target) };
                 let unlisted = RouteTarget::Unlisted(interface.name.clone());
                 let own = route(address.addr().into(), RouteTarget::Local, None);
                 [route(address.trunc(), unlisted, Some(address.addr())), own]
@@ -171,6 +173,7 @@ fn route(field: &Field<'_>) -> Option<NetworkRoute> {
     let dev = map.require("dev", "write the interface's name").and_then(|field| field.parse(name));
     let source = map.get("source").and_then(|field| field.parse(value::unicast));
     let metric = map.value("metric", 0, value::number(0..=u64::from(u32::MAX))) as u32;
+    let mtu = map.get("mtu").and_then(|field| field.parse(value::number(68..=65_535))).map(|mtu| mtu as u32);
     if let Some(to) = &to {
         for (key, address) in [("via", via), ("source", source)] {
             if let Some(address) = address.filter(|address| Family::of(*address) != Family::of(to.addr())) {
@@ -179,7 +182,7 @@ fn route(field: &Field<'_>) -> Option<NetworkRoute> {
         }
     }
     map.finish();
-    Some(NetworkRoute { to: to?, via, dev: dev?, source, metric })
+    Some(NetworkRoute { to: to?, via, dev: dev?, source, metric, mtu })
 }
 
 /// A route's destination, as `ip route` takes it: a network, one host, or `default`.

@@ -94,7 +94,9 @@ network:
   - {name: eth0, mac: "02:00:00:00:00:01", addresses: [192.168.0.2/24]}
   - {name: eth1, mac: "02:00:00:00:00:02", addresses: [192.168.1.2/24], mtu: 9000}
   - {name: wg0, mac: "02:00:00:00:00:03", addresses: [10.9.0.1/24]}
-  routes: [{to: default, via: 192.168.0.254, dev: eth0}]
+  routes:
+  - {to: default, via: 192.168.0.254, dev: eth0}
+  - {to: 10.7.0.0/16, via: 192.168.1.3, dev: eth1, mtu: 1400}
   neighbors: [{address: 192.168.1.3, mac: "02:00:00:00:00:04", dev: eth1}]
 "#;
     let config = parse(text).unwrap();
@@ -103,6 +105,8 @@ network:
     assert_eq!(network.interfaces().iter().map(|interface| &*interface.name).collect::<Vec<_>>(), ["eth1", "eth0"]);
     let adjacency = network.adjacency(network.resolve("192.168.1.3".parse().unwrap()).unwrap()).unwrap();
     assert_eq!((adjacency.out.0, adjacency.mtu), (0, 9000));
+    let adjacency = network.adjacency(network.resolve("10.7.1.1".parse().unwrap()).unwrap()).unwrap();
+    assert_eq!((adjacency.out.0, adjacency.mtu), (0, 1400));
     use ringway_shared::network::NoAdjacency;
     let beyond = "10.9.0.7".parse().unwrap();
     assert_eq!((network.resolve(beyond), network.unlisted(beyond)), (Err(NoAdjacency::NoInterface), Some("wg0")));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_shared::Network;
-use ringway_shared::network::{Route, RouteTarget};
+use ringway_shared::network::Route;
 use ringway_shared::sharing::ShardedMap;
 
 use super::neighbors::Key;
@@ -74,12 +74,7 @@ fn next_hops(network: &Network, endpoint: IpAddr) -> impl Iterator<Item = Key> {
 
 /// The neighbours that routes lead by.
 pub(super) fn routers(network: &Network) -> HashSet<Key> {
-    let by = |route: &Route| match &route.target {
-        RouteTarget::Out { interface, via } => vec![(*interface, *via)],
-        RouteTarget::Paths(paths) => paths.iter().map(|path| (path.interface, path.via)).collect(),
-        _ => Vec::new(),
-    };
-    let hops = network.routes().flat_map(by);
+    let hops = network.routes().flat_map(Route::ways);
     hops.filter_map(|(interface, via)| Some((network.interface(interface)?.index, via?))).collect()
 }
 
@@ -87,7 +82,7 @@ pub(super) fn routers(network: &Network) -> HashSet<Key> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ringway_shared::network::{Interface, Lowers};
+    use ringway_shared::network::{Interface, Lowers, RouteTarget};
     use ringway_shared::{InterfaceId, MacAddress};
 
     /// Two interfaces; pods of 10.`n`.0.0/16 are behind 192.168.0.`n`, those of 10.9.0.0/16 on link.
@@ -103,14 +98,10 @@ mod tests {
             lowers: Lowers::default(),
         };
         let interfaces = vec![interface(0, "192.168.0.1/24", true), interface(1, "10.9.0.1/16", up)];
-        let route = |node: &u8| Route {
-            to: format!("10.{node}.0.0/16").parse().unwrap(),
-            target: RouteTarget::Out {
-                interface: InterfaceId(0),
-                via: Some(format!("192.168.0.{node}").parse().unwrap()),
-            },
-            source: None,
-            metric: 0,
+        let route = |node: &u8| {
+            let via = Some(format!("192.168.0.{node}").parse().unwrap());
+            let target = RouteTarget::Out { interface: InterfaceId(0), via };
+            Route::new(format!("10.{node}.0.0/16").parse().unwrap(), target)
         };
         let routes: Vec<Route> = nodes.iter().map(route).collect();
         // A neighbour that is known or not makes no difference.

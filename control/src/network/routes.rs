@@ -12,7 +12,7 @@ use ringway_shared::InterfaceId;
 use ringway_shared::network::{Interface, Path, RouteTarget};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHopFlags, RouteType, RouteVia,
 };
 
 use super::links::Link;
@@ -83,6 +83,8 @@ pub struct KernelRoute {
     pub(super) for_service: bool,
     pub(super) metric: u32,
     pub(super) source: Option<IpAddr>,
+    /// The largest packet that it carries, where it says so: of all its ways, whatever is locked.
+    pub(super) mtu: Option<u32>,
     pub(super) kind: Kind,
 }
 
@@ -102,7 +104,7 @@ impl KernelRoute {
             _ => return None,
         };
         let (mut table, mut to, mut from) = (u32::from(header.table), unspecified, unspecified);
-        let (mut metric, mut source, mut object) = (0, None, None);
+        let (mut metric, mut source, mut object, mut mtu) = (0, None, None, None);
         let mut single = NextHop {
             weight: 1,
             dead: header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown),
@@ -117,6 +119,7 @@ impl KernelRoute {
                 RouteAttribute::Priority(value) => metric = *value,
                 RouteAttribute::PrefSource(address) => source = ip(address),
                 RouteAttribute::NhId(number) => object = Some(*number),
+                RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(largest),
                 RouteAttribute::MultiPath(hops) => {
                     ways.extend(hops.iter().map(|hop| {
                         let mut way = NextHop {
@@ -147,6 +150,7 @@ impl KernelRoute {
             for_service: header.tos != 0,
             metric,
             source,
+            mtu,
             kind: match (header.kind, object) {
                 // The kernel may say nothing but the number.
                 (RouteType::Unicast, Some(object)) if ways.iter().all(|way| way.link == 0) => Kind::Object(object),
@@ -166,6 +170,7 @@ impl KernelRoute {
             for_service: false,
             metric: 0,
             source: None,
+            mtu: None,
             kind: Kind::Nowhere,
         }
     }
@@ -192,6 +197,14 @@ impl NextHop {
             RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => self.encapsulated = true,
             _ => {}
         }
+    }
+}
+
+/// The packet size that a metric is about.
+fn largest(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(bytes) => Some(*bytes).filter(|bytes| *bytes > 0),
+        _ => None,
     }
 }
 

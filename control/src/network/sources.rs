@@ -93,7 +93,7 @@ impl<'a> Sources<'a> {
                 }
             };
             if own || sources != around {
-                filled.push(with_sources(atom.net, target, route.source, &sources));
+                filled.push(Route { mtu: route.mtu, ..with_sources(atom.net, target, route.source, &sources) });
             }
             chosen.push(sources);
         }
@@ -159,11 +159,11 @@ fn with_sources(to: IpNet, target: &RouteTarget, preferred: Option<IpAddr>, sour
             let sources = sources.iter().copied().chain(std::iter::repeat(None));
             let paths: Arc<[Path]> =
                 paths.iter().zip(sources).map(|(path, source)| Path { source, ..path.clone() }).collect();
-            Route { to, target: RouteTarget::Paths(paths), source: preferred, metric: 0 }
+            Route { source: preferred, ..Route::new(to, RouteTarget::Paths(paths)) }
         }
         other => {
             let source = preferred.or_else(|| sources.first().copied().flatten());
-            Route { to, target: other.clone(), source, metric: 0 }
+            Route { source, ..Route::new(to, other.clone()) }
         }
     }
 }

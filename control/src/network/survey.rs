@@ -70,12 +70,7 @@ impl Survey {
         }
         // Whatever table has the route to it, an address is the machine's own.
         let usable = tables.addresses.iter().filter(|address| address.standing != Standing::Tentative);
-        survey.routes.extend(usable.map(|address| Route {
-            to: address.ip().into(),
-            target: RouteTarget::Local,
-            source: None,
-            metric: 0,
-        }));
+        survey.routes.extend(usable.map(|address| Route::new(address.ip().into(), RouteTarget::Local)));
         let mut seen = Vec::new();
         survey.default_links.retain(|link| {
             let new = !seen.contains(link);

@@ -62,7 +62,7 @@ pub(super) fn why_unreachable(snapshot: &Snapshot, address: IpAddr, why: NoAdjac
             format!("its route leaves by {out} to a router, and with dsr-l2 it has to be on a link of this node")
         }
         NoAdjacency::Local => "it is one of the node's own addresses".to_owned(),
-        NoAdjacency::Unresolved { interface, next_hop } => {
+        NoAdjacency::Unresolved { interface, next_hop, .. } => {
             format!("its next hop {next_hop} on {} does not answer", name(interface))
         }
     }

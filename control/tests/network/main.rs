@@ -166,7 +166,7 @@ fn a_neighbour_that_does_not_answer_is_removed_and_comes_back() {
         ip_in(&bed.hosts[1], "address del 10.1.0.2/24 dev uplink");
         let network = watch.until("removed", |network| mac(network, "10.1.0.2").is_none()).await;
         let next_hop = ip("10.1.0.2");
-        let unresolved = NoAdjacency::Unresolved { interface: InterfaceId(1), next_hop };
+        let unresolved = NoAdjacency::Unresolved { interface: InterfaceId(1), next_hop, mtu: 1500 };
         assert_eq!(network.resolve(next_hop), Err(unresolved));
         ip_in(&bed.hosts[1], "address add 10.1.0.2/24 dev uplink");
         watch.until("back", |network| mac(network, "10.1.0.2") == host(1)).await;

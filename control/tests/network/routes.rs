@@ -184,6 +184,43 @@ fn all_ways_of_a_route_are_used_and_resolved() {
     });
 }
 
+#[test]
+fn a_route_that_carries_less_says_so_whatever_its_ways() {
+    let Some(bed) = Bed::new() else { return };
+    forward(&bed);
+    for (number, via) in [(7, "10.0.0.2"), (8, "10.1.0.2")] {
+        bed.gateway(&format!("nexthop add id {number} via {via} dev eth{}", number - 7));
+    }
+    bed.gateway("nexthop add id 9 group 7/8");
+    bed.watch(async |mut watch| {
+        watch.keep(&["10.0.0.2", "10.1.0.2", "fd00:0::2", "fd00:1::2"]);
+        let carries = |network: &Network, to: &str, hash: u64| {
+            let id = network.resolve_for(&Heading { hash, ..Heading::to(ip(to)) }).ok()?;
+            Some(network.adjacency(id)?.mtu)
+        };
+        for (command, to, mtu) in [
+            ("route add 192.0.2.0/24 via 10.1.0.2 mtu 1280", "192.0.2.1", 1280),
+            ("route change 192.0.2.0/24 via 10.1.0.2 mtu lock 1300", "192.0.2.1", 1300),
+            ("route change 192.0.2.0/24 via 10.1.0.2", "192.0.2.1", 1500),
+            ("route replace 192.0.2.0/24 nhid 9 mtu 1310", "192.0.2.1", 1310),
+            ("route replace 192.0.2.0/24 mtu 1320 nexthop via 10.0.0.2 nexthop via 10.1.0.2", "192.0.2.1", 1320),
+            ("route change 10.1.0.0/24 dev eth1 proto kernel scope link src 10.1.0.1 mtu 1330", "10.1.0.2", 1330),
+            ("-6 route add 2001:db8::/32 via fd00:1::2 mtu 1280", "2001:db8::1", 1280),
+            (
+                "-6 route replace 2001:db8::/32 mtu lock 1340 nexthop via fd00:0::2 nexthop via fd00:1::2",
+                "2001:db8::1",
+                1340,
+            ),
+            ("-6 route add default via fd00:1::2 mtu 1350 table 100", "2001:db8::1", 1340),
+            ("-6 rule add pref 1000 lookup 100", "2001:db8::1", 1350),
+            ("link set eth1 mtu 1290", "10.1.0.2", 1290),
+        ] {
+            bed.gateway(command);
+            watch.until(command, |network| (0..32).all(|hash| carries(network, to, hash) == Some(mtu))).await;
+        }
+    });
+}
+
 /// Waits until the source towards `endpoint` is what `ip route get` says it is.
 async fn source(watch: &mut Watch, endpoint: &str, expected: &str) {
     let what = format!("{expected} towards {endpoint}");

@@ -114,7 +114,7 @@ impl Cache {
         let id = network.resolve_for(heading).or_else(|none| {
             let other = network.resolve_beside(heading);
             // Nobody would ask for it again if no packet waited for it.
-            if let (NoAdjacency::Unresolved { interface, next_hop }, Some(_)) = (&none, other) {
+            if let (NoAdjacency::Unresolved { interface, next_hop, .. }, Some(_)) = (&none, other) {
                 resolver.ask(*interface, *next_hop);
             }
             other.ok_or(none)
@@ -151,7 +151,7 @@ mod tests {
         let network = |generation, known: &[u8]| {
             let target = RouteTarget::Paths([path(2), path(4)].into());
             let to = "10.9.0.0/16".parse().unwrap();
-            let routes = [Route { to, target, source: None, metric: 0 }];
+            let routes = [Route::new(to, target)];
             let neighbors = known.iter().map(|last| (InterfaceId(0), address(*last), MacAddress([*last; 6])));
             Network::new(generation, vec![interface()], routes, neighbors)
         };

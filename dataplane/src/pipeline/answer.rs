@@ -92,7 +92,7 @@ impl Core {
         let network = &context.snapshot.network;
         let way = self.adjacencies.to_client(network, &answer_heading(&received, packet)).map(|found| found.adjacency);
         let length = u32::from(packet.end.saturating_sub(packet.l4)) + ip_header(packet.family()) as u32;
-        if let Some(mtu) = mtu(network, &way).filter(|mtu| length > *mtu) {
+        if let Some(mtu) = mtu(&way).filter(|mtu| length > *mtu) {
             return match must_not_fragment(context.umem.packet(&received.frame), packet) {
                 true => self.answer_too_big(context, received, packet, mtu, None),
                 false => dropped(received, DropReason::TooBig, None),

@@ -9,7 +9,7 @@
 
 use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{Adjacency, DropReason, Family, Network, ServicePortId};
+use ringway_shared::{Adjacency, DropReason, Family, ServicePortId};
 
 use super::adjacencies::Resolved;
 use super::held::HeldPacket;
@@ -53,23 +53,17 @@ fn leave_whole_or_not(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -
 
 /// The largest IP packet that the way out carries, known neighbour or not.
 #[inline]
-pub(super) fn mtu(network: &Network, adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
+pub(super) fn mtu(adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
     match adjacency {
-        Ok(adjacency) => Some(adjacency.mtu),
-        Err(NoAdjacency::Unresolved { interface, .. }) => Some(network.interface(*interface)?.mtu),
+        Ok(Adjacency { mtu, .. }) | Err(NoAdjacency::Unresolved { mtu, .. }) => Some(*mtu),
         Err(_) => None,
     }
 }
 
 /// The MTU of the way out when `packet`, which was parsed from `frame`, is larger and must not be fragmented.
 #[inline]
-pub(super) fn exceeded_mtu(
-    network: &Network,
-    adjacency: &Result<Adjacency, NoAdjacency>,
-    frame: &[u8],
-    packet: &Packet,
-) -> Option<u32> {
-    let mtu = mtu(network, adjacency)?;
+pub(super) fn exceeded_mtu(adjacency: &Result<Adjacency, NoAdjacency>, frame: &[u8], packet: &Packet) -> Option<u32> {
+    let mtu = mtu(adjacency)?;
     (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
 }
 
@@ -95,7 +89,7 @@ impl Core {
                 let verdict = leave_whole_or_not(context.umem.packet_mut(&mut received.frame), &adjacency, intent);
                 Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
             }
-            Err(NoAdjacency::Unresolved { interface, next_hop }) => {
+            Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
                 let first = self.held.waiting_for(interface, next_hop) == 0;
                 let Received { frame, tag, .. } = received;
                 let since = context.now;

@@ -87,7 +87,7 @@ impl Core {
             Err(none @ NoAdjacency::Unresolved { .. }) => (Err(none), None),
             Err(_) => return pass(received),
         };
-        let too_large = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet);
+        let too_large = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet);
         if packet.ttl <= 1 || packet.objection.is_some() || too_large.is_some() {
             return pass(received);
         }

@@ -30,14 +30,14 @@ pub(super) struct Way {
 
 impl Way {
     /// The largest packet that it carries, its outer header taken off.
-    fn mtu(&self, network: &Network) -> Option<u32> {
+    fn mtu(&self) -> Option<u32> {
         let outer = self.tunnel.map_or(0, |tunnel| dsr::overhead(tunnel.destination));
-        Some(mtu(network, &self.adjacency)?.saturating_sub(outer))
+        Some(mtu(&self.adjacency)?.saturating_sub(outer))
     }
 
     /// The same, when `packet`, which was parsed from `frame`, is larger and must not be fragmented.
-    fn exceeded_by(&self, network: &Network, frame: &[u8], packet: &Packet) -> Option<u32> {
-        let mtu = self.mtu(network)?;
+    fn exceeded_by(&self, frame: &[u8], packet: &Packet) -> Option<u32> {
+        let mtu = self.mtu()?;
         (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
     }
 }
@@ -70,7 +70,7 @@ impl Core {
             Ok(way) => way,
             Err(reason) => return dropped(received, reason, service_port),
         };
-        if let Some(mtu) = way.exceeded_by(&snapshot.network, context.umem.packet(&received.frame), packet) {
+        if let Some(mtu) = way.exceeded_by(context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         let new = NewFlow {
@@ -148,7 +148,7 @@ impl Core {
             Ok(way) => way,
             Err(reason) => return dropped(received, reason, service_port),
         };
-        if let Some(mtu) = way.exceeded_by(&snapshot.network, context.umem.packet(&received.frame), packet) {
+        if let Some(mtu) = way.exceeded_by(context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         // A SYN keeps none alive that it may replace.
@@ -178,7 +178,7 @@ impl Core {
             Ok(way) => way,
             Err(reason) => return dropped(received, reason, Some(service_port)),
         };
-        if let Some(mtu) = way.exceeded_by(network, context.umem.packet(&received.frame), packet) {
+        if let Some(mtu) = way.exceeded_by(context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, Some(service_port));
         }
         self.send_dsr(context, received, packet, way, service_port, backend)
@@ -203,7 +203,7 @@ impl Core {
             Err(reason) => return dropped(received, reason, Some(service_port)),
         };
         // The first one was answered.
-        if way.exceeded_by(network, context.umem.packet(&received.frame), packet).is_some() {
+        if way.exceeded_by(context.umem.packet(&received.frame), packet).is_some() {
             return dropped(received, DropReason::TooBig, Some(service_port));
         }
         self.send_dsr(context, received, packet, way, service_port, id)
@@ -273,7 +273,7 @@ impl Core {
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
         // One that its sender lets be fragmented is fragmented with its outer header.
-        let whole = way.mtu(&context.snapshot.network).is_none_or(|mtu| u32::from(packet.ip_length()) <= mtu);
+        let whole = way.mtu().is_none_or(|mtu| u32::from(packet.ip_length()) <= mtu);
         if let Some(tunnel) = &way.tunnel
             && !dsr::encapsulate(context.umem, &mut received.frame, packet, tunnel, whole)
         {

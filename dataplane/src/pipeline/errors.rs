@@ -170,9 +170,7 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
-        if let Some(mtu) =
-            exceeded_mtu(&context.snapshot.network, &adjacency, context.umem.packet(&received.frame), packet)
-        {
+        if let Some(mtu) = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         let rewrite = flow.rewrite(direction);

@@ -123,7 +123,7 @@ impl Core {
         }
         let flow = self.flows.flow_mut(id);
         let adjacency = known_adjacency(flow, direction, Some(received.interface), snapshot, &mut self.adjacencies);
-        if let Some(mtu) = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet) {
+        if let Some(mtu) = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         if shows_nothing {
@@ -204,7 +204,7 @@ impl Core {
             _ => return None,
         }
         let (network, flow) = (&snapshot.network, self.flows.flow(id));
-        let there = mtu(network, adjacency)?;
+        let there = mtu(adjacency)?;
         // No packet leaves by it now, so it is not marked as used.
         let known = network.adjacency(flow.adjacency(direction.opposite()));
         let back = match known.filter(|_| flow.network_generation == network.generation) {
@@ -231,7 +231,7 @@ fn mtu_back(
     // What comes back arrives by where this leaves.
     let found = network.resolve_for(&heading(flow, direction.opposite(), Some(out), network));
     let back = found.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
-    mtu(network, &back)
+    mtu(&back)
 }
 
 /// Whether packets to the flow's endpoint can leave by this interface, so that its answers come by it.

@@ -340,7 +340,7 @@ impl Core {
             Direction::Reply => self.adjacencies.to_client(network, &heading),
         };
         let adjacency = resolved.map(|resolved| resolved.adjacency);
-        if exceeded_mtu(network, &adjacency, context.umem.packet(&received.frame), packet).is_some() {
+        if exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet).is_some() {
             return dropped(received, DropReason::TooBig, follow.service_port);
         }
         nat::rewrite(context.umem.packet_mut(&mut received.frame), packet, &Rewrite::new(&packet.tuple, follow.to));

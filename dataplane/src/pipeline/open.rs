@@ -105,7 +105,7 @@ impl Core {
             Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
             Err(none) => (Err(none), None, snapshot.network.source_address_for(&heading)),
         };
-        if let Some(mtu) = exceeded_mtu(&snapshot.network, &adjacency, context.umem.packet(&received.frame), packet) {
+        if let Some(mtu) = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         // Answers come from where the packet goes.
@@ -216,7 +216,7 @@ impl Core {
         flow.set_adjacency(Direction::Original, adjacency);
         flow.set_adjacency(Direction::Reply, None);
         // The client's neighbour is asked for now, so that the answer need not wait for it.
-        if let Err(NoAdjacency::Unresolved { interface, next_hop }) =
+        if let Err(NoAdjacency::Unresolved { interface, next_hop, .. }) =
             find_adjacency(flow, Direction::Reply, arrived, snapshot, &mut self.adjacencies)
         {
             self.shared.resolver.ask(interface, next_hop);

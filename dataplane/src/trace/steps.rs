@@ -9,7 +9,7 @@ use ringway_shared::service::{Affinity, ForwardingMode, Matched, ServicePort};
 use ringway_shared::snapshot::{Services, Target};
 use ringway_shared::{Backend, DropReason, EndpointSet, FiveTuple, Network};
 
-use super::Slot;
+use super::{Exit, Slot};
 
 /// A clause as a sentence: capital letter, full stop.
 pub(super) fn sentence(clause: &str) -> String {
@@ -207,6 +207,16 @@ pub(super) fn reverse_paths(network: &Network, source: IpAddr) -> impl Iterator<
     })
 }
 
+/// Where it leaves, and how large it may be where the route carries less than the interface.
+pub(super) fn leaves(exit: &Exit, of_interface: u32) -> String {
+    let size = if exit.mtu < of_interface {
+        format!(", in packets of at most {} bytes: the route says so, the interface carries {of_interface}", exit.mtu)
+    } else {
+        String::new()
+    };
+    format!("It leaves by {} to {}{size}.", exit.interface, exit.next_hop_mac)
+}
+
 /// Why there is no way to `endpoint`, and what would help.
 pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -> String {
     match error {
@@ -226,7 +236,7 @@ pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -
                 "The route to {endpoint} leaves by {name} to a router; with dsr-l2 an endpoint has to be on a link of this node."
             )
         }
-        NoAdjacency::Unresolved { interface, next_hop } => {
+        NoAdjacency::Unresolved { interface, next_hop, .. } => {
             let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
             format!("The next hop {next_hop} on {name} has no known MAC address.")
         }

@@ -81,7 +81,7 @@ fn network(neighbor: bool, dev: RouteTarget) -> Network {
         up: true,
         lowers: Lowers::default(),
     };
-    let route = Route { to: "10.180.0.0/16".parse().unwrap(), target: dev, source: None, metric: 0 };
+    let route = Route::new("10.180.0.0/16".parse().unwrap(), dev);
     let known = (InterfaceId(0), "192.168.0.3".parse().unwrap(), MacAddress([2, 0, 0, 0, 0, 3]));
     Network::new(1, vec![interface], [route], neighbor.then_some(known))
 }
@@ -187,6 +187,22 @@ fn sources_that_some_interface_would_refuse_are_told() {
     let trace = ask(Some(&network(true, by_eth0())), "192.168.0.2:1", "172.30.0.41:80");
     assert_eq!(trace.verdict, TraceVerdict::Forward);
     assert!(trace.steps.iter().any(|step| step.starts_with("On the wire such a source is dropped")), "{trace}");
+}
+
+#[test]
+fn a_route_that_carries_less_than_its_interface_is_told() {
+    let plain = network(true, by_eth0());
+    let routes: Vec<Route> = plain
+        .routes()
+        .filter(|route| route.metric == 0)
+        .map(|route| Route { mtu: Some(1400), ..route.clone() })
+        .collect();
+    let known = (InterfaceId(0), "192.168.0.3".parse().unwrap(), MacAddress([2, 0, 0, 0, 0, 3]));
+    let trace =
+        ask(Some(&Network::new(1, plain.interfaces().to_vec(), routes, [known])), "10.0.0.2:1", "172.30.0.41:80");
+    let expected = "It leaves by eth0 to 02:00:00:00:00:03, in packets of at most 1400 bytes: the route says so, the interface carries 1500.";
+    assert_eq!(trace.steps.last().unwrap(), expected);
+    assert_eq!(trace.adjacency.unwrap().mtu, 1400);
 }
 
 #[test]

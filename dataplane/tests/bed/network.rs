@@ -74,8 +74,9 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
         interface(DOWN, &["10.4.0.254/24"], 1500),
         interface(NARROW, &["10.5.0.254/24", "fd00:5::fffe/64"], 1280),
     ];
-    let route = |to: &str, target| Route { to: to.parse().unwrap(), target, source: None, metric: 0 };
+    let route = |to: &str, target| Route::new(to.parse().unwrap(), target);
     let out = |interface, via: Option<&str>| RouteTarget::Out { interface, via: via.map(|via| via.parse().unwrap()) };
+    let narrow = |to: &str, interface| Route { mtu: Some(1280), ..route(to, out(interface, None)) };
     let routes = vec![
         route("203.0.113.0/24", out(OUTSIDE, Some("192.168.0.254"))),
         route("2001:db8:c::/48", out(OUTSIDE, Some("2001:db8::fe"))),
@@ -83,11 +84,15 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
         route("10.99.0.0/16", RouteTarget::Unlisted("wg0".into())),
         route("10.98.0.0/16", RouteTarget::Nowhere),
         route("10.97.0.0/16", RouteTarget::Local),
+        narrow("10.7.0.0/24", INSIDE),
+        narrow("fd00:7::/64", INSIDE),
+        narrow("198.18.7.0/24", OUTSIDE),
+        narrow("2001:db8:7::/64", OUTSIDE),
     ];
     let mut known: Vec<(InterfaceId, IpAddr)> = Vec::new();
     let mut know = |interface, address: String| known.push((interface, address.parse().unwrap()));
     if neighbors != Neighbors::None {
-        for address in ["192.168.0.254", "2001:db8::fe", "192.168.0.77"] {
+        for address in ["192.168.0.254", "2001:db8::fe", "192.168.0.77", "198.18.7.9", "2001:db8:7::9"] {
             know(OUTSIDE, address.into());
         }
     }
@@ -96,6 +101,8 @@ pub fn network(generation: u32, neighbors: Neighbors) -> Network {
             know(INSIDE, format!("10.0.1.{last}"));
             know(INSIDE, format!("fd00:10::{last}"));
         }
+        know(INSIDE, "10.7.0.1".into());
+        know(INSIDE, "fd00:7::1".into());
         know(BARE, "fd00:20::1".into());
         know(NARROW, "10.5.0.1".into());
         know(NARROW, "fd00:5::1".into());

@@ -26,8 +26,7 @@ fn routed(generation: u32, hops: &[u8], older: Option<&Network>) -> Network {
         weight: 1,
     };
     let paths: Vec<Path> = hops.iter().map(path).collect();
-    let pods =
-        Route { to: "10.0.1.0/24".parse().unwrap(), target: RouteTarget::Paths(paths.into()), source: None, metric: 0 };
+    let pods = Route::new("10.0.1.0/24".parse().unwrap(), RouteTarget::Paths(paths.into()));
     let known = (1..=9u8).map(|last| (INSIDE, IpAddr::from([10, 0, 9, last])));
     let routers = ["192.168.0.254", "192.168.0.77"].map(|router| (OUTSIDE, ip(router)));
     let known = known.chain(routers).map(|(out, address)| (out, address, neighbor_mac(out, address)));
@@ -80,11 +79,9 @@ fn flows_use_all_ways_and_each_keeps_its_own_while_it_is_there() {
 #[test]
 fn answers_go_by_the_table_of_the_interface_that_they_came_by_and_of_the_vip() {
     let bed = town();
-    let clients = |via: &str| Route {
-        to: "203.0.113.0/24".parse().unwrap(),
-        target: RouteTarget::Out { interface: OUTSIDE, via: Some(ip(via)) },
-        source: None,
-        metric: 0,
+    let clients = |via: &str| {
+        let target = RouteTarget::Out { interface: OUTSIDE, via: Some(ip(via)) };
+        Route::new("203.0.113.0/24".parse().unwrap(), target)
     };
     for (arrived, from, via) in [
         (Some(INSIDE), None, "192.168.0.77"),
@@ -112,7 +109,7 @@ fn answers_go_by_the_table_of_the_interface_that_they_came_by_and_of_the_vip() {
 
 fn pods() -> Route {
     let path = Path { interface: INSIDE, via: Some(ip("10.0.9.1")), source: Some(ip("10.0.255.254")), weight: 1 };
-    Route { to: "10.0.1.0/24".parse().unwrap(), target: RouteTarget::Paths([path].into()), source: None, metric: 0 }
+    Route::new("10.0.1.0/24".parse().unwrap(), RouteTarget::Paths([path].into()))
 }
 
 fn router(address: &str) -> MacAddress {

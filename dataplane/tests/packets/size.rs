@@ -12,7 +12,7 @@ const NARROW: [&str; 4] = [
 const WIDE: [&str; 2] = ["web tcp 172.30.0.41:80 -> 10.0.1.1:80", "web tcp [fd00:172:30::41]:80 -> [fd00:10::1]:80"];
 
 pub(crate) fn rows() -> Vec<Row> {
-    [fragments(), segment_sizes()].into_iter().flatten().collect()
+    [fragments(), segment_sizes(), routes()].into_iter().flatten().collect()
 }
 
 fn fragments() -> Vec<Row> {
@@ -81,6 +81,71 @@ fn fragments() -> Vec<Row> {
                 use known
                 -> fragments 1280 narrow 10.5.0.254:A > 10.5.0.1:80",
             ledger: "rx=1 forwarded=1 flowsOpened=1",
+        },
+    ]
+}
+
+/// Behind routes that carry 1,280 bytes, by interfaces that carry 1,500.
+const ROUTED: [&str; 3] = [
+    "far udp 172.30.0.41:80 -> 10.7.0.1:80",
+    "far tcp 172.30.0.41:80 -> 10.7.0.1:80",
+    "far tcp [fd00:172:30::41]:80 -> [fd00:7::1]:80",
+];
+
+fn routes() -> Vec<Row> {
+    vec![
+        Row {
+            name: "an endpoint behind a route that carries less than its interface: told, fragmented, offered no larger segments",
+            bed: Bed::of(&ROUTED),
+            script: "
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1252 df
+                -> forward inside 10.0.255.254:A > 10.7.0.1:80
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1253 df
+                -> reply too_big outside icmp 3/4 192.168.0.2 > 203.0.113.9 mtu=1280
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1472 id=7
+                -> fragments 1280 inside 10.0.255.254:A > 10.7.0.1:80
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:B > 10.7.0.1:80 mss=1240
+                inside tcp SA 10.7.0.1:80 > 10.0.255.254:B ack=1001 mss=1460
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000 mss=1240
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 mss=1440
+                -> forward inside [fd00:10::fffe]:C > [fd00:7::1]:80 mss=1220
+                inside tcp SA [fd00:7::1]:80 > [fd00:10::fffe]:C ack=1001 mss=1440
+                -> forward outside [fd00:172:30::41]:80 > [2001:db8:c::9]:40000 mss=1220
+                outside tcp A [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 seq=1001 ack=900000001 bytes=1221
+                -> reply too_big outside icmp 2/0 2001:db8::2 > 2001:db8:c::9 mtu=1280",
+            ledger: "rx=8 forwarded=6 replied=2 reply:too_big=2 flowsOpened=3",
+        },
+        Row {
+            name: "a client behind such a route: the same",
+            bed: Bed::of(&WIDE),
+            script: "
+                outside tcp S 198.18.7.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:A > 10.0.1.1:80 mss=1240
+                inside tcp SA 10.0.1.1:80 > 10.0.255.254:A ack=1001 mss=1460
+                -> forward outside 172.30.0.41:80 > 198.18.7.9:40000 mss=1240
+                inside tcp A 10.0.1.1:80 > 10.0.255.254:A seq=1 ack=1001 bytes=1241 df
+                -> reply too_big inside icmp 3/4 10.0.255.254 > 10.0.1.1 mtu=1280
+                outside tcp S [2001:db8:7::9]:40000 > [fd00:172:30::41]:80 mss=1440
+                -> forward inside [fd00:10::fffe]:B > [fd00:10::1]:80 mss=1220
+                inside tcp SA [fd00:10::1]:80 > [fd00:10::fffe]:B ack=1001 mss=1440
+                -> forward outside [fd00:172:30::41]:80 > [2001:db8:7::9]:40000 mss=1220",
+            ledger: "rx=5 forwarded=4 replied=1 reply:too_big=1 flowsOpened=2",
+        },
+        Row {
+            name: "what waits for the neighbour of such a route is too large for the same reason, and fragmented to the same size",
+            bed: Bed::of(&ROUTED).neighbors(Neighbors::Outside).then_neighbors("known", Neighbors::All),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> held
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1253 df
+                -> reply too_big outside icmp 3/4 192.168.0.2 > 203.0.113.9 mtu=1280
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1472 id=7
+                -> held
+                use known
+                -> forward inside 10.0.255.254:A > 10.7.0.1:80 mss=1240
+                -> fragments 1280 inside 10.0.255.254:B > 10.7.0.1:80",
+            ledger: "rx=3 forwarded=2 replied=1 reply:too_big=1 flowsOpened=2",
         },
     ]
 }

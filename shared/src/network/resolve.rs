@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::hops::NextHop;
 use super::path::Heading;
 use super::{Network, NoAdjacency, Path, Route, RouteTarget, path, table::Tables};
-use crate::adjacency::{AdjacencyId, InterfaceId};
+use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::service::ForwardingMode;
 
 impl Network {
@@ -28,23 +29,36 @@ impl Network {
         self.tables(heading.destination).find(heading)
     }
 
-    /// The interface and the next hop, and the route's source address.
-    pub(super) fn path(&self, heading: &Heading) -> Result<(InterfaceId, IpAddr, Option<IpAddr>), NoAdjacency> {
+    /// The largest packet that a route carries by this interface.
+    pub(super) fn mtu_by(&self, route: &Route, interface: InterfaceId) -> u32 {
+        // What the families have to carry at least, whatever a route says.
+        let least = if route.to.addr().is_ipv4() { 68 } else { 1280 };
+        let own = self.interface(interface).map_or(0, |interface| interface.mtu);
+        route.mtu.map_or(own, |mtu| mtu.max(least).min(own))
+    }
+
+    /// The next hop of a packet to `destination` that takes this way of a route.
+    fn next_hop(&self, route: &Route, (interface, via): (InterfaceId, Option<IpAddr>), destination: IpAddr) -> NextHop {
+        NextHop { interface, address: via.unwrap_or(destination), mtu: self.mtu_by(route, interface) }
+    }
+
+    /// The next hop of a packet.
+    fn way(&self, heading: &Heading) -> Result<NextHop, NoAdjacency> {
         if self.is_local(heading.destination) {
             return Err(NoAdjacency::Local);
         }
         let route = self.route_of(heading).ok_or(NoAdjacency::NoRoute)?;
-        let (interface, via, source) = match &route.target {
-            RouteTarget::Out { interface, via } => (*interface, *via, route.source),
+        let way = match &route.target {
+            RouteTarget::Out { interface, via } => (*interface, *via),
             RouteTarget::Paths(paths) => {
                 let path = path::pick(paths, heading.hash).ok_or(NoAdjacency::NoRoute)?;
-                (path.interface, path.via, path.source)
+                (path.interface, path.via)
             }
             RouteTarget::Unlisted(_) => return Err(NoAdjacency::NoInterface),
             RouteTarget::Local => return Err(NoAdjacency::Local),
             RouteTarget::Nowhere => return Err(NoAdjacency::NoRoute),
         };
-        Ok((interface, via.unwrap_or(heading.destination), source))
+        Ok(self.next_hop(route, way, heading.destination))
     }
 
     /// The interface that is not attached by which packets to `destination` would leave; for those who are to be told.
@@ -62,11 +76,11 @@ impl Network {
 
     /// The adjacency for a packet: route, then neighbour.
     pub fn resolve_for(&self, heading: &Heading) -> Result<AdjacencyId, NoAdjacency> {
-        let (interface, next_hop, _) = self.path(heading)?;
-        if !self.interface(interface).is_some_and(|interface| interface.up) {
-            return Err(NoAdjacency::InterfaceDown(interface));
+        let way = self.way(heading)?;
+        if !self.interface(way.interface).is_some_and(|interface| interface.up) {
+            return Err(NoAdjacency::InterfaceDown(way.interface));
         }
-        self.neighbors.get(&(interface, next_hop)).copied().ok_or(NoAdjacency::Unresolved { interface, next_hop })
+        self.hops.number(&way).ok_or(way.unresolved())
     }
 
     /// What was found for a packet to `destination`, where that has to be its own next hop.
@@ -77,13 +91,13 @@ impl Network {
     ) -> Result<AdjacencyId, NoAdjacency> {
         let interface = match found {
             Ok(id) => {
-                let interface = self.adjacency(id).ok_or(NoAdjacency::NoRoute)?.out;
-                if self.neighbors.get(&(interface, destination)) == Some(&id) {
+                let Adjacency { out, mtu, .. } = *self.adjacency(id).ok_or(NoAdjacency::NoRoute)?;
+                if self.hops.number(&NextHop { interface: out, address: destination, mtu }) == Some(id) {
                     return found;
                 }
-                interface
+                out
             }
-            Err(NoAdjacency::Unresolved { interface, next_hop }) if next_hop != destination => interface,
+            Err(NoAdjacency::Unresolved { interface, next_hop, .. }) if next_hop != destination => interface,
             Err(_) => return found,
         };
         Err(NoAdjacency::Routed { interface })
@@ -92,11 +106,12 @@ impl Network {
     /// That of another of several paths, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
     /// interface that is down. Each gets its share of all hashes.
     pub fn resolve_beside(&self, heading: &Heading) -> Option<AdjacencyId> {
-        let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return None };
+        let route = self.route_of(heading)?;
+        let RouteTarget::Paths(paths) = &route.target else { return None };
         let known = |path: &Path| {
             let up = self.interface(path.interface).is_some_and(|interface| interface.up);
-            let key = (path.interface, path.via.unwrap_or(heading.destination));
-            self.neighbors.get(&key).copied().filter(|_| up)
+            let next_hop = self.next_hop(route, (path.interface, path.via), heading.destination);
+            self.hops.number(&next_hop).filter(|_| up)
         };
         path::pick_of(paths.iter().filter(|path| known(path).is_some()), heading.hash).and_then(known)
     }
@@ -104,13 +119,13 @@ impl Network {
     /// Some adjacency for `destination`: a known one, if there is any for whatever packet.
     pub fn resolve_any(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
         let first = self.resolve(destination);
-        let known = || self.next_hops(destination).find_map(|next_hop| self.neighbors.get(&next_hop).copied());
-        let unresolved = || self.next_hops(destination).next();
+        let known = || self.ways_to(destination).find_map(|way| self.hops.number(&way));
+        let unresolved = || self.ways_to(destination).next();
         match first {
             Ok(id) => Ok(id),
             Err(none) => match (known(), unresolved()) {
                 (Some(id), _) => Ok(id),
-                (None, Some((interface, next_hop))) => Err(NoAdjacency::Unresolved { interface, next_hop }),
+                (None, Some(way)) => Err(way.unresolved()),
                 (None, None) => Err(none),
             },
         }
@@ -125,10 +140,11 @@ impl Network {
 
     /// Whether `taken`, which an older network gave for this heading, is still that of one of several paths that it can take.
     pub fn still_leads(&self, heading: &Heading, taken: AdjacencyId) -> bool {
-        let Some(Route { target: RouteTarget::Paths(paths), .. }) = self.route_of(heading) else { return false };
+        let Some(route) = self.route_of(heading) else { return false };
+        let RouteTarget::Paths(paths) = &route.target else { return false };
         paths.iter().any(|path| {
-            let key = (path.interface, path.via.unwrap_or(heading.destination));
-            self.neighbors.get(&key) == Some(&taken) && self.interface(path.interface).is_some_and(|out| out.up)
+            let next_hop = self.next_hop(route, (path.interface, path.via), heading.destination);
+            self.hops.number(&next_hop) == Some(taken) && self.interface(path.interface).is_some_and(|out| out.up)
         })
     }
 
@@ -144,17 +160,20 @@ impl Network {
 
     /// Every next hop that packets to `destination` can go to, whatever else is known of them.
     pub fn next_hops(&self, destination: IpAddr) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.ways_to(destination).map(|way| (way.interface, way.address))
+    }
+
+    /// The same, with what each carries.
+    pub(super) fn ways_to(&self, destination: IpAddr) -> impl Iterator<Item = NextHop> {
         let is_own = self.is_local(destination);
         let routes = self.tables(destination).find_all(destination).filter(move |_| !is_own);
-        let hops = routes.flat_map(move |route| {
-            let (single, several): (_, &[Path]) = match &route.target {
-                RouteTarget::Out { interface, via } => (Some((*interface, *via)), &[]),
-                RouteTarget::Paths(paths) => (None, paths),
-                _ => (None, &[]),
-            };
-            let several = several.iter().map(|path| (path.interface, path.via));
-            single.into_iter().chain(several).map(move |(out, via)| (out, via.unwrap_or(destination)))
-        });
-        hops.filter(|(interface, _)| self.interface(*interface).is_some_and(|interface| interface.up))
+        let ways = routes.flat_map(move |route| route.ways().map(move |way| self.next_hop(route, way, destination)));
+        ways.filter(|way| self.interface(way.interface).is_some_and(|interface| interface.up))
+    }
+}
+
+impl NextHop {
+    fn unresolved(&self) -> NoAdjacency {
+        NoAdjacency::Unresolved { interface: self.interface, next_hop: self.address, mtu: self.mtu }
     }
 }

@@ -144,7 +144,7 @@ mod tests {
             up: true,
             lowers: Lowers::default(),
         };
-        let route = |to: &str, target| Route { to: to.parse().unwrap(), target, source: None, metric: 0 };
+        let route = |to: &str, target| Route::new(to.parse().unwrap(), target);
         let routes = [
             route(
                 "10.8.0.0/16",

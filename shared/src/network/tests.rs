@@ -1,4 +1,5 @@
 use super::*;
+use crate::adjacency::AdjacencyId;
 
 fn bed() -> Network {
     let interface = |id, name: &str, address: &str, up| Interface {
@@ -11,7 +12,7 @@ fn bed() -> Network {
         up,
         lowers: Lowers::default(),
     };
-    let route = |to: &str, target, metric| Route { to: to.parse().unwrap(), target, source: None, metric };
+    let route = |to: &str, target, metric| Route { metric, ..Route::new(to.parse().unwrap(), target) };
     let out = |id, via: Option<&str>| RouteTarget::Out {
         interface: InterfaceId(id),
         via: via.map(|via| via.parse().unwrap()),
@@ -49,7 +50,7 @@ fn the_longest_prefix_and_then_the_lowest_metric_wins() {
     assert_eq!(resolve("10.9.0.1"), Err(NoAdjacency::InterfaceDown(InterfaceId(2))));
     assert_eq!(resolve("192.168.0.1"), Err(NoAdjacency::Local));
     let next_hop = "192.168.0.254".parse().unwrap();
-    assert_eq!(resolve("8.8.8.8"), Err(NoAdjacency::Unresolved { interface: InterfaceId(0), next_hop }));
+    assert_eq!(resolve("8.8.8.8"), Err(NoAdjacency::Unresolved { interface: InterfaceId(0), next_hop, mtu: 1500 }));
     assert_eq!(resolve("2001:db8::1"), Err(NoAdjacency::NoRoute));
 }
 
@@ -79,11 +80,9 @@ fn the_source_is_the_one_that_linux_would_choose() {
         interface(1, 2, &["192.0.2.1/24", "192.0.2.2/24", "192.0.2.129/25", "2001:db8:1::1/64", "fd00:1::1/64"]),
         interface(2, 7, &["fe80::1/64"]),
     ];
-    let route = |to: &str, id, via: Option<&str>| Route {
-        to: to.parse().unwrap(),
-        target: RouteTarget::Out { interface: InterfaceId(id), via: via.map(|via| via.parse().unwrap()) },
-        source: None,
-        metric: 0,
+    let route = |to: &str, id, via: Option<&str>| {
+        let via = via.map(|via| via.parse().unwrap());
+        Route::new(to.parse().unwrap(), RouteTarget::Out { interface: InterfaceId(id), via })
     };
     let routes = [
         route("10.1.0.0/16", 1, Some("192.0.2.9")),
@@ -157,7 +156,7 @@ fn next_hops_keep_their_numbers_and_free_ones_are_used_again() {
         assert_eq!(next.adjacencies(), known.len());
         network_now = next;
     }
-    assert!(network_now.hops.len() <= 7, "{}", network_now.hops.len());
+    assert!(network_now.hops.places() <= 7, "{}", network_now.hops.places());
 }
 
 #[test]

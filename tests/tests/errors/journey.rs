@@ -26,8 +26,8 @@ pub(crate) const LARGE: usize = 10_000_000;
 pub(crate) struct Journey {
     pub(crate) bed: Bed,
     pub(crate) far: Namespace,
-    _middle: Namespace,
-    _inner: Namespace,
+    middle: Namespace,
+    inner: Namespace,
     pub(crate) pod: Namespace,
     _servers: [Process; 2],
     _echo: EchoServer,
@@ -112,7 +112,31 @@ impl Journey {
         std::fs::write(bed.folder().join("large"), large()).expect("a file");
         let servers = [nginx(&pod, "pod", HTTP.target, bed.folder()), iperf_server(&pod, BULK_TCP.target)];
         let echo = EchoServer::start(&pod, "pod", ECHO.target);
-        Journey { bed, far, _middle: middle, _inner: inner, pod, _servers: servers, _echo: echo }
+        Journey { bed, far, middle, inner, pod, _servers: servers, _echo: echo }
+    }
+
+    /// Routers tell nobody any more that a packet is too large for a link of theirs.
+    pub(crate) fn silence_routers(&self) {
+        let rules = "table inet silence {\n chain output {\n  type filter hook output priority 0;\n  \
+                     icmp type destination-unreachable icmp code frag-needed drop\n  icmpv6 type packet-too-big drop\n }\n}\n";
+        let file = self.bed.folder().join("silence.nft");
+        std::fs::write(&file, rules).expect("the rules");
+        for router in [&self.middle, &self.inner, &self.bed.client, &self.bed.backends[0]] {
+            let arguments = ["-f", &file.display().to_string()];
+            run(router, "nft", &arguments, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    /// Gives the gateway's routes to a link an MTU.
+    pub(crate) fn narrow_routes(&self, link: u8, mtu: u32) {
+        let [near4, near6] = match link {
+            FAR => ["192.168.0.1", "fd00:168::1"].map(str::to_owned),
+            _ => [self.bed.backend_ip(0, false), self.bed.backend_ip(0, true)].map(|ip| ip.to_string()),
+        };
+        for (to, via) in [(format!("192.168.{link}.0/24"), near4), (format!("fd00:{link}::/64"), near6)] {
+            let arguments = ["route", "replace", &to, "via", &via, "mtu", &mtu.to_string()];
+            self.bed.gateway.ip(&arguments).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {

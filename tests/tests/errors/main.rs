@@ -139,6 +139,35 @@ fn large_transfers_complete_over_a_narrow_link_on_the_endpoints_side() {
     }
 }
 
+/// Nobody tells of the narrow links, whose routers keep silent: the gateway's routes alone say what they carry.
+#[test]
+fn large_transfers_complete_where_only_a_route_knows_that_a_link_is_narrow() {
+    let programs = ["ip", "nginx", "iperf3", "curl", "tracepath", "nft"];
+    if !can_run("large_transfers_complete_where_only_a_route_knows_that_a_link_is_narrow", &programs) {
+        return;
+    }
+    for (outside, inside) in [(1280, 1500), (1500, 1280)] {
+        let mut journey = Journey::start(outside, inside);
+        journey.silence_routers();
+        let narrow = if outside == 1280 { FAR } else { POD };
+        journey.narrow_routes(narrow, 1280);
+        for (_, vip) in vips() {
+            let before = journey.bed.ledger();
+            let port = BULK_TCP.port.to_string();
+            journey.run("iperf3", &["--client", vip, "--port", &port, "--bytes", "3M", "--connect-timeout", "5000"]);
+            assert!(download(&journey, vip) == large(), "{vip}: something else arrived");
+            let ledger = journey.bed.ledger().since(&before);
+            assert_eq!(ledger.replied, 0, "{vip}: a segment was too large: {ledger:?}");
+            if inside == 1280 {
+                // What is larger is answered by the gateway.
+                let port = FIRST_PATH_PORT.to_string();
+                let path = journey.run("tracepath", &["-n", "-m", "12", "-p", &port, vip]);
+                assert!(path.contains("Resume: pmtu 1280"), "{vip}: {path}");
+            }
+        }
+    }
+}
+
 /// What a datagram to a port that nobody listens at comes to.
 fn refusal(namespace: &Namespace, server: SocketAddr) -> ErrorKind {
     let ask = || {

@@ -73,6 +73,11 @@ fn gateways_links_sources_and_metrics_are_read() {
     let route = KernelRoute::from_message(&message).unwrap();
     assert_eq!((route.metric, route.source), (50, Some("192.0.2.7".parse().unwrap())));
     assert!(route.is_mirrored());
+    assert_eq!(route.mtu, None);
+    let metrics =
+        RouteAttribute::Metrics(vec![RouteMetric::Lock(4), RouteMetric::Advmss(1200), RouteMetric::Mtu(1280)]);
+    let message = unicast("10.0.0.0/16", vec![RouteAttribute::Oif(2), metrics]);
+    assert_eq!(KernelRoute::from_message(&message).unwrap().mtu, Some(1280));
 }
 
 #[test]
