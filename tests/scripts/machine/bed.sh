@@ -71,7 +71,7 @@ YAML
 start() {
     ringway run --config /tmp/ringway.yaml >/tmp/log 2>&1 &
     ringway=$!
-    within 60 grep -q 'ready: ' /tmp/log && return
+    within 180 grep -q 'ready: ' /tmp/log && return
     cat /tmp/log
     fail "ringway run is not ready"
     exit 1
