@@ -18,6 +18,10 @@ pub const MAX_DEFAULT_SLOTS: u32 = 65_537;
 /// Slots a backend in a default table: a share is then within about 1 % of even.
 const SLOTS_PER_BACKEND: u32 = 100;
 
+/// How much larger weights may make a table than equal ones do. Where they differ by more, the lightest backends have fewer slots:
+/// what they lack or have too much is a small part of all connections, and every Service's table has to be made and kept.
+const MOST_BY_WEIGHTS: u32 = 4;
+
 /// A lookup table: slot to index of the backend in the list the table was built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maglev {
@@ -90,7 +94,7 @@ fn build<T: Copy + Default>(backends: &[Backend], slots: u32, number: impl Fn(u3
     let mut walks: Vec<Walk<T>> = (0..)
         .zip(backends)
         .filter(|(_, backend)| weight(backend) > 0)
-        .map(|(index, backend)| Walk::new(backend, number(index), weight(backend), slots))
+        .map(|(index, backend)| Walk::new(backend, number(index), weight(backend), heaviest, slots))
         .collect();
     if walks.is_empty() {
         return Box::default();
@@ -121,10 +125,11 @@ fn shares(backends: &[Backend]) -> usize {
     lightest.map_or(backends.len(), |lightest| weights().sum::<usize>().div_ceil(lightest))
 }
 
-/// The lightest backend is to have 100 slots, as each has where all are equal.
+/// The lightest backend is to have 100 slots, as each has where all are equal, as far as that makes the table not much larger.
 fn slots(backends: usize, shares: usize) -> u32 {
     let [backends, shares] =
         [backends, shares].map(|number| u32::try_from(number).unwrap_or(u32::MAX / SLOTS_PER_BACKEND));
+    let shares = shares.min(backends.saturating_mul(MOST_BY_WEIGHTS));
     let wanted = shares.saturating_mul(SLOTS_PER_BACKEND).min(MAX_DEFAULT_SLOTS);
     next_prime(wanted.max(backends.saturating_mul(2)).max(3))
 }

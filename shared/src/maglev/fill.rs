@@ -19,7 +19,8 @@ pub(super) struct Walk<T> {
 }
 
 impl<T> Walk<T> {
-    pub(super) fn new(backend: &Backend, index: T, weight: u32, slots: u32) -> Self {
+    /// `heaviest` is the largest weight of all.
+    pub(super) fn new(backend: &Backend, index: T, weight: u32, heaviest: u32, slots: u32) -> Self {
         let (offset, skip) = hashes(backend.address, backend.port);
         let next = (offset % u64::from(slots)) as u32;
         // Any skip from 1 to slots - 1 visits every slot once, because slots is prime.
@@ -28,7 +29,8 @@ impl<T> Walk<T> {
         for step in 1..STRIDE {
             ahead[step] = forward(ahead[step - 1], skip, slots);
         }
-        Walk { next, ahead, inverse: None, backend: index, weight, credit: 0 }
+        // Everybody takes the first turn, so that whoever has any weight has a slot.
+        Walk { next, ahead, inverse: None, backend: index, weight, credit: heaviest - 1 }
     }
 
     /// Takes the next free slot of the walk. There must be one.

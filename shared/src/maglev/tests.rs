@@ -32,7 +32,7 @@ fn plain(backends: &[Backend], slots: u32) -> Vec<u32> {
     let mut taken = 0;
     for round in 1.. {
         for (index, backend) in backends.iter().enumerate() {
-            let turns = |round: u64| round * u64::from(backend.weight) / heaviest;
+            let turns = |round: u64| (round * u64::from(backend.weight)).div_ceil(heaviest);
             if turns(round) == turns(round - 1) {
                 continue;
             }
@@ -136,15 +136,27 @@ fn hashes_find_the_shares() {
 #[test]
 fn the_lightest_backend_has_slots_enough_for_its_share() {
     let mut backends = backends(3);
-    backends[0].weight = 256;
+    backends[0].weight = 8;
     let table = Maglev::for_backends(&backends);
-    let mut held = [0u32; 3];
-    (0..table.slots()).for_each(|slot| held[table.at(slot).unwrap() as usize] += 1);
-    assert_eq!(table.slots(), 25_801, "258 shares of 100 slots");
-    assert!(held[1..].iter().all(|light| (99..=101).contains(light)), "{held:?}");
+    assert_eq!(table.slots(), 1_009, "10 shares of 100 slots");
+    assert!(shares(&table, 3)[1..].iter().all(|light| (99..=102).contains(light)), "{:?}", shares(&table, 3));
     // Equal weights, whichever, make the table that no weights make.
     let alike = |weight| Maglev::for_backends(&backends.iter().map(|b| Backend { weight, ..*b }).collect::<Vec<_>>());
     assert!([0, 2, 256].into_iter().all(|weight| alike(weight) == alike(1)));
+}
+
+#[test]
+fn weights_make_no_table_much_larger_and_leave_nobody_out() {
+    for count in [2, 3, 10, 100, 1000] {
+        let mut backends = backends(count);
+        backends[1..].iter_mut().for_each(|backend| backend.weight = 256);
+        let table = Maglev::for_backends(&backends);
+        let most = default_slots(count as usize) * 4;
+        assert!(table.slots() <= most.min(MAX_DEFAULT_SLOTS) as usize, "{count}: {}", table.slots());
+        let shares = shares(&table, count as usize);
+        let fair = table.slots() as f64 / (f64::from(count - 1) * 256.0 + 1.0);
+        assert!(shares[0] >= 1 && (f64::from(shares[0]) - fair).abs() <= 1.0, "{count}: {} of {fair}", shares[0]);
+    }
 }
 
 #[test]
