@@ -26,6 +26,13 @@ need_file() {
     [[ " ${missing_packages[*]-} " == *" $2 "* ]] || missing_packages+=("$2")
 }
 
+# want COMMAND PACKAGE: need it where the distribution has it. The test that uses it says when it is missing.
+want() {
+    command -v "$1" >/dev/null 2>&1 && return 0
+    apt-cache show "$2" >/dev/null 2>&1 || { say "$1 is missing, and apt knows no package $2: its test will be skipped"; return 0; }
+    need "$1" "$2"
+}
+
 for group in "$@"; do
     case "$group" in
     build)
@@ -52,6 +59,11 @@ for group in "$@"; do
         need ping iputils-ping
         need tracepath iputils-tracepath
         need traceroute traceroute
+        need dnsmasq dnsmasq-base
+        need dig bind9-dnsutils
+        need nping nmap
+        want gtlsserver ngtcp2-server # QUIC
+        want gtlsclient ngtcp2-client
         need ethtool ethtool
         need tcpdump tcpdump
         need nft nftables

@@ -10,6 +10,7 @@ pub mod control_plane;
 pub mod echo;
 pub mod helm;
 pub mod instance;
+pub mod journey;
 pub mod ledger;
 pub mod netns;
 pub mod objects;

@@ -2,6 +2,7 @@
 
 use etherparse::PacketBuilder;
 use ringway_tests::can_run;
+use ringway_tests::journey::{FAR, Journey, POD, addresses, known_mtu};
 use ringway_tests::netns::Namespace;
 use ringway_tests::topology::{BULK_TCP, CLUSTER_IPS};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
@@ -11,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crate::journey::{FAR, Journey, POD, addresses, known_mtu};
 
 /// Somebody who sends the same few packets over and over from a namespace, as fast as the other side of a queue lets him.
 struct Forger {

@@ -6,9 +6,9 @@
 //! ```
 
 mod forged;
-mod journey;
 
 use ringway_tests::can_run;
+use ringway_tests::journey::{CLOSED, FAR, FIRST_PATH_PORT, Journey, NEAR, POD, addresses, known_mtu, large, vips};
 use ringway_tests::netns::Namespace;
 use ringway_tests::process::run;
 use ringway_tests::topology::{BULK_TCP, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, NODE_IPS, at};
@@ -16,17 +16,16 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use journey::{CLOSED, FAR, FIRST_PATH_PORT, Journey, NEAR, POD, addresses, known_mtu, large, vips};
+/// The addresses that traceroute shows on the way to a VIP.
+fn way(journey: &Journey, vip: &str, method: &[&str]) -> Vec<String> {
+    let arguments = [&["-n", "-q", "1", "-N", "1", "-w", "3", "-m", "9"], method, &[vip]].concat();
+    let hop = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    journey.run("traceroute", &arguments).lines().skip(1).map(hop).collect()
+}
 
-/// The addresses that traceroute shows on the way to a VIP, by TCP and by UDP.
+/// The same by TCP and by UDP, to ports of a Service.
 fn hops(journey: &Journey, vip: &str) -> [Vec<String>; 2] {
-    [("-T", HTTP.port), ("-U", ECHO.port)].map(|(method, port)| {
-        let port = port.to_string();
-        let arguments = ["-n", "-q", "1", "-N", "1", "-w", "3", "-m", "9", method, "-p", &port, vip];
-        let way = journey.run("traceroute", &arguments);
-        let hop = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
-        way.lines().skip(1).map(hop).collect()
-    })
+    [("-T", HTTP.port), ("-U", ECHO.port)].map(|(method, port)| way(journey, vip, &[method, "-p", &port.to_string()]))
 }
 
 /// The same Service by the kernel's NAT, which kube-proxy uses.
@@ -65,6 +64,8 @@ fn tracepath_and_traceroute_reach_the_pod_and_show_the_way() {
         assert!(reached.contains(vip), "the pod itself says that nobody listens, in the name of the VIP:\n{path}");
         let expected = [&addresses(FAR, 1)[family], &addresses(NEAR, 1)[family], NODE_IPS[family], vip, vip, vip];
         assert_eq!(hops(&journey, vip), [expected; 2]);
+        // A ping ends at the gateway, which answers it.
+        assert_eq!(way(&journey, vip, &["-I"]), [&addresses(FAR, 1)[family], &addresses(NEAR, 1)[family], vip]);
     }
 }
 

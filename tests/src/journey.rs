@@ -1,45 +1,58 @@
-//! The bed: both ends are behind routers of their own.
+//! A long way: a gateway bed whose ends are behind routers of their own, with links that may be narrow.
+//!
+//! ```text
+//! far ── middle ─narrow─ client ── [gateway] ── backend0 ─narrow─ inner ── pod
+//! ```
 
+use crate::echo::EchoServer;
+use crate::netns::{self, End, Namespace};
+use crate::objects::{self, Addresses, Port};
+use crate::process::{iperf_server, nginx, run};
+use crate::topology::{BULK_TCP, Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options};
 use ringway_control::demo::process::Process;
-use ringway_tests::echo::EchoServer;
-use ringway_tests::netns::{self, End, Namespace};
-use ringway_tests::objects::{self, Addresses, Port};
-use ringway_tests::process::{iperf_server, nginx, run};
-use ringway_tests::topology::{BULK_TCP, Bed, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, Options};
 use std::time::Duration;
 
 /// The last part of addresses of links, from the client's side to the pod's: `192.168.N.0/24` and `fd00:N::/64`.
-pub(crate) const FAR: u8 = 52;
-pub(crate) const NEAR: u8 = 51;
-pub(crate) const INNER: u8 = 61;
-pub(crate) const POD: u8 = 62;
+pub const FAR: u8 = 52;
+/// The link between `middle` and the bed's client.
+pub const NEAR: u8 = 51;
+/// The link between the bed's backend and `inner`.
+pub const INNER: u8 = 61;
+/// The link between `inner` and the pod.
+pub const POD: u8 = 62;
 
 /// The ports that tracepath tries one after the other; nobody listens behind them.
-pub(crate) const FIRST_PATH_PORT: u16 = 44_444;
-pub(crate) const PATH_PORTS: u16 = 64;
+pub const FIRST_PATH_PORT: u16 = 44_444;
+/// How many of them.
+pub const PATH_PORTS: u16 = 64;
 /// A port of the Service that nobody listens behind.
-pub(crate) const CLOSED: u16 = FIRST_PATH_PORT;
+pub const CLOSED: u16 = FIRST_PATH_PORT;
 
-pub(crate) const LARGE: usize = 10_000_000;
+/// Bytes of the large file.
+pub const LARGE: usize = 10_000_000;
 
 /// A bed with a long way on both sides.
-pub(crate) struct Journey {
-    pub(crate) bed: Bed,
-    pub(crate) far: Namespace,
+#[derive(Debug)]
+pub struct Journey {
+    /// The gateway, and the routers beside it as its client and its only backend.
+    pub bed: Bed,
+    /// Where clients are.
+    pub far: Namespace,
     middle: Namespace,
     inner: Namespace,
-    pub(crate) pod: Namespace,
+    /// Where servers are: the only endpoint.
+    pub pod: Namespace,
     _servers: [Process; 2],
     _echo: EchoServer,
 }
 
 /// Both families' address on a link.
-pub(crate) fn addresses(link: u8, host: u8) -> [String; 2] {
+pub fn addresses(link: u8, host: u8) -> [String; 2] {
     [format!("192.168.{link}.{host}"), format!("fd00:{link}::{host}")]
 }
 
 /// Links two namespaces; the first is host 1, the second host 2.
-pub(crate) fn connect(a: (&Namespace, &str), b: (&Namespace, &str), link: u8, mtu: u32) {
+pub fn connect(a: (&Namespace, &str), b: (&Namespace, &str), link: u8, mtu: u32) {
     let end = |(namespace, link)| End { namespace, link, mac: None };
     netns::veth(end(a), end(b), 1).expect("a link");
     for ((namespace, name), host) in [(a, 1), (b, 2)] {
@@ -50,7 +63,8 @@ pub(crate) fn connect(a: (&Namespace, &str), b: (&Namespace, &str), link: u8, mt
     }
 }
 
-pub(crate) fn route(namespace: &Namespace, link: u8, via: [String; 2]) {
+/// Gives a namespace ways to a link.
+pub fn route(namespace: &Namespace, link: u8, via: [String; 2]) {
     for (to, via) in [format!("192.168.{link}.0/24"), format!("fd00:{link}::/64")].iter().zip(via) {
         namespace.route(to, &via).expect("a route");
     }
@@ -58,14 +72,14 @@ pub(crate) fn route(namespace: &Namespace, link: u8, via: [String; 2]) {
 
 impl Journey {
     /// The MTUs of the narrow links.
-    pub(crate) fn start(outside: u32, inside: u32) -> Journey {
+    pub fn start(outside: u32, inside: u32) -> Journey {
         let mut journey = Journey::prepare(outside, inside);
         journey.bed.start_ringway();
         journey
     }
 
     /// All but Ringway.
-    pub(crate) fn prepare(outside: u32, inside: u32) -> Journey {
+    pub fn prepare(outside: u32, inside: u32) -> Journey {
         let bed = Bed::prepare(Options { backends: 1, ..Options::default() });
         let number = netns::next_bed();
         let [far, middle, inner, pod] = ["far", "middle", "inner", "pod"].map(|role| netns::namespace(number, role));
@@ -102,13 +116,7 @@ impl Journey {
             node_port: 0,
         });
         let ports: Vec<Port> = [HTTP, ECHO, BULK_TCP].into_iter().chain(path).collect();
-        let strings = |ips: [&str; 2]| ips.map(str::to_owned).to_vec();
-        let [cluster, load_balancer] = [CLUSTER_IPS, LOAD_BALANCER_IPS].map(strings);
-        let service = Addresses { cluster, load_balancer, external: Vec::new() };
-        bed.write_object("web-service.json", &objects::service("web", &service, &ports));
-        let [pod4, pod6] = addresses(POD, 2);
-        bed.write_object("web-slice4.json", &objects::slice("web", "IPv4", &[pod4], &ports));
-        bed.write_object("web-slice6.json", &objects::slice("web", "IPv6", &[pod6], &ports));
+        write_service(&bed, "web", CLUSTER_IPS, LOAD_BALANCER_IPS, &ports);
         std::fs::write(bed.folder().join("large"), large()).expect("a file");
         let servers = [nginx(&pod, "pod", HTTP.target, bed.folder()), iperf_server(&pod, BULK_TCP.target)];
         let echo = EchoServer::start(&pod, "pod", ECHO.target);
@@ -116,7 +124,7 @@ impl Journey {
     }
 
     /// Routers tell nobody any more that a packet is too large for a link of theirs.
-    pub(crate) fn silence_routers(&self) {
+    pub fn silence_routers(&self) {
         let rules = "table inet silence {\n chain output {\n  type filter hook output priority 0;\n  \
                      icmp type destination-unreachable icmp code frag-needed drop\n  icmpv6 type packet-too-big drop\n }\n}\n";
         let file = self.bed.folder().join("silence.nft");
@@ -128,7 +136,7 @@ impl Journey {
     }
 
     /// Gives the gateway's routes to a link an MTU.
-    pub(crate) fn narrow_routes(&self, link: u8, mtu: u32) {
+    pub fn narrow_routes(&self, link: u8, mtu: u32) {
         let [near4, near6] = match link {
             FAR => ["192.168.0.1", "fd00:168::1"].map(str::to_owned),
             _ => [self.bed.backend_ip(0, false), self.bed.backend_ip(0, true)].map(|ip| ip.to_string()),
@@ -139,22 +147,40 @@ impl Journey {
         }
     }
 
-    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+    /// Writes a Service whose only endpoint is the pod.
+    pub fn write_service(&self, name: &str, cluster: [&str; 2], load_balancer: [&str; 2], ports: &[Port]) {
+        write_service(&self.bed, name, cluster, load_balancer, ports);
+    }
+
+    /// Runs a program at the far end; its output.
+    #[track_caller]
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
         run(&self.far, program, arguments, Duration::from_secs(90)).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-pub(crate) fn large() -> Vec<u8> {
+fn write_service(bed: &Bed, name: &str, cluster: [&str; 2], load_balancer: [&str; 2], ports: &[Port]) {
+    let [cluster, load_balancer] = [cluster, load_balancer].map(|ips| ips.map(str::to_owned).to_vec());
+    let service = Addresses { cluster, load_balancer, external: Vec::new() };
+    bed.write_object(&format!("{name}-service.json"), &objects::service(name, &service, ports));
+    for (family, address) in ["4", "6"].into_iter().zip(addresses(POD, 2)) {
+        let slice = objects::slice(name, &format!("IPv{family}"), &[address], ports);
+        bed.write_object(&format!("{name}-slice{family}.json"), &slice);
+    }
+}
+
+/// What is in the large file, which the web server of the pod has as `/files/large`.
+pub fn large() -> Vec<u8> {
     (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
 /// The Service's addresses: the client's source is kept, and it is not.
-pub(crate) fn vips() -> impl Iterator<Item = (usize, &'static str)> {
+pub fn vips() -> impl Iterator<Item = (usize, &'static str)> {
     CLUSTER_IPS.into_iter().enumerate().chain(LOAD_BALANCER_IPS.into_iter().enumerate())
 }
 
 /// What a namespace knows of the way to an address.
-pub(crate) fn known_mtu(namespace: &Namespace, address: &str) -> String {
+pub fn known_mtu(namespace: &Namespace, address: &str) -> String {
     let route = run(namespace, "ip", &["route", "get", address], Duration::from_secs(5));
     route.unwrap_or_else(|error| panic!("{error}"))
 }
