@@ -19,7 +19,7 @@ reset() {
     what=$1
     shift
     traffic 198.51.100.10
-    if told=$("$@" 2>&1); then echo "$what: done"; else echo "$what: refused: $told"; fi
+    if told=$(timeout -s KILL 120 "$@" 2>&1); then echo "$what: done"; else echo "$what: refused: $told"; fi
     within 60 http 198.51.100.10 || { ringway status; fail "$what: HTTP"; }
     calm
     all_works "$what"
