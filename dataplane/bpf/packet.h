@@ -38,6 +38,8 @@ struct packet {
 	__u8 has_ports;
 	// Of a packet that has ports, which only the first fragment shows.
 	__u8 is_fragment;
+	// Of a quoted one: it is inside another one, which is what was quoted first. Then its destination alone is known.
+	__u8 is_inside;
 	__u16 source_port;
 	__u16 destination_port;
 };
@@ -72,6 +74,26 @@ static __always_inline int is_error_ipv6(__u8 type)
 	return type < IPV6_INFORMATION;
 }
 
+// The destination of a packet that is the payload of a quoted one; each is of either family.
+static __always_inline void quote_inside(struct packet *quoted, void *at, void *end)
+{
+	if (quoted->protocol == IPPROTO_IPIP) {
+		struct iphdr *ip = at;
+		if ((void *)(ip + 1) > end)
+			return;
+		quoted->destination.word[0] = quoted->destination.word[1] = 0;
+		quoted->destination.word[2] = bpf_htonl(0xffff);
+		quoted->destination.word[3] = ip->daddr;
+		quoted->is_inside = 1;
+	} else if (quoted->protocol == IPPROTO_IPV6) {
+		struct ipv6hdr *ip = at;
+		if ((void *)(ip + 1) > end)
+			return;
+		__builtin_memcpy(&quoted->destination, &ip->daddr, sizeof(quoted->destination));
+		quoted->is_inside = 1;
+	}
+}
+
 // The packet that an IPv4 error quotes; without ports when it is none of use.
 static __always_inline void quote_ipv4(struct packet *quoted, void *l4, void *end)
 {
@@ -87,6 +109,7 @@ static __always_inline void quote_ipv4(struct packet *quoted, void *l4, void *en
 	quoted->destination.word[3] = ip->daddr;
 	quoted->protocol = ip->protocol;
 	read_ports(quoted, (void *)ip + length, end);
+	quote_inside(quoted, (void *)ip + length, end);
 }
 
 static __always_inline int read_ipv4(struct packet *packet, struct packet *quoted, void *l3, void *end)
@@ -170,8 +193,10 @@ static __always_inline void quote_ipv6(struct packet *quoted, void *l4, void *st
 		return;
 	quoted->protocol = ip->nexthdr;
 	void *at = follow(&quoted->protocol, ip + 1, start, end, 1);
-	if (at)
-		read_ports(quoted, at, end);
+	if (!at)
+		return;
+	read_ports(quoted, at, end);
+	quote_inside(quoted, at, end);
 }
 
 static __always_inline int read_ipv6(struct packet *packet, struct packet *quoted, void *l3, void *start, void *end)

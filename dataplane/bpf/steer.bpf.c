@@ -5,7 +5,8 @@
 // Ours are, in this order: packets to a VIP or into a service CIDR; packets to a frontend on one of the node's own
 // addresses (NodePort); packets from an endpoint's address and port: where flows keep their source, all of them, else those
 // to a SNAT address and port; packets to an endpoint under a tuple that a flow which keeps its source has there; and ICMP
-// errors about a packet that a flow may have sent, to its endpoint or from a NodePort to its client. Only frames for the MAC address of an interface that
+// errors about a packet that a flow may have sent, to its endpoint or from a NodePort to its client, or about one with a packet
+// to a VIP inside. Only frames for the MAC address of an interface that
 // this device carries are looked at, untagged or with the one tag of a VLAN that it carries, and never neighbour discovery:
 // the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's goes back to the
 // kernel.
@@ -203,9 +204,13 @@ static __always_inline int is_snat(const struct address *address, __u16 port)
 	return ports && (*ports >> (host % 64) & 1) && bpf_map_lookup_elem(&snat, address);
 }
 
-// Whether a packet may be one that a flow sent: to its endpoint, or from a frontend to its client.
+// Whether a packet may be one that a flow sent: to its endpoint, also inside another one, or from a frontend to its client.
 static __always_inline int is_of_flow(const struct packet *packet)
 {
+	if (packet->is_inside)
+		return !!bpf_map_lookup_elem(&vips, &packet->destination);
+	if (!packet->has_ports)
+		return 0;
 	struct socket_key source = {
 		.address = packet->source,
 		.port = packet->source_port,
@@ -298,7 +303,7 @@ int steer(struct xdp_md *context)
 		is_ip = read_ipv4(&packet, &quoted, l3, end);
 	else if (protocol == bpf_htons(ETH_P_IPV6))
 		is_ip = read_ipv6(&packet, &quoted, l3, data, end);
-	if (!is_ip || !(is_ours(&packet) || (quoted.has_ports && is_of_flow(&quoted))))
+	if (!is_ip || !(is_ours(&packet) || is_of_flow(&quoted)))
 		return XDP_PASS;
 	__u32 zero = 0;
 	__u32 *fallback = bpf_map_lookup_elem(&without_socket, &zero);

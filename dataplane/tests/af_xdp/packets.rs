@@ -36,6 +36,16 @@ pub(crate) fn echo(source: &str, destination: &str) -> Vec<u8> {
     packet
 }
 
+/// A packet of the gateway to the peer with all of another one but its Ethernet header inside.
+pub(crate) fn inside(is_ipv6: bool, packet: &[u8]) -> Vec<u8> {
+    let [source, destination] = if is_ipv6 { ["fd77:0::1", "fd77:0::2"] } else { ["10.77.0.1", "10.77.0.2"] };
+    let number = if packet[12] == 8 { 4 } else { 41 };
+    let mut outer = Vec::new();
+    let step = ip(source.parse().unwrap(), destination.parse().unwrap());
+    step.write(&mut outer, etherparse::IpNumber(number), &packet[14..]).unwrap();
+    outer
+}
+
 /// An ICMP error of the peer, from its own address to the source of the frame that it quotes all of.
 pub(crate) fn error(icmp_type: u8, quoted: &[u8]) -> Vec<u8> {
     let is_ipv4 = quoted[12] == 8;

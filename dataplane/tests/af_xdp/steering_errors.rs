@@ -3,7 +3,7 @@
 use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_shared::{FiveTuple, Protocol};
 
-use crate::packets::{error, syn, udp, with};
+use crate::packets::{error, inside, syn, udp, with};
 use crate::steering::{coming_up, entries, extended, options_in};
 use crate::veth::{Bed, Worker, open_port, options, umem};
 
@@ -53,11 +53,39 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("with an IPv6 header past the end", error(2, &extended(&node_port6, 60, &[17, 200, 1, 4, 0, 0, 0, 0])), false),
         ("IPv4 in an ICMPv6 error", with(&error(1, &node_port6), 62, &[0x45]), false),
     ];
+    rows.extend(tunnelled());
     rows.extend([3, 4, 11, 12].map(|icmp_type| ("of each type", error(icmp_type, &masqueraded), true)));
     rows.extend(
         [1, 2, 3, 4, 100, 127].map(|icmp_type| ("of each type of ICMPv6", error(icmp_type, &node_port6), true)),
     );
     rows
+}
+
+/// The same, of errors about packets with others inside.
+fn tunnelled() -> Vec<(&'static str, Vec<u8>, bool)> {
+    let vip = syn("10.1.2.3:4000", "10.99.0.1:80");
+    let vip6 = syn("[fd01::5]:4000", "[fd99::1]:80");
+    let other = syn("10.1.2.3:4000", "10.99.0.2:80");
+    let other6 = syn("[fd01::5]:4000", "[fd99::2]:80");
+    let outer = inside(false, &vip);
+    vec![
+        ("inside, to a VIP", error(3, &outer), true),
+        ("inside, to no VIP", error(3, &inside(false, &other)), false),
+        ("inside, cut in the inner header", error(3, &outer)[..14 + 20 + 8 + 20 + 19].to_vec(), false),
+        ("inside, cut behind it", error(3, &outer)[..14 + 20 + 8 + 20 + 20].to_vec(), true),
+        ("inside a later fragment", error(3, &with(&outer, 20, &[0, 10])), false),
+        ("inside, a redirect", error(5, &outer), false),
+        ("inside IPv6, to a VIP", error(2, &inside(true, &vip6)), true),
+        ("inside IPv6, to no VIP", error(2, &inside(true, &other6)), false),
+        (
+            "inside IPv6, cut in the inner header",
+            error(2, &inside(true, &vip6))[..14 + 40 + 8 + 40 + 39].to_vec(),
+            false,
+        ),
+        ("IPv6 inside IPv4", error(11, &inside(false, &vip6)), true),
+        ("IPv4 inside IPv6", error(3, &inside(true, &vip)), true),
+        ("IPv4 inside IPv6, to no VIP", error(3, &inside(true, &other)), false),
+    ]
 }
 
 /// The chain, followed by ICMPv6.
