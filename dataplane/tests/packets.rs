@@ -11,6 +11,8 @@ mod direct;
 mod dsr;
 #[path = "packets/dsr_again.rs"]
 mod dsr_again;
+#[path = "packets/dsr_errors.rs"]
+mod dsr_errors;
 #[path = "packets/dsr_frames.rs"]
 mod dsr_frames;
 #[path = "packets/errors.rs"]
@@ -101,6 +103,7 @@ fn direct_connections() {
 fn direct_server_return() {
     run_all(dsr::rows());
     run_all(dsr_again::rows());
+    run_all(dsr_errors::rows());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! IP packet (RFC 2003, RFC 2473).
 //!
 //! The outer header is what Linux's `ipip` and `ip6tnl` devices take apart. It copies DSCP and ECN (RFC 6040, normal mode).
-//! No router may fragment it: who sent a packet that is too large for the way is told so before it leaves, or has it fragmented
-//! here, with its outer header.
+//! Routers may fragment it if they may fragment what is inside, which is IPv4 without DF. Who sends anything else that is too
+//! large for the way is told so, before it leaves or when a router on the way says it ([`super::tunnel_error`]).
 
 use std::net::IpAddr;
 
@@ -12,13 +12,13 @@ use ringway_shared::address::address_words;
 
 use super::{TTL, class};
 use crate::af_xdp::{Frame, Umem};
+use crate::wire::ipv4::flag;
+use crate::wire::quote::{IPV4_INSIDE, IPV6_INSIDE};
 use crate::wire::transport::{complete_partial, read_u16, write};
 use crate::wire::{Packet, ethernet, ipv4, ipv6};
 
-/// The protocol number of IPv4 inside IP.
-const IPV4_INSIDE: u8 = 4;
-/// The protocol number of IPv6 inside IP.
-const IPV6_INSIDE: u8 = 41;
+/// What sets identifications apart of the fragments of one packet from those of the packets after it.
+const PLACES_APART: u16 = 0x9e37;
 /// The offset of the EtherType.
 const ETHER_TYPE: usize = 12;
 /// The offset of the three bytes with the IPv6 flow label, of which it has the lower 20 bits.
@@ -50,16 +50,20 @@ pub fn hop(frame: &mut [u8], packet: &Packet) {
     super::nat::hop(frame, packet);
 }
 
-/// Puts the packet, whose frame ends with it, inside `tunnel`; unless it stays whole, the outer one may be fragmented. False, and nothing is changed, when the frame has no room
-/// before the packet, or both together are longer than IP allows.
-pub fn encapsulate(umem: &mut Umem, frame: &mut Frame, packet: &Packet, tunnel: &Tunnel, whole: bool) -> bool {
+/// Puts the packet, whose frame ends with it, inside `tunnel`. False, and nothing is changed, when the frame has no room before
+/// the packet, or both together are longer than IP allows.
+pub fn encapsulate(umem: &mut Umem, frame: &mut Frame, packet: &Packet, tunnel: &Tunnel) -> bool {
     let inner = match packet.family() {
         Family::V4 => IPV4_INSIDE,
         Family::V6 => IPV6_INSIDE,
     };
     let class = class(umem.packet(frame), packet);
-    // The sender's own, and other senders' others.
-    let identification = read_u16(umem.packet(frame), usize::from(packet.l3) + ipv4::IDENTIFICATION);
+    let inner_field = |at: usize| read_u16(umem.packet(frame), usize::from(packet.l3) + at);
+    let whole = packet.family() == Family::V6 || inner_field(ipv4::FLAGS) & flag::DONT_FRAGMENT != 0;
+    // What is never fragmented needs none (RFC 6864). Else the sender's own, other senders' others, and of its fragments each
+    // another one.
+    let place = packet.fragment.map_or(0, |fragment| (fragment.offset / 8).wrapping_mul(PLACES_APART));
+    let identification = if whole { 0 } else { inner_field(ipv4::IDENTIFICATION) ^ tunnel.hash as u16 ^ place };
     let length = packet.ip_length();
     let more = overhead(tunnel.destination);
     if u32::from(length) + more > u32::from(u16::MAX) || !umem.grow_head(frame, more as usize) {
@@ -74,8 +78,7 @@ pub fn encapsulate(umem: &mut Umem, frame: &mut Frame, packet: &Packet, tunnel: 
                 destination: destination[1] as u32,
                 protocol: inner,
                 tos: class,
-                // What is never fragmented needs none (RFC 6864).
-                identification: if whole { 0 } else { identification ^ tunnel.hash as u16 },
+                identification,
                 dont_fragment: whole,
                 ttl: TTL,
                 payload: length,
@@ -146,7 +149,7 @@ mod tests {
                 assert!(umem.fill(&mut frame, &bytes));
                 let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
                 let tunnel = Tunnel { source, destination, hash: 0xab_cdef };
-                assert!(encapsulate(&mut umem, &mut frame, &packet, &tunnel, true));
+                assert!(encapsulate(&mut umem, &mut frame, &packet, &tunnel));
                 let outer = umem.packet(&frame).to_vec();
                 assert_eq!(outer.len(), bytes.len() + overhead(destination) as usize);
                 let protocol = if inner_v6 { 41 } else { 4 };

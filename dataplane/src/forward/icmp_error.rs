@@ -16,7 +16,7 @@ pub const LIMIT_V4: usize = 576;
 pub const LIMIT_V6: usize = 1280;
 
 /// Errors carry the precedence of network control, as Linux sends them.
-const CLASS: u8 = 0xc0;
+pub(super) const CLASS: u8 = 0xc0;
 
 /// What the sender is told.
 #[derive(Clone, Copy)]
@@ -27,6 +27,8 @@ pub(super) enum Error {
         at: u32,
     },
     TimeExceeded,
+    /// Its host is out of reach.
+    HostUnreachable,
     TooBig {
         mtu: u16,
     },
@@ -34,7 +36,7 @@ pub(super) enum Error {
 
 impl Error {
     /// Type, code, and the four bytes after the checksum.
-    fn header(self, family: Family) -> (u8, u8, u32) {
+    pub(super) fn header(self, family: Family) -> (u8, u8, u32) {
         match (self, family) {
             (Error::PortUnreachable, Family::V4) => (3, 3, 0),
             (Error::PortUnreachable, Family::V6) => (1, 4, 0),
@@ -44,6 +46,8 @@ impl Error {
             (Error::TimeExceeded, Family::V4) => (11, 0, 0),
             (Error::TimeExceeded, Family::V6) => (3, 0, 0),
             // In both, the MTU ends where the header ends.
+            (Error::HostUnreachable, Family::V4) => (3, 1, 0),
+            (Error::HostUnreachable, Family::V6) => (1, 3, 0),
             (Error::TooBig { mtu }, Family::V4) => (3, 4, u32::from(mtu)),
             (Error::TooBig { mtu }, Family::V6) => (2, 0, u32::from(mtu)),
         }
@@ -65,6 +69,14 @@ pub fn too_big(frame: &mut [u8], packet: &Packet, source: IpAddr, mtu: u16) -> O
     build(frame, packet, of_family(source, packet)?, Error::TooBig { mtu })
 }
 
+/// How long an error may be, as an IP packet.
+pub(super) fn limit(family: Family) -> usize {
+    match family {
+        Family::V4 => LIMIT_V4,
+        Family::V6 => LIMIT_V6,
+    }
+}
+
 fn of_family(source: IpAddr, packet: &Packet) -> Option<[u64; 2]> {
     (Family::of(source) == packet.family()).then(|| address_words(source))
 }
@@ -74,10 +86,7 @@ pub(super) fn build(frame: &mut [u8], packet: &Packet, source: [u64; 2], error: 
     let state = answerable(frame, packet)?;
     let family = packet.family();
     let (l3, length) = (usize::from(packet.l3), usize::from(packet.ip_length()));
-    let limit = match family {
-        Family::V4 => LIMIT_V4,
-        Family::V6 => LIMIT_V6,
-    };
+    let limit = limit(family);
     let l4 = l3 + ip_header(family);
     let quote = l4 + icmp::HEADER;
     // No further than the limit, and no further than the room.

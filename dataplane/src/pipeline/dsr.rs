@@ -272,10 +272,8 @@ impl Core {
         dsr::hop(context.umem.packet_mut(&mut received.frame), packet);
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
-        // One that its sender lets be fragmented is fragmented with its outer header.
-        let whole = way.mtu().is_none_or(|mtu| u32::from(packet.ip_length()) <= mtu);
         if let Some(tunnel) = &way.tunnel
-            && !dsr::encapsulate(context.umem, &mut received.frame, packet, tunnel, whole)
+            && !dsr::encapsulate(context.umem, &mut received.frame, packet, tunnel)
         {
             return dropped(received, DropReason::TooBig, Some(service_port));
         }

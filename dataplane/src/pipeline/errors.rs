@@ -34,12 +34,12 @@ enum Addressee {
 
 /// Whose flow an error seems to be about.
 #[derive(Clone, Copy)]
-struct Elsewhere {
-    worker: u16,
-    /// Of the answer to what is quoted.
-    hash: u64,
+pub(super) struct Elsewhere {
+    pub(super) worker: u16,
+    /// Of the tuple that it was found by.
+    pub(super) hash: u64,
     /// Whether somebody has noted such a flow. Otherwise the port alone names the worker, and perhaps there is none.
-    noted: bool,
+    pub(super) noted: bool,
 }
 
 /// How many errors a worker hands over. Each tuple that they quote has its share, so a flood about one takes nothing from
@@ -55,7 +55,7 @@ impl HandedErrors {
         HandedErrors { noted: Shares::new(), guessed: Shares::new() }
     }
 
-    fn admit(&mut self, elsewhere: &Elsewhere, now: Time) -> bool {
+    pub(super) fn admit(&mut self, elsewhere: &Elsewhere, now: Time) -> bool {
         let shares = if elsewhere.noted { &mut self.noted } else { &mut self.guessed };
         shares.admit(elsewhere.hash, now)
     }
@@ -74,7 +74,9 @@ impl Core {
     ) -> Result<Option<Outcome>, Received> {
         let frame = context.umem.packet(&received.frame);
         let Some(message) = packet.transport(frame) else { return Err(received) };
-        let Some(quote) = quoted(message, packet.family()) else { return Err(received) };
+        let Some(quote) = quoted(message, packet.family()) else {
+            return self.hear_tunnel_error(context, received, packet, objection);
+        };
         let segment = Segment::quoted(message, &quote);
         let (id, direction) = match self.addressee(context, &received, packet, &quote, segment) {
             None => return Err(received),

@@ -24,6 +24,7 @@ mod open;
 mod owed;
 mod portless;
 pub(crate) mod rescue;
+mod tunnel_errors;
 
 use std::sync::Arc;
 

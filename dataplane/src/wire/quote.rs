@@ -4,10 +4,18 @@
 //! for, more is usual. What it has beyond that is changed where it is there, and nothing else is: what follows the quote may be
 //! extensions of RFC 4884, which begin where the error says, never within the first 128 bytes.
 
+use std::net::IpAddr;
+
+use ringway_shared::address::address_of_words;
 use ringway_shared::{Family, FiveTuple, Protocol};
 
 use super::transport::read_u16;
 use super::{icmp, ipv4, ipv6, ports, tuple};
+
+/// The protocol number of IPv4 inside IP.
+pub(crate) const IPV4_INSIDE: u8 = 4;
+/// The protocol number of IPv6 inside IP.
+pub(crate) const IPV6_INSIDE: u8 = 41;
 
 /// Where an error has the length of what it quotes (RFC 4884), in words of four (ICMP) or eight bytes (ICMPv6).
 const LENGTH_V4: usize = 5;
@@ -35,6 +43,17 @@ impl Quote {
     }
 }
 
+/// A quoted packet that is inside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inside {
+    /// Between which addresses the outer one went.
+    pub(crate) outer: [IpAddr; 2],
+    /// The inner one.
+    pub(crate) quote: Quote,
+    /// Where it begins.
+    pub(crate) start: usize,
+}
+
 /// Whether an error of this type says that a packet does not arrive: nobody listens, no way leads there, or somebody forbids
 /// it. Not that it is too large.
 pub(crate) fn is_unreachable(icmp_type: u8, code: u8, family: Family) -> bool {
@@ -47,22 +66,44 @@ pub(crate) fn is_unreachable(icmp_type: u8, code: u8, family: Family) -> bool {
 /// The packet that `message`, an ICMP error from its header on, quotes. Nothing when that has no ports: a later fragment,
 /// another protocol, or too few bytes.
 pub(crate) fn quoted(message: &[u8], family: Family) -> Option<Quote> {
+    quoted_at(message, icmp::HEADER, end(message, family)?, family)
+}
+
+/// The same of a quoted packet that is all that another one has inside.
+pub(crate) fn quoted_inside(message: &[u8], family: Family) -> Option<Inside> {
     let end = end(message, family)?;
-    let quote = message.get(icmp::HEADER..end)?;
-    let version = quote.first()? >> 4;
-    let ([source, destination], headers) = match (family, version) {
-        (Family::V4, 4) => (ipv4::addresses(quote, 0)?, ipv4::quoted(quote)?),
-        (Family::V6, 6) => (ipv6::addresses(quote, 0)?, ipv6::quoted(quote)?),
+    let (ends, headers) = read(message.get(icmp::HEADER..end)?, family)?;
+    let inner = match headers.protocol {
+        IPV4_INSIDE => Family::V4,
+        IPV6_INSIDE => Family::V6,
         _ => return None,
     };
+    let start = icmp::HEADER + headers.l4;
+    let outer = ends.map(|end| address_of_words(end, family));
+    Some(Inside { outer, quote: quoted_at(message, start, end, inner)?, start })
+}
+
+/// The packet whose first bytes stand at `start`, up to `end`.
+fn quoted_at(message: &[u8], start: usize, end: usize, family: Family) -> Option<Quote> {
+    let quote = message.get(start..end)?;
+    let ([source, destination], headers) = read(quote, family)?;
     let Headers { protocol, l4, total, fragment } = headers;
     Protocol::from_number(protocol)?;
     Some(Quote {
         tuple: tuple(source, destination, family, protocol, ports(quote.get(l4..)?)?),
-        l4: icmp::HEADER + l4,
+        l4: start + l4,
         end,
         length: total.checked_sub(l4).filter(|_| !fragment),
     })
+}
+
+/// Addresses and headers of a quoted packet of this family.
+fn read(quote: &[u8], family: Family) -> Option<([[u64; 2]; 2], Headers)> {
+    match (family, quote.first()? >> 4) {
+        (Family::V4, 4) => Some((ipv4::addresses(quote, 0)?, ipv4::quoted(quote)?)),
+        (Family::V6, 6) => Some((ipv6::addresses(quote, 0)?, ipv6::quoted(quote)?)),
+        _ => None,
+    }
 }
 
 /// What the IP headers of a quoted packet say; offsets are from their start on.

@@ -10,6 +10,7 @@
 //!                                                      without addresses the frame is not looked at; `by=ADDRESS`: its
 //!                                                      MAC is this one's; `within=SRC>DST`: inside such an IP packet
 //! -> fragments 1280 inside 10.0.255.254:A > 10.0.1.1:8080   the same, but it leaves as fragments of at most 1,280 bytes
+//! -> error outside icmp 3/4 SRC > DST … about …        or: another error, byte for byte, than the one that came
 //! -> reply REASON outside rst|icmp|echo SRC > DST …    or: an answer, byte for byte
 //! -> drop REASON | pass | held                         or: a drop, the packet unchanged for the kernel, not known yet
 //! @1500                                                time passes, to 1500 ms
@@ -238,6 +239,13 @@ impl Run<'_> {
                 }
                 let expected = self.forwarded(&input.wire, out, expected, &sent.bytes);
                 same(&sent.bytes, &expected);
+            }
+            (Verdict::Forward { out }, ["error", name, kind, error @ ..]) => {
+                assert_eq!(interface(name), Some(out), "the way out");
+                let mut wire = packet(out, &format!("{kind} {}", error.join(" ")), self.names);
+                (wire.source_mac, wire.tos) = (own_mac(out), 0xc0);
+                wire.destination_mac = neighbor_mac(out, wire.destination.ip());
+                same(&sent.expect("it left").bytes, &wire.build());
             }
             (Verdict::Forward { out }, ["fragments", mtu, name, expected @ ..]) => {
                 assert_eq!(interface(name), Some(out), "the way out");

@@ -3,8 +3,8 @@
 //! `tcp FLAGS SRC > DST …`, `udp SRC > DST …`, `sctp …`, `echo …`, `icmp TYPE/CODE …`, `proto NUMBER …`, and then any of
 //! `ttl= tos= id= label= seq= ack= window= tag= data=TEXT bytes=N df sum=partial|none|wrong pad=N frag=OFFSET[+] opt=HEX
 //! ext=NUMBER:HEX mss=N tcpopt=HEX to=MAC rest=HEX mtu=N poke=OFFSET:HEX cut=N mend`. A port may be a name in capitals that
-//! an earlier packet that left has given a value. An ICMP error ends with `about` and the packet that it quotes, all of it or `quote=N` bytes,
-//! followed by zeros up to `zeros=N` bytes and by `more=HEX`.
+//! an earlier packet that left has given a value. An ICMP error ends with `about` and the packet that it quotes, inside another one with
+//! `within=SRC>DST`, all of it or `quote=N` bytes, followed by zeros up to `zeros=N` bytes and by `more=HEX`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -44,12 +44,17 @@ pub fn packet(arrives: InterfaceId, text: &str, names: &Names) -> Wire {
 
 /// Makes the packet an error about another one.
 pub fn quote(wire: &mut Wire, quoted: &str, names: &Names) {
-    let about = |word: &&str| ["quote=", "zeros=", "more="].iter().any(|start| word.starts_with(start));
+    let about = |word: &&str| ["within=", "quote=", "zeros=", "more="].iter().any(|start| word.starts_with(start));
     let (how, words): (Vec<&str>, Vec<&str>) = quoted.split_whitespace().partition(about);
-    let mut bytes = packet(InterfaceId(0), &words.join(" "), names).ip();
+    let inner = packet(InterfaceId(0), &words.join(" "), names);
+    let mut bytes = inner.ip();
     for word in how {
         let (key, value) = word.split_once('=').unwrap();
         match key {
+            "within" => {
+                let (source, destination) = value.split_once('>').unwrap();
+                bytes = inner.within(source, destination).split_off(14);
+            }
             "quote" => bytes.truncate(value.parse().unwrap()),
             "zeros" => bytes.resize(value.parse().unwrap(), 0),
             _ => bytes.extend(hex(value)),

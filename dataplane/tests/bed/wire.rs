@@ -148,22 +148,29 @@ impl Wire {
         frame
     }
 
-    /// The frame of the packet inside another one, as DSR sends it.
+    /// The frame of the packet inside another one, as DSR sends it. Of a later fragment `destination` ends with `/PORT:PORT`,
+    /// those of its flow.
     pub fn within(&self, source: &str, destination: &str) -> Vec<u8> {
+        let (destination, ports) = destination.split_once('/').unwrap_or((destination, ""));
         let ends = [source, destination].map(|end| SocketAddr::new(end.parse().unwrap(), 0));
         let number = if self.family() == Family::V4 { 4 } else { 41 };
         let mut outer = Wire::new(InterfaceId(0), Transport::Other(number), ends[0], ends[1]);
         (outer.destination_mac, outer.source_mac) = (self.destination_mac, self.source_mac);
         (outer.tos, outer.payload) = (self.tos, self.ip());
-        let mut tuple = FiveTuple::new(Protocol::Tcp, self.source, self.destination);
+        let mut sockets = [self.source, self.destination];
+        for (socket, port) in sockets.iter_mut().zip(ports.split(':').filter(|port| !port.is_empty())) {
+            socket.set_port(port.parse().unwrap());
+        }
+        let mut tuple = FiveTuple::new(Protocol::Tcp, sockets[0], sockets[1]);
         tuple.ports = tuple.ports & !0xff | u64::from(self.number());
         let hash = tuple.maglev_hash();
         if outer.family() == Family::V6 {
             outer.flow_label = hash as u32 & 0xf_ffff;
-        } else if self.dont_fragment || self.family() == Family::V6 || outer.payload.len() + 20 <= 1500 {
+        } else if self.dont_fragment || self.family() == Family::V6 {
             outer.dont_fragment = true;
         } else {
-            outer.id = u32::from(hash as u16 ^ self.id as u16);
+            let place = self.fragment.map_or(0, |(offset, _)| (offset / 8).wrapping_mul(0x9e37));
+            outer.id = u32::from(hash as u16 ^ self.id as u16 ^ place);
         }
         outer.build()
     }

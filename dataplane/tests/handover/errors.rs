@@ -5,7 +5,7 @@ use ringway_shared::DropReason;
 use ringway_shared::counters::Counter;
 
 use crate::bed::{INSIDE, OUTSIDE, ms};
-use crate::{Team, source_port};
+use crate::{Team, snapshot, source_port};
 
 /// Errors about one tuple that a worker hands over within 0.1 s, and about all of one kind.
 const LIMIT: u64 = 4;
@@ -36,6 +36,23 @@ fn an_error_finds_the_flow_it_is_about_from_either_side() {
     let sum = team.sum();
     let counts = [Counter::Rx, Counter::Forwarded, Counter::HandedOver].map(|counter| sum.get(counter));
     assert_eq!(counts, [33, 33, 18]);
+}
+
+#[test]
+fn one_about_a_packet_inside_another_finds_the_flow_of_that_inside() {
+    let mut team = Team { snapshot: snapshot(&["dns udp 172.30.0.54:53 dsr=ipip -> 10.0.1.3:53"]), ..Team::new(2) };
+    team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.54:53", ms(1));
+    let line = "inside icmp 3/4 10.0.1.254 > 10.0.255.254 mtu=1400 about udp 203.0.113.9:5000 > 172.30.0.54:53 bytes=1400 df \
+                within=10.0.255.254>10.0.1.3";
+    for admitted in 0..LIMIT {
+        let (at, verdict, _) = team.line(0, line, ms(2));
+        assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }), "{admitted}");
+    }
+    let (at, verdict, _) = team.line(0, line, ms(2));
+    assert_eq!((at, verdict), (0, Verdict::Drop(DropReason::IcmpHandoverLimited)));
+    let other = line.replace(":5000", ":5001");
+    let (at, verdict, _) = team.line(0, &other, ms(2));
+    assert_eq!((at, verdict), (0, Verdict::Pass { arrived: INSIDE }));
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn flows() -> Vec<Row> {
                 outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=1400 frag=0+ id=8
                 -> forward inside 203.0.113.9:5000 > 172.30.0.53:53 by=10.0.1.3 within=10.0.255.254>10.0.1.3
                 outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=104 frag=1408 id=8
-                -> forward inside 203.0.113.9 > 172.30.0.53 by=10.0.1.3 within=10.0.255.254>10.0.1.3
+                -> forward inside 203.0.113.9 > 172.30.0.53 by=10.0.1.3 within=10.0.255.254>10.0.1.3/5000:53
                 outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=1200 frag=0+ id=99
                 -> forward inside [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 by=fd00:10::3 within=fd00:10::fffe>fd00:10::3
                 outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=30 frag=1208 id=99
