@@ -27,6 +27,8 @@ mod full;
 mod held;
 #[path = "packets/hop.rs"]
 mod hop;
+#[path = "packets/known_fragments.rs"]
+mod known_fragments;
 #[path = "packets/pass.rs"]
 mod pass;
 #[path = "packets/paths.rs"]
@@ -115,6 +117,7 @@ fn forwarded_packets() {
 fn fragments_of_datagrams() {
     run_all(fragments::rows());
     run_all(refused_fragments::rows());
+    run_all(known_fragments::rows());
 }
 
 #[test]
@@ -170,6 +173,7 @@ fn every_drop_reason_has_a_row() {
         quotes::rows(),
         refuse::rows(),
         refused_fragments::rows(),
+        known_fragments::rows(),
         size::rows(),
         sources::rows(),
         tcp::rows(),

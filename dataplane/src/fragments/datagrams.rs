@@ -3,7 +3,8 @@
 //! A table of fixed size under a secret hash, and three queues of it, oldest first: datagrams all of whose bytes came, which
 //! are kept for a moment since fragments may come twice; certain ones, whose flow both sides take part in; and all others.
 //! When the table is full the complete ones go first. Then each of the other two kinds has half of the table to itself: what
-//! is opened takes the place of its own kind's oldest, or of the other's when that has more than half.
+//! is opened takes the place of its own kind's oldest, or of the other's when that has more than half. Between two addresses
+//! only so many are certain at once, all others are not: who has one flow that is answered pushes out no more than that.
 
 use std::sync::Arc;
 
@@ -15,10 +16,18 @@ use crate::directory::FlowDirectory;
 /// The most datagrams at once. They take 2.2 MiB.
 pub const MOST_DATAGRAMS: usize = 1024;
 /// How long after its last new fragment a datagram is forgotten that is not complete, in nanoseconds.
-pub const LIFE: u64 = 3_000_000_000;
+pub const LIFE: u64 = 1_000_000_000;
+/// How long after its last new fragment a datagram that goes on gives way to what it could not have, in nanoseconds: that
+/// is then of the next one with its identification.
+pub const STALE: u64 = 200_000_000;
 /// How long after its last new fragment a datagram is forgotten that is complete, in nanoseconds.
 pub const DONE_LIFE: u64 = 100_000_000;
 
+/// The most certain ones at once between two addresses, and others with the same small hash.
+pub const MOST_OF_PAIR: u16 = 64;
+
+/// Small hashes of two addresses, a power of two.
+const PAIRS: usize = 1024;
 /// Heads of the hash table, a power of two.
 const BUCKETS: usize = 2 * MOST_DATAGRAMS;
 const NONE: u16 = u16::MAX;
@@ -32,7 +41,8 @@ pub struct DatagramId(u16);
 pub enum Next {
     /// It shares this fate.
     Share(Fate),
-    /// It is none of this datagram: all of that has come, and this was not among it.
+    /// It is none of this datagram: all of that has come, and this was not among it; or nothing has come for long, and now
+    /// something that it has already, or cannot have.
     Other,
 }
 
@@ -53,6 +63,8 @@ struct Record {
     /// When its last new fragment came.
     since: Time,
     class: Class,
+    /// The small hash of its addresses, if it is certain.
+    pair: u16,
     /// The next one in the bucket, or of those that are free.
     next: u16,
     older: u16,
@@ -72,6 +84,8 @@ pub struct Datagrams {
     coverages: Box<[Coverage]>,
     buckets: Box<[u16]>,
     queues: [Queue; 3],
+    // How many certain ones there are, by the small hash of their addresses.
+    pairs: Box<[u16]>,
     free: u16,
     // Where other workers look who has a datagram, and this worker's number there.
     shared: Option<(Arc<FlowDirectory>, u16)>,
@@ -86,6 +100,7 @@ impl Default for Datagrams {
             fate: Fate::Pass,
             since: Time::default(),
             class: Class::Done,
+            pair: 0,
             next: if number + 1 < MOST_DATAGRAMS { number as u16 + 1 } else { NONE },
             older: NONE,
             newer: NONE,
@@ -95,6 +110,7 @@ impl Default for Datagrams {
             coverages: vec![Coverage::NOTHING; MOST_DATAGRAMS].into_boxed_slice(),
             buckets: vec![NONE; BUCKETS].into_boxed_slice(),
             queues: [Queue { oldest: NONE, newest: NONE, len: 0 }; 3],
+            pairs: vec![0; PAIRS].into_boxed_slice(),
             free: 0,
             shared: None,
         }
@@ -148,6 +164,31 @@ impl Datagrams {
         self.records.get(usize::from(id.0)).is_none_or(|record| record.class == Class::Done)
     }
 
+    /// Whether nothing new has come of it for so long that the next one with its identification may have begun.
+    pub fn is_stale(&self, id: DatagramId, now: Time) -> bool {
+        self.records.get(usize::from(id.0)).is_some_and(|record| is_stale(record, now))
+    }
+
+    /// Whether its flow was not one that both sides take part in, or had too many others.
+    pub fn is_uncertain(&self, id: DatagramId) -> bool {
+        self.records.get(usize::from(id.0)).is_some_and(|record| record.class == Class::Uncertain)
+    }
+
+    /// Its flow is one that both sides take part in, as it turns out. `pair`: the hash of its two addresses.
+    pub fn make_certain(&mut self, id: DatagramId, pair: u64) {
+        if self.is_uncertain(id) && self.has_room(small(pair)) {
+            self.unlink(id.0);
+            if let Some(record) = self.records.get_mut(usize::from(id.0)) {
+                record.pair = small(pair);
+            }
+            self.link(id.0, Class::Certain);
+        }
+    }
+
+    fn has_room(&self, pair: u16) -> bool {
+        self.pairs.get(usize::from(pair)).is_some_and(|count| *count < MOST_OF_PAIR)
+    }
+
     /// Changes what becomes of its fragments.
     pub fn set_fate(&mut self, id: DatagramId, fate: Fate) {
         if let Some(record) = self.records.get_mut(usize::from(id.0)) {
@@ -155,9 +196,11 @@ impl Datagrams {
         }
     }
 
-    /// Begins a datagram that the table has not. `certain`: that its flow is one that both sides take part in.
-    pub fn open(&mut self, hash: u64, key: Key, fate: Fate, certain: bool, now: Time) -> DatagramId {
-        let class = if certain { Class::Certain } else { Class::Uncertain };
+    /// Begins a datagram that the table has not. `pair`: the hash of its two addresses, if its flow is one that both sides
+    /// take part in.
+    pub fn open(&mut self, hash: u64, key: Key, fate: Fate, pair: Option<u64>, now: Time) -> DatagramId {
+        let pair = pair.map(small).filter(|pair| self.has_room(*pair));
+        let class = if pair.is_some() { Class::Certain } else { Class::Uncertain };
         if self.free == NONE {
             self.evict(class);
         }
@@ -166,7 +209,8 @@ impl Datagrams {
         let Some(record) = self.records.get_mut(usize::from(number)) else { return id };
         self.free = record.next;
         let Some(head) = self.buckets.get_mut(bucket(hash)) else { return id };
-        *record = Record { key, hash, fate, since: now, class, next: *head, older: NONE, newer: NONE };
+        let (next, pair) = (*head, pair.unwrap_or_default());
+        *record = Record { key, hash, fate, since: now, class, pair, next, older: NONE, newer: NONE };
         *head = number;
         if let Some(coverage) = self.coverages.get_mut(usize::from(number)) {
             *coverage = Coverage::NOTHING;
@@ -192,16 +236,26 @@ impl Datagrams {
         if record.class == Class::Done {
             return if added == Ok(Added::Repeated) { Next::Share(record.fate) } else { Next::Other };
         }
+        let goes_on = matches!(record.fate, Fate::Forward(_));
+        let is_new = matches!(added, Ok(Added::New | Added::Last));
+        if goes_on && !is_new && is_stale(record, now) {
+            self.remove(id);
+            return Next::Other;
+        }
         match added {
             Ok(Added::Repeated) => {}
             Ok(added) => {
-                record.since = now;
+                // What is dropped is forgotten no later for more of it.
+                let ends = matches!(record.fate, Fate::Drop(_));
+                record.since = if ends { record.since } else { now };
                 let class = if added == Added::Last { Class::Done } else { record.class };
-                self.unlink(number);
-                self.link(number, class);
+                if class == Class::Done || !ends {
+                    self.unlink(number);
+                    self.link(number, class);
+                }
             }
             Err(reason) => {
-                if matches!(record.fate, Fate::Forward(_)) {
+                if goes_on {
                     record.fate = Fate::Drop(reason);
                 }
             }
@@ -276,13 +330,24 @@ impl Datagrams {
         }
         if let Some(record) = self.records.get_mut(usize::from(number)) {
             (record.class, record.older, record.newer) = (class, before, NONE);
+            if class == Class::Certain
+                && let Some(count) = self.pairs.get_mut(usize::from(record.pair))
+            {
+                *count += 1;
+            }
         }
     }
 
     fn unlink(&mut self, number: u16) {
-        let Some(Record { class, older, newer, .. }) = self.records.get(usize::from(number)).copied() else { return };
+        let Some(record) = self.records.get(usize::from(number)) else { return };
+        let Record { class, pair, older, newer, .. } = *record;
         let Some(queue) = self.queues.get_mut(class as usize) else { return };
         queue.len -= 1;
+        if class == Class::Certain
+            && let Some(count) = self.pairs.get_mut(usize::from(pair))
+        {
+            *count -= 1;
+        }
         match self.records.get_mut(usize::from(older)) {
             Some(record) => record.newer = newer,
             None => queue.oldest = newer,
@@ -298,6 +363,15 @@ impl Datagrams {
 fn is_over(record: &Record, now: Time) -> bool {
     let life = if record.class == Class::Done { DONE_LIFE } else { LIFE };
     now.0.saturating_sub(record.since.0) >= life
+}
+
+fn is_stale(record: &Record, now: Time) -> bool {
+    now.0.saturating_sub(record.since.0) >= STALE
+}
+
+/// The place of a hash of two addresses.
+fn small(pair: u64) -> u16 {
+    (pair >> 32) as u16 % PAIRS as u16
 }
 
 #[cfg(test)]

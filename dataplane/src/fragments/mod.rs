@@ -9,7 +9,8 @@
 //! comes twice goes on twice.
 //!
 //! Invariants: all memory is set aside at the start; a fragment costs the same however many there are; who forges fragments
-//! pushes out forged ones and others whose flow nobody has answered, never those of flows that both sides take part in.
+//! pushes out forged ones and others whose flow nobody has answered, never those of flows that both sides take part in; and who
+//! has such a flow, [`MOST_OF_PAIR`] of these at most.
 
 mod coverage;
 mod datagrams;
@@ -24,8 +25,11 @@ use crate::flow::Direction;
 use crate::wire::{Fragment, Packet, ethernet, ipv4, ipv6};
 
 pub use coverage::{Added, Coverage};
-pub use datagrams::{DONE_LIFE, DatagramId, Datagrams, LIFE, MOST_DATAGRAMS, Next};
+pub use datagrams::{DONE_LIFE, DatagramId, Datagrams, LIFE, MOST_DATAGRAMS, MOST_OF_PAIR, Next, STALE};
 pub use waiting::{MOST_OF_ONE, MOST_PIECES, MOST_WAITING, WAIT, Waiting, Why};
+
+/// A bit beside the protocol that no flow's tuple has: the directory knows datagrams and flows by the same hash.
+const NO_FLOW: u64 = 0x100;
 
 /// What the fragments of a datagram share: addresses and identification, and over IPv4 the protocol (RFC 791). Over IPv6 that
 /// may differ between fragments (RFC 8200 4.5).
@@ -35,11 +39,16 @@ pub struct Key(FiveTuple);
 impl Key {
     /// The key between two addresses, as a tuple has them.
     pub fn new(source: [u64; 2], destination: [u64; 2], family: Family, protocol: u8, identification: u32) -> Self {
-        let rest = match family {
+        let protocol = match family {
             Family::V4 => u64::from(protocol),
-            Family::V6 => 0x100,
+            Family::V6 => 0,
         };
-        Key(FiveTuple { source, destination, ports: u64::from(identification) << 32 | rest })
+        Key(FiveTuple { source, destination, ports: u64::from(identification) << 32 | NO_FLOW | protocol })
+    }
+
+    /// What all datagrams between its two addresses share, as the hasher of tuples takes it.
+    pub fn pair(&self) -> FiveTuple {
+        FiveTuple { ports: NO_FLOW, ..self.0 }
     }
 
     /// The key of a packet that is a fragment.
@@ -142,5 +151,23 @@ impl Fate {
     /// Whether they go on, and the first one came by this interface.
     pub fn came_by(&self, interface: InterfaceId) -> bool {
         matches!(self, Fate::Forward(follow) if follow.arrived == interface)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_datagram_has_the_hash_of_a_flow() {
+        for family in [Family::V4, Family::V6] {
+            for protocol in 0..=255 {
+                let key = Key::new([0, 1], [0, 2], family, protocol, 53);
+                for tuple in [*key.words(), key.pair()] {
+                    let of_flow = u64::from(u8::MAX) | u64::from(u32::MAX) << 32;
+                    assert_ne!(tuple.ports & !of_flow, 0, "{family:?} {protocol}");
+                }
+            }
+        }
     }
 }

@@ -11,7 +11,9 @@ mod first;
 
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::Heading;
-use ringway_shared::{DropReason, Family, InterfaceId, Protocol};
+use ringway_shared::{DropReason, Family, FiveTuple, InterfaceId, Protocol};
+
+use first::is_certain;
 
 use super::departure::{Intent, exceeded_mtu};
 use super::{Context, Core, Outcome, Shared, Staged, dropped, objection, pass};
@@ -20,7 +22,7 @@ use crate::clock::Time;
 use crate::config::PipelineConfig;
 use crate::flow::Direction;
 use crate::forward::nat::{self, Rewrite};
-use crate::fragments::{Datagrams, Fate, Follow, Key, Next, Piece, Waiting};
+use crate::fragments::{DatagramId, Datagrams, Fate, Follow, Key, Next, Piece, Waiting};
 use crate::verdict::Verdict;
 use crate::wire::{Fragment, Kind, Packet, ipv6};
 
@@ -127,10 +129,22 @@ impl Core {
         if hides_flags(packet) && matches!(datagrams.fate(id), Fate::Forward(_)) {
             datagrams.set_fate(id, Fate::Drop(DropReason::TinyFragment));
         }
-        match datagrams.add(id, piece, context.now) {
-            Next::Share(fate) => Some(fate),
-            Next::Other => None,
+        let Next::Share(fate) = datagrams.add(id, piece, context.now) else { return None };
+        if let Fate::Forward(follow) = &fate
+            && datagrams.is_uncertain(id)
+        {
+            // Its flow may have been answered since the first fragment came.
+            let first = FiveTuple { ports: u64::from(follow.ports) << 32 | packet.tuple.ports & 0xff, ..packet.tuple };
+            if self.flows.lookup(&first, context.now).is_some_and(|(flow, _)| is_certain(self.flows.flow(flow))) {
+                self.make_certain(id, key);
+            }
         }
+        Some(fate)
+    }
+
+    fn make_certain(&mut self, id: DatagramId, key: &Key) {
+        let pair = self.flows.hash(&key.pair());
+        self.fragments.datagrams.make_certain(id, pair);
     }
 
     pub(super) fn share(
@@ -194,7 +208,7 @@ impl Core {
         match datagrams.find(hash, &key, now) {
             Some(id) => datagrams.set_fate(id, fate),
             None => {
-                datagrams.open(hash, key, fate, false, now);
+                datagrams.open(hash, key, fate, None, now);
             }
         }
         self.fragments.waiting.settle(hash, &key);

@@ -203,21 +203,21 @@ fn waiting() -> Vec<Row> {
             ledger: "rx=65 drop:fragment_without_first=65",
         },
         Row {
-            name: "three seconds after its last fragment a datagram is forgotten",
+            name: "a second after its last fragment a datagram is forgotten",
             bed: town(),
             script: "
                 outside udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=72 frag=0+ id=7
                 -> forward inside 10.0.255.254:A > 10.0.1.3:5353
-                @2000
+                @900
                 outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=8 frag=80+ id=7
                 -> forward inside 10.0.255.254 > 10.0.1.3
-                @4900
+                @1800
                 outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=8 frag=88+ id=7
                 -> forward inside 10.0.255.254 > 10.0.1.3
-                @7901
+                @2801
                 outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=8 frag=96 id=7
                 -> held
-                @8901
+                @3801
                 -> drop fragment_without_first",
             ledger: "rx=4 forwarded=3 drop:fragment_without_first=1 flowsOpened=1",
         },

@@ -7,7 +7,7 @@ use ringway_shared::{DropReason, InterfaceId};
 use super::ends_datagram;
 use crate::batch::Received;
 use crate::clock::Time;
-use crate::flow::Direction;
+use crate::flow::{Direction, Flow};
 use crate::fragments::{Fate, Follow, Key, Next, Piece};
 use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection, pass};
 use crate::verdict::Verdict;
@@ -46,12 +46,16 @@ impl Core {
         if let Some(id) = known {
             match datagrams.fate(id) {
                 Fate::Drop(reason) if ends_datagram(reason) => return dropped(received, reason, None),
-                Fate::Forward(follow) if !datagrams.is_done(id) => {
+                Fate::Forward(follow)
+                    if !datagrams.is_done(id) && (follow.ports == ports(packet) || !datagrams.is_stale(id, now)) =>
+                {
                     if follow.ports != ports(packet) {
                         datagrams.set_fate(id, Fate::Drop(DropReason::FragmentOverlap));
                     }
-                    if let Next::Share(Fate::Drop(reason)) = datagrams.add(id, piece.as_ref(), now) {
-                        return dropped(received, reason, follow.service_port);
+                    match datagrams.add(id, piece.as_ref(), now) {
+                        Next::Share(Fate::Drop(reason)) => return dropped(received, reason, follow.service_port),
+                        Next::Share(_) => {}
+                        Next::Other => known = None,
                     }
                 }
                 // Another datagram, as its number comes round.
@@ -71,7 +75,15 @@ impl Core {
         // Another owner notes the datagram, if it gets this: nobody would forget what is noted here.
         if let Ok((fate, certain)) = self.fate_of_first(context, packet, arrived, outcome.as_ref()) {
             match known {
-                Some(id) => self.fragments.datagrams.set_fate(id, fate),
+                // It goes on already: what is refused of this one, which comes again, is this one's alone.
+                Some(id) => {
+                    if matches!(fate, Fate::Forward(_)) {
+                        self.fragments.datagrams.set_fate(id, fate);
+                    }
+                    if certain {
+                        self.make_certain(id, &key);
+                    }
+                }
                 None => self.begin(hash, key, fate, certain, &piece, now),
             }
         }
@@ -80,8 +92,9 @@ impl Core {
 
     /// Begins a datagram with its first fragment.
     fn begin(&mut self, hash: u64, key: Key, fate: Fate, certain: bool, piece: &Piece, now: Time) {
+        let pair = certain.then(|| self.flows.hash(&key.pair()));
         let datagrams = &mut self.fragments.datagrams;
-        let id = datagrams.open(hash, key, fate, certain, now);
+        let id = datagrams.open(hash, key, fate, pair, now);
         datagrams.add(id, Some(piece), now);
         self.fragments.waiting.settle(hash, &key);
     }
@@ -150,8 +163,7 @@ impl Core {
                         backend: Some(flow.backend()),
                         forwarding,
                     };
-                    let certain = flow.state().eviction_rank().is_none_or(|rank| rank > 1);
-                    return Ok((Fate::Forward(follow), certain));
+                    return Ok((Fate::Forward(follow), is_certain(flow)));
                 }
                 // Without a flow the packet itself tells where it goes, unless it went as it came.
                 let target = context.snapshot.services.find(&packet.tuple.frontend());
@@ -186,6 +198,11 @@ impl Core {
             || !matches!(without_frontend(services, packet.tuple.destination_address()), Decision::Pass)
             || self.flows.lookup(&packet.tuple, context.now).is_some()
     }
+}
+
+/// Whether both sides take part in a flow.
+pub(super) fn is_certain(flow: &Flow) -> bool {
+    flow.state().eviction_rank().is_none_or(|rank| rank > 1)
 }
 
 fn ports(packet: &Packet) -> u32 {
