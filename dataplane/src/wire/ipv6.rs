@@ -37,7 +37,7 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
     if version >> 4 != 6 {
         return Err(broken(frame, DropReason::InvalidIpv6Header));
     }
-    let mut chain = Chain { protocol: next, l4: l3 + HEADER, fragment: None, source_routed: false };
+    let mut chain = Chain::new(next, l3 + HEADER);
     if is_extension(next) {
         match chain.follow(rest.get(..payload_length).unwrap_or(rest)) {
             Ok(followed) => chain = followed,
@@ -75,10 +75,17 @@ struct Chain {
     protocol: u8,
     l4: usize,
     fragment: Option<Fragment>,
+    /// Whether there was a fragment header, though of a whole packet.
+    fragment_header: bool,
     source_routed: bool,
 }
 
 impl Chain {
+    #[inline]
+    fn new(protocol: u8, l4: usize) -> Self {
+        Chain { protocol, l4, fragment: None, fragment_header: false, source_routed: false }
+    }
+
     /// Follows the extension headers in `payload` up to L4, or up to the fragment header of a later fragment.
     fn follow(mut self, payload: &[u8]) -> Result<Chain, DropReason> {
         let mut at = 0;
@@ -89,8 +96,11 @@ impl Chain {
             match self.protocol {
                 // Type 0 is a source route even when it is used up; any other type is one while segments are left.
                 ROUTING => self.source_routed |= routing_type == 0 || segments_left != 0,
+                // At most one (RFC 8200 4.1): each would make another datagram of it.
+                FRAGMENT if self.fragment_header => return Err(DropReason::InvalidIpv6Header),
                 FRAGMENT => {
                     header_length = FRAGMENT_HEADER;
+                    self.fragment_header = true;
                     self.fragment = fragment(header);
                 }
                 _ => {}
@@ -125,7 +135,7 @@ pub(crate) fn addresses(frame: &[u8], l3: usize) -> Option<[[u64; 2]; 2]> {
 /// Reads the headers of a quoted packet, which nothing vouches for; nothing of a later fragment.
 pub(super) fn quoted(headers: &[u8]) -> Option<Headers> {
     let protocol = *headers.get(NEXT_HEADER)?;
-    let mut chain = Chain { protocol, l4: HEADER, fragment: None, source_routed: false };
+    let mut chain = Chain::new(protocol, HEADER);
     if is_extension(protocol) {
         chain = chain.follow(headers.get(HEADER..)?).ok()?;
     }

@@ -85,6 +85,20 @@ pub(crate) fn rows() -> Vec<Row> {
             script: &FLOOD_OF_OTHERS,
             ledger: "rx=1304 forwarded=1304 flowsOpened=2",
         },
+        Row {
+            name: "two fragment headers make no packet",
+            bed: town(),
+            script: "
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=72 ext=44:00000000000007 frag=0+ id=7
+                -> drop invalid_ipv6_header
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=8 ext=44:00000100000007 ext=44:00000000000007
+                -> drop invalid_ipv6_header
+                outside udp [2001:db8:c::9]:5000 > [2001:db8::2]:30053 bytes=8 ext=44:00000000000007 ext=44:00000000000007
+                -> pass
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53 bytes=8 ext=44:00000000000007
+                -> forward inside [fd00:10::fffe]:A > [fd00:10::3]:5353",
+            ledger: "rx=4 forwarded=1 passed=1 drop:invalid_ipv6_header=2 flowsOpened=1",
+        },
     ]
 }
 
