@@ -42,8 +42,8 @@ const IDLE_LOOPS: u32 = 200;
 /// whoever publishes wakes the workers.
 const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// The longest sleep while a transmit ring is not drained (the kernel wants another kick), or while fragments wait for what
-/// another worker knows.
+/// The longest sleep while a transmit ring is not drained (the kernel wants another kick), or while fragments, which
+/// have just come, wait for what another worker knows.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// How many descriptors a sleeping worker watches.
@@ -258,7 +258,7 @@ impl Worker {
             // Ports beyond the room are looked at when a sleep ends.
             fds.extend(self.io.fds().take(POLLED - 1).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let is_drained = self.io.iter().all(|port| port.in_transmit() == 0);
-            let is_patient = is_drained && !self.pipeline.waits_for_others();
+            let is_patient = is_drained && !self.pipeline.waits_for_others(self.clock.tick());
             let _ = poll(&mut fds, Some(if is_patient { &SLEEP } else { &NAP }));
         }
         waker.awake();

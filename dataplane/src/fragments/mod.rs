@@ -26,7 +26,7 @@ use crate::wire::{Fragment, Packet, ethernet, ipv4, ipv6};
 
 pub use coverage::{Added, Coverage};
 pub use datagrams::{DONE_LIFE, DatagramId, Datagrams, LIFE, MOST_DATAGRAMS, MOST_OF_PAIR, Next, STALE};
-pub use waiting::{MOST_OF_ONE, MOST_PIECES, MOST_WAITING, WAIT, Waiting, Why};
+pub use waiting::{MOMENT, MOST_OF_ONE, MOST_PIECES, MOST_WAITING, WAIT, Waiting, Why};
 
 /// A bit beside the protocol that no flow's tuple has: the directory knows datagrams and flows by the same hash.
 const NO_FLOW: u64 = 0x100;

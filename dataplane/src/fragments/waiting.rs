@@ -15,6 +15,9 @@ pub const MOST_OF_ONE: u16 = 64;
 pub const MOST_PIECES: usize = 512;
 /// How long a fragment waits, in nanoseconds.
 pub const WAIT: u64 = 1_000_000_000;
+/// How long the first one is to be expected any moment, in nanoseconds: fragments that a network reorders, or that come by
+/// several queues, are not further apart.
+pub const MOMENT: u64 = 10_000_000;
 
 const NONE: u16 = u16::MAX;
 
@@ -68,6 +71,8 @@ pub struct Waiting<T> {
     turn: u64,
     /// Nobody has waited for longer than since then.
     oldest: Time,
+    /// When the last one began to wait.
+    youngest: Time,
 }
 
 impl<T> Default for Waiting<T> {
@@ -88,6 +93,7 @@ impl<T> Default for Waiting<T> {
             open: 0,
             turn: 0,
             oldest: Time::default(),
+            youngest: Time::default(),
         }
     }
 }
@@ -106,6 +112,11 @@ impl<T> Waiting<T> {
     /// Whether any waits.
     pub fn waits(&self) -> bool {
         self.open > 0
+    }
+
+    /// Whether one has waited for less than [`MOMENT`].
+    pub fn has_just_begun(&self, now: Time) -> bool {
+        self.waits() && now.0.saturating_sub(self.youngest.0) < MOMENT
     }
 
     /// Whether one that waits no more is here.
@@ -142,7 +153,7 @@ impl<T> Waiting<T> {
         let Some(datagram) = self.datagrams.get_mut(slot) else { return Ok(()) };
         if datagram.count == 0 {
             self.oldest = if self.open == 0 { now } else { self.oldest };
-            (self.open, self.turn) = (self.open + 1, self.turn + 1);
+            (self.open, self.turn, self.youngest) = (self.open + 1, self.turn + 1, now);
             *datagram = Datagram { hash, key, since: now, turn: self.turn, pieces: List::EMPTY, count: 0 };
         }
         datagram.count += 1;

@@ -214,9 +214,9 @@ impl Pipeline {
         self.core.release_fragments(&mut context, batch)
     }
 
-    /// Whether fragments wait for what another worker may have to say.
-    pub fn waits_for_others(&self) -> bool {
-        self.core.shared.directory.is_some() && self.core.fragments.waiting.waits()
+    /// Whether fragments wait for what another worker may have to say any moment.
+    pub fn waits_for_others(&self, now: Time) -> bool {
+        self.core.shared.directory.is_some() && self.core.fragments.waiting.has_just_begun(now)
     }
 
     /// Fragments wait no more for their first one: the worker ends.

@@ -107,7 +107,9 @@ fn what_waited_is_handed_over_and_counted_once() {
     let mut team = Team::new(2);
     assert_eq!(line(&mut team, 1, LATER, ms(1)), None);
     assert_eq!(team.workers[1].tally().get(Counter::Held), 1);
-    assert!(team.workers[1].pipeline.waits_for_others());
+    // An idle worker looks often for what it waits for, but not for as long as it waits.
+    assert!(team.workers[1].pipeline.waits_for_others(ms(10)));
+    assert!(!team.workers[1].pipeline.waits_for_others(ms(11)));
     assert!(turn(&mut team, ms(2)).is_empty());
     assert!(matches!(line(&mut team, 0, FIRST, ms(3)), Some(Verdict::Forward { .. })));
     let mut left = turn(&mut team, ms(3));
@@ -120,7 +122,7 @@ fn what_waited_is_handed_over_and_counted_once() {
     assert_eq!(tallies.each_ref().map(|tally| tally.get(Counter::Held)), [0, 0]);
     assert_eq!(tallies[0].get(Counter::RxBytes), left.iter().map(|(_, sent)| sent.bytes.len() as u64).sum::<u64>());
     assert_eq!(tallies[1].get(Counter::RxBytes), 0);
-    assert!(!team.workers[1].pipeline.waits_for_others());
+    assert!(!team.workers[1].pipeline.waits_for_others(ms(4)));
     team.sum();
 }
 
