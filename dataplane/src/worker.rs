@@ -1,6 +1,7 @@
 //! A worker: a pinned thread that alone polls its ports.
 
 mod aside;
+mod asking;
 mod changes;
 mod handle;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::query::Queries;
 use crate::verdict::Verdict;
 
 pub use aside::{Opening, aside};
+pub use asking::{Asked, Question, ask_all};
 use changes::{Answer, Change, Changes};
 pub use handle::{AttachError, WorkerHandle};
 
@@ -105,6 +107,8 @@ pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>)
         thread: Some(thread),
         patience: handle::PATIENCE,
         sockets: Vec::new(),
+        awaited: false,
+        kept: None,
         owes: false,
         late: VecDeque::new(),
         returned: Vec::new(),

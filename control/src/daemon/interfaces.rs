@@ -26,7 +26,7 @@ use std::time::Instant;
 use ringway_dataplane::af_xdp::program::SteeringProgram;
 use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
 use ringway_dataplane::io::port::Leftovers;
-use ringway_dataplane::worker::WorkerHandle;
+use ringway_dataplane::worker::{Question, WorkerHandle};
 use ringway_shared::network::{Interface, Lowers};
 use ringway_shared::{InterfaceId, MacAddress, Network};
 use tokio::sync::watch;
@@ -162,9 +162,7 @@ impl Interfaces {
             attached.report.up = interface.up;
             attached.report.notes = interface.lowers.notes.to_vec();
             follow_link(attached, interface);
-            if self.can_move(interface) {
-                self.follow_lowers(interface);
-            } else {
+            if !self.go_on(interface) {
                 waiting.push(interface);
             }
         }
@@ -176,7 +174,7 @@ impl Interfaces {
         self.detach_lost();
         self.attach_missing(network);
         for interface in waiting {
-            self.follow_lowers(interface);
+            self.go_on_all_the_same(interface);
         }
         self.steer();
         // What the new ones replace goes after them, so that nothing reaches the kernel in between.
@@ -188,6 +186,8 @@ impl Interfaces {
         for interface in network.interfaces() {
             self.settle(interface);
         }
+        // By now it may be others that carry what was attached.
+        self.keep_up();
         self.tell();
         self.failed.is_empty() && self.refused.is_empty() && self.steered.is_complete()
     }
@@ -296,8 +296,8 @@ impl Interfaces {
         let Some(attached) = self.attached.remove(&id) else { return };
         self.steer();
         self.carry(id, &Lowers::default());
-        for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.set_tap(id, None) {
+        for (_, answer) in self.ask_all(|_| Some(Question::tap(id, None))) {
+            if let Err(error) = answer {
                 tracing::warn!("letting go of {}: {error}", attached.device);
             }
         }

@@ -11,9 +11,9 @@ use ringway_shared::counters::WorkerCounters;
 use ringway_shared::network::Lowers;
 
 use super::aside::Opening;
+use super::asking::Question;
 use super::changes::{Answer, Change, Changes};
 use crate::af_xdp::{RingSizes, Socket, Tap};
-use crate::config::Settings;
 use crate::handover::Mesh;
 use crate::io::Port;
 use crate::io::port::{Closed, PortError};
@@ -60,6 +60,10 @@ pub struct WorkerHandle {
     pub(super) patience: Duration,
     /// The sockets of its ports, which share its memory with those that come.
     pub(super) sockets: Vec<Arc<Socket>>,
+    /// Whether it has been asked something that somebody comes back for ([`Self::look`]).
+    pub(super) awaited: bool,
+    /// The answer to that.
+    pub(super) kept: Option<Answer>,
     /// Whether it has been asked something that nobody waits for the answer to any more.
     pub(super) owes: bool,
     /// What it has to be told before anything else: of each interface and device the last word, so there are no more of them
@@ -81,32 +85,23 @@ impl WorkerHandle {
 
     /// Has the worker lend what a port with these rings needs. Like all of these it waits for the worker, at most 5 s.
     pub fn lend(&mut self, rings: RingSizes) -> Result<Opening, AttachError> {
-        match self.change(Change::Lend(rings))? {
-            Answer::Lent(loan) => Ok(Opening { cpu: self.cpu, loan, siblings: self.sockets.clone() }),
-            _ => Err(AttachError::Silent(self.id)),
-        }
+        self.ask(Question::lend(rings))
     }
 
     /// Has the worker serve a port from now on that was opened with what it lent.
     pub fn take(&mut self, port: Port) -> Result<(), AttachError> {
-        self.sockets.extend(port.socket().cloned());
-        self.change(Change::Take(Box::new(port))).map(drop)
+        self.ask(Question::take(port))
     }
 
     /// Takes the ports of a device, by its ifindex, from the worker. Whoever has them closes them, and has the worker reclaim
     /// what they leave when nobody uses it any more.
     pub fn hand_back(&mut self, device: u32) -> Result<Vec<Port>, AttachError> {
-        // No new socket shares memory with these any more.
-        self.sockets.retain(|socket| socket.device().index != device);
-        match self.change(Change::HandBack(device))? {
-            Answer::HandedBack(ports) => Ok(ports),
-            _ => Ok(Vec::new()),
-        }
+        self.ask(Question::hand_back(device))
     }
 
     /// Has the worker free what a closed port left.
     pub fn reclaim(&mut self, closed: Closed) -> Result<(), AttachError> {
-        self.change(Change::Reclaim(closed)).map(drop)
+        self.ask(Question::reclaim(closed))
     }
 
     /// Tells the worker what it could not be told before; whether it knows all now. Waits 50 ms at most for one that is stuck.
@@ -114,8 +109,12 @@ impl WorkerHandle {
         self.tell(self.patience / AGAIN)
     }
 
-    fn tell(&mut self, patience: Duration) -> bool {
+    pub(super) fn tell(&mut self, patience: Duration) -> bool {
         loop {
+            if self.awaited {
+                let Some(answer) = self.answer(patience) else { return false };
+                (self.awaited, self.kept) = (false, Some(answer));
+            }
             if self.owes {
                 let Some(answer) = self.answer(patience) else { return false };
                 self.owes = false;
@@ -148,7 +147,7 @@ impl WorkerHandle {
 
     /// Whether packet memory has room for ports that hold so many frames together.
     pub fn has_room(&mut self, frames: u32) -> Result<(), AttachError> {
-        self.change(Change::Room(frames)).map(drop)
+        self.ask(Question::room(frames))
     }
 
     /// Has these devices carry an interface from now on; none: it is gone. It does not wait for the worker, so that of several
@@ -160,48 +159,40 @@ impl WorkerHandle {
 
     /// Gives packets of an interface that are not ours back by `tap` from now on.
     pub fn set_tap(&mut self, interface: InterfaceId, tap: Option<Arc<Tap>>) -> Result<(), AttachError> {
-        self.change(Change::Tap(interface, tap)).map(drop)
+        self.ask(Question::tap(interface, tap))
     }
 
-    /// Sends a frame by every port of a device, by its ifindex, whatever it carries.
-    pub fn probe(&mut self, device: u32, frame: [u8; 60]) -> Result<(), AttachError> {
-        self.change(Change::Probe(device, frame)).map(drop)
-    }
-
-    /// Goes on with other settings.
-    pub fn set(&mut self, settings: Settings) -> Result<(), AttachError> {
-        self.change(Change::Set(settings)).map(drop)
-    }
-
-    fn change(&mut self, change: Change) -> Result<Answer, AttachError> {
-        match self.ask(change) {
-            Some(Answer::Refused(error)) => Err(error.into()),
-            Some(answer) => Ok(answer),
-            None => Err(AttachError::Silent(self.id)),
+    /// Asks this, and whether that was possible. What a late answer brings is never taken for the answer to another question:
+    /// [`Self::take_returned`] and [`Self::take_strays`] have what is left.
+    pub(super) fn push(&mut self, change: Change) -> bool {
+        match &change {
+            Change::Take(port) => self.sockets.extend(port.socket().cloned()),
+            // No new socket shares memory with these any more.
+            Change::HandBack(device) => self.sockets.retain(|socket| socket.device().index != *device),
+            _ => {}
         }
-    }
-
-    /// The worker's answer. A question that it does not take in time is withdrawn; what a late answer brings is never taken for
-    /// the answer to another question. [`Self::take_returned`] and [`Self::take_strays`] have what is left of both.
-    fn ask(&mut self, change: Change) -> Option<Answer> {
-        if !self.catch_up() {
+        // Of two that ask at once the second one finds the worker silent.
+        if !self.catch_up() || self.kept.is_some() {
             self.withdraw(change);
-            return None;
+            return false;
         }
         // There is room: the worker has taken all before.
         if let Err(change) = self.changes.asked.push(change) {
             self.withdraw(change);
-            return None;
+            return false;
         }
+        self.awaited = true;
         self.wake();
-        let answer = self.answer(self.patience);
-        if answer.is_none() {
-            match self.changes.asked.pop() {
-                Some(change) => self.withdraw(change),
-                None => self.owes = true,
-            }
+        true
+    }
+
+    /// Waits no more for an answer. A question that the worker has not taken is withdrawn.
+    pub(super) fn give_up(&mut self) {
+        self.awaited = false;
+        match self.changes.asked.pop() {
+            Some(change) => self.withdraw(change),
+            None => self.owes = true,
         }
-        answer
     }
 
     /// Keeps what is left of a question that the worker has not taken.

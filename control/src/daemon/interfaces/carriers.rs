@@ -35,6 +35,13 @@ impl Carrier {
         self.mode == "native"
     }
 
+    /// One that is there, and no more.
+    #[cfg(test)]
+    pub(super) fn bare(device: KernelDevice) -> Self {
+        let watched = Watched::new(&device, 1, Vec::new(), false);
+        Carrier { device, mode: "generic", mode_reason: None, xdp: XdpMode::Auto, watched, blind: None, small: None }
+    }
+
     /// How many queues its NIC has; none without hardware, which is let go of at once.
     fn nic(&self) -> Option<u32> {
         self.device.may_zero_copy().then_some(self.watched.ports.len() as u32)
@@ -171,10 +178,14 @@ impl Interfaces {
 
     /// Lets go of devices that no interface needs any more; whether there were any.
     pub(super) fn detach_unneeded(&mut self, network: &Network) -> bool {
-        let wanted = self.wanted(network);
-        let unneeded: Vec<u32> = self.carriers.keys().filter(|index| !wanted.contains_key(index)).copied().collect();
-        unneeded.iter().for_each(|index| self.detach(*index));
-        !unneeded.is_empty()
+        let before = self.carriers.len();
+        for index in self.carriers.keys().copied().collect::<Vec<_>>() {
+            // What is needed may change while a driver lets go of another.
+            if !self.is_needed(index, network) {
+                self.detach(index);
+            }
+        }
+        self.carriers.len() < before
     }
 
     /// Lets go of devices that do not exist any more, so that those that come in their place find packet memory.

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_dataplane::worker::aside;
+use ringway_dataplane::worker::{AttachError, Question, WorkerHandle, aside, ask_all};
 use ringway_shared::network::{Interface, Lower, Lowers};
 use ringway_shared::{InterfaceId, Network};
 use tokio::sync::watch;
 
-use super::{Interfaces, is_other, lock, lowers_of, unable};
+use super::{Interfaces, fit, is_other, lock, lowers_of, unable};
 use crate::watch::thread::Drivers;
 
 /// After so long a call of the kernel is no progress any more.
@@ -42,6 +42,22 @@ impl Interfaces {
         }
     }
 
+    /// Asks all workers that there is a question for, and waits for their answers. What changes meanwhile is followed.
+    pub(super) fn ask_all<T>(
+        &mut self,
+        question: impl FnMut(&WorkerHandle) -> Option<Question<T>>,
+    ) -> Vec<(u16, Result<T, AttachError>)> {
+        let workers = self.workers.clone();
+        ask_all(&workers, question, self.meanwhile())
+    }
+
+    /// The same of one of them.
+    pub(super) fn ask<T>(&mut self, worker: u16, question: Question<T>) -> Result<T, AttachError> {
+        let mut question = Some(question);
+        let answers = self.ask_all(|asked| if asked.id == worker { question.take() } else { None });
+        answers.into_iter().next().map_or(Err(AttachError::Silent(worker)), |(_, answer)| answer)
+    }
+
     /// Waits for this, and follows what carries interfaces.
     pub(in crate::daemon) async fn wait_for<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
@@ -54,9 +70,41 @@ impl Interfaces {
         }
     }
 
+    fn newest(&self) -> Option<Arc<Network>> {
+        self.latest.as_ref().map(|latest| latest.borrow().clone())
+    }
+
+    /// Has an interface go on with the devices that carry it now, if they are attached; whether they are. `interface` is how the
+    /// network shows it that is being followed: that may be an older one, since attaching takes a driver seconds.
+    pub(super) fn go_on(&mut self, interface: &Interface) -> bool {
+        let newest = self.newest();
+        let now = newest.as_ref().and_then(|network| network.interface(interface.id)).unwrap_or(interface);
+        let can_move = self.can_move(now);
+        if can_move {
+            self.follow_lowers(now);
+        }
+        can_move
+    }
+
+    /// The same, after it was tried to attach those that carry it: also with devices that could not be. Not with those that
+    /// carried it when that began, and do no more.
+    pub(super) fn go_on_all_the_same(&mut self, interface: &Interface) {
+        let newest = self.newest();
+        let now = newest.as_ref().and_then(|network| network.interface(interface.id)).unwrap_or(interface);
+        if !self.go_on(interface) && now.lowers == interface.lowers {
+            self.follow_lowers(interface);
+        }
+    }
+
+    /// The devices that are needed by the network that is followed, or by the newest.
+    pub(super) fn is_needed(&self, index: u32, network: &Network) -> bool {
+        let needs = |network: &Network| fit::wanted(&self.listed, network).contains_key(&index);
+        needs(network) || self.newest().is_some_and(|newest| needs(&newest))
+    }
+
     /// Follows what changed hands among devices that are attached. All else about the network waits for its turn.
     pub(super) fn keep_up(&mut self) {
-        let Some(network) = self.latest.as_ref().map(|latest| latest.borrow().clone()) else { return };
+        let Some(network) = self.newest() else { return };
         let mut moved = false;
         for interface in network.interfaces() {
             if self.can_move(interface) {
@@ -121,5 +169,103 @@ fn told(lowers: &Lowers) -> String {
     match receives == sends {
         true => format!("by {receives}{vlan}"),
         false => format!("by {receives}{vlan}, and sends by {sends}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use ringway_dataplane::af_xdp::program::SteeringProgram;
+    use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
+    use ringway_shared::MacAddress;
+
+    use super::super::carriers::Carrier;
+    use super::super::{Attached, Changes, Placement};
+    use super::*;
+    use crate::config::{InterfaceConfig, InterfacePattern, Poll, RssMode, XdpMode, ZeroCopy};
+    use crate::report::interfaces::InterfaceReport;
+
+    /// A bond, number 0 and ifindex 9, whose member with this ifindex carries it.
+    fn bond(by: u32) -> Interface {
+        Interface {
+            id: InterfaceId(0),
+            name: "bond0".into(),
+            index: 9,
+            mac: MacAddress([2; 6]),
+            mtu: 1500,
+            addresses: Vec::new(),
+            up: true,
+            lowers: Lowers::itself(by, format!("m{by}").as_str().into()),
+        }
+    }
+
+    fn network(by: u32) -> Arc<Network> {
+        Arc::new(Network::new(1, vec![bond(by)], [], []))
+    }
+
+    /// Attached to the bond, which member 1 carries, and to these members.
+    fn interfaces(members: &[u32]) -> Option<(Interfaces, watch::Sender<Arc<Network>>)> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "this test needs root");
+            eprintln!("SKIPPED: needs root to load a BPF program");
+            return None;
+        }
+        let name = InterfacePattern::parse("bond0").unwrap();
+        let (xdp, zero_copy) = (XdpMode::Auto, ZeroCopy::Auto);
+        let listed = vec![InterfaceConfig { name, xdp, zero_copy, rss: RssMode::Auto }];
+        let steering = Arc::new(Mutex::new(SteeringProgram::load().unwrap()));
+        let state = tempfile::tempdir().unwrap();
+        let (workers, memory) = (Arc::default(), UmemLayout::for_mtu(64, 1500));
+        let placement = Placement { cpus: Vec::new() };
+        let changes = Changes::read(state.path());
+        let mut all = Interfaces::new(changes, listed, placement, Poll::Adaptive, workers, steering, memory);
+        for &index in members {
+            all.carriers.insert(index, Carrier::bare(KernelDevice { name: format!("m{index}"), index }));
+        }
+        let Interface { id, mac, mtu, lowers, .. } = bond(1);
+        let device = KernelDevice { name: "bond0".into(), index: 9 };
+        all.attached.insert(id, Attached { device, mac, mtu, lowers, tap: None, report: InterfaceReport::default() });
+        let latest = watch::Sender::new(network(1));
+        all.follow_meanwhile(latest.subscribe(), Arc::default());
+        Some((all, latest))
+    }
+
+    fn carried(all: &Interfaces) -> u32 {
+        all.attached[&InterfaceId(0)].lowers.devices[0].index
+    }
+
+    #[test]
+    fn what_changed_while_a_driver_took_its_time_is_not_undone_by_what_came_before() {
+        let Some((mut all, latest)) = interfaces(&[1]) else { return };
+        // It goes on with member 2, which is not attached: it has to wait for it.
+        let followed = network(2);
+        latest.send_replace(followed.clone());
+        assert!(!all.go_on(&followed.interfaces()[0]));
+        assert!(all.is_needed(2, &followed) && !all.is_needed(1, &followed));
+        // Member 2's link drops as it is attached, and the bond goes back.
+        all.carriers.insert(2, Carrier::bare(KernelDevice { name: "m2".into(), index: 2 }));
+        latest.send_replace(network(1));
+        all.keep_up();
+        all.go_on_all_the_same(&followed.interfaces()[0]);
+        assert_eq!(carried(&all), 1);
+        assert!(all.is_needed(1, &followed), "by the newest");
+        all.detach_unneeded(&followed);
+        assert!(all.carriers.contains_key(&1));
+    }
+
+    #[test]
+    fn whoever_waited_goes_on_when_it_was_tried_to_attach_what_carries_it() {
+        let Some((mut all, latest)) = interfaces(&[1, 2]) else { return };
+        for (by, ends) in [(2, 2), (3, 3)] {
+            let followed = network(by);
+            latest.send_replace(followed.clone());
+            all.go_on_all_the_same(&followed.interfaces()[0]);
+            assert_eq!(carried(&all), ends, "attached or not");
+        }
+        // A network that nobody has followed yet says that another carries it, which is not attached.
+        latest.send_replace(network(4));
+        all.go_on_all_the_same(&network(1).interfaces()[0]);
+        assert_eq!(carried(&all), 3);
     }
 }

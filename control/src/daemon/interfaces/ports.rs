@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketOptions};
 use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
-use ringway_dataplane::worker::{AttachError, WorkerHandle};
+use ringway_dataplane::worker::{AttachError, Question};
 
 use super::{Interfaces, lock};
 
@@ -41,7 +41,7 @@ impl Interfaces {
         queue: u32,
         socket: SocketOptions,
     ) -> Result<OpenPort, AttachError> {
-        let (worker, opening) = self.with_room(place, |worker| Ok((worker.id, worker.lend(socket.rings)?)))?;
+        let (worker, opening) = self.with_room(place, || Question::lend(socket.rings))?;
         // A queue is busy as long as a port that came back late is open.
         self.gather();
         let at_work = self.placement.cpus.clone();
@@ -53,42 +53,36 @@ impl Interfaces {
             }
         };
         let progress = port.progress();
-        let mut workers = lock(&self.workers);
-        let (Some(handle), Some(socket)) = (workers.get_mut(place), port.socket().cloned()) else {
+        let is_there = lock(&self.workers).iter().any(|handle| handle.id == worker);
+        let Some(socket) = port.socket().cloned().filter(|_| is_there) else {
             // The worker has ended.
-            drop(workers);
             self.close(vec![(worker, port)]);
             return Err(AttachError::Silent(worker));
         };
         self.leftovers.bound(&socket);
-        handle.take(port)?;
+        self.ask(worker, Question::take(port))?;
         Ok(OpenPort { worker, socket, progress })
     }
 
     /// Whether the worker at this place has room for ports that hold so many frames together.
     pub(super) fn has_room(&mut self, place: usize, frames: u32) -> Result<(), AttachError> {
-        self.with_room(place, |worker| worker.has_room(frames))
+        self.with_room(place, || Question::room(frames)).map(drop)
     }
 
-    /// Asks a worker for frames, for a moment again and again while closed ports hold some of its own.
-    fn with_room<T>(
-        &mut self,
-        place: usize,
-        mut ask: impl FnMut(&mut WorkerHandle) -> Result<T, AttachError>,
-    ) -> Result<T, AttachError> {
+    /// Asks the worker at this place for frames, for a moment again and again while closed ports hold some of its own.
+    fn with_room<T>(&mut self, place: usize, question: impl Fn() -> Question<T>) -> Result<(u16, T), AttachError> {
         let start = Instant::now();
+        let worker = lock(&self.workers).get(place).map(|worker| worker.id);
+        let worker = worker.ok_or(AttachError::Silent(place as u16))?;
         loop {
-            let mut workers = lock(&self.workers);
-            let Some(worker) = workers.get_mut(place) else { return Err(AttachError::Silent(place as u16)) };
-            match ask(worker) {
-                Err(AttachError::Port(error @ PortError::Frames { .. })) if self.leftovers.has(worker.id) => {
+            match self.ask(worker, question()) {
+                Err(AttachError::Port(error @ PortError::Frames { .. })) if self.leftovers.has(worker) => {
                     if start.elapsed() >= SOON {
                         return Err(error.for_a_moment().into());
                     }
                 }
-                answer => return answer,
+                answer => return answer.map(|answer| (worker, answer)),
             }
-            drop(workers);
             std::thread::sleep(STEP);
             self.heart.beat();
             self.keep_up();
@@ -106,9 +100,9 @@ impl Interfaces {
     pub(super) fn take_ports(&mut self, index: u32, name: &str) -> Vec<(u16, Port)> {
         lock(&self.steering).remove_sockets(index);
         let mut ports: Vec<(u16, Port)> = Vec::new();
-        for worker in lock(&self.workers).iter_mut() {
-            match worker.hand_back(index) {
-                Ok(its) => ports.extend(its.into_iter().map(|port| (worker.id, port))),
+        for (worker, handed_back) in self.ask_all(|_| Some(Question::hand_back(index))) {
+            match handed_back {
+                Ok(its) => ports.extend(its.into_iter().map(|port| (worker, port))),
                 Err(error) => tracing::warn!("letting go of {name}: {error}; it does when it is back"),
             }
         }
@@ -158,11 +152,9 @@ impl Interfaces {
         self.give_back(free);
     }
 
-    fn give_back(&self, free: Vec<(u16, Closed)>) {
-        let mut workers = lock(&self.workers);
-        for (id, closed) in free {
-            let Some(worker) = workers.iter_mut().find(|worker| worker.id == id) else { continue };
-            if let Err(error) = worker.reclaim(closed) {
+    fn give_back(&mut self, free: Vec<(u16, Closed)>) {
+        for (worker, closed) in free {
+            if let Err(error) = self.ask(worker, Question::reclaim(closed)) {
                 tracing::warn!("the frames of a port that is closed: {error}");
             }
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Tap, TapError};
+use ringway_dataplane::worker::Question;
 use ringway_shared::InterfaceId;
 
-use super::{Attached, Interfaces, lock};
+use super::{Attached, Interfaces};
 
 /// How often the devices are looked at.
 const LOOK: Duration = Duration::from_millis(900);
@@ -81,9 +82,9 @@ impl Interfaces {
     }
 
     /// Every worker may have to give back what came by this interface: others hand packets over.
-    pub(super) fn hand_out(&self, id: InterfaceId, tap: &Arc<Tap>) {
-        for worker in lock(&self.workers).iter_mut() {
-            if let Err(error) = worker.set_tap(id, Some(tap.clone())) {
+    pub(super) fn hand_out(&mut self, id: InterfaceId, tap: &Arc<Tap>) {
+        for (_, answer) in self.ask_all(|_| Some(Question::tap(id, Some(tap.clone())))) {
+            if let Err(error) = answer {
                 tracing::warn!("the TAP device {}: {error}", tap.device());
             }
         }

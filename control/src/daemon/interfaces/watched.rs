@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
 use ringway_dataplane::io::port::{Progress, ProgressCell};
+use ringway_dataplane::worker::Question;
 use ringway_shared::MacAddress;
 use tokio::sync::watch;
 
+use super::Interfaces;
 use super::carriers::Carrier;
 use super::check::{self, Link, Moment, Next, Trial};
-use super::{Interfaces, lock};
 use crate::report::interfaces::{InterfaceCounters, PortReport};
 
 /// How often ports are looked at.
@@ -111,7 +112,7 @@ impl Interfaces {
         self.reclaim();
         let uses: Vec<(u32, Use)> =
             self.carriers.keys().filter_map(|index| Some((*index, self.use_of(*index)?))).collect();
-        let mut anew = Vec::new();
+        let (mut anew, mut probed) = (Vec::new(), Vec::new());
         for (index, used) in uses {
             self.heart.beat();
             let Some(carrier) = self.carriers.get_mut(&index) else { continue };
@@ -124,16 +125,17 @@ impl Interfaces {
             let counters = counters.and_then(|counters| counters.borrow().get(&carrier.device.name).copied());
             match look(carrier, &used, counters, now) {
                 Next::Nothing => {}
-                Next::Probe => {
-                    for worker in lock(&self.workers).iter_mut() {
-                        if let Err(error) = worker.probe(index, check::probe(used.mac)) {
-                            tracing::warn!("{}: {error}", carrier.device);
-                        }
-                    }
-                }
+                Next::Probe => probed.push((index, carrier.device.name.clone(), check::probe(used.mac))),
                 Next::Fails(reason) => {
                     self.watch.distrusted.insert(index, reason.clone());
                     anew.push((index, format!("{reason}; it goes on in copy mode")));
+                }
+            }
+        }
+        for (index, name, frame) in probed {
+            for (_, answer) in self.ask_all(|_| Some(Question::probe(index, frame))) {
+                if let Err(error) = answer {
+                    tracing::warn!("{name}: {error}");
                 }
             }
         }

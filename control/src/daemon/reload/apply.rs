@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_dataplane::worker::WorkerHandle;
+use ringway_dataplane::worker::{Question, ask_all};
 
 use super::{Loaded, Plan, Running};
 use crate::compile::CompileOptions;
 use crate::config::keys::Fate;
 use crate::config::{AdminConfig, Config};
 use crate::daemon::doorway::{self, Move};
-use crate::daemon::interfaces::lock;
 use crate::daemon::logging;
 use crate::publish::{PublishOptions, Resetting};
 use crate::report::configuration::{Over, ReloadReport};
@@ -102,8 +101,8 @@ impl Running {
         let workers = self.workers.handles.clone();
         // A signal must end the process even while a worker does not answer.
         let setting = tokio::task::spawn_blocking(move || {
-            let set = |worker: &mut WorkerHandle| worker.set(settings.clone()).err().map(|error| error.to_string());
-            lock(&workers).iter_mut().filter_map(set).collect::<Vec<String>>()
+            let answers = ask_all(&workers, |_| Some(Question::set(settings.clone())), || ());
+            answers.into_iter().filter_map(|(_, answer)| Some(answer.err()?.to_string())).collect::<Vec<String>>()
         });
         let failures = self.interfaces.wait_for(setting).await.unwrap_or_else(|error| vec![error.to_string()]);
         if !failures.is_empty() {

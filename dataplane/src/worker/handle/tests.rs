@@ -1,6 +1,9 @@
+use std::sync::Mutex;
+
 use super::*;
 use crate::af_xdp::{Umem, UmemLayout};
 use crate::io::port::Loan;
+use crate::worker::ask_all;
 
 const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmit: 4, driver: 0 };
 
@@ -27,6 +30,8 @@ fn handle() -> WorkerHandle {
         thread: Some(thread),
         patience: Duration::from_millis(20),
         sockets: Vec::new(),
+        awaited: false,
+        kept: None,
         owes: false,
         late: VecDeque::new(),
         returned: Vec::new(),
@@ -36,11 +41,13 @@ fn handle() -> WorkerHandle {
 
 /// Takes the next question, as the worker does.
 fn take(changes: &Changes) -> Change {
+    let start = Instant::now();
     loop {
         match changes.asked.pop() {
             Some(change) => return change,
             None => std::thread::yield_now(),
         }
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody asked");
     }
 }
 
@@ -156,4 +163,73 @@ fn a_worker_that_is_stuck_keeps_no_other_from_being_told() {
     assert!(!other.catch_up(), "it has not answered");
     changes.answered.push(Answer::Done).unwrap();
     assert!(other.catch_up() && !stuck.catch_up());
+}
+
+/// What a worker is asked, for as long as somebody listens.
+fn name(change: &Change) -> &'static str {
+    match change {
+        Change::Carry(..) => "carry",
+        Change::Room(_) => "room",
+        _ => "something else",
+    }
+}
+
+#[test]
+fn whoever_waits_for_workers_keeps_nobody_from_telling_them_what_changed() {
+    let mut both = [handle(), handle()];
+    both[1].id = 1;
+    both.iter_mut().for_each(|worker| worker.patience = Duration::from_secs(6000));
+    let [stuck, other] = [both[0].changes.clone(), both[1].changes.clone()];
+    let workers = Mutex::new(Vec::from(both));
+    let lowers = Lowers::itself(10, "eth0".into());
+    let mut turns = 0;
+    let answers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // It has its question and what changed meanwhile before the other one has answered.
+            for expected in ["room", "carry"] {
+                assert_eq!(name(&take(&other)), expected);
+                other.answered.push(Answer::Done).unwrap();
+            }
+            // The other one took its question long ago; what changed comes next, whoever asks what.
+            assert_eq!(name(&take(&stuck)), "room");
+            stuck.answered.push(Answer::Refused(PortError::TooMany)).unwrap();
+            assert_eq!(name(&take(&stuck)), "carry");
+            stuck.answered.push(Answer::Done).unwrap();
+        });
+        ask_all(
+            &workers,
+            |_| Some(Question::room(8)),
+            || {
+                turns += 1;
+                if turns == 1 {
+                    let mut workers = workers.try_lock().expect("nobody holds the workers while others are waited for");
+                    workers.iter_mut().for_each(|worker| worker.carry(InterfaceId(1), lowers.clone()));
+                }
+            },
+        )
+    });
+    assert!(turns > 0);
+    assert!(matches!(answers[..], [(0, Err(AttachError::Port(PortError::TooMany))), (1, Ok(()))]), "{answers:?}");
+    let knows = |worker: &mut WorkerHandle| worker.catch_up();
+    assert!(workers.lock().unwrap().iter_mut().all(knows));
+}
+
+#[test]
+fn workers_that_do_not_answer_are_waited_for_together_and_what_they_were_asked_is_withdrawn() {
+    let mut all = vec![handle(), handle(), handle()];
+    for (id, worker) in (0..).zip(&mut all) {
+        (worker.id, worker.patience) = (id, Duration::from_millis(if id == 2 { 6_000_000 } else { 100 }));
+    }
+    let there = all[2].changes.clone();
+    let workers = Mutex::new(all);
+    let answers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(name(&take(&there)), "room");
+            there.answered.push(Answer::Done).unwrap();
+        });
+        ask_all(&workers, |worker| (worker.id != 1).then(|| Question::room(8)), || ())
+    });
+    assert!(matches!(answers[..], [(0, Err(AttachError::Silent(0))), (2, Ok(()))]), "{answers:?}");
+    let workers = workers.into_inner().unwrap();
+    assert!(workers[0].changes.asked.is_empty() && workers[1].changes.asked.is_empty());
 }
