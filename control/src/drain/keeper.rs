@@ -1,13 +1,14 @@
 //! Keeps what is drained: for this process, and in the state folder what shall outlive it.
 //!
 //! Who says that an endpoint is drained means the pod that has its address now. When no slice has named the address for a
-//! while and then one does, that is another pod, which nobody drained.
+//! while and then one does, that is another pod, which nobody drained. The time when no process runs counts as such: so when a
+//! slice named it last is written down, too.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ringway_shared::snapshot::Services;
 use tokio::sync::watch;
@@ -17,19 +18,23 @@ use crate::plain;
 use crate::publish::Published;
 use crate::watch::heart;
 
-/// The file in the state folder: a target a line.
+/// The file in the state folder: a target a line, when it was drained, and when a slice named it last, in seconds since 1970. Before
+/// there were times in it, it had the target alone.
 const FILE: &str = "drained";
 /// The most that can be drained at once.
 const MOST: usize = 4096;
 /// An address that no slice named for so long is somebody else's when one names it again.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
+/// How often it is written down that slices name those that are kept.
+const NOTE: Duration = Duration::from_secs(60);
+
 /// One that is drained.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// Whether it outlives this process.
     pub kept: bool,
-    /// When it was drained, or read from the file.
+    /// When it was drained.
     pub since: Instant,
     /// Since when no slice names it.
     absent: Option<Instant>,
@@ -45,6 +50,10 @@ pub struct Keeper {
 impl Keeper {
     /// What the state folder `state` has from earlier processes.
     pub fn read(state: &Path) -> Arc<Self> {
+        Self::read_at(state, Moment::now())
+    }
+
+    fn read_at(state: &Path, now: Moment) -> Arc<Self> {
         let file = state.join(FILE);
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
             if error.kind() != ErrorKind::NotFound {
@@ -52,17 +61,9 @@ impl Keeper {
             }
             String::new()
         });
-        let mut all = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match line.trim().parse::<Target>() {
-                Ok(target) if all.len() < MOST => {
-                    tracing::info!("{target} is drained, as it was when the last process ended");
-                    all.insert(target, Drain { kept: true, since: Instant::now(), absent: None });
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!("{}: {error}; the line is left out", plain::path(&file)),
-            }
-        }
+        let (all, problems) = now.read(&text);
+        all.keys().for_each(|target| tracing::info!("{target} is drained, as it was when the last process ended"));
+        problems.iter().for_each(|problem| tracing::warn!("{}: {problem}", plain::path(&file)));
         let (sender, _) = watch::channel(Arc::new(all.keys().copied().collect()));
         Arc::new(Keeper { file, all: Mutex::new(all), sender })
     }
@@ -97,16 +98,18 @@ impl Keeper {
     /// Takes `targets` back: an address with all that is drained of it.
     pub fn undrain(&self, targets: &[Target]) -> Result<(), String> {
         self.change(|all| {
+            // One may be meant twice, by itself and with its address.
+            let before = all.clone();
             for target in targets {
-                let before = all.len();
-                all.retain(|drained, _| match target.port {
-                    None => drained.address != target.address,
-                    Some(_) => drained != target,
-                });
-                if all.len() == before {
+                let is_meant = |drained: &Target| match target.port {
+                    None => drained.address == target.address,
+                    Some(_) => drained == target,
+                };
+                all.retain(|drained, _| !is_meant(drained));
+                if !before.keys().any(is_meant) {
                     let whole = Target { port: None, ..*target };
                     return Err(match target.port {
-                        Some(_) if all.contains_key(&whole) => {
+                        Some(_) if before.contains_key(&whole) => {
                             format!("{target} is drained with all ports of its address; write ringway undrain {whole}")
                         }
                         _ => format!("{target} is not drained; ringway drain --list says what is"),
@@ -128,10 +131,32 @@ impl Keeper {
     /// Follows which endpoints there are, and forgets those that are others by now.
     pub async fn follow(self: Arc<Self>, mut published: watch::Receiver<Arc<Published>>) {
         let heart = heart("drained endpoints");
-        while heart.waiting(published.changed()).await.is_ok() {
-            let now = published.borrow_and_update().clone();
-            if now.ready {
-                self.look(&now.snapshot.services, Instant::now());
+        let (mut last, mut failed) = (Instant::now(), false);
+        loop {
+            match heart.waiting(tokio::time::timeout(NOTE, published.changed())).await {
+                Ok(Ok(())) => {
+                    let now = published.borrow_and_update().clone();
+                    if now.ready {
+                        self.look(&now.snapshot.services, Instant::now());
+                    }
+                }
+                Ok(Err(_)) => break,
+                Err(_) => {}
+            }
+            if last.elapsed() >= NOTE {
+                last = Instant::now();
+                // Of a file that cannot be written nobody needs to know but once.
+                match tokio::task::block_in_place(|| self.note(Moment::now())) {
+                    Ok(()) => failed = false,
+                    Err(error) if !failed => {
+                        failed = true;
+                        tracing::warn!(
+                            "cannot write {}: {error}; what is drained may be forgotten at a restart: make the state folder writable",
+                            plain::path(&self.file)
+                        );
+                    }
+                    Err(_) => {}
+                }
             }
         }
         heart.waiting(std::future::pending()).await
@@ -183,17 +208,20 @@ impl Keeper {
         }
     }
 
+    /// Writes down when slices named those that are kept.
+    fn note(&self, now: Moment) -> io::Result<()> {
+        let kept = kept(&self.lock());
+        if kept.is_empty() { Ok(()) } else { write(&self.file, &kept, now) }
+    }
+
     /// Changes what is drained, in the file first: what cannot be written down does not come into force.
     fn change(&self, change: impl FnOnce(&mut BTreeMap<Target, Drain>) -> Result<(), String>) -> Result<(), String> {
         let mut all = self.lock();
         let mut wanted = all.clone();
         change(&mut wanted)?;
-        let kept = |all: &BTreeMap<Target, Drain>| -> Vec<Target> {
-            all.iter().filter(|(_, drain)| drain.kept).map(|(target, _)| *target).collect()
-        };
         let (before, now) = (kept(&all), kept(&wanted));
-        if before != now {
-            write(&self.file, &now).map_err(|error| {
+        if !before.iter().map(|(target, _)| target).eq(now.iter().map(|(target, _)| target)) {
+            write(&self.file, &now, Moment::now()).map_err(|error| {
                 format!(
                     "cannot write {}: {error}; nothing was changed: make the state folder writable, or do without --keep",
                     plain::path(&self.file)
@@ -210,8 +238,74 @@ impl Keeper {
     }
 }
 
+fn kept(all: &BTreeMap<Target, Drain>) -> Vec<(Target, Drain)> {
+    all.iter().filter(|(_, drain)| drain.kept).map(|(target, drain)| (*target, *drain)).collect()
+}
+
+/// A moment by both clocks: that of this process, and the one that goes on without it.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Moment { instant: Instant::now(), time: SystemTime::now() }
+    }
+
+    /// A line of the file.
+    fn line(self, target: Target, drain: Drain) -> String {
+        let seconds = |at: Instant| {
+            let past = self.time.checked_sub(self.instant.saturating_duration_since(at)).unwrap_or(self.time);
+            past.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        };
+        format!("{target} {} {}\n", seconds(drain.since), seconds(drain.absent.unwrap_or(self.instant)))
+    }
+
+    /// What the file says, and what is wrong with it.
+    fn read(self, text: &str) -> (BTreeMap<Target, Drain>, Vec<String>) {
+        let (mut all, mut problems, mut beyond) = (BTreeMap::new(), Vec::new(), 0);
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            match self.parse(line) {
+                Ok((target, drain)) if all.len() < MOST || all.contains_key(&target) => {
+                    all.insert(target, drain);
+                }
+                Ok(_) => beyond += 1,
+                Err(error) if problems.len() < 10 => problems.push(format!("{error}; the line is left out")),
+                Err(_) => {}
+            }
+        }
+        if beyond > 0 {
+            problems.push(format!(
+                "{beyond} lines beyond {MOST} endpoints are left out: these get new connections again; drain fewer at once"
+            ));
+        }
+        (all, problems)
+    }
+
+    /// What a line of the file says.
+    fn parse(self, line: &str) -> Result<(Target, Drain), String> {
+        let mut words = line.split_whitespace();
+        let target = words.next().unwrap_or_default().parse::<Target>().map_err(|error| error.to_string())?;
+        // A time that is still to come was written by another clock.
+        let ago = |word: &str| {
+            let seconds = word.parse().map_err(|_| format!("{word:?} behind {target} is no time in seconds"))?;
+            let past = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+            let past = past.and_then(|past| self.time.duration_since(past).ok());
+            Ok::<_, String>(past.unwrap_or_default())
+        };
+        let before = |ago: Duration| self.instant.checked_sub(ago).unwrap_or(self.instant);
+        let since = words.next().map(ago).transpose()?.map_or(self.instant, before);
+        // It may have been named for as long after it was written down.
+        let unseen = words.next().map(ago).transpose()?.map(|ago| ago.saturating_sub(NOTE));
+        let absent = unseen.filter(|unseen| !unseen.is_zero()).map(before);
+        Ok((target, Drain { kept: true, since, absent }))
+    }
+}
+
 /// Writes beside the file first, so that it is whole at any moment.
-fn write(file: &Path, kept: &[Target]) -> io::Result<()> {
+fn write(file: &Path, kept: &[(Target, Drain)], now: Moment) -> io::Result<()> {
     if kept.is_empty() {
         return match std::fs::remove_file(file) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -219,126 +313,9 @@ fn write(file: &Path, kept: &[Target]) -> io::Result<()> {
         };
     }
     let new = file.with_extension("new");
-    std::fs::write(&new, kept.iter().map(|target| format!("{target}\n")).collect::<String>())?;
+    std::fs::write(&new, kept.iter().map(|(target, drain)| now.line(*target, *drain)).collect::<String>())?;
     std::fs::rename(new, file)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::ClusterState;
-    use crate::compile::{CompileOptions, Memory, compile};
-    use crate::parse::Document;
-    use crate::source::manifest;
-
-    fn targets(texts: &[&str]) -> Vec<Target> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn listed(keeper: &Keeper) -> String {
-        let all = keeper.list();
-        all.iter().map(|(target, drain)| format!("{target}{} ", if drain.kept { "!" } else { "" })).collect()
-    }
-
-    #[test]
-    fn what_is_kept_outlives_the_process_and_the_rest_does_not() {
-        let state = tempfile::tempdir().unwrap();
-        let keeper = Keeper::read(state.path());
-        keeper.drain(&targets(&["10.0.0.1:80", "10.0.0.2"]), false).unwrap();
-        keeper.drain(&targets(&["10.0.0.2", "[fd00::1]:80"]), true).unwrap();
-        assert_eq!(listed(&keeper), "10.0.0.1:80 10.0.0.2! [fd00::1]:80! ");
-        assert!(keeper.watch().borrow().has("10.0.0.2".parse().unwrap(), 9));
-        let next = Keeper::read(state.path());
-        assert_eq!(listed(&next), "10.0.0.2! [fd00::1]:80! ");
-        next.undrain(&targets(&["10.0.0.2"])).unwrap();
-        assert_eq!(listed(&Keeper::read(state.path())), "[fd00::1]:80! ");
-        next.undrain_all().unwrap();
-        assert!(!state.path().join(FILE).exists());
-    }
-
-    #[test]
-    fn a_line_that_names_no_endpoint_is_left_out() {
-        let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join(FILE), "rubbish\n\n10.0.0.1:80\n").unwrap();
-        assert_eq!(listed(&Keeper::read(state.path())), "10.0.0.1:80! ");
-    }
-
-    #[test]
-    fn what_cannot_be_written_down_or_is_not_drained_changes_nothing() {
-        let state = tempfile::tempdir().unwrap();
-        let keeper = Keeper::read(&state.path().join("nowhere"));
-        let error = keeper.drain(&targets(&["10.0.0.1"]), true).unwrap_err();
-        assert!(error.starts_with("cannot write ") && error.contains("nothing was changed"), "{error}");
-        assert_eq!(listed(&keeper), "");
-        keeper.drain(&targets(&["10.0.0.1"]), false).unwrap();
-        assert_eq!(
-            keeper.undrain(&targets(&["10.0.0.1:80"])).unwrap_err(),
-            "10.0.0.1:80 is drained with all ports of its address; write ringway undrain 10.0.0.1"
-        );
-        assert_eq!(
-            keeper.undrain(&targets(&["10.0.0.1", "10.0.0.2"])).unwrap_err(),
-            "10.0.0.2 is not drained; ringway drain --list says what is"
-        );
-        assert_eq!(listed(&keeper), "10.0.0.1 ", "all of it or nothing");
-        let many: Vec<Target> =
-            (0..MOST as u32).map(|n| Target { address: std::net::Ipv4Addr::from(n).into(), port: None }).collect();
-        assert!(keeper.drain(&many, false).unwrap_err().contains("4096 are the most"));
-        assert_eq!(listed(&keeper), "10.0.0.1 ");
-    }
-
-    fn services(endpoints: &str) -> Services {
-        let text = format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{name: web}}, spec: {{clusterIP: 172.30.0.1, ports: [{{port: 80}}]}}}}\n---\n\
-             {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: web, labels: {{kubernetes.io/service-name: web}}}},\n\
-             addressType: IPv4, ports: [{{port: 80}}], endpoints: [{endpoints}]}}"
-        );
-        let mut cluster = ClusterState::default();
-        for document in manifest::read(&text).documents {
-            let Document::Taken(parsed) = document else { panic!("{document:?}") };
-            cluster.apply(parsed, None);
-        }
-        compile(&cluster, &CompileOptions::default(), &mut Memory::new()).services
-    }
-
-    #[test]
-    fn an_address_that_comes_back_after_a_while_is_another_endpoint() {
-        let state = tempfile::tempdir().unwrap();
-        let keeper = Keeper::read(state.path());
-        keeper.drain(&targets(&["10.0.0.1:80", "10.0.0.2"]), true).unwrap();
-        let (both, second) =
-            (services("{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}"), services("{addresses: [10.0.0.2]}"));
-        let begin = Instant::now();
-        keeper.look(&both, begin);
-        keeper.look(&second, begin);
-        keeper.look(&both, begin + FORGOTTEN - Duration::from_secs(1));
-        assert_eq!(listed(&keeper), "10.0.0.1:80! 10.0.0.2! ", "a slice that was written anew");
-        keeper.look(&second, begin + FORGOTTEN);
-        keeper.look(&second, begin + 2 * FORGOTTEN);
-        assert_eq!(listed(&keeper), "10.0.0.1:80! 10.0.0.2! ");
-        keeper.look(&both, begin + 2 * FORGOTTEN);
-        assert_eq!(listed(&keeper), "10.0.0.2! ");
-        assert_eq!(listed(&Keeper::read(state.path())), "10.0.0.2! ");
-    }
-
-    #[test]
-    fn an_address_and_a_port_of_it_are_both_forgotten_and_what_cannot_be_is_tried_again() {
-        let state = tempfile::tempdir().unwrap();
-        let folder = state.path().join("there");
-        std::fs::create_dir(&folder).unwrap();
-        let keeper = Keeper::read(&folder);
-        keeper.drain(&targets(&["10.0.0.1", "10.0.0.1:80", "10.0.0.1:90"]), true).unwrap();
-        let (both, second) =
-            (services("{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}"), services("{addresses: [10.0.0.2]}"));
-        let begin = Instant::now();
-        keeper.look(&second, begin);
-        // Nothing can be written to the state folder for a while.
-        let away = state.path().join("away");
-        std::fs::rename(&folder, &away).unwrap();
-        keeper.look(&both, begin + FORGOTTEN);
-        assert_eq!(listed(&keeper), "10.0.0.1! 10.0.0.1:80! 10.0.0.1:90! ");
-        std::fs::rename(&away, &folder).unwrap();
-        keeper.look(&both, begin + FORGOTTEN);
-        assert_eq!(listed(&keeper), "10.0.0.1:90! ");
-        assert_eq!(listed(&Keeper::read(&folder)), "10.0.0.1:90! ");
-    }
-}
+mod tests;
