@@ -18,9 +18,10 @@ use std::net::IpAddr;
 use arrayvec::ArrayVec;
 use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, selection_hash};
+use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::ServicePort;
 use ringway_shared::suspects::Accused;
-use ringway_shared::{Backend, EndpointSet, Network, Snapshot};
+use ringway_shared::{AdjacencyId, Backend, EndpointSet, Network, Snapshot};
 
 use super::direct::begins;
 use super::owed::is_owed_an_answer;
@@ -86,7 +87,8 @@ impl Moves {
     }
 }
 
-/// Whom a client asks next who asked the `present` endpoint in vain: one that packets can be sent to at once, where there is one.
+/// Whom a client asks next who asked the `present` endpoint in vain: one that packets can be sent to at once, where there is one,
+/// else one whose neighbour is asked for, but nobody whom no packet reaches.
 pub(crate) fn next_endpoint<'s>(
     set: &'s EndpointSet,
     selection: u64,
@@ -94,9 +96,13 @@ pub(crate) fn next_endpoint<'s>(
     trusted: impl Fn(&Backend) -> bool,
     network: Option<&Network>,
 ) -> Option<&'s Backend> {
-    let resolved = |other: &Backend| network.is_none_or(|network| network.resolve_any(other.address).is_ok());
-    let resolved = set.next_candidate(selection, present, |other| trusted(other) && resolved(other));
-    resolved.or_else(|| set.next_candidate(selection, present, trusted))
+    let is = |other: &Backend, fits: fn(&Result<AdjacencyId, NoAdjacency>) -> bool| {
+        network.is_none_or(|network| fits(&network.resolve_any(other.address)))
+    };
+    let resolved = |other: &Backend| is(other, Result::is_ok);
+    let unresolved = |other: &Backend| is(other, |found| matches!(found, Err(NoAdjacency::Unresolved { .. })));
+    let at_once = set.next_candidate(selection, present, |other| trusted(other) && resolved(other));
+    at_once.or_else(|| set.next_candidate(selection, present, |other| trusted(other) && unresolved(other)))
 }
 
 impl Core {
@@ -111,42 +117,56 @@ impl Core {
         set: &'s EndpointSet,
     ) -> Option<Choice<'s>> {
         let selection = selection_hash(&packet.tuple, port);
-        let backend = match &port.affinity {
-            None => set.select(selection),
-            Some(affinity) => {
-                let client = packet.tuple.source_address();
-                let kept = self.shared.affinities.find(affinity, client, set, selection, context.now);
-                kept.or_else(|| affinity::first(set, selection))
-            }
-        }?;
+        let backend = self.first_choice(packet, port, set, context.now)?;
         if self.shared.suspects.is_noted(backend.id)
             && self.config.rescue
             && masquerade != Masquerade::KeptForDsr
             && begins(context.umem.packet(&received.frame), packet)
         {
             let owed = is_owed_an_answer(context.umem.packet(&received.frame), packet);
-            return Some(self.choose_beside(set, selection, backend, owed, context.now));
+            return Some(self.choose_beside(context, set, selection, backend, owed));
         }
         Some(Choice { backend, moved: None, owed: false })
+    }
+
+    /// The same, whatever speaks against it.
+    #[inline]
+    pub(super) fn first_choice<'s>(
+        &self,
+        packet: &Packet,
+        port: &ServicePort,
+        set: &'s EndpointSet,
+        now: Time,
+    ) -> Option<&'s Backend> {
+        let selection = selection_hash(&packet.tuple, port);
+        match &port.affinity {
+            None => set.select(selection),
+            Some(affinity) => {
+                let client = packet.tuple.source_address();
+                let kept = self.shared.affinities.find(affinity, client, set, selection, now);
+                kept.or_else(|| affinity::first(set, selection))
+            }
+        }
     }
 
     /// The choice where something speaks against the one that there would be.
     #[cold]
     fn choose_beside<'s>(
         &self,
+        context: &Context,
         set: &'s EndpointSet,
         selection: u64,
         backend: &'s Backend,
         owed: bool,
-        now: Time,
     ) -> Choice<'s> {
-        let (suspects, now) = (&self.shared.suspects, now.millis());
+        let (suspects, now) = (&self.shared.suspects, context.now.millis());
         let is_suspect = |backend: &Backend| suspects.suspicion(backend, now).is_some();
         let stay = Choice { backend, moved: None, owed };
         if !is_suspect(backend) {
             return stay;
         }
-        match set.next_candidate(selection, (backend.address, backend.port), |other| !is_suspect(other)) {
+        let (present, network) = ((backend.address, backend.port), Some(&*context.snapshot.network));
+        match next_endpoint(set, selection, present, |other| !is_suspect(other), network) {
             // What need not be answered is no probe.
             Some(other) if !owed || !suspects.take_probe(backend.id, now) => {
                 let moved = Moved { instead_of: Some(backend), accused: Accusations::new() };

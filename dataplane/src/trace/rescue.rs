@@ -28,7 +28,7 @@ impl Trace {
         let present = |backend: &Backend| (backend.address, backend.port);
         let mut goes_to = chosen;
         if let Some(suspicion) = suspicion(chosen) {
-            let other = set.next_candidate(hash, present(chosen), trusted);
+            let other = next_endpoint(set, hash, present(chosen), trusted, view.network);
             goes_to = other.filter(|_| !is_due(suspicion.probe, now)).unwrap_or(chosen);
             self.steps.push(suspected(chosen, &suspicion, now, other, goes_to));
         }
@@ -47,7 +47,7 @@ impl Trace {
 fn suspected(chosen: &Backend, suspicion: &Suspicion, now: u32, other: Option<&Backend>, goes_to: &Backend) -> String {
     let (seconds, connections) = (now.wrapping_sub(suspicion.since) / 1000, suspicion.connections);
     let what = match other {
-        None => "so are all others, so it is taken all the same".to_owned(),
+        None => "so are all others that have a way, so it is taken all the same".to_owned(),
         Some(_) if goes_to == chosen => "this connection goes there as a probe".to_owned(),
         Some(_) => format!("this connection goes to {}, the next in the table", goes_to.socket()),
     };

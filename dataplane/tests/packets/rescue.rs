@@ -38,6 +38,22 @@ fn rescues() -> Vec<Row> {
             ledger: "rx=6 forwarded=5 passed=1 flowsOpened=2 flowsClosed=1 flowsRescued=1",
         },
         Row {
+            name: "a SYN stays with its endpoint while the other one has no way at all, and goes to one whose neighbour is asked for",
+            bed: Bed::of(&["web tcp 172.30.0.41:80 -> 10.0.1.1:8080 10.99.0.1:8080"])
+                .then("asked", &["web tcp 172.30.0.41:80 -> 10.0.1.1:8080 10.99.0.1:8080 10.0.1.50:8080"]),
+            script: "
+                outside tcp S 203.0.113.9:41000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                @1000
+                outside tcp S 203.0.113.9:41000 > 172.30.0.41:80 seq=1000
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                use asked
+                @3000
+                outside tcp S 203.0.113.9:41000 > 172.30.0.41:80 seq=1000
+                -> held",
+            ledger: "rx=3 held=1 forwarded=2 flowsOpened=2 flowsClosed=1 flowsRescued=1",
+        },
+        Row {
             name: "where sources are kept, too, and over IPv6",
             bed: Bed::of(&[TWO, TWO6]),
             script: "
