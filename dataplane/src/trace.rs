@@ -254,7 +254,7 @@ impl Trace {
         };
         // As the packet path does where one of several ways does not answer.
         let way = network.resolve_for(&heading).or_else(|none| network.resolve_beside(&heading).ok_or(none));
-        let way = if forwarding == ForwardingMode::DsrL2 { network.on_link(chosen.address, way) } else { way };
+        let way = network.suits(chosen.address, forwarding, way);
         if let Err(error) = &way
             && !matches!(error, NoAdjacency::Unresolved { .. })
         {

@@ -37,6 +37,7 @@ drop_reasons! {
     EndpointDeleted, "endpoint_deleted", "The flow's endpoint or Service is gone; a TCP client gets a RST so that it reconnects at once.";
     EndpointRefused, "endpoint_refused", "The chosen endpoint has one of the node's own addresses, which Ringway does not forward to.";
     EndpointOffLink, "endpoint_off_link", "The Service's forwarding is dsr-l2, and the chosen endpoint is not on a link of this node but behind a router.";
+    EndpointWayNarrow, "endpoint_way_narrow", "The Service's forwarding is dsr-ipip over IPv6, and the way to the chosen endpoint carries less than 1,320 bytes, so not every packet that a client may send (1,280) with its outer header.";
     FlowTableFull, "flow_table_full", "The worker's flow table is full of established flows, and replies to this new one would not find back.";
     SnatPortsExhausted, "snat_ports_exhausted", "No SNAT port is left towards this endpoint: each has a flow that both sides take part in, or, over UDP, one that may be answered yet.";
     NoSourceAddress, "no_source_address", "Masquerade is needed, but no attached interface has an address of this family to use as source.";

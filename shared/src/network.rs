@@ -119,6 +119,13 @@ pub enum NoAdjacency {
         /// The interface that leads to it.
         interface: InterfaceId,
     },
+    /// It carries less than whoever sends over it has to be able to send, with an outer header (`dsr-ipip` over IPv6).
+    Narrow {
+        /// The interface that leads to it.
+        interface: InterfaceId,
+        /// The largest packet that it carries, in bytes.
+        mtu: u32,
+    },
     /// The neighbour's MAC address is not known yet.
     Unresolved {
         /// The interface to ask on.
@@ -139,6 +146,7 @@ impl NoAdjacency {
             NoAdjacency::InterfaceDown(_) => DropReason::InterfaceDown,
             NoAdjacency::Local => DropReason::EndpointRefused,
             NoAdjacency::Routed { .. } => DropReason::EndpointOffLink,
+            NoAdjacency::Narrow { .. } => DropReason::EndpointWayNarrow,
             NoAdjacency::Unresolved { .. } => DropReason::NeighborUnresolved,
         }
     }

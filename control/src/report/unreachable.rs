@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ringway_shared::network::NoAdjacency;
-use ringway_shared::service::{ForwardingMode, ServicePort};
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
@@ -23,17 +23,17 @@ pub struct UnreachableReport {
 /// Endpoints that a route or an interface is missing for.
 pub(super) fn unreachable(snapshot: &Snapshot) -> Vec<UnreachableReport> {
     let ports = snapshot.services.service_ports.iter().flatten();
-    let endpoints = ports.flat_map(|port| {
-        port.endpoints
-            .iter()
-            .map(move |endpoint| (endpoint.backend.address, port.forwarding == ForwardingMode::DsrL2, port))
-    });
-    // An address may serve several Services, and be on no link for some of them.
-    let endpoints: BTreeMap<(IpAddr, bool), &ServicePort> =
-        endpoints.map(|(address, on_link, port)| ((address, on_link), &**port)).collect();
+    let endpoints =
+        ports.flat_map(|port| port.endpoints.iter().map(move |endpoint| (endpoint.backend.address, port.forwarding)));
+    // An address may serve several Services, and be out of reach for some of them.
+    let endpoints: BTreeMap<(IpAddr, &str), ForwardingMode> =
+        endpoints.map(|(address, forwarding)| ((address, forwarding.label()), forwarding)).collect();
     let told =
-        endpoints.iter().filter_map(|((address, _), port)| unreachable_endpoint(snapshot, *address, port.forwarding));
-    told.collect()
+        endpoints.iter().filter_map(|((address, _), forwarding)| unreachable_endpoint(snapshot, *address, *forwarding));
+    // As nobody is told twice of what is so whatever the forwarding.
+    let mut told: Vec<UnreachableReport> = told.collect();
+    told.dedup();
+    told
 }
 
 fn unreachable_endpoint(snapshot: &Snapshot, address: IpAddr, forwarding: ForwardingMode) -> Option<UnreachableReport> {
@@ -61,6 +61,11 @@ pub(super) fn why_unreachable(snapshot: &Snapshot, address: IpAddr, why: NoAdjac
             let out = name(interface);
             format!("its route leaves by {out} to a router, and with dsr-l2 it has to be on a link of this node")
         }
+        NoAdjacency::Narrow { interface, mtu } => format!(
+            "its route leaves by {} and carries {mtu} bytes, and with dsr-ipip it has to carry 1,320 over IPv6; raise its MTU, or \
+             use dsr-l2 or nat",
+            name(interface)
+        ),
         NoAdjacency::Local => "it is one of the node's own addresses".to_owned(),
         NoAdjacency::Unresolved { interface, next_hop, .. } => {
             format!("its next hop {next_hop} on {} does not answer", name(interface))

@@ -243,20 +243,18 @@ impl Core {
             Heading { destination, source, arrived: Some(arrived), hash }
         };
         let found = self.adjacencies.to_endpoint(network, &heading);
-        if tunnelled {
-            let source = match &found {
-                Ok(resolved) => resolved.source,
-                Err(_) => network.source_address_for(&heading),
-            };
-            let adjacency = found.map(|resolved| resolved.adjacency);
-            unresolved(&adjacency)?;
-            let source = source.ok_or(DropReason::NoSourceAddress)?;
-            return Ok(Way { adjacency, heading, tunnel: Some(Tunnel { source, destination, hash }) });
-        }
-        let id = network.on_link(destination, found.map(|resolved| resolved.id));
+        let id = network.suits(destination, forwarding, found.map(|resolved| resolved.id));
         let adjacency = id.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
         unresolved(&adjacency)?;
-        Ok(Way { adjacency, heading, tunnel: None })
+        if !tunnelled {
+            return Ok(Way { adjacency, heading, tunnel: None });
+        }
+        let source = match &found {
+            Ok(resolved) => resolved.source,
+            Err(_) => network.source_address_for(&heading),
+        };
+        let source = source.ok_or(DropReason::NoSourceAddress)?;
+        Ok(Way { adjacency, heading, tunnel: Some(Tunnel { source, destination, hash }) })
     }
 
     /// Sends a packet on that its flow, if it has one, has counted.

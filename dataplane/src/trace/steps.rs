@@ -236,6 +236,13 @@ pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -
                 "The route to {endpoint} leaves by {name} to a router; with dsr-l2 an endpoint has to be on a link of this node."
             )
         }
+        NoAdjacency::Narrow { interface, mtu } => {
+            let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
+            format!(
+                "The route to {endpoint} leaves by {name} and carries {mtu} bytes; with dsr-ipip it has to carry 1,320 over IPv6, \
+                 since clients may send 1,280 and the outer header has 40."
+            )
+        }
         NoAdjacency::Unresolved { interface, next_hop, .. } => {
             let name = network.interface(*interface).map_or("an interface", |interface| &*interface.name);
             format!("The next hop {next_hop} on {name} has no known MAC address.")

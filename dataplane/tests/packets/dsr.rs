@@ -35,7 +35,10 @@ fn ways() -> Vec<Row> {
                 "none tcp 172.30.0.48:80 dsr=ipip ->",
                 "none udp 172.30.0.48:53 dsr=l2 ->",
                 "down tcp 172.30.0.49:80 dsr=l2 -> 10.4.0.1:80",
-                "narrow tcp [fd00:172:30::43]:80 dsr=ipip -> [fd00:20::1]:80",
+                "narrow tcp 172.30.0.50:80 dsr=ipip -> 10.5.0.1:80",
+                "narrow tcp [fd00:172:30::43]:80 dsr=ipip -> [fd00:5::1]:80",
+                "narrow tcp [fd00:172:30::44]:80 dsr=ipip -> [fd00:7::1]:80",
+                "narrow tcp [fd00:172:30::45]:80 dsr=l2 -> [fd00:5::1]:80",
             ]),
             script: "
                 inside tcp S 10.0.1.9:5000 > 172.30.0.43:80
@@ -55,9 +58,18 @@ fn ways() -> Vec<Row> {
                 inside tcp S 10.0.1.9:5000 > 172.30.0.49:80
                 -> drop interface_down
                 inside tcp R 10.0.1.9:5000 > 172.30.0.43:80
-                -> drop rst_without_flow",
-            ledger: "rx=9 forwarded=1 replied=2 reply:no_endpoint=2 drop:endpoint_off_link=1 drop:no_interface=2 \
-                     drop:endpoint_refused=1 drop:interface_down=1 drop:rst_without_flow=1 flowsOpened=1",
+                -> drop rst_without_flow
+                inside tcp S 10.0.1.9:5000 > 172.30.0.50:80
+                -> forward narrow
+                inside tcp S [fd00:10::9]:5000 > [fd00:172:30::43]:80
+                -> drop endpoint_way_narrow
+                inside tcp S [fd00:10::9]:5000 > [fd00:172:30::44]:80
+                -> drop endpoint_way_narrow
+                inside tcp S [fd00:10::9]:5000 > [fd00:172:30::45]:80
+                -> forward narrow",
+            ledger: "rx=13 forwarded=3 replied=2 reply:no_endpoint=2 drop:endpoint_off_link=1 drop:no_interface=2 \
+                     drop:endpoint_refused=1 drop:interface_down=1 drop:rst_without_flow=1 drop:endpoint_way_narrow=2 \
+                     flowsOpened=3",
         },
         Row {
             name: "dsr: no address of the node to send from is no way for dsr-ipip, and no matter for dsr-l2",

@@ -72,6 +72,16 @@ pub(super) fn inside() -> Vec<Row> {
             ledger: "rx=5 forwarded=5 flowsOpened=3",
         },
         Row {
+            name: "dsr-ipip: the segment size of a SYN stays, which is for what the endpoint sends past the gateway",
+            bed: Bed::of(&[IPIP, IPIP6]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 203.0.113.9:40000 > 172.30.0.41:80 by=10.0.1.1 within=10.0.255.254>10.0.1.1
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 mss=1440
+                -> forward inside [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 by=fd00:10::1 within=fd00:10::fffe>fd00:10::1",
+            ledger: "rx=2 forwarded=2 flowsOpened=2",
+        },
+        Row {
             name: "dsr: what may be fragmented leaves as fragments, with dsr-ipip of the outer packet",
             bed: Bed::of(&[
                 "l2 udp 172.30.0.54:53 dsr=l2 -> 10.5.0.1:53",

@@ -8,6 +8,10 @@ use super::{Network, NoAdjacency, Path, Route, RouteTarget, path, table::Tables}
 use crate::adjacency::{Adjacency, AdjacencyId, InterfaceId};
 use crate::service::ForwardingMode;
 
+/// What a way has to carry for IPv6 packets inside IPv6: whoever sends heeds no path MTU below 1,280 (RFC 8201 4), and the outer
+/// header has 40.
+const LEAST_AROUND_V6: u32 = 1280 + 40;
+
 impl Network {
     pub(super) fn tables(&self, destination: IpAddr) -> &Tables {
         if destination.is_ipv4() { &self.v4 } else { &self.v6 }
@@ -103,6 +107,21 @@ impl Network {
         Err(NoAdjacency::Routed { interface })
     }
 
+    /// What was found for a packet that goes inside another one to `destination`, of the same family: nothing where the way does
+    /// not carry what its sender cannot be told to make smaller.
+    pub fn around(
+        &self,
+        destination: IpAddr,
+        found: Result<AdjacencyId, NoAdjacency>,
+    ) -> Result<AdjacencyId, NoAdjacency> {
+        let (interface, mtu) = match found {
+            Ok(id) => self.adjacency(id).map(|adjacency| (adjacency.out, adjacency.mtu)).ok_or(NoAdjacency::NoRoute)?,
+            Err(NoAdjacency::Unresolved { interface, mtu, .. }) => (interface, mtu),
+            Err(_) => return found,
+        };
+        if destination.is_ipv6() && mtu < LEAST_AROUND_V6 { Err(NoAdjacency::Narrow { interface, mtu }) } else { found }
+    }
+
     /// That of another of several paths, whose next hop is known: for a packet whose own has a next hop that does not answer, or an
     /// interface that is down. Each gets its share of all hashes.
     pub fn resolve_beside(&self, heading: &Heading) -> Option<AdjacencyId> {
@@ -131,11 +150,24 @@ impl Network {
         }
     }
 
+    /// What was found for a packet to `endpoint`, if that will do for a Service that forwards so.
+    pub fn suits(
+        &self,
+        endpoint: IpAddr,
+        forwarding: ForwardingMode,
+        found: Result<AdjacencyId, NoAdjacency>,
+    ) -> Result<AdjacencyId, NoAdjacency> {
+        match forwarding {
+            ForwardingMode::Nat => found,
+            ForwardingMode::DsrL2 => self.on_link(endpoint, found),
+            ForwardingMode::DsrIpip => self.around(endpoint, found),
+        }
+    }
+
     /// Why packets of a Service that forwards so do not get to an endpoint, for whatever packet.
     pub fn unreachable(&self, endpoint: IpAddr, forwarding: ForwardingMode) -> Option<NoAdjacency> {
         let found = self.resolve_any(endpoint);
-        let found = if forwarding == ForwardingMode::DsrL2 { self.on_link(endpoint, found) } else { found };
-        found.err()
+        self.suits(endpoint, forwarding, found).err()
     }
 
     /// Whether `taken`, which an older network gave for this heading, is still that of one of several paths that it can take.
