@@ -13,6 +13,8 @@ mod dsr;
 mod dsr_again;
 #[path = "packets/dsr_errors.rs"]
 mod dsr_errors;
+#[path = "packets/dsr_fragments.rs"]
+mod dsr_fragments;
 #[path = "packets/dsr_frames.rs"]
 mod dsr_frames;
 #[path = "packets/errors.rs"]
@@ -106,6 +108,7 @@ fn direct_server_return() {
     run_all(dsr::rows());
     run_all(dsr_again::rows());
     run_all(dsr_errors::rows());
+    run_all(dsr_fragments::rows());
 }
 
 #[test]

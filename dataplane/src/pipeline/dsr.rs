@@ -6,10 +6,12 @@
 //! their client's packets alone, and where it has no room for one, its packets go the same way without.
 
 use ringway_shared::counters::Counter;
-use ringway_shared::decision::{Decision, decide};
+use ringway_shared::decision::{Decision, Masquerade, decide};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::{ForwardingMode, ServicePort};
-use ringway_shared::{Adjacency, Backend, BackendId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
+use ringway_shared::{
+    Adjacency, Backend, BackendId, DropReason, FiveTuple, InterfaceId, Network, ServicePortId, Snapshot,
+};
 
 use super::departure::{Intent, mtu, must_not_fragment};
 use super::established::{Standing, revise};
@@ -58,6 +60,34 @@ impl Core {
         context: &mut Context,
         received: Received,
         packet: &Packet,
+    /// How the later fragments of a datagram follow its first one, `packet`, that was sent on without a flow.
+    pub(super) fn follow_without_flow(
+        &self,
+        context: &Context,
+        packet: &Packet,
+        arrived: InterfaceId,
+    ) -> Option<Follow> {
+        let (tuple, snapshot) = (&packet.tuple, context.snapshot);
+        let Decision::Forward { target, set, masquerade: Masquerade::KeptForDsr, .. } =
+            decide(&snapshot.services, tuple)
+        else {
+            return None;
+        };
+        let port = &target.service_port;
+        let backend = self.first_choice(packet, port, set, context.now)?;
+        let (client, number) = (tuple.source_address(), tuple.source_port());
+        Some(Follow {
+            to: FiveTuple::from_parts(tuple.protocol(), client, number, backend.address, backend.port),
+            ports: (tuple.ports >> 32) as u32,
+            direction: Direction::Original,
+            arrived,
+            hash: tuple.maglev_hash(),
+            service_port: Some(port.id),
+            backend: Some(backend.id),
+            forwarding: port.forwarding,
+        })
+    }
+
         hash: u64,
         port: &ServicePort,
         backend: &Backend,

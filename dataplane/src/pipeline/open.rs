@@ -54,6 +54,25 @@ impl Core {
         }
     }
 
+    /// Whether no port of this packet changes, should it open a flow; also when it opens none.
+    #[cold]
+    pub(super) fn opens_with_same_ports(&self, context: &Context, packet: &Packet) -> bool {
+        let tuple = &packet.tuple;
+        let Decision::Forward { target, set, masquerade, .. } = decide(&context.snapshot.services, tuple) else {
+            return true;
+        };
+        let client = tuple.source_address();
+        let chosen = self.first_choice(packet, &target.service_port, set, context.now);
+        chosen.is_some_and(|backend| {
+            let (number, protocol) = (tuple.source_port(), tuple.protocol());
+            let to = FiveTuple::from_parts(protocol, client, number, backend.address, backend.port);
+            // Another flow may have the client's port there.
+            let is_free = || self.flows.lookup(&to.reversed(), context.now).is_none();
+            let is_kept = || !masquerade_for(masquerade, client, backend).is_due() && is_free();
+            masquerade == Masquerade::KeptForDsr || (backend.port == tuple.destination_port() && is_kept())
+        })
+    }
+
     #[allow(clippy::too_many_arguments, reason = "the parts of a decision that is made once a flow")]
     fn open_to(
         &mut self,

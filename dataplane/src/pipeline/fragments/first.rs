@@ -115,7 +115,7 @@ impl Core {
                 Ok((id, direction)) => keeps_ports(self.flows.flow(id).rewrite(direction).to.ports),
                 Err(_) => {
                     let elsewhere = self.owner_elsewhere(context.snapshot, &received, packet, staged.hash).is_some();
-                    elsewhere || !self.asks_for_ours(context, packet)
+                    elsewhere || self.opens_with_same_ports(context, packet)
                 }
             };
             if !adjustable {
@@ -166,9 +166,8 @@ impl Core {
                     return Ok((Fate::Forward(follow), is_certain(flow)));
                 }
                 // Without a flow the packet itself tells where it goes, unless it went as it came.
-                let target = context.snapshot.services.find(&packet.tuple.frontend());
-                if target.is_some_and(|target| target.service_port.forwarding_of(target.matched).is_dsr()) {
-                    return Ok((Fate::Drop(DropReason::FlowTableFull), false));
+                if let Some(follow) = self.follow_without_flow(context, packet, arrived) {
+                    return Ok((Fate::Forward(follow), false));
                 }
                 let sent = outcome.and_then(|outcome| {
                     Some((Packet::parse(context.umem.packet(&outcome.frame)).ok()?, outcome.service_port))
