@@ -8,7 +8,7 @@
 //! needed: a client that goes on after its SYN gets the long timeout, and gives way after what only opens. Little is lost
 //! with it, since the next packet is picked up by the choice that the first one had, unless the endpoints have changed
 //! since. Of TCP, marks are the client's next number, and the endpoint's next as the client last acknowledged it: a RST ends
-//! a flow at exactly that number, a FIN counts near it, and until the client goes on from where its FIN ends, or before it.
+//! a flow at exactly that number, a FIN counts near both, and until the client goes on from where its FIN ends, or before it.
 //! UDP and SCTP have a single state, of what is never seen to be answered. Nothing is counted of the endpoint's answers.
 
 use ringway_shared::Protocol;
@@ -56,10 +56,9 @@ impl Flow {
         State::PickedUp
     }
 
-    /// Whether this segment of the client asks for another connection than the one that ended or is about to.
-    pub fn reopens_one_way(&self, segment: &Segment) -> bool {
-        let is_over = matches!(self.state(), State::Closed | State::OneWayClosing);
-        is_over && segment.flags.syn() && !segment.flags.ack() && !segment.flags.rst()
+    /// Whether its connection has ended or is about to, so that a SYN asks for another one.
+    pub fn is_over_one_way(&self) -> bool {
+        matches!(self.state(), State::Closed | State::OneWayClosing)
     }
 
     /// Whether this is a SYN that asks for a connection.
@@ -74,6 +73,7 @@ impl Flow {
         let [next, _] = self.expected;
         match self.state() {
             State::SynSent => end(segment) != next || self.idle(now) >= REPEATED,
+            State::Closed | State::OneWayClosing => true,
             _ => self.idle(now) >= QUIET,
         }
     }
@@ -84,7 +84,7 @@ impl Flow {
         if self.original().protocol() != Protocol::Tcp || segment.void {
             return state;
         }
-        let [next, _] = self.expected;
+        let [next, heard] = self.expected;
         if flags.rst() {
             return if segment.sequence == next { State::Closed } else { state };
         }
@@ -96,7 +96,8 @@ impl Flow {
         if !flags.ack() || state == State::Closed {
             return state;
         }
-        if !is_near(next, segment.sequence) {
+        // Whoever guesses has to guess both. Of a handshake nothing is known yet that could be acknowledged.
+        if !is_near(next, segment.sequence) || (heard != 0 && !is_near(heard, segment.acknowledgment)) {
             return if matches!(state, State::SynSent | State::PickedUp) { self.claim_one_way(segment) } else { state };
         }
         let end = end(segment);

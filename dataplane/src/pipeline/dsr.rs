@@ -44,22 +44,22 @@ impl Way {
     }
 }
 
-/// Whether a new connection like this flow's could get its endpoint.
+/// What a new connection like this flow's could get: the same endpoint, and the same forwarding.
 #[cold]
-fn is_choice(flow: &Flow, snapshot: &Snapshot, packet: &Packet) -> bool {
-    let Decision::Forward { set, .. } = decide(&snapshot.services, &packet.tuple) else { return false };
+fn same_choice<'s>(flow: &Flow, snapshot: &'s Snapshot, packet: &Packet) -> Option<(&'s ServicePort, &'s Backend)> {
+    let Decision::Forward { target, set, masquerade: Masquerade::KeptForDsr, .. } =
+        decide(&snapshot.services, &packet.tuple)
+    else {
+        return None;
+    };
+    let port = &*target.service_port;
     let reply = flow.reply();
     let endpoint = (reply.source_address(), reply.source_port());
-    set.backends().iter().any(|backend| (backend.address, backend.port) == endpoint)
+    let backend = set.backends().iter().find(|backend| (backend.address, backend.port) == endpoint)?;
+    (port.forwarding == flow.forwarding()).then_some((port, backend))
 }
 
 impl Core {
-    /// The packet of a client that opens a flow to `backend`.
-    pub(super) fn open_dsr(
-        &mut self,
-        context: &mut Context,
-        received: Received,
-        packet: &Packet,
     /// How the later fragments of a datagram follow its first one, `packet`, that was sent on without a flow.
     pub(super) fn follow_without_flow(
         &self,
@@ -88,6 +88,12 @@ impl Core {
         })
     }
 
+    /// The packet of a client that opens a flow to `backend`.
+    pub(super) fn open_dsr(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
         hash: u64,
         port: &ServicePort,
         backend: &Backend,
@@ -151,10 +157,6 @@ impl Core {
             return dropped(received, objection, service_port);
         }
         let segment = Segment::one_way(context.umem.packet(&received.frame), packet);
-        if flow.reopens_one_way(&segment) {
-            self.flows.remove(id, context.now);
-            return self.open(context, received, packet, hash);
-        }
         if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {
             self.flows.remove(id, context.now);
             return match packet.kind {
@@ -167,12 +169,20 @@ impl Core {
         if packet.ttl <= 1 {
             return self.answer_expired(context, received, packet, service_port);
         }
-        // New connections go to those who are chosen now, also from the same port.
+        // New connections go to those who are chosen now, also from the same port; to the same one as long as it may be chosen, since
+        // who forges a client's FIN and then a SYN asks for one, too.
         let flow = self.flows.flow(id);
-        let is_stale = flow.asks_one_way(&segment) && !is_choice(flow, snapshot, packet);
+        let same = if flow.asks_one_way(&segment) { Some(same_choice(flow, snapshot, packet)) } else { None };
+        let is_stale = matches!(same, Some(None));
         if is_stale && flow.gives_way_to(&segment, context.now.millis()) {
             self.flows.remove(id, context.now);
             return self.open(context, received, packet, hash);
+        }
+        if let Some(Some((port, backend))) = same
+            && flow.is_over_one_way()
+        {
+            self.flows.remove(id, context.now);
+            return self.open_dsr(context, received, packet, hash, port, backend);
         }
         let way = match self.dsr_way_of(&snapshot.network, packet, received.interface, id) {
             Ok(way) => way,

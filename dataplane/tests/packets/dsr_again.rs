@@ -58,6 +58,52 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=7 forwarded=7 flowsOpened=2 flowsClosed=1",
         },
         Row {
+            name: "dsr: a FIN and a SYN that somebody guessed give a live connection away to nobody while its endpoint may be chosen",
+            bed: Bed::of(&["web tcp 172.30.0.41:80 dsr=l2 -> 10.0.1.1:80"])
+                .then("more", &["web tcp 172.30.0.41:80 dsr=l2 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80"])
+                .then("ipip", &["web tcp 172.30.0.41:80 dsr=ipip -> 10.0.1.1:80"]),
+            script: "
+                outside tcp S 203.0.113.9:41001 > 172.30.0.41:80 seq=1000
+                -> forward inside by=10.0.1.1
+                outside tcp A 203.0.113.9:41001 > 172.30.0.41:80 seq=1001 ack=1
+                -> forward inside by=10.0.1.1
+                use more
+                outside tcp FA 203.0.113.9:41001 > 172.30.0.41:80 seq=90000 ack=1
+                -> forward inside by=10.0.1.1
+                outside tcp S 203.0.113.9:41001 > 172.30.0.41:80 seq=700000000
+                -> forward inside by=10.0.1.1
+                outside tcp A 203.0.113.9:41001 > 172.30.0.41:80 seq=1001 ack=1
+                -> forward inside by=10.0.1.1
+                use ipip
+                outside tcp FA 203.0.113.9:41001 > 172.30.0.41:80 seq=1001 ack=1
+                -> forward inside by=10.0.1.1
+                outside tcp S 203.0.113.9:41001 > 172.30.0.41:80 seq=9000
+                -> forward inside by=10.0.1.1 within=10.0.255.254>10.0.1.1
+                use more
+                outside tcp S 203.0.113.9:41001 > 172.30.0.41:80 seq=20000
+                -> forward inside by=10.0.1.2",
+            ledger: "rx=8 forwarded=8 flowsOpened=4 flowsClosed=3",
+        },
+        Row {
+            name: "dsr: a FIN counts only with a number of the endpoint that the client may acknowledge",
+            bed: Bed::of(&[ONE]).then("two", &[TWO]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside by=10.0.1.1
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=500001
+                -> forward inside by=10.0.1.1
+                use two
+                outside tcp FA 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=900000001
+                -> forward inside by=10.0.1.1
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=9000
+                -> forward inside by=10.0.1.1
+                outside tcp FA 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=500001
+                -> forward inside by=10.0.1.1
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=9000
+                -> forward inside by=10.0.1.2",
+            ledger: "rx=6 forwarded=6 flowsOpened=2 flowsClosed=1",
+        },
+        Row {
             name: "dsr: while its endpoint is one of several a SYN moves nothing, and where there is none left it is refused",
             bed: Bed::of(&[ONE]).then("both", &[BOTH]).then("none", &[NONE]),
             script: "
