@@ -9,7 +9,7 @@ target  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER  := $(scripts)/as-root.sh
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(scripts)/as-root.sh
 
-.PHONY: help build image deb demo test test-kernels test-zerocopy bench lint clean-namespaces
+.PHONY: help build image deb demo test test-kernels test-zerocopy fuzz bench lint clean-namespaces
 
 help:
 	@echo 'make build              build target/release/ringway'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test               every test, with real traffic in namespaces'
 	@echo 'make test-kernels       the demo and what takes modules on other kernels, in virtual machines (some minutes each)'
 	@echo 'make test-zerocopy      NICs with zero-copy and several queues, in virtual machines (some minutes)'
+	@echo 'make fuzz               varied packets through the packet path for 10 minutes (SECONDS=N: as long as that)'
 	@echo 'make bench              benchmarks and load; writes perf/RESULTS.md'
 	@echo 'make lint               formatting, clippy, licences and the other checks of .ci/run that need no root'
 	@echo 'make clean-namespaces   remove what a crashed run left behind'
@@ -65,6 +66,20 @@ test-zerocopy:
 	@$(scripts)/prerequisites.sh build kernels
 	cargo build --release --bin ringway
 	@$(scripts)/zero-copy.sh $(NICS)
+
+# docs/fuzzing.md. SEED makes it another hunt, THEME narrows it, KEEP=1 adds what it reached to the corpus. A build of its own: the
+# packet path counts what is executed, and overflows and assertions are checked.
+SECONDS ?= 600
+fuzz: export RUSTC_WORKSPACE_WRAPPER := $(scripts)/rustc-covered.sh
+fuzz: export CARGO_TARGET_DIR := $(target)/fuzz
+fuzz: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS := true
+fuzz: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS := true
+fuzz: export CARGO_PROFILE_RELEASE_LTO := false
+fuzz: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 16
+fuzz:
+	@$(scripts)/prerequisites.sh build
+	LLVM_PROFILE_FILE=/dev/null FUZZ_SECONDS=$(SECONDS) $(if $(SEED),FUZZ_SEED=$(SEED)) $(if $(THEME),FUZZ_THEME=$(THEME)) \
+		$(if $(KEEP),FUZZ_KEEP=1) cargo test --release -p ringway-dataplane --test fuzz -- --nocapture
 
 bench:
 	@$(scripts)/prerequisites.sh build bench
