@@ -167,6 +167,7 @@ fn every_drop_reason_has_a_row() {
         reshaped::rows(),
         direct::rows(),
         dsr::rows(),
+        dsr_fragments::rows(),
         forward::rows(),
         fragments::rows(),
         full::rows(),

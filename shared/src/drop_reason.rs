@@ -73,6 +73,7 @@ drop_reasons! {
     InvalidFragment, "invalid_fragment", "A fragment beyond 65,535 bytes or beyond its datagram's end, without data, or not a multiple of 8 bytes long although others follow; all of the datagram is dropped from then on.";
     SctpFragment, "sctp_fragment", "A fragment of an SCTP packet whose ports must change: its CRC32c depends on a length that the first fragment does not tell.";
     IcmpFragment, "icmp_fragment", "A fragment of an ICMP message to a VIP.";
+    HeartbeatWithoutFlow, "heartbeat_without_flow", "An SCTP heartbeat that belongs to no flow: it tries another path of an association, whose endpoint nobody could tell from others, and any other would end the association.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
     IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no packet of a flow of ours, or a redirect.";
     IcmpOutsideWindow, "icmp_outside_window", "An ICMP error about a flow of ours that quotes a TCP sequence number or an SCTP verification tag which the flow has not used lately, or none: forged, or much too late.";

@@ -17,7 +17,7 @@ use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
 use crate::forward::nat::{self, Rewrite};
 use crate::verdict::Verdict;
-use crate::wire::{Kind, Packet};
+use crate::wire::{Kind, Packet, sctp};
 
 impl Core {
     pub(super) fn open(
@@ -98,6 +98,12 @@ impl Core {
         else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
+        if packet.kind == Kind::Sctp
+            && (set.backends().len() > 1 || masquerade_for(masquerade, packet.tuple.source_address(), backend).is_due())
+            && tries_a_path(context.umem.packet(&received.frame), packet)
+        {
+            return dropped(received, DropReason::HeartbeatWithoutFlow, service_port);
+        }
         if masquerade == Masquerade::KeptForDsr {
             return self.open_dsr(context, received, packet, hash, port, backend);
         }
@@ -314,6 +320,13 @@ impl Core {
         });
         owner.filter(|owner| *owner != self.config.worker && *owner < self.config.workers)
     }
+}
+
+/// Whether a packet asks whether another path of an association works. Only its own endpoint knows the association, by addresses
+/// that no masquerade changes.
+#[cold]
+fn tries_a_path(frame: &[u8], packet: &Packet) -> bool {
+    Segment::of(frame, packet).chunk == sctp::chunk::HEARTBEAT
 }
 
 /// Whether a packet belongs to a connection that has begun, as far as it tells.

@@ -34,6 +34,33 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=7 forwarded=7 stateless=2 flowsOpened=1",
         },
         Row {
+            name: "a heartbeat on another path of an SCTP association opens no flow, unless there is but one endpoint that can know it",
+            bed: Bed::of(&[
+                "sig sctp 172.30.0.42:2905 node=32905 -> 10.0.1.4:2905 10.0.1.5:2905",
+                "l2 sctp 172.30.0.43:2905 dsr=l2 -> 10.0.1.4:2905 10.0.1.5:2905",
+                "one sctp 172.30.0.44:2905 -> 10.0.1.4:2906",
+                "one sctp 172.30.0.45:2905 dsr=l2 -> 10.0.1.4:2905",
+            ]),
+            script: "
+                inside sctp 10.0.1.9:5000 > 172.30.0.42:2905 tag=0 hex=0100001400001234
+                -> forward inside
+                inside sctp 10.0.1.9:5000 > 172.30.0.42:2905 tag=9 hex=0400000c0001000800000001
+                -> forward inside
+                inside sctp 10.0.1.8:5000 > 172.30.0.42:2905 tag=9 hex=0400000c0001000800000001
+                -> drop heartbeat_without_flow
+                outside sctp 203.0.113.9:5000 > 172.30.0.43:2905 tag=9 hex=0400000c0001000800000001
+                -> drop heartbeat_without_flow
+                outside sctp 203.0.113.9:5000 > 172.30.0.44:2905 tag=9 hex=0400000c0001000800000001
+                -> drop heartbeat_without_flow
+                inside sctp 10.0.1.8:5000 > 172.30.0.44:2905 tag=9 hex=0400000c0001000800000001
+                -> forward inside 10.0.1.8:5000 > 10.0.1.4:2906
+                outside sctp 203.0.113.9:5000 > 172.30.0.45:2905 tag=9 hex=0400000c0001000800000001
+                -> forward inside 203.0.113.9:5000 > 172.30.0.45:2905 by=10.0.1.4
+                inside sctp 10.0.1.8:5000 > 172.30.0.42:2905 tag=9 hex=0000001400001234
+                -> forward inside",
+            ledger: "rx=8 forwarded=5 drop:heartbeat_without_flow=3 flowsOpened=4",
+        },
+        Row {
             name: "fragments of SCTP open a flow whose ports stay as they are, and none whose ports change",
             bed: Bed::of(&[
                 "l2 sctp 172.30.0.42:2905 dsr=l2 -> 10.0.1.4:2905",
