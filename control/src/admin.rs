@@ -17,7 +17,7 @@ use axum::{Json, Router};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
-use ringway_dataplane::trace::{Question, TraceVerdict, View, explain};
+use ringway_dataplane::trace::{Asked, Question, TraceVerdict, View, explain_with};
 use ringway_shared::Snapshot;
 use ringway_shared::counters::{Tally, WorkerCounters};
 use ringway_shared::suspects::Suspects;
@@ -239,16 +239,23 @@ impl Admin {
         let (mut answers, mut looks) = (Vec::new(), ports::LOOKS);
         for question in &questions {
             // Without its source port a packet names no flow.
-            let found = if question.has_source_port { self.asker.lookup(question.tuple).await } else { None };
-            let mut trace = explain(&view, question);
+            let found = match question.flow_tuple() {
+                Some(tuple) => self.asker.lookup(tuple).await,
+                None => None,
+            };
+            let mut trace = explain_with(&view, question, found.as_ref().map(|(_, flow, _)| flow));
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
-            self.tell_ports(&mut trace, question);
-            self.tell_shared(&mut trace, question, &mut looks).await;
+            if question.kind == Asked::Connection {
+                self.tell_ports(&mut trace, question);
+                self.tell_shared(&mut trace, question, &mut looks).await;
+            }
             let is_seen = published.lingering.contains(&question.tuple.destination_address());
             let is_passed = trace.verdict == TraceVerdict::Pass && !is_seen;
             let flow = found.map(|(worker, flow, now)| {
                 let report = FlowReport::of(worker, &flow, &snapshot.services, now);
-                trace.steps.push(report.sentence(Fate::of(&flow, &snapshot.services, is_passed)));
+                if question.kind == Asked::Connection {
+                    trace.steps.push(report.sentence(Fate::of(&flow, &snapshot.services, is_passed)));
+                }
                 report
             });
             let mut answer = serde_json::to_value(trace).map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@
 //! Each packet is taken as a new connection on its own; nothing is changed, and no flow is looked up.
 
 mod answer;
+mod portless;
 mod question;
 mod rescue;
 mod steps;
@@ -22,9 +23,10 @@ use ringway_shared::{Backend, DropReason, EndpointSet, Family, FiveTuple, Networ
 
 use crate::affinity::{self, Affinities};
 use crate::clock::Time;
+use crate::flow::Flow;
 use crate::wire;
 pub use answer::{Excluded, Exit, Slot, Trace, TraceVerdict};
-pub use question::{DEFAULT_SOURCE_PORT, NoPacket, Question};
+pub use question::{Asked, DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.
 #[derive(Clone, Copy)]
@@ -43,10 +45,26 @@ pub struct View<'s> {
     pub suspects: Option<(&'s Suspects, Time)>,
 }
 
-/// Explains what a new connection of this packet gets.
+/// Explains what a new connection of this packet gets, or what becomes of a ping or an ICMP error.
 pub fn explain(view: &View<'_>, question: &Question) -> Trace {
+    explain_with(view, question, None)
+}
+
+/// The same, of an instance that runs. `flow`: the one that [`Question::flow_tuple`] leads to; only an error asks for it.
+pub fn explain_with(view: &View<'_>, question: &Question, flow: Option<&Flow>) -> Trace {
     let mut trace = Trace::new(&question.text);
     let tuple = &question.tuple;
+    match question.kind {
+        Asked::Connection => {}
+        Asked::Ping => {
+            trace.ping(view, tuple);
+            return trace;
+        }
+        Asked::Error(quoted) => {
+            trace.error(view, tuple, &quoted, flow);
+            return trace;
+        }
+    }
     let decision = decide(view.services, tuple);
     let target = match decision {
         Decision::Pass => {

@@ -109,8 +109,10 @@ fn detail(service: &ServiceReport) -> String {
     text.extend(service.problems.iter().map(|problem| format!("  {problem}\n")));
     for port in &service.ports {
         text.push_str(&format!("\n{} ({})\n", name(port), port.family));
-        for AddressReport { kind, address, note } in &port.addresses {
-            let note = note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+        for AddressReport { kind, address, note, ping } in &port.addresses {
+            let silent = (*ping == Some(false)).then_some("pings are not answered: no Service on it has an endpoint");
+            let notes: Vec<&str> = note.as_deref().into_iter().chain(silent).collect();
+            let note = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
             text.push_str(&format!("  {kind} {address}{note}\n"));
         }
         text.push_str(&format!(
@@ -227,7 +229,12 @@ mod tests {
             protocol: "tcp".into(),
             port: 80,
             family: "IPv4".into(),
-            addresses: vec![AddressReport { kind: "clusterIP".into(), address: "172.30.0.41:80".into(), note: None }],
+            addresses: vec![AddressReport {
+                kind: "clusterIP".into(),
+                address: "172.30.0.41:80".into(),
+                note: None,
+                ping: Some(false),
+            }],
             internal_traffic_policy: "Cluster".into(),
             external_traffic_policy: "Local".into(),
             forwarding: "nat".into(),

@@ -22,7 +22,8 @@ const PACKETS: usize = 1_000;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A packet without SPORT comes from port 49152. Each packet is a new connection on its own; tracing \
-                        changes nothing.\nExit status is 0 whatever the verdicts."
+                        changes nothing.\nicmp:SRC->DST is a ping, and 'icmp:SRC->DST about PROTO:SRC:SPORT->DST:PORT' \
+                        an ICMP error about a packet.\nExit status is 0 whatever the verdicts."
 )]
 pub struct Arguments {
     #[command(flatten)]

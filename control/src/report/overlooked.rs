@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ringway_dataplane::trace::{Question, Trace};
+use ringway_dataplane::trace::{Asked, Question, Trace};
 use ringway_shared::Family;
 use ringway_shared::snapshot::Services;
 
@@ -12,7 +12,7 @@ use crate::problem::Severity;
 
 /// Adds a step to an explanation in which no Service has the destination, right after the one that says so.
 pub fn tell(trace: &mut Trace, question: &Question, cluster: &ClusterState, services: &Services) {
-    if trace.service.is_some() {
+    if trace.service.is_some() || question.kind != Asked::Connection {
         return;
     }
     let is_vip = services.vips.contains_key(&question.tuple.destination_address());

@@ -84,6 +84,9 @@ pub struct AddressReport {
     /// What is to be known of it.
     #[serde(default)]
     pub note: Option<String>,
+    /// Whether pings to the address are answered, of those whom source ranges let in; null where they are the node's.
+    #[serde(default)]
+    pub ping: Option<bool>,
 }
 
 /// One endpoint.
@@ -218,7 +221,9 @@ fn addresses(snapshot: &Snapshot) -> BTreeMap<ServicePortId, Vec<AddressReport>>
         let address = std::net::SocketAddr::new(frontend.address, frontend.port).to_string();
         let by_nat = target.service_port.forwarding != target.service_port.forwarding_of(target.matched);
         let note = by_nat.then(|| "by nat: no endpoint can have a node's address".to_owned());
-        let report = AddressReport { kind: target.matched.label().to_owned(), address, note };
+        let vip = snapshot.services.vips.get(&frontend.address).filter(|vip| !vip.host_owned);
+        let ping = vip.map(|vip| vip.targets.iter().any(|target| target.service_port.has_endpoint));
+        let report = AddressReport { kind: target.matched.label().to_owned(), address, note, ping };
         addresses.entry(target.service_port.id).or_default().push(report);
     }
     addresses.values_mut().for_each(|list| list.sort());

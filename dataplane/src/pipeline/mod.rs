@@ -22,7 +22,7 @@ mod limiter;
 mod more_ports;
 mod open;
 mod owed;
-mod portless;
+pub(crate) mod portless;
 pub(crate) mod rescue;
 mod tunnel_errors;
 

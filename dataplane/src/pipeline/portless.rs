@@ -1,7 +1,10 @@
 //! Packets that name no port: ICMP and protocols that Services do not have, and fragments of both.
 
+use std::net::IpAddr;
+
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::service::Matched;
+use ringway_shared::snapshot::Target;
 use ringway_shared::{DropReason, Services};
 
 use super::{Context, Core, Outcome, dropped, objection, pass};
@@ -31,7 +34,8 @@ impl Core {
             (_, Kind::Icmp { .. }) if packet.fragment.is_some() => DropReason::IcmpFragment,
             (_, Kind::LaterFragment { protocol: icmp::V4 | icmp::V6 }) => DropReason::IcmpFragment,
             (_, Kind::Icmp { class: Class::EchoRequest, .. }) => {
-                if objection.is_none() && answers_echo(services, packet) {
+                if objection.is_none() && echo_answerer(services, packet.tuple.source_address(), destination).is_some()
+                {
                     return self.answer_echo(context, received, packet);
                 }
                 DropReason::EchoWithoutEndpoint
@@ -47,15 +51,12 @@ impl Core {
     }
 }
 
-/// Whether a Service on the VIP has an endpoint and lets the sender in.
-fn answers_echo(services: &Services, packet: &Packet) -> bool {
-    let source = packet.tuple.source_address();
-    services.vips.get(&packet.tuple.destination_address()).is_some_and(|vip| {
-        vip.targets.iter().any(|target| {
-            let port = &target.service_port;
-            let guarded = target.matched == Matched::LoadBalancerIp;
-            let admitted = !guarded || port.source_ranges.as_ref().is_none_or(|ranges| ranges.admit(source));
-            port.has_endpoint && admitted
-        })
+/// A Service on the VIP that has an endpoint and lets the sender of a ping in.
+pub(crate) fn echo_answerer(services: &Services, source: IpAddr, vip: IpAddr) -> Option<&Target> {
+    services.vips.get(&vip)?.targets.iter().find(|target| {
+        let port = &target.service_port;
+        let guarded = target.matched == Matched::LoadBalancerIp;
+        let admitted = !guarded || port.source_ranges.as_ref().is_none_or(|ranges| ranges.admit(source));
+        port.has_endpoint && admitted
     })
 }

@@ -17,6 +17,8 @@ pub enum TraceVerdict {
     Reject,
     /// The kernel gets it untouched.
     Pass,
+    /// A ping: it is answered in the address's name.
+    Reply,
 }
 
 /// An endpoint that is not eligible.
@@ -109,6 +111,7 @@ impl fmt::Display for Trace {
                 }
             }
             (TraceVerdict::Forward, None, _) => f.write_str("  FORWARD")?,
+            (TraceVerdict::Reply, ..) => f.write_str("  REPLY")?,
             (TraceVerdict::Pass, ..) => f.write_str("  PASS to the kernel")?,
             (TraceVerdict::Drop, _, reason) => write!(f, "  DROP {}", reason.unwrap_or_default())?,
             (TraceVerdict::Reject, _, reason) => write!(f, "  REJECT {}", reason.unwrap_or_default())?,

@@ -1,4 +1,5 @@
-//! The packet that a user asks about: `PROTO:SRC[:SPORT]->DST:PORT`.
+//! The packet that a user asks about: `PROTO:SRC[:SPORT]->DST:PORT`, `icmp:SRC->DST` for a ping, and
+//! `icmp:SRC->DST about PROTO:SRC:SPORT->DST:PORT` for an ICMP error and the packet that it quotes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,12 +19,37 @@ pub struct Question {
     pub tuple: FiveTuple,
     /// Whether the user named the source port: only then can there be a flow of this packet.
     pub has_source_port: bool,
+    /// What kind of packet it is.
+    pub kind: Asked,
+}
+
+/// What kind of packet is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The first one of a connection.
+    Connection,
+    /// An echo request. The tuple has no ports, and says nothing of the protocol.
+    Ping,
+    /// An ICMP error about this packet. The tuple around it has no ports, and says nothing of the protocol.
+    Error(FiveTuple),
+}
+
+impl Question {
+    /// The flow that the packet would belong to has this tuple, in either direction.
+    pub fn flow_tuple(&self) -> Option<FiveTuple> {
+        match self.kind {
+            Asked::Connection => self.has_source_port.then_some(self.tuple),
+            Asked::Ping => None,
+            Asked::Error(quoted) => Some(quoted.reversed()),
+        }
+    }
 }
 
 /// Why a text is no packet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}; write PROTO:SRC[:SPORT]->DST:PORT, as tcp:10.0.0.2->172.30.0.41:80 or udp:[2001:db8::1]:4242->[fd00::a]:53"
+    "{0}; write PROTO:SRC[:SPORT]->DST:PORT, as tcp:10.0.0.2->172.30.0.41:80 or udp:[2001:db8::1]:4242->[fd00::a]:53, or for \
+     a ping icmp:10.0.0.2->172.30.0.41"
 )]
 pub struct NoPacket(String);
 
@@ -31,32 +57,64 @@ impl FromStr for Question {
     type Err = NoPacket;
 
     fn from_str(text: &str) -> Result<Self, NoPacket> {
+        if let Some(rest) = text.strip_prefix("icmp:") {
+            return icmp(text, rest);
+        }
         let wrong = |what: String| NoPacket(what);
         let (protocol, rest) = text.split_once(':').ok_or_else(|| wrong("no protocol".into()))?;
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
             "sctp" => Protocol::Sctp,
-            other => return Err(wrong(format!("the protocol {other:?} is not tcp, udp or sctp"))),
+            other => return Err(wrong(format!("the protocol {other:?} is not tcp, udp, sctp or icmp"))),
         };
-        let (source, destination) = rest.split_once("->").ok_or_else(|| {
-            // Without quotes a shell takes `>` and the rest for a file to write into.
-            let shell = if rest.ends_with('-') { " (it ends where a shell sees a >: put it in quotes)" } else { "" };
-            wrong(format!("no -> between the two ends{shell}"))
-        })?;
-        let (source, source_port) = end("source", source)?;
-        let (destination, port) = end("destination", destination)?;
+        let ((source, source_port), (destination, port)) = ends(rest)?;
         let port = port.ok_or_else(|| wrong("the destination has no port".into()))?;
-        let families = (Family::of(source), Family::of(destination));
-        if families.0 != families.1 {
-            return Err(wrong(format!("the source is {}, but the destination is {}", families.0, families.1)));
-        }
         // Never the destination's port: that could make a packet from a host to itself look like a forgery.
         let other_port = DEFAULT_SOURCE_PORT + u16::from(port == DEFAULT_SOURCE_PORT);
         let number = source_port.unwrap_or(other_port);
         let tuple = FiveTuple::from_parts(protocol, source, number, destination, port);
-        Ok(Question { text: text.to_owned(), tuple, has_source_port: source_port.is_some() })
+        Ok(Question { text: text.to_owned(), tuple, has_source_port: source_port.is_some(), kind: Asked::Connection })
     }
+}
+
+/// Address and port.
+type End = (IpAddr, Option<u16>);
+
+/// Both ends, of one family.
+fn ends(text: &str) -> Result<(End, End), NoPacket> {
+    let (source, destination) = text.split_once("->").ok_or_else(|| {
+        // Without quotes a shell takes `>` and the rest for a file to write into.
+        let shell = if text.ends_with('-') { " (it ends where a shell sees a >: put it in quotes)" } else { "" };
+        NoPacket(format!("no -> between the two ends{shell}"))
+    })?;
+    let (source, destination) = (end("source", source)?, end("destination", destination)?);
+    let families = (Family::of(source.0), Family::of(destination.0));
+    if families.0 != families.1 {
+        return Err(NoPacket(format!("the source is {}, but the destination is {}", families.0, families.1)));
+    }
+    Ok((source, destination))
+}
+
+/// A ping, or an error.
+fn icmp(text: &str, rest: &str) -> Result<Question, NoPacket> {
+    let (rest, quoted) = rest.split_once(" about ").map_or((rest, None), |(rest, quoted)| (rest, Some(quoted)));
+    let ((source, source_port), (destination, port)) = ends(rest)?;
+    if source_port.or(port).is_some() {
+        return Err(NoPacket("ICMP has no ports".into()));
+    }
+    let kind = match quoted.map(str::parse::<Question>).transpose()? {
+        None => Asked::Ping,
+        Some(Question { tuple, has_source_port: true, kind: Asked::Connection, .. }) => {
+            if tuple.family() != Family::of(source) {
+                return Err(NoPacket("the error and the packet that it is about are of two families".into()));
+            }
+            Asked::Error(tuple)
+        }
+        Some(_) => return Err(NoPacket("an error is about tcp, udp or sctp with both ports".into())),
+    };
+    let tuple = FiveTuple::from_parts(Protocol::Udp, source, 0, destination, 0);
+    Ok(Question { text: text.to_owned(), tuple, has_source_port: false, kind })
 }
 
 impl fmt::Display for Question {
@@ -107,7 +165,18 @@ mod tests {
         let cases = [
             ("", "no protocol"),
             ("tcp", "no protocol"),
-            ("icmp:1.2.3.4->1.2.3.4:5", "the protocol \"icmp\" is not tcp, udp or sctp"),
+            ("gre:1.2.3.4->1.2.3.4:5", "the protocol \"gre\" is not tcp, udp, sctp or icmp"),
+            ("icmp:1.2.3.4->1.2.3.4:5", "ICMP has no ports"),
+            ("icmp:1.2.3.4->[fd00::2]", "the source is IPv4, but the destination is IPv6"),
+            (
+                "icmp:1.2.3.4->1.2.3.5 about tcp:1.2.3.5->1.2.3.6:7",
+                "an error is about tcp, udp or sctp with both ports",
+            ),
+            ("icmp:1.2.3.4->1.2.3.5 about icmp:1.2.3.5->1.2.3.6", "an error is about tcp, udp or sctp with both ports"),
+            (
+                "icmp:1.2.3.4->1.2.3.5 about tcp:[fd00::1]:1->[fd00::2]:2",
+                "the error and the packet that it is about are of two families",
+            ),
             ("TCP:1.2.3.4->1.2.3.4:5", "the protocol \"TCP\" is not tcp, udp or sctp"),
             ("tcp:1.2.3.4-1.2.3.4:5", "no -> between the two ends"),
             ("tcp:1.2.3.4:5-", "no -> between the two ends (it ends where a shell sees a >: put it in quotes)"),

@@ -120,6 +120,34 @@ fn a_forwarded_packet_has_every_documented_key() {
 }
 
 #[test]
+fn a_ping_and_an_icmp_error_are_told_of_as_well() {
+    let mut services = services();
+    let say = |services: &Services, text: &str| {
+        let view =
+            View { services, network: None, snat_addresses: &[], affinities: None, rescue: true, suspects: None };
+        let trace = explain(&view, &text.parse().unwrap());
+        assert!(trace.service.is_none() && trace.chosen.is_none() && trace.eligible.is_empty(), "{trace}");
+        (trace.verdict, trace.reason.unwrap_or_default())
+    };
+    let (pass, drop) = (TraceVerdict::Pass, TraceVerdict::Drop);
+    for (text, verdict, reason) in [
+        ("icmp:10.0.0.2->203.0.113.9", TraceVerdict::Reply, "echo_request"),
+        ("icmp:10.0.0.2->172.30.0.41", TraceVerdict::Reply, "echo_request"),
+        ("icmp:10.0.0.2->192.168.0.2", pass, ""),
+        ("icmp:10.0.0.2->172.30.9.9", drop, "unallocated_cluster_ip"),
+        ("icmp:224.0.0.1->172.30.0.41", drop, "impossible_source"),
+        ("icmp:10.0.0.2->172.30.0.41 about tcp:172.30.0.41:80->10.0.0.9:5000", drop, "icmp_without_flow"),
+        ("icmp:10.0.0.2->192.168.0.2 about tcp:192.168.0.2:30080->10.0.0.9:5000", pass, ""),
+    ] {
+        assert_eq!(say(&services, text), (verdict, reason.to_owned()), "{text}");
+    }
+    // Nobody is left who could be meant by the ping.
+    let vip = services.vips.entry("203.0.113.9".parse().unwrap()).or_default();
+    vip.targets.iter_mut().for_each(|target| Arc::make_mut(&mut target.service_port).has_endpoint = false);
+    assert_eq!(say(&services, "icmp:10.0.0.2->203.0.113.9"), (drop, "echo_without_endpoint".to_owned()));
+}
+
+#[test]
 fn the_masquerade_is_said_for_the_chosen_endpoint() {
     let hairpin = (1..200).map(|port| ask(None, &format!("10.180.0.1:{port}"), "172.30.0.41:80")).collect::<Vec<_>>();
     assert!(hairpin.iter().any(|trace| trace.masquerade) && hairpin.iter().any(|trace| !trace.masquerade));

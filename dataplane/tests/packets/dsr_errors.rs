@@ -1,8 +1,11 @@
 //! Direct server return: ICMP errors about packets that went to their endpoint inside others.
 
-use super::dsr::{IPIP, IPIP_DNS, IPIP6};
-use crate::bed::Bed;
+use ringway_dataplane::trace::{Question, TraceVerdict, View, explain_with};
+
+use super::dsr::{IPIP, IPIP_DNS, IPIP6, L2};
 use crate::bed::row::Row;
+use crate::bed::text::frame;
+use crate::bed::{Bed, OUTSIDE, ms, worker};
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
@@ -71,4 +74,53 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=15 forwarded=3 passed=9 drop:icmp_outside_window=2 drop:impossible_source=1 flowsOpened=3",
         },
     ]
+}
+
+#[test]
+fn trace_says_whom_an_error_goes_to() {
+    let bed = Bed::of(&[L2, "nat tcp 172.30.0.42:80 -> 10.0.1.2:8080"]);
+    let mut worker = worker(&bed.settings);
+    for (tag, vip) in [(0, "172.30.0.41"), (1, "172.30.0.42")] {
+        let syn = frame(OUTSIDE, &format!("tcp S 203.0.113.9:40000 > {vip}:80"));
+        assert!(worker.run(&syn, OUTSIDE, tag, bed.first(), ms(1)));
+    }
+    let services = &bed.first().services;
+    let view = View { services, network: None, snat_addresses: &[], affinities: None, rescue: true, suspects: None };
+    let flows = worker.pipeline.flows();
+    for (text, verdict, said) in [
+        (
+            "icmp:192.0.2.1->172.30.0.41 about tcp:172.30.0.41:80->203.0.113.9:40000",
+            TraceVerdict::Forward,
+            "it goes to 10.0.1.1 as it is, by dsr-l2",
+        ),
+        (
+            "icmp:192.0.2.1->172.30.0.42 about tcp:172.30.0.42:80->203.0.113.9:40000",
+            TraceVerdict::Forward,
+            "it goes to 10.0.1.2, about the packet that it sent",
+        ),
+        (
+            "icmp:192.0.2.1->172.30.0.42 about tcp:172.30.0.42:80->203.0.113.9:40001",
+            TraceVerdict::Drop,
+            "No flow is known",
+        ),
+        (
+            "icmp:192.0.2.1->172.30.0.41 about tcp:172.30.0.42:80->203.0.113.9:40000",
+            TraceVerdict::Drop,
+            "an error goes to whoever sent that",
+        ),
+    ] {
+        let question: Question = text.parse().unwrap();
+        let found = question.flow_tuple().and_then(|tuple| flows.lookup(&tuple, ms(2)));
+        let trace = explain_with(&view, &question, found.map(|(id, _)| flows.flow(id)));
+        assert_eq!(trace.verdict, verdict, "{trace}");
+        assert!(trace.steps.iter().any(|step| step.contains(said)), "{trace}");
+    }
+    let (id, _) =
+        flows.lookup(&"tcp:203.0.113.9:40000->172.30.0.42:80".parse::<Question>().unwrap().tuple, ms(2)).unwrap();
+    let source = flows.flow(id).reply().reversed();
+    let text = format!("icmp:10.0.1.2->{} about {source}", source.source_address());
+    let question: Question = text.parse().unwrap();
+    let found = question.flow_tuple().and_then(|tuple| flows.lookup(&tuple, ms(2)));
+    let trace = explain_with(&view, &question, found.map(|(id, _)| flows.flow(id)));
+    assert!(trace.steps.iter().any(|step| step.contains("it goes to the client 203.0.113.9,")), "{trace}");
 }
