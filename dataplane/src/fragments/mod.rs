@@ -29,7 +29,9 @@ pub use datagrams::{DONE_LIFE, DatagramId, Datagrams, LIFE, MOST_DATAGRAMS, MOST
 pub use waiting::{MOMENT, MOST_OF_ONE, MOST_PIECES, MOST_WAITING, WAIT, Waiting, Why};
 
 /// A bit beside the protocol that no flow's tuple has: the directory knows datagrams and flows by the same hash.
-const NO_FLOW: u64 = 0x100;
+const NO_FLOW: u64 = 0x200;
+/// The bit by which a tuple tells its family.
+const V6: u64 = 0x100;
 
 /// What the fragments of a datagram share: addresses and identification, and over IPv4 the protocol (RFC 791). Over IPv6 that
 /// may differ between fragments (RFC 8200 4.5).
@@ -39,16 +41,16 @@ pub struct Key(FiveTuple);
 impl Key {
     /// The key between two addresses, as a tuple has them.
     pub fn new(source: [u64; 2], destination: [u64; 2], family: Family, protocol: u8, identification: u32) -> Self {
-        let protocol = match family {
+        let rest = match family {
             Family::V4 => u64::from(protocol),
-            Family::V6 => 0,
+            Family::V6 => V6,
         };
-        Key(FiveTuple { source, destination, ports: u64::from(identification) << 32 | NO_FLOW | protocol })
+        Key(FiveTuple { source, destination, ports: u64::from(identification) << 32 | NO_FLOW | rest })
     }
 
     /// What all datagrams between its two addresses share, as the hasher of tuples takes it.
     pub fn pair(&self) -> FiveTuple {
-        FiveTuple { ports: NO_FLOW, ..self.0 }
+        FiveTuple { ports: NO_FLOW | self.0.ports & V6, ..self.0 }
     }
 
     /// The key of a packet that is a fragment.
@@ -164,8 +166,10 @@ mod tests {
             for protocol in 0..=255 {
                 let key = Key::new([0, 1], [0, 2], family, protocol, 53);
                 for tuple in [*key.words(), key.pair()] {
-                    let of_flow = u64::from(u8::MAX) | u64::from(u32::MAX) << 32;
+                    let of_flow = u64::from(u8::MAX) | V6 | u64::from(u32::MAX) << 32;
                     assert_ne!(tuple.ports & !of_flow, 0, "{family:?} {protocol}");
+                    // Whose addresses it has is asked as of a flow's.
+                    assert_eq!(tuple.family(), family);
                 }
             }
         }
