@@ -50,6 +50,17 @@ fn going() -> Vec<Row> {
             ledger: "rx=6 forwarded=4 passed=2 flowsOpened=1",
         },
         Row {
+            name: "over IPv6 to a VIP with an extension header behind the fragment's",
+            bed: town(),
+            script: "
+                outside proto 60 [2001:db8:c::9] > [fd00:172:30::53] frag=0+ id=6 \
+                 hex=1100010400000000138800350018ffff0000000000000000
+                -> forward inside
+                outside proto 60 [2001:db8:c::9] > [fd00:172:30::53] frag=24 id=6 bytes=8
+                -> forward inside fd00:10::fffe > fd00:10::3",
+            ledger: "rx=2 forwarded=2 flowsOpened=1",
+        },
+        Row {
             name: "a flow that keeps its source, over IPv4 with options",
             bed: Bed::of(&[KEPT]),
             script: "

@@ -187,6 +187,17 @@ fn segment_sizes() -> Vec<Row> {
             ledger: "rx=4 forwarded=4 flowsOpened=2",
         },
         Row {
+            name: "after a change of the network too: the way back is looked up anew",
+            bed: Bed::of(&WIDE).then_neighbors("again", Neighbors::All),
+            script: "
+                narrow tcp S 10.5.0.1:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:A > 10.0.1.1:80 mss=1240
+                use again
+                narrow tcp S 10.5.0.1:40000 > 172.30.0.41:80 mss=1460
+                -> forward inside 10.0.255.254:A > 10.0.1.1:80 mss=1240",
+            ledger: "rx=2 forwarded=2 flowsOpened=1",
+        },
+        Row {
             name: "a size is never raised nor put in, and one that fits stays; a checksum stays as right or wrong as it was",
             bed: Bed::of(&NARROW),
             script: "

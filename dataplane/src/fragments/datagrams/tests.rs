@@ -167,6 +167,33 @@ fn the_directory_knows_who_has_a_datagram_until_it_is_forgotten() {
     assert_eq!(directory.owner(hash(number)), Some(3));
     bed.datagrams.expire(ms(1001), 8);
     assert_eq!((directory.owner(hash(number)), bed.datagrams.len()), (None, 0));
+    // Of one that is dropped nobody has to bring the rest.
+    bed.datagrams.open(hash(2), key(2), Fate::Drop(DropReason::TinyFragment), None, ms(2000));
+    assert_eq!((directory.owner(hash(2)), bed.datagrams.len()), (None, 1));
+}
+
+#[test]
+fn a_step_of_forgetting_is_bounded() {
+    let mut bed = Bed::new();
+    for _ in 0..20 {
+        bed.open(false, ms(1));
+    }
+    for left in [12, 4, 0] {
+        bed.datagrams.expire(ms(2000), 8);
+        assert_eq!(bed.datagrams.len(), left);
+    }
+}
+
+#[test]
+fn a_kind_that_has_less_than_its_half_takes_the_place_of_the_other() {
+    for certain in [false, true] {
+        let mut bed = Bed::new();
+        let own = bed.open(certain, ms(1));
+        let others: Vec<u32> = (1..MOST_DATAGRAMS).map(|_| bed.open(!certain, ms(1))).collect();
+        let next = bed.open(certain, ms(1));
+        assert!(bed.has(own, ms(1)) && bed.has(next, ms(1)));
+        assert!(!bed.has(others[0], ms(1)) && bed.has(others[1], ms(1)));
+    }
 }
 
 proptest! {
