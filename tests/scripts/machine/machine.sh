@@ -232,7 +232,7 @@ machine_image() {
         cp "$machine_kernel/tree/lib/modules/$machine_version/$file" "$name"
         [[ "$name" != *.xz ]] || xz -d "$name"
     done
-    cp "$machine_folder/bed.sh" "$machine_folder/nics.sh" "$root/scenarios/"
+    cp "$machine_folder/bed.sh" "$machine_folder/nics.sh" "$machine_folder/stuck.sh" "$root/scenarios/"
     for name in "$@"; do
         cp "$machine_folder/$name.sh" "$root/scenarios/"
         printf '%s %s %s\n' "$name" "$(machine_needs seconds "$name" | grep . || echo 300)" \

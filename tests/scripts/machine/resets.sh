@@ -19,7 +19,16 @@ reset() {
     what=$1
     shift
     traffic 198.51.100.10
-    if told=$(timeout -s KILL 120 "$@" 2>&1); then echo "$what: done"; else echo "$what: refused: $told"; fi
+    # A driver may never come back, and no signal reaches what waits in it.
+    { "$@" >/tmp/told 2>&1; echo $? >/tmp/reset; } &
+    within 120 test -s /tmp/reset || {
+        fail "$what: the driver does not come back from: $*"
+        sh /scenarios/stuck.sh
+        cat /tmp/log
+        exit 1
+    }
+    if [ "$(cat /tmp/reset)" = 0 ]; then echo "$what: done"; else echo "$what: refused: $(cat /tmp/told)"; fi
+    rm /tmp/reset
     within 60 http 198.51.100.10 || { ringway status; fail "$what: HTTP"; }
     calm
     all_works "$what"
@@ -27,7 +36,8 @@ reset() {
     ringway status | grep -iE 'stalled|problem|queue' | head -n 8
 }
 reset 'self-test' ethtool -t g0 online
-[ "$driver" != igb ] || reset 'self-test offline' ethtool -t g0 offline
+# Not `ethtool -t g0 offline`: igb (6.18) never comes back from it while zero-copy sockets are bound. It cleans its test's ring in an
+# endless loop (igb_diag_test, igb_free_tx_resources, igb_clean_tx_ring), with the lock that all of the node's networking waits for.
 [ "$driver" != igb ] || reset 'descriptors' ethtool -G g0 rx 512 tx 512
 reset 'one queue' ethtool -L g0 combined 1
 reset 'two queues' ethtool -L g0 combined 2
