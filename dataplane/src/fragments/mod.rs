@@ -16,8 +16,10 @@ mod coverage;
 mod datagrams;
 mod waiting;
 
+use std::net::IpAddr;
 use std::ops::Range;
 
+use ringway_shared::address::address_of_words;
 use ringway_shared::service::ForwardingMode;
 use ringway_shared::{BackendId, DropReason, Family, FiveTuple, InterfaceId, ServicePortId};
 
@@ -76,6 +78,13 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// Who sends the datagram. Its words are no tuple's, and their family is not told by the bit that tells that of a tuple.
+    pub fn source(&self) -> IpAddr {
+        let source = self.0.source;
+        let is_ipv4 = source[0] == 0 && source[1] >> 32 == 0xffff;
+        address_of_words(source, if is_ipv4 { Family::V4 } else { Family::V6 })
     }
 
     /// As the hasher of tuples takes it.

@@ -47,7 +47,7 @@ impl Core {
     #[cold]
     fn decide_tiny(&mut self, context: &Context, received: &Received, ours: bool) {
         let Some(key) = Key::of_broken(context.umem.packet(&received.frame)) else { return };
-        let source = key.words().source_address();
+        let source = key.source();
         if context.snapshot.network.objection_to(source, received.interface).is_none() {
             let fate = if ours { Fate::Drop(DropReason::TinyFragment) } else { Fate::Pass };
             self.decide_datagram(self.flows.hash(key.words()), key, fate, context.now);
