@@ -113,6 +113,11 @@ pub(crate) fn forwarded(before: &[u8], out: InterfaceId, sent: &[Sent]) {
     };
     let was = Packet::parse(before).expect("only what can be read is sent on");
     assert!(was.objection.is_none(), "an impossible source was sent on");
+    if let (Kind::Icmp { .. }, [sent]) = (was.kind, sent)
+        && is_about_a_tunnel(before, &was)
+    {
+        return told_of_the_tunnel(before, sent);
+    }
     // One that is tunnelled already may be wrapped once more.
     let after = unwrapped(&whole).filter(|_| !matches!(was.kind, Kind::Other(_))).unwrap_or(whole);
     let before = &before[..usize::from(was.end)];
@@ -171,6 +176,27 @@ pub(crate) fn forwarded(before: &[u8], out: InterfaceId, sent: &[Sent]) {
         panic!("byte {at} has changed:\n{before:02x?}\n{after:02x?}");
     }
     checksums(before, &after, &was);
+}
+
+/// Whether a message to this node quotes a packet that has another one inside.
+fn is_about_a_tunnel(before: &[u8], was: &Packet) -> bool {
+    let quote = &before[usize::from(was.l4) + 8..usize::from(was.end)];
+    let at = if was.family() == Family::V4 { 9 } else { 6 };
+    quote.get(at).is_some_and(|protocol| matches!(protocol, 4 | 41))
+}
+
+/// An error about a packet in a tunnel: its sender gets one of ours about what was inside, which is quoted as it was.
+fn told_of_the_tunnel(before: &[u8], sent: &Sent) {
+    let packet = departed(sent);
+    let (ip, l4) = (&sent.bytes[14..], usize::from(packet.l4));
+    let (protocol, most) = if packet.family() == Family::V4 { (1, 576) } else { (58, 1280) };
+    assert!(matches!(packet.kind, Kind::Icmp { .. }) && ip.len() <= most, "an error of {} bytes", ip.len());
+    let message = &sent.bytes[l4..];
+    assert_eq!(distance(addresses(ip), protocol, message, message.len()), 0, "the checksum of an error about a tunnel");
+    let quote = &message[8..];
+    assert!(before.windows(quote.len()).any(|part| part == quote), "what was inside is quoted otherwise");
+    let length = addresses(quote).len() / 2;
+    assert_eq!(addresses(quote)[..length], addresses(ip)[length..], "told to somebody else than its sender");
 }
 
 /// The checksum of L4 is as good as before.
