@@ -9,6 +9,7 @@ use ringway_shared::{AdjacencyId, BackendId, FiveTuple, Protocol, ServicePortId}
 use super::Direction;
 use super::state::{SETTLED, State};
 use crate::forward::nat::Rewrite;
+use crate::forward::usual::Ends;
 use crate::wire::checksum::Delta;
 
 /// One flow.
@@ -158,6 +159,23 @@ impl Flow {
         match direction {
             Direction::Original => Rewrite { to: self.reply().reversed(), delta },
             Direction::Reply => Rewrite { to: self.original().reversed(), delta: delta.inverse() },
+        }
+    }
+
+    /// [`Self::rewrite`] of a flow over IPv4.
+    #[inline(always)]
+    pub(crate) fn ends_v4(&self, direction: Direction) -> Ends {
+        let (source, destination, ports, mask) = match direction {
+            Direction::Original => (&self.reply_destination, &self.reply_source, self.reply_ports, 0),
+            Direction::Reply => (&self.destination, &self.source, self.ports, u16::MAX),
+        };
+        let [addresses, all] = self.delta;
+        Ends {
+            source: source[1] as u32,
+            destination: destination[1] as u32,
+            ports: ports.rotate_left(16),
+            // The inverse of a sum is its complement.
+            delta: Delta { addresses: addresses ^ mask, all: all ^ mask },
         }
     }
 

@@ -264,23 +264,23 @@ impl FlowTable {
     /// Counts a packet of a flow and lets it change the flow's state, which is returned.
     #[inline]
     pub fn advance(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> State {
-        if self.go_on(id, direction, segment, now) {
-            return self.flow(id).state();
+        if let Some(flow) = self.go_on(id, direction, segment, now) {
+            return flow.state();
         }
         self.step(id, direction, segment, now.millis())
     }
 
-    /// As [`Self::advance`] when the flow just goes on with the packet, as with nearly every packet of its life; else false,
-    /// and nothing is done.
+    /// As [`Self::advance`] when the flow, which is given back, just goes on with the packet, as with nearly every packet of
+    /// its life; else none, and nothing is done.
     #[inline]
-    pub fn go_on(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> bool {
-        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return false };
-        let goes_on = flow.goes_on(direction, segment, now.millis());
-        if goes_on {
-            flow.count(direction);
-            flow.last_seen = now.millis();
+    pub fn go_on(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> Option<&Flow> {
+        let flow = self.flows.get_mut(id.0 as usize)?;
+        if !flow.goes_on(direction, segment, now.millis()) {
+            return None;
         }
-        goes_on
+        flow.count(direction);
+        flow.last_seen = now.millis();
+        Some(flow)
     }
 
     fn step(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: u32) -> State {

@@ -1,6 +1,7 @@
 //! What is done to a packet once its fate is known: one rewrite a file.
 //!
-//! [`nat`] and [`dsr`] send a packet on, [`mss`] and [`fragment`] see to it that it fits, and `quote` and `tunnel_error` send an error about one on. The
+//! [`nat`], for most packets by `usual`, and [`dsr`] send a packet on, [`mss`] and [`fragment`] see to it that it fits, and `quote`
+//! and `tunnel_error` send an error about one on. The
 //! others answer a packet, and build the answer in its place: they take the frame's bytes *with the room behind them*
 //! ([`ANSWER_ROOM`] is always enough; with less, ICMP errors quote less), and give back how long the frame is now. Nothing
 //! means that this packet must not be answered, and then the bytes are as they were. The MAC addresses are left to the caller,
@@ -17,6 +18,7 @@ pub mod reject;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tunnel_error;
+pub(crate) mod usual;
 
 use std::ops::Range;
 

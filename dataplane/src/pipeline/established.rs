@@ -8,7 +8,7 @@ use super::departure::{Intent, exceeded_mtu, leave, mtu};
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
-use crate::forward::{mss, nat};
+use crate::forward::{mss, nat, usual};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
 
@@ -51,11 +51,10 @@ impl Core {
             self.flows.flow_mut(id).services_generation = services.generation;
         }
         let bytes = context.umem.packet_mut(&mut received.frame);
-        if !self.flows.go_on(id, direction, &Segment::of(bytes, packet), context.now) {
-            return None;
+        let flow = self.flows.go_on(id, direction, &Segment::of(bytes, packet), context.now)?;
+        if !usual::rewrite(bytes, packet, || flow.ends_v4(direction)) {
+            nat::rewrite(bytes, packet, &flow.rewrite(direction));
         }
-        let flow = self.flows.flow(id);
-        nat::rewrite(bytes, packet, &flow.rewrite(direction));
         let verdict = leave(bytes, adjacency, Intent::Forward);
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.

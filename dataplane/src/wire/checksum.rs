@@ -57,6 +57,12 @@ pub fn pseudo_header(tuple: &FiveTuple, protocol: u8, length: u16) -> u16 {
     fold(addresses(tuple) + u64::from(protocol) + u64::from(length))
 }
 
+/// [`pseudo_header`] between two IPv4 addresses.
+#[inline]
+pub fn pseudo_header_v4(source: u32, destination: u32, protocol: u8, length: u16) -> u16 {
+    fold(u64::from(source) + u64::from(destination) + u64::from(protocol) + u64::from(length))
+}
+
 /// What a change of addresses and ports adds to the sums they are part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delta {

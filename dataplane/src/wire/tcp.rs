@@ -4,6 +4,8 @@ use ringway_shared::DropReason;
 
 use super::{Kind, Packet};
 
+/// Its number in IP headers.
+pub(crate) const PROTOCOL: u8 = 6;
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
 /// The offsets of its fields.

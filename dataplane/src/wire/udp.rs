@@ -4,10 +4,12 @@ use ringway_shared::DropReason;
 
 use super::Kind;
 
+/// Its number in IP headers.
+pub(crate) const PROTOCOL: u8 = 17;
 /// Bytes of a header.
 pub const HEADER: usize = 8;
 /// The offsets of its fields.
-const LENGTH: usize = 4;
+pub(crate) const LENGTH: usize = 4;
 pub(crate) const CHECKSUM: usize = 6;
 
 /// Judges the header at the start of `datagram`, which ends where IP ends. The length of a first fragment speaks of the
