@@ -23,6 +23,9 @@ pub struct Received {
     pub handed_over: bool,
 }
 
+/// What became of packets.
+pub type Outcomes = ArrayVec<Outcome, { 2 * BATCH }>;
+
 /// Packets in, outcomes out. The order of outcomes is the order of packets, but held packets come whenever their wait
 /// ends.
 #[derive(Default)]
@@ -30,7 +33,7 @@ pub struct Batch {
     /// Packets to process.
     pub input: ArrayVec<Received, BATCH>,
     /// Processed packets: as many as came in, less the held ones, plus released ones.
-    pub output: ArrayVec<Outcome, { 2 * BATCH }>,
+    pub output: Outcomes,
 }
 
 impl Batch {

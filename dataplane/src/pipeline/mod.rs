@@ -28,14 +28,13 @@ mod tunnel_errors;
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, InterfaceId, ServicePortId, Snapshot};
 
 use crate::af_xdp::{Frame, Umem};
 use crate::affinity::Affinities;
-use crate::batch::{BATCH, Batch, Received};
+use crate::batch::{BATCH, Batch, Outcomes, Received};
 use crate::clock::Time;
 use crate::config::{PipelineConfig, Settings};
 use crate::direct::DirectConnections;
@@ -80,7 +79,7 @@ pub struct Shared {
 
 /// The packet path of one worker.
 pub struct Pipeline {
-    stage: ArrayVec<Staged, BATCH>,
+    stage: [Staged; BATCH],
     core: Core,
 }
 
@@ -89,6 +88,32 @@ struct Staged {
     parsed: Result<Packet, Refusal>,
     hash: u64,
     candidate: Candidate,
+}
+
+impl Default for Staged {
+    fn default() -> Self {
+        Staged { parsed: Err(Refusal::Foreign), hash: 0, candidate: Candidate::default() }
+    }
+}
+
+impl Staged {
+    /// The first stage. Each way to the end writes here by itself: a packet in between would be copied.
+    #[inline(always)]
+    fn read(&mut self, frame: &[u8], flows: &FlowTable) {
+        match Packet::parse_usual(frame) {
+            Some(packet) => {
+                self.hash = flows.hash(&packet.tuple);
+                self.parsed = Ok(packet);
+            }
+            None => self.read_any(frame, flows),
+        }
+    }
+
+    #[cold]
+    fn read_any(&mut self, frame: &[u8], flows: &FlowTable) {
+        self.parsed = Packet::parse_any(frame);
+        self.hash = self.parsed.as_ref().map_or(0, |packet| flows.hash(&packet.tuple));
+    }
 }
 
 /// Everything but the stages.
@@ -154,49 +179,38 @@ impl Pipeline {
             shared,
             tally,
         };
-        Pipeline { stage: ArrayVec::new(), core }
+        Pipeline { stage: std::array::from_fn(|_| Staged::default()), core }
     }
 
     /// Processes the packets of `batch.input`; their outcomes go to `batch.output`, which must be empty.
     pub fn process(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
         let core = &mut self.core;
-        self.stage.clear();
-        for received in &batch.input {
-            let parsed = Packet::parse(umem.packet(&received.frame));
-            let hash = parsed.as_ref().map_or(0, |packet| core.flows.hash(&packet.tuple));
-            // As many as fit into the batch fit into the stage.
-            self.stage.push(Staged { parsed, hash, candidate: Candidate::default() });
+        // As many as fit into the batch fit into the stage.
+        let stage = self.stage.get_mut(..batch.input.len()).unwrap_or_default();
+        let (mut packets, mut bytes) = (stage.len() as u64, 0);
+        for (received, staged) in batch.input.iter().zip(&mut *stage) {
+            bytes += received.frame.len() as u64;
+            staged.read(umem.packet(&received.frame), &core.flows);
         }
-        if self.stage.is_empty() {
+        if stage.is_empty() {
             return;
         }
         core.tally.add(Counter::Batches, 1);
-        for staged in &mut self.stage {
+        for staged in &mut *stage {
             staged.candidate = core.flows.probe(staged.hash);
         }
-        for staged in &mut self.stage {
+        for staged in &mut *stage {
             staged.candidate = core.flows.guess(staged.hash, staged.candidate);
         }
-        for staged in &self.stage {
+        for staged in &*stage {
             core.flows.touch(staged.candidate);
         }
         let mut context = Context { umem, snapshot, now };
-        let (mut packets, mut bytes) = (0, 0);
-        for (received, staged) in batch.input.drain(..).zip(&self.stage) {
+        for (received, staged) in batch.input.drain(..).zip(&*stage) {
             let length = received.frame.len() as u64;
-            let outcome = core.handle(&mut context, received, staged);
-            // A packet that is handed over is received by the worker that gets it.
-            if !matches!(outcome, Some(Outcome { verdict: Verdict::HandOver { .. }, .. })) {
-                packets += 1;
-                bytes += length;
-            }
-            if let Some(outcome) = outcome {
-                let passes = matches!(outcome.verdict, Verdict::Pass { .. });
-                batch.output.push(outcome);
-                // Where it lies now: a reference to it before would keep every outcome in memory for the sake of these.
-                if passes && let Some(Outcome { frame, .. }) = batch.output.last_mut() {
-                    finish_for_kernel(context.umem, frame, &staged.parsed);
-                }
+            if core.handle(&mut context, received, staged, &mut batch.output) {
+                packets -= 1;
+                bytes -= length;
             }
         }
         core.tally.add(Counter::Rx, packets);
@@ -275,33 +289,41 @@ impl Pipeline {
 }
 
 impl Core {
-    /// One packet to its outcome; `None` when it is held.
-    #[inline]
-    fn handle(&mut self, context: &mut Context, mut received: Received, staged: &Staged) -> Option<Outcome> {
+    /// One packet to its outcome, unless it is held. Whether it is handed over: then it is received by the worker that gets it.
+    #[inline(always)]
+    fn handle(
+        &mut self,
+        context: &mut Context,
+        mut received: Received,
+        staged: &Staged,
+        output: &mut Outcomes,
+    ) -> bool {
         let Some(interface) = context.snapshot.network.interface(received.interface) else {
-            return pass(received);
+            return put(context, pass(received), staged, output);
         };
         let packet = match &staged.parsed {
             Ok(packet) => packet,
             Err(refusal) => {
-                let mac = interface.mac;
-                return self.refused(context, received, refusal, mac);
+                let outcome = self.refused(context, received, refusal, interface.mac);
+                return put(context, outcome, staged, output);
             }
         };
         if packet.destination_mac != interface.mac {
-            return pass(received);
+            return put(context, pass(received), staged, output);
         }
         if !matches!(packet.kind, Kind::Tcp { .. } | Kind::Udp | Kind::Sctp) || packet.fragment.is_some() {
-            return match packet.fragment {
+            let outcome = match packet.fragment {
                 Some(fragment) => self.fragment(context, received, packet, fragment, staged),
                 None => self.portless(context, received, packet),
             };
+            return put(context, outcome, staged, output);
         }
-        match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
+        let outcome = match self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now) {
             Ok((flow, direction)) => match self.usual(context, &mut received, packet, flow, direction) {
                 Some((verdict, service_port)) => {
                     let (frame, tag) = (received.frame, received.tag);
-                    Some(Outcome { frame, tag, verdict, service_port: Some(service_port) })
+                    output.push(Outcome { frame, tag, verdict, service_port: Some(service_port) });
+                    return false;
                 }
                 None => self.established(context, received, packet, staged.hash, flow, direction),
             },
@@ -311,7 +333,8 @@ impl Core {
                 }
                 self.open(context, received, packet, staged.hash)
             }
-        }
+        };
+        put(context, outcome, staged, output)
     }
 
     /// Packets that wait for whatever.
@@ -319,6 +342,18 @@ impl Core {
     fn held_packets(&self) -> usize {
         self.held.len() + self.fragments.waiting.len()
     }
+}
+
+/// Adds an outcome to the others, if there is one. Whether the packet is handed over.
+#[inline(never)]
+fn put(context: &mut Context, outcome: Option<Outcome>, staged: &Staged, output: &mut Outcomes) -> bool {
+    let Some(mut outcome) = outcome else { return false };
+    if matches!(outcome.verdict, Verdict::Pass { .. }) {
+        finish_for_kernel(context.umem, &mut outcome.frame, &staged.parsed);
+    }
+    let is_handed_over = matches!(outcome.verdict, Verdict::HandOver { .. });
+    output.push(outcome);
+    is_handed_over
 }
 
 /// Why the packet must be dropped if it is ours, as far as the packet and the network tell.

@@ -31,6 +31,18 @@ pub fn sum(bytes: &[u8]) -> u16 {
     u16::from_be(fold(total))
 }
 
+/// Whether the header of IPv4 without options adds up to what a right one does: [`sum`] says 0xffff of it.
+#[inline]
+pub(crate) fn is_right(header: &[u8; 20]) -> bool {
+    let ([first, second], last) = header.as_chunks::<8>() else { return false };
+    let (first, second) = (u64::from_ne_bytes(*first), u64::from_ne_bytes(*second));
+    let last = last.first_chunk().map_or(0, |last| u32::from_ne_bytes(*last));
+    // Carries come back at the low end.
+    let (total, carry) = first.overflowing_add(second);
+    let (total, more) = total.overflowing_add(u64::from(last) + u64::from(carry));
+    fold(total.wrapping_add(u64::from(more))) == 0xffff
+}
+
 /// The checksum to write over `bytes`, whose checksum field must hold 0 (or a partial checksum).
 #[inline]
 pub fn checksum(bytes: &[u8]) -> u16 {
@@ -276,6 +288,18 @@ mod tests {
         #[test]
         fn the_fast_sum_is_the_sum(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(sum(&bytes), slow_sum(&bytes));
+        }
+
+        #[test]
+        fn a_header_is_right_when_its_sum_is(header: [u8; 20], high in any::<bool>(), mend in any::<bool>()) {
+            let mut header = if high { header.map(|byte| byte | 0xf0) } else { header };
+            if mend {
+                header[10..12].fill(0);
+                let sum = checksum(&header).to_be_bytes();
+                header[10..12].copy_from_slice(&sum);
+            }
+            prop_assert_eq!(is_right(&header), sum(&header) == 0xffff);
+            prop_assert!(is_right(&header) || !mend);
         }
 
         #[test]

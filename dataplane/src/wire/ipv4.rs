@@ -62,9 +62,8 @@ pub(super) fn parse(frame: &[u8], link: &[u8; ethernet::HEADER]) -> Result<Packe
     if total_length > bytes.len() {
         return Err(broken_ports(frame, DropReason::TruncatedIpv4, protocol, l4, end, f0, f1));
     }
-    // A constant length lets the compiler unroll the sum of the usual header.
-    let sum = if header_length == HEADER { checksum::sum(header) } else { checksum::sum(whole) };
-    if sum != 0xffff {
+    let is_right = if header_length == HEADER { checksum::is_right(header) } else { checksum::sum(whole) == 0xffff };
+    if !is_right {
         return Err(broken_ports(frame, DropReason::Ipv4HeaderChecksum, protocol, l4, end, f0, f1));
     }
     let mut source_routed = false;

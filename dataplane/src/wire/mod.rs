@@ -208,8 +208,14 @@ impl Packet {
         }
     }
 
+    /// Reads `frame` if it is a usual one (see `usual`).
+    #[inline(always)]
+    pub(crate) fn parse_usual(frame: &[u8]) -> Option<Packet> {
+        usual::parse(frame)
+    }
+
     /// Reads any frame, usual or not.
-    fn parse_any(frame: &[u8]) -> Result<Packet, Refusal> {
+    pub(crate) fn parse_any(frame: &[u8]) -> Result<Packet, Refusal> {
         let link = frame.first_chunk::<{ ethernet::HEADER }>().ok_or(Refusal::Foreign)?;
         match ethernet::ether_type(link) {
             ethernet::IPV4 => ipv4::parse(frame, link),

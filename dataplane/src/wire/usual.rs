@@ -72,7 +72,7 @@ pub(super) fn parse(frame: &[u8]) -> Option<Packet> {
         return None;
     }
     let header = head.get(ethernet::HEADER..L4)?.first_chunk::<{ ipv4::HEADER }>()?;
-    if checksum::sum(header) != 0xffff {
+    if !checksum::is_right(header) {
         return None;
     }
     let kind = match protocol {
