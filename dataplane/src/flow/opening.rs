@@ -153,10 +153,9 @@ impl FlowTable {
         let evicted = if self.free == NONE { self.evict(now) } else { None };
         let number = self.free;
         let masquerade = matches!(new.source, Source::Masquerade(_));
-        let record = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
         let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
         self.free = flow.next;
-        *flow = record;
+        *flow = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
         if let Source::OneWay(forwarding) = new.source {
             flow.mark_one_way(forwarding);
             flow.state = flow.begin_one_way(&new.segment) as u8;

@@ -95,6 +95,7 @@ impl Flow {
     };
 
     /// A record of a flow that no packet has been counted for.
+    #[inline]
     pub(super) fn new(
         original: &FiveTuple,
         reply: &FiveTuple,

@@ -51,6 +51,19 @@ fn leave_whole_or_not(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -
     }
 }
 
+/// Sends a packet whose addresses are done by an adjacency that is known.
+#[inline]
+pub(super) fn depart(
+    context: &mut Context,
+    mut received: Received,
+    adjacency: &Adjacency,
+    intent: Intent,
+    service_port: Option<ServicePortId>,
+) -> Option<Outcome> {
+    let verdict = leave_whole_or_not(context.umem.packet_mut(&mut received.frame), adjacency, intent);
+    Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
+}
+
 /// The largest IP packet that the way out carries, known neighbour or not.
 #[inline]
 pub(super) fn mtu(adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
@@ -78,17 +91,14 @@ impl Core {
     pub(super) fn send(
         &mut self,
         context: &mut Context,
-        mut received: Received,
+        received: Received,
         adjacency: Result<Adjacency, NoAdjacency>,
         heading: Heading,
         intent: Intent,
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
         match adjacency {
-            Ok(adjacency) => {
-                let verdict = leave_whole_or_not(context.umem.packet_mut(&mut received.frame), &adjacency, intent);
-                Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port })
-            }
+            Ok(adjacency) => depart(context, received, &adjacency, intent, service_port),
             Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
                 let first = self.held.waiting_for(interface, next_hop) == 0;
                 let Received { frame, tag, .. } = received;

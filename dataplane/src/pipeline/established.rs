@@ -1,10 +1,10 @@
 //! Packets of a known flow.
 
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, InterfaceId, Network, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, FiveTuple, InterfaceId, Network, ServicePortId, Snapshot};
 
 use super::adjacencies::{Adjacencies, Resolved};
-use super::departure::{Intent, exceeded_mtu, leave, mtu};
+use super::departure::{Intent, depart, exceeded_mtu, leave, mtu};
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
@@ -167,22 +167,21 @@ impl Core {
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
-        let rewrite = flow.rewrite(direction);
-        let heading = match &adjacency {
-            Err(NoAdjacency::Unresolved { .. }) => {
-                heading(flow, direction, Some(received.interface), &context.snapshot.network)
-            }
-            // Nobody will ask for it.
-            _ => Heading::to(rewrite.to.destination_address()),
-        };
-        nat::rewrite(bytes, packet, &rewrite);
+        if !usual::rewrite(bytes, packet, || flow.ends_v4(direction)) {
+            nat::rewrite(bytes, packet, &flow.rewrite(direction));
+        }
         if let Some(most) = most {
             mss::lower(bytes, packet, most);
         }
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
-        self.send(context, received, adjacency, heading, Intent::Forward, Some(service_port))
+        let none = match adjacency {
+            Ok(adjacency) => return depart(context, received, &adjacency, Intent::Forward, Some(service_port)),
+            Err(none) => none,
+        };
+        let heading = heading(flow, direction, Some(received.interface), &context.snapshot.network);
+        self.send(context, received, Err(none), heading, Intent::Forward, Some(service_port))
     }
 }
 
@@ -241,12 +240,17 @@ pub(super) fn leads_to_endpoint(flow: &Flow, interface: InterfaceId, network: &N
     by_known_adjacency || network.next_hops(flow.reply().source_address()).any(|(out, _)| out == interface)
 }
 
+/// What chooses between several paths for a flow with this original tuple; where there are none, nothing does.
+#[inline]
+pub(super) fn path_hash(network: &Network, original: &FiveTuple) -> u64 {
+    if network.has_several_paths() { original.maglev_hash() } else { 0 }
+}
+
 /// What decides about a flow's adjacency in one direction.
 pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<InterfaceId>, network: &Network) -> Heading {
     let original = flow.original();
     let client = original.source_address();
-    // Only a choice between several ways takes it.
-    let hash = if network.has_several_paths() { original.maglev_hash() } else { 0 };
+    let hash = path_hash(network, &original);
     let (destination, source) = match direction {
         Direction::Original => (flow.reply().source_address(), client),
         Direction::Reply => (client, original.destination_address()),

@@ -10,8 +10,8 @@ use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple,
 
 use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
-use super::established::find_adjacency;
-use super::rescue::{Choice, Wanted};
+use super::established::{find_adjacency, path_hash};
+use super::rescue::Wanted;
 use super::{Context, Core, Outcome, dropped, objection};
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
@@ -94,20 +94,20 @@ impl Core {
             return self.answer_expired(context, received, packet, service_port);
         }
         // The decision promises that the set is not empty.
-        let Some(Choice { backend, moved, owed }) = self.choose(context, &received, packet, (port, masquerade), set)
-        else {
+        let Some(mut wanted) = self.choose(context, &received, packet, (port, masquerade), set) else {
             return dropped(received, DropReason::NoEndpoint, service_port);
         };
         if packet.kind == Kind::Sctp
-            && (set.backends().len() > 1 || masquerade_for(masquerade, packet.tuple.source_address(), backend).is_due())
+            && (set.backends().len() > 1
+                || masquerade_for(masquerade, packet.tuple.source_address(), wanted.backend).is_due())
             && tries_a_path(context.umem.packet(&received.frame), packet)
         {
             return dropped(received, DropReason::HeartbeatWithoutFlow, service_port);
         }
         if masquerade == Masquerade::KeptForDsr {
-            return self.open_dsr(context, received, packet, hash, port, backend);
+            return self.open_dsr(context, received, packet, hash, port, wanted.backend);
         }
-        self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved, owed })
+        self.open_at(context, received, packet, hash, &mut wanted)
     }
 
     /// Opens a flow to the chosen backend.
@@ -117,14 +117,18 @@ impl Core {
         received: Received,
         packet: &Packet,
         hash: u64,
-        wanted: Wanted<'_>,
+        wanted: &mut Wanted<'_>,
     ) -> Option<Outcome> {
         let snapshot = context.snapshot;
-        let Wanted { port, masquerade, backend, moved, owed } = wanted;
+        let Wanted { port, masquerade, backend, owed, .. } = *wanted;
         let (service_port, client) = (Some(port.id), packet.tuple.source_address());
         let arrived = Some(received.interface);
-        let heading =
-            Heading { destination: backend.address, source: Some(client), arrived, hash: packet.tuple.maglev_hash() };
+        let heading = Heading {
+            destination: backend.address,
+            source: Some(client),
+            arrived,
+            hash: path_hash(&snapshot.network, &packet.tuple),
+        };
         let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
         let (adjacency, adjacency_id, source) = match found {
             Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
@@ -165,7 +169,7 @@ impl Core {
         let mut opened = self.flows.open_with(hash, &new, wishes, effort, context.now);
         if effort == Effort::Free && opened == Err(OpenError::PortsExhausted) {
             // Who was moved has no other worker: it would choose anew.
-            let keeps = received.handed_over || moved.is_some();
+            let keeps = received.handed_over || wanted.moved.is_some();
             opened = match self.open_without_free_port(hash, &new, wishes, keeps, context.now) {
                 Ok(opened) => opened,
                 Err(worker) => {
@@ -180,7 +184,7 @@ impl Core {
                 if owed {
                     self.owed.note(id, context.now.millis());
                 }
-                match (moved, &port.affinity) {
+                match (wanted.moved.take(), &port.affinity) {
                     (Some(moved), _) => self.note_move(id, moved),
                     (None, Some(affinity)) => {
                         self.shared.affinities.note(affinity, client, backend.address, context.now);
@@ -192,10 +196,10 @@ impl Core {
             }
             // Cannot be: this packet's flow was looked for.
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
-            Err(OpenError::PortsExhausted) => match moved.and_then(|moved| moved.instead_of) {
+            Err(OpenError::PortsExhausted) => match wanted.moved.take().and_then(|moved| moved.instead_of) {
                 Some(backend) => {
-                    let wanted = Wanted { port, masquerade: wanted.masquerade, backend, moved: None, owed: false };
-                    self.open_at(context, received, packet, hash, wanted)
+                    let mut wanted = Wanted { port, masquerade, backend, moved: None, owed: false };
+                    self.open_at(context, received, packet, hash, &mut wanted)
                 }
                 None => dropped(received, DropReason::SnatPortsExhausted, service_port),
             },

@@ -38,15 +38,6 @@ const REMEMBERED: usize = 1024;
 /// Backends that one client asked in vain, the last ones.
 type Accusations = ArrayVec<Accused, 4>;
 
-/// A backend for a new flow.
-pub(super) struct Choice<'s> {
-    pub(super) backend: &'s Backend,
-    /// When it is not the one that Maglev or the client's affinity says.
-    pub(super) moved: Option<Moved<'s>>,
-    /// The packet was looked at, and the backend has to answer it.
-    pub(super) owed: bool,
-}
-
 /// What is to be known of a flow that goes elsewhere.
 pub(super) struct Moved<'s> {
     /// Where it would go; `None` when that is no choice any more.
@@ -60,7 +51,9 @@ pub(super) struct Wanted<'s> {
     pub(super) port: &'s ServicePort,
     pub(super) masquerade: Masquerade,
     pub(super) backend: &'s Backend,
+    /// When the backend is not the one that Maglev or the client's affinity says.
     pub(super) moved: Option<Moved<'s>>,
+    /// The packet was looked at, and the backend has to answer it.
     pub(super) owed: bool,
 }
 
@@ -113,20 +106,21 @@ impl Core {
         context: &Context,
         received: &Received,
         packet: &Packet,
-        (port, masquerade): (&ServicePort, Masquerade),
+        (port, masquerade): (&'s ServicePort, Masquerade),
         set: &'s EndpointSet,
-    ) -> Option<Choice<'s>> {
+    ) -> Option<Wanted<'s>> {
         let selection = selection_hash(&packet.tuple, port);
         let backend = self.first_choice(packet, port, set, context.now)?;
+        let wanted = Wanted { port, masquerade, backend, moved: None, owed: false };
         if self.shared.suspects.is_noted(backend.id)
             && self.config.rescue
             && masquerade != Masquerade::KeptForDsr
             && begins(context.umem.packet(&received.frame), packet)
         {
             let owed = is_owed_an_answer(context.umem.packet(&received.frame), packet);
-            return Some(self.choose_beside(context, set, selection, backend, owed));
+            return Some(self.choose_beside(context, set, selection, Wanted { owed, ..wanted }));
         }
-        Some(Choice { backend, moved: None, owed: false })
+        Some(wanted)
     }
 
     /// The same, whatever speaks against it.
@@ -156,23 +150,22 @@ impl Core {
         context: &Context,
         set: &'s EndpointSet,
         selection: u64,
-        backend: &'s Backend,
-        owed: bool,
-    ) -> Choice<'s> {
+        wanted: Wanted<'s>,
+    ) -> Wanted<'s> {
         let (suspects, now) = (&self.shared.suspects, context.now.millis());
         let is_suspect = |backend: &Backend| suspects.suspicion(backend, now).is_some();
-        let stay = Choice { backend, moved: None, owed };
+        let (backend, owed) = (wanted.backend, wanted.owed);
         if !is_suspect(backend) {
-            return stay;
+            return wanted;
         }
         let (present, network) = ((backend.address, backend.port), Some(&*context.snapshot.network));
         match next_endpoint(set, selection, present, |other| !is_suspect(other), network) {
             // What need not be answered is no probe.
             Some(other) if !owed || !suspects.take_probe(backend.id, now) => {
                 let moved = Moved { instead_of: Some(backend), accused: Accusations::new() };
-                Choice { backend: other, moved: Some(moved), owed }
+                Wanted { backend: other, moved: Some(moved), ..wanted }
             }
-            _ => stay,
+            _ => wanted,
         }
     }
 
@@ -218,7 +211,7 @@ impl Core {
         self.tally.add(Counter::FlowsRescued, 1);
         let instead_of = set.backends().iter().find(|other| (other.address, other.port) == present);
         let moved = Some(Moved { instead_of, accused });
-        Ok(self.open_at(context, received, packet, hash, Wanted { port, masquerade, backend, moved, owed }))
+        Ok(self.open_at(context, received, packet, hash, &mut Wanted { port, masquerade, backend, moved, owed }))
     }
 
     /// Remembers a flow that goes elsewhere until it is complete.
