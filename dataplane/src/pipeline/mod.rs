@@ -24,6 +24,7 @@ mod open;
 mod owed;
 pub(crate) mod portless;
 pub(crate) mod rescue;
+mod stage;
 mod tunnel_errors;
 
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use crate::config::{PipelineConfig, Settings};
 use crate::direct::DirectConnections;
 use crate::direct::watches::Watches;
 use crate::directory::FlowDirectory;
-use crate::flow::{Candidate, FlowTable};
+use crate::flow::FlowTable;
 use crate::forward::nat;
 use crate::resolver::Resolver;
 use crate::verdict::{Outcome, Verdict};
@@ -53,6 +54,7 @@ use held::Held;
 use limiter::Limiter;
 use owed::Owed;
 use rescue::Moves;
+use stage::{Staged, preload, read};
 
 /// New flows that a worker without a free port gives to others in any second.
 const LOANS_PER_SECOND: u32 = 4_000;
@@ -81,39 +83,6 @@ pub struct Shared {
 pub struct Pipeline {
     stage: [Staged; BATCH],
     core: Core,
-}
-
-/// What the stages know of a packet.
-struct Staged {
-    parsed: Result<Packet, Refusal>,
-    hash: u64,
-    candidate: Candidate,
-}
-
-impl Default for Staged {
-    fn default() -> Self {
-        Staged { parsed: Err(Refusal::Foreign), hash: 0, candidate: Candidate::default() }
-    }
-}
-
-impl Staged {
-    /// The first stage. Each way to the end writes here by itself: a packet in between would be copied.
-    #[inline(always)]
-    fn read(&mut self, frame: &[u8], flows: &FlowTable) {
-        match Packet::parse_usual(frame) {
-            Some(packet) => {
-                self.hash = flows.hash(&packet.tuple);
-                self.parsed = Ok(packet);
-            }
-            None => self.read_any(frame, flows),
-        }
-    }
-
-    #[cold]
-    fn read_any(&mut self, frame: &[u8], flows: &FlowTable) {
-        self.parsed = Packet::parse_any(frame);
-        self.hash = self.parsed.as_ref().map_or(0, |packet| flows.hash(&packet.tuple));
-    }
 }
 
 /// Everything but the stages.
@@ -187,34 +156,16 @@ impl Pipeline {
         let core = &mut self.core;
         // As many as fit into the batch fit into the stage.
         let stage = self.stage.get_mut(..batch.input.len()).unwrap_or_default();
-        let (mut packets, mut bytes) = (stage.len() as u64, 0);
-        for (received, staged) in batch.input.iter().zip(&mut *stage) {
-            bytes += received.frame.len() as u64;
-            staged.read(umem.packet(&received.frame), &core.flows);
-        }
         if stage.is_empty() {
             return;
         }
         core.tally.add(Counter::Batches, 1);
-        for staged in &mut *stage {
-            staged.candidate = core.flows.probe(staged.hash);
-        }
-        for staged in &mut *stage {
-            staged.candidate = core.flows.guess(staged.hash, staged.candidate);
-        }
-        for staged in &*stage {
-            core.flows.touch(staged.candidate);
-        }
+        let bytes = read(stage, &batch.input, umem, &core.flows);
+        preload(stage, &core.flows);
         let mut context = Context { umem, snapshot, now };
-        for (received, staged) in batch.input.drain(..).zip(&*stage) {
-            let length = received.frame.len() as u64;
-            if core.handle(&mut context, received, staged, &mut batch.output) {
-                packets -= 1;
-                bytes -= length;
-            }
-        }
-        core.tally.add(Counter::Rx, packets);
-        core.tally.add(Counter::RxBytes, bytes);
+        let handed_over = core.handle_all(&mut context, batch, stage);
+        core.tally.add(Counter::Rx, stage.len() as u64 - handed_over.packets);
+        core.tally.add(Counter::RxBytes, bytes - handed_over.bytes);
         core.tally.set(Counter::Held, core.held_packets() as u64);
     }
 
@@ -288,7 +239,28 @@ impl Pipeline {
     }
 }
 
+/// Packets that are received by the workers that get them.
+#[derive(Default)]
+struct HandedOver {
+    packets: u64,
+    bytes: u64,
+}
+
 impl Core {
+    /// The last stage: decides and rewrites one by one.
+    #[inline(never)]
+    fn handle_all(&mut self, context: &mut Context, batch: &mut Batch, stage: &[Staged]) -> HandedOver {
+        let mut handed_over = HandedOver::default();
+        for (received, staged) in batch.input.drain(..).zip(stage) {
+            let length = received.frame.len() as u64;
+            if self.handle(context, received, staged, &mut batch.output) {
+                handed_over.packets += 1;
+                handed_over.bytes += length;
+            }
+        }
+        handed_over
+    }
+
     /// One packet to its outcome, unless it is held. Whether it is handed over: then it is received by the worker that gets it.
     #[inline(always)]
     fn handle(
