@@ -4,6 +4,7 @@
 # counts hardly depend on what else the machine does. One line each: what, count, limit. Ends with 1 when a count is above its
 # limit: what the packet path cost when the limit was set, and 2 % more for a packet, 5 % for a flow.
 # Usage: perf/instructions.sh     after: cargo build --release -p ringway-perf --bins
+# STAGES=1 counts the stages of a packet, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 perf="${CARGO_TARGET_DIR:-$PWD/target}/release/ringway-perf"
@@ -15,12 +16,12 @@ trap 'rm -rf "$work"' EXIT
 # of FUNCTION ARGUMENT ...: what one function takes that calls the others, and is never inlined. The build decides whether they are,
 # and one that is a part of another function is not found by its name.
 of() {
-    valgrind --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no --toggle-collect="*$1*" \
+    valgrind --tool=callgrind --callgrind-out-file="$work/out" --collect-atstart=no --toggle-collect="*$1" \
         "$perf" "${@:2}" >/dev/null 2>"$work/log" || { cat "$work/log" >&2; exit 2; }
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
 }
 # count KIND FLOWS PACKETS
-count() { of 'MemoryBed*carry' cost --kind "$1" --flows "$2" --packets "$3"; }
+count() { of 'MemoryBed*carry*' cost --kind "$1" --flows "$2" --packets "$3"; }
 status=0
 # row WHAT LESS MORE UNITS LIMIT: the difference of two runs, so that all else they do does not count.
 row() {
@@ -32,11 +33,21 @@ row() {
     [[ "$each" -le "$5" ]] || { echo "$1 takes $each instructions, and $5 are allowed" >&2; status=1; }
 }
 # `cost` sends a tenth more first, to warm up.
-row udp4-packet "$(count udp4 1000 20000)" "$(count udp4 1000 60000)" 44000 680
-row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 750
+row udp4-packet "$(count udp4 1000 20000)" "$(count udp4 1000 60000)" 44000 566
+row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 630
+# The stages of one, as `Pipeline::process` has them; what is left is `dispatch()`, and has no number here.
+if [[ -n "${STAGES-}" ]]; then
+    for kind in udp4 tcp4; do
+        for stage in stage::read stage::preload Core::handle_all; do
+            less="$(of "$stage" cost --kind $kind --flows 1000 --packets 20000)"
+            more="$(of "$stage" cost --kind $kind --flows 1000 --packets 60000)"
+            row "$kind-${stage##*:}" "$less" "$more" 44000 400
+        done
+    done
+fi
 # It opens each flow three times; TCP the third time with its whole handshake.
-row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8280
-row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11750
-row udp4-from-ring-to-ring "$(of turn_by_rings rings --packets 6400)" "$(of turn_by_rings rings --packets 25600)" 19200 890
-row udp4-bare-from-ring-to-ring "$(of turn_of_bare rings --bare --packets 6400)" "$(of turn_of_bare rings --bare --packets 25600)" 19200 225
+row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8800
+row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 12500
+row udp4-from-ring-to-ring "$(of 'turn_by_rings*' rings --packets 6400)" "$(of 'turn_by_rings*' rings --packets 25600)" 19200 790
+row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 6400)" "$(of 'turn_of_bare*' rings --bare --packets 25600)" 19200 225
 exit $status

@@ -152,6 +152,21 @@ impl Pipeline {
     }
 
     /// Processes the packets of `batch.input`; their outcomes go to `batch.output`, which must be empty.
+    ///
+    /// What a packet of a known flow costs, over IPv4 with masquerade, 1,000 flows, AMD EPYC, 2026-11-30, in instructions; the
+    /// command that shows them is `STAGES=1 perf/instructions.sh`:
+    ///
+    /// | stage | UDP | TCP |
+    /// |---|---|---|
+    /// | `read`: parse, hash | 139 | 144 |
+    /// | `preload`: bucket, record | 52 | 52 |
+    /// | `handle_all`: find, advance, rewrite, leave, count | 314 | 371 |
+    /// | dispatch, to who frees it | 50 | 50 |
+    /// | in all | 555 | 617 |
+    ///
+    /// In CPU time (`ringway-perf cost`): 38 ns at 2.6 GHz, some 100 cycles, when it was 662 instructions on an idle machine; the
+    /// virtual CPUs at hand count no cycles by themselves, so that there are none by stage. With a million flows it is 62 ns: what
+    /// `preload` asks for comes from memory.
     pub fn process(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
         let core = &mut self.core;
         // As many as fit into the batch fit into the stage.
