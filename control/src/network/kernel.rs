@@ -19,7 +19,7 @@ use super::objects::Changes;
 use super::questions::Asker;
 use super::routes::KernelRoute;
 use super::rules::Rule;
-use super::settings::{Filters, Settings};
+use super::settings::Settings;
 
 /// The kernel was built without policy rules.
 const EOPNOTSUPP: i32 = 95;
@@ -76,7 +76,7 @@ pub struct Kernel {
     handle: Handle,
     apart: Handle,
     messages: Messages,
-    settings: Settings,
+    pub(super) settings: Settings,
     objects: Changes,
     /// Asks where packets go; away while it does.
     pub(super) asker: Option<Asker>,
@@ -154,11 +154,6 @@ impl Kernel {
             Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// What every interface asks of sources.
-    pub(super) fn filters(&self) -> io::Result<Filters> {
-        self.settings.filters()
     }
 
     /// A way to ask the kernel to resolve neighbours while this is busy.

@@ -39,11 +39,15 @@ impl Filters {
     }
 }
 
-/// One socket for questions, and one that hears of changes.
+/// Hears of changes, and has who asks.
 pub(super) struct Settings {
-    questions: Socket,
+    /// Away while it asks.
+    pub(super) asker: Option<Asker>,
     changes: TokioSocket,
 }
+
+/// A socket for questions.
+pub(super) struct Asker(Socket);
 
 impl Settings {
     /// Opens the sockets in the calling thread's network namespace. From here on no change is missed.
@@ -56,15 +60,17 @@ impl Settings {
         let mut changes = TokioSocket::new(NETLINK_ROUTE)?;
         changes.socket_mut().bind(&SocketAddr::new(0, 0))?;
         changes.socket_mut().add_membership(MulticastGroup::Ipv4Netconf as u32)?;
-        Ok(Settings { questions, changes })
+        Ok(Settings { asker: Some(Asker(questions)), changes })
     }
 
     /// Waits for a change; also when some were lost.
     pub(super) async fn changed(&mut self) {
         let _ = self.changes.recv_from_full().await;
     }
+}
 
-    /// The settings now.
+impl Asker {
+    /// The settings now. The kernel answers within the calls, which takes milliseconds where there are thousands of interfaces.
     pub(super) fn filters(&self) -> io::Result<Filters> {
         let mut question = Vec::with_capacity(BODY);
         question.extend((BODY as u32).to_ne_bytes());
@@ -72,10 +78,10 @@ impl Settings {
         question.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
         question.extend([0; 8]);
         question.extend([AF_INET, 0, 0, 0]);
-        self.questions.send(&question, 0)?;
+        self.0.send(&question, 0)?;
         let mut filters = Filters::default();
         loop {
-            let (datagram, _) = self.questions.recv_from_full()?;
+            let (datagram, _) = self.0.recv_from_full()?;
             let mut rest = &datagram[..];
             while let Some(length) = number(rest, 0).map(|length| length as usize)
                 && let Some(message) = rest.get(..length)

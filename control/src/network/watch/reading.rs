@@ -56,7 +56,7 @@ impl Watcher {
                 self.look_at(&seen).await.map_err(failed("links"))?;
             }
             if stale.settings {
-                self.filters = self.kernel.filters().map_err(failed("settings of interfaces"))?;
+                self.read_settings(networks).await.map_err(failed("settings of interfaces"))?;
             }
             if stale.neighbors {
                 // What is heard of neighbours must come after this.
@@ -97,6 +97,16 @@ impl Watcher {
         Ok(())
     }
 
+    /// Asks the kernel what interfaces ask of sources, in a thread of its own as well.
+    async fn read_settings(&mut self, networks: Networks<'_>) -> io::Result<()> {
+        let asker = self.kernel.settings.asker.take().ok_or_else(|| io::Error::other("the socket is gone"))?;
+        let asking = tokio::task::spawn_blocking(move || (asker.filters(), asker));
+        let (filters, asker) = self.meanwhile(networks, asking).await.map_err(io::Error::other)?;
+        self.kernel.settings.asker = Some(asker);
+        self.filters = filters?;
+        Ok(())
+    }
+
     /// Waits for what takes long, hears what the kernel tells, and looks at the links when something about them changes.
     async fn meanwhile<T>(&mut self, networks: Networks<'_>, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -120,6 +130,7 @@ impl Watcher {
 mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
@@ -148,7 +159,8 @@ mod tests {
         veth(near, far, 1).unwrap();
         let namespace = File::open(format!("/run/netns/{}", gateway.name())).unwrap();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let (_patterns, listed) = watch::channel(vec![InterfacePattern::parse("eth0").unwrap()]);
             let (_questions, requests) = mpsc::channel(1);
@@ -171,6 +183,26 @@ mod tests {
             let reading = latest.wait_for(|network| !network.interfaces()[0].up);
             let done = tokio::time::timeout(Duration::from_secs(10), watcher.meanwhile(Some(&networks), reading)).await;
             assert!(done.is_ok(), "the link went down, and nobody looked while tables were read");
+        });
+    }
+
+    /// With thousands of interfaces it takes so long that a glance would come late.
+    #[test]
+    fn whoever_asks_for_settings_lets_others_have_their_turn() {
+        watching(async |mut watcher, networks, _host| {
+            // The only thread for what takes long does nothing before another task has had its turn.
+            let (turn, wait) = std::sync::mpsc::channel();
+            let occupied = tokio::task::spawn_blocking(move || wait.recv());
+            let had = Arc::new(AtomicBool::new(false));
+            let other = had.clone();
+            tokio::spawn(async move {
+                other.store(true, Ordering::Relaxed);
+                turn.send(())
+            });
+            watcher.stale = Stale { settings: true, ..Stale::default() };
+            watcher.read(Some(&networks)).await.unwrap();
+            assert!(had.load(Ordering::Relaxed), "the thread did nothing else meanwhile");
+            occupied.await.unwrap().unwrap();
         });
     }
 
