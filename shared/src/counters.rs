@@ -31,7 +31,7 @@ pub enum Counter {
     Replied,
     /// Given to the kernel.
     Passed,
-    /// Gauge: waiting for a neighbour; neither forwarded nor dropped yet.
+    /// Gauge: waiting for a neighbour, or for the first fragment of their datagram; neither forwarded nor dropped yet.
     Held,
     /// Frames put on a tx ring.
     Tx,

@@ -90,6 +90,10 @@ fn what_carries_an_interface_is_followed_while_others_are_being_opened() {
     });
     assert!(log.find(MOVED) < log.find(&cannot("x5")), "{log}");
     assert!(log.contains("held by another AF_XDP socket"), "{log}");
+    // This one.
+    let holder = format!("(process {})", std::process::id());
+    let told = log.lines().find(|line| line.contains(&cannot("x0"))).expect("it was told");
+    assert!(told.contains("such sockets are open in ") && told.contains(&holder), "{told}");
     drop(held);
 }
 

@@ -7,6 +7,7 @@
 mod carriers;
 mod check;
 pub(super) mod fit;
+mod holders;
 mod links;
 mod meanwhile;
 mod offload;

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketOptions};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, Socket, SocketError, SocketOptions};
 use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
 use ringway_dataplane::worker::{AttachError, Question};
 
-use super::{Interfaces, lock};
+use super::{Interfaces, holders, lock};
 
 /// How long an attempt waits for frames that closed ports still hold. Most drivers let go within 100 ms; one that takes longer
 /// is waited for from attempt to attempt.
@@ -27,7 +27,11 @@ pub(super) struct OpenPort {
 /// Why there is no port on a queue, which is named once.
 pub(super) fn refusal(queue: u32, error: &AttachError) -> String {
     match error {
-        AttachError::Port(PortError::Socket(socket)) if socket.names_the_queue() => socket.to_string(),
+        AttachError::Port(PortError::Socket(socket)) if socket.names_the_queue() => {
+            let busy = matches!(socket, SocketError::Busy { .. });
+            let holders = busy.then(holders::told).flatten();
+            holders.map_or_else(|| socket.to_string(), |holders| format!("{socket}; {holders}"))
+        }
         error => format!("queue {queue}: {error}"),
     }
 }
@@ -164,7 +168,6 @@ impl Interfaces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringway_dataplane::af_xdp::SocketError;
 
     #[test]
     fn a_queue_is_named_once() {
