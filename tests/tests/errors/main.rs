@@ -11,7 +11,7 @@ use ringway_tests::can_run;
 use ringway_tests::journey::{CLOSED, FAR, FIRST_PATH_PORT, Journey, NEAR, POD, addresses, known_mtu, large, vips};
 use ringway_tests::netns::Namespace;
 use ringway_tests::process::run;
-use ringway_tests::topology::{BULK_TCP, CLUSTER_IPS, ECHO, HTTP, LOAD_BALANCER_IPS, NODE_IPS, at};
+use ringway_tests::topology::{BULK_TCP, CLUSTER_IPS, ECHO, HTTP, NODE_IPS, at};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -24,24 +24,29 @@ fn way(journey: &Journey, vip: &str, method: &[&str]) -> Vec<String> {
 }
 
 /// The same by TCP and by UDP, to ports of a Service.
-fn hops(journey: &Journey, vip: &str) -> [Vec<String>; 2] {
-    [("-T", HTTP.port), ("-U", ECHO.port)].map(|(method, port)| way(journey, vip, &[method, "-p", &port.to_string()]))
+fn hops(journey: &Journey, ip: &str, [tcp, udp]: [u16; 2]) -> [Vec<String>; 2] {
+    [("-T", tcp), ("-U", udp)].map(|(method, port)| way(journey, ip, &[method, "-p", &port.to_string()]))
+}
+
+/// VIPs and node addresses, with the Service's ports on them for TCP and UDP.
+fn frontends() -> impl Iterator<Item = (usize, &'static str, [u16; 2])> {
+    let nodes = NODE_IPS.into_iter().enumerate().map(|(family, ip)| (family, ip, [HTTP.node_port, ECHO.node_port]));
+    vips().map(|(family, ip)| (family, ip, [HTTP.port, ECHO.port])).chain(nodes)
 }
 
 /// The same Service by the kernel's NAT, which kube-proxy uses.
 fn nat() -> String {
     let mut rules = String::from("table inet nat {\n chain prerouting { type nat hook prerouting priority dstnat;\n");
     let mut masquerade = String::new();
-    for (family, vip) in vips() {
+    for (family, address, ports) in frontends() {
         let ip = ["ip", "ip6"][family];
         let pod = &addresses(POD, 2)[family];
-        for port in [HTTP, ECHO] {
-            let (protocol, number) = (port.protocol.to_lowercase(), port.port);
-            let to = at(pod, port.target);
-            rules += &format!("  {ip} daddr {vip} {protocol} dport {number} dnat {ip} to {to}\n");
+        for (port, number) in [HTTP, ECHO].iter().zip(ports) {
+            let (protocol, to) = (port.protocol.to_lowercase(), at(pod, port.target));
+            rules += &format!("  {ip} daddr {address} {protocol} dport {number} dnat {ip} to {to}\n");
         }
-        if LOAD_BALANCER_IPS.contains(&vip) {
-            masquerade += &format!("  ct original {ip} daddr {vip} masquerade\n");
+        if !CLUSTER_IPS.contains(&address) {
+            masquerade += &format!("  ct original {ip} daddr {address} masquerade\n");
         }
     }
     rules + " }\n chain postrouting { type nat hook postrouting priority srcnat;\n" + &masquerade + " }\n}\n"
@@ -63,7 +68,7 @@ fn tracepath_and_traceroute_reach_the_pod_and_show_the_way() {
         let reached = path.lines().find(|line| line.contains("reached")).unwrap_or_else(|| panic!("{path}"));
         assert!(reached.contains(vip), "the pod itself says that nobody listens, in the name of the VIP:\n{path}");
         let expected = [&addresses(FAR, 1)[family], &addresses(NEAR, 1)[family], NODE_IPS[family], vip, vip, vip];
-        assert_eq!(hops(&journey, vip), [expected; 2]);
+        assert_eq!(hops(&journey, vip, [HTTP.port, ECHO.port]), [expected; 2]);
         // A ping ends at the gateway, which answers it.
         assert_eq!(way(&journey, vip, &["-I"]), [&addresses(FAR, 1)[family], &addresses(NEAR, 1)[family], vip]);
     }
@@ -84,19 +89,19 @@ fn the_way_is_the_one_that_the_kernels_nat_shows() {
     nft(&["-f", &file.display().to_string()]);
     // The gateway shows itself as the hop that it is; the kernel has the VIP say that, too, since it translates first.
     let ways = |journey: &Journey, shows_itself: bool| -> Vec<_> {
-        let way = |(family, vip): (usize, &'static str)| {
-            hops(journey, vip).map(|mut hops| {
+        let way = |(family, ip, ports): (usize, &'static str, [u16; 2])| {
+            hops(journey, ip, ports).map(|mut hops| {
                 let own = hops.remove(2);
-                assert_eq!(own, if shows_itself { NODE_IPS[family] } else { vip });
+                assert_eq!(own, if shows_itself { NODE_IPS[family] } else { ip });
                 hops
             })
         };
-        vips().map(way).collect()
+        frontends().map(way).collect()
     };
     let kernel = ways(&journey, false);
     nft(&["flush", "ruleset"]);
     journey.bed.start_ringway();
-    assert_eq!(ways(&journey, true), kernel);
+    assert_eq!(ways(&journey, true), kernel, "{:?}", frontends().collect::<Vec<_>>());
 }
 
 /// Fetches the large file; what arrived.
