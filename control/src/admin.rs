@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use ringway_dataplane::af_xdp::program::LeftFragments;
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
 use ringway_dataplane::handover::Mesh;
@@ -65,6 +66,7 @@ pub struct Admin {
     affinities: Arc<Affinities>,
     suspects: Arc<Suspects>,
     clock: Clock,
+    left_fragments: Option<Arc<LeftFragments>>,
     interfaces: CountedInterfaces,
     published: watch::Receiver<Arc<Published>>,
     neighbors: watch::Receiver<Arc<NeighborReport>>,
@@ -96,6 +98,7 @@ impl Admin {
             affinities: workers.affinities.clone(),
             suspects: workers.suspects.clone(),
             clock: workers.clock,
+            left_fragments: workers.left_fragments.clone(),
             interfaces,
             published,
             neighbors,
@@ -161,6 +164,7 @@ impl Admin {
             }
         }
         report.drained = self.drained();
+        report.steering.fragments_left = self.left_fragments.as_ref().map_or(0, |left| left.count());
         (report.unanswering, report.unanswering_count) = view.all_unanswering();
         report.suspected_count = view.suspected();
         if published.ready {

@@ -13,8 +13,9 @@
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
 // network byte order. Of fragments only the first has them, and it may come last, so the addresses decide about all of them:
-// ours are those to an address with a frontend of their protocol, and those of an address with an endpoint of it, to
-// wherever its replies are ours.
+// ours are those of an address with an endpoint of their protocol, to wherever its replies are ours, and those to an address
+// with a frontend of it. The latter may be the kernel's, which costs the worker a system call each, so only so many go up in
+// a moment; the others pass. None that is to a VIP is among these.
 //
 // Sizes: 10,000 Services of 12 ports and two families fit `frontends`, 150,000 pods of 3 ports `endpoints`, and the
 // addresses of both `portless`. Entries take memory when they are added; the empty tables take 18 MiB.
@@ -35,6 +36,8 @@
 #define BITS 3
 // Counters of `claims` are two a value.
 #define CLAIMS_BITS 20
+// A moment in which so many fragments go up: 2^24 ns, which are 17 ms.
+#define WINDOW_BITS 24
 
 // An (address, protocol, port) of either end.
 struct socket_key {
@@ -227,16 +230,51 @@ static __always_inline int is_of_flow(const struct packet *packet)
 	return (is_from_snat || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
 }
 
-// Whether a fragment may be of a packet that is ours.
+// Fragments to the node's own addresses on one CPU. Userspace sets `most` and reads `left`.
+struct budget {
+	__u64 window;
+	__u64 used;
+	__u64 left; // to the kernel
+	__u64 most;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} fragments SEC(".maps");
+
+// Whether one more fragment to the node's own addresses goes up in this moment.
+static __always_inline int has_budget(void)
+{
+	__u32 zero = 0;
+	struct budget *budget = bpf_map_lookup_elem(&fragments, &zero);
+	if (!budget)
+		return 0;
+	__u64 window = bpf_ktime_get_ns() >> WINDOW_BITS;
+	if (budget->window != window) {
+		budget->window = window;
+		budget->used = 0;
+	}
+	if (budget->used >= budget->most) {
+		budget->left++;
+		return 0;
+	}
+	budget->used++;
+	return 1;
+}
+
+// Whether a fragment may be of a packet that is ours, and goes up.
 static __always_inline int may_be_ours(const struct packet *packet)
 {
 	__u32 shift = packet->protocol == IPPROTO_TCP ? 0 : packet->protocol == IPPROTO_UDP ? BITS : 2 * BITS;
-	__u16 *to = bpf_map_lookup_elem(&portless, &packet->destination);
-	if (to && (*to >> shift & FRONTEND))
-		return 1;
 	__u16 *from = bpf_map_lookup_elem(&portless, &packet->source);
 	__u32 which = from ? *from >> shift : 0;
-	return (which & ALL) || ((which & TO_SNAT) && bpf_map_lookup_elem(&snat, &packet->destination));
+	if ((which & ALL) || ((which & TO_SNAT) && bpf_map_lookup_elem(&snat, &packet->destination)))
+		return 1;
+	__u16 *to = bpf_map_lookup_elem(&portless, &packet->destination);
+	return to && (*to >> shift & FRONTEND) && has_budget();
 }
 
 static __always_inline int is_ours(const struct packet *packet)

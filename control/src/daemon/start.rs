@@ -135,8 +135,10 @@ impl Running {
         let mut steering = SteeringProgram::load()?;
         steering.set_snat_ports(&config.snat.ports)?;
         let direct = DirectConnections::steered_by(steering.claims());
+        let left_fragments = steering.left_fragments();
         let steering = Arc::new(Mutex::new(steering));
-        let (workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
+        let (mut workers, publisher) = Workers::start(config, &placement, memory, &resolver, &direct)?;
+        workers.left_fragments = Some(left_fragments);
         let mut interfaces = Interfaces::new(
             changes.clone(),
             config.interfaces.clone(),

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
+use ringway_dataplane::af_xdp::program::LeftFragments;
 use ringway_dataplane::af_xdp::{Umem, UmemLayout};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::clock::Clock;
@@ -43,6 +44,8 @@ pub struct Workers {
     pub suspects: Arc<Suspects>,
     /// The clock that they share.
     pub clock: Clock,
+    /// How many fragments the steering program leaves to the kernel, which never reach a worker.
+    pub left_fragments: Option<Arc<LeftFragments>>,
 }
 
 /// The most ports that one worker will have. `queues`: of each interface at the start.
@@ -103,7 +106,18 @@ impl Workers {
             views.push(WorkerView { id, cpu, memory: (memory.frames, memory.chunk_size), counters, queries });
             handles.push(handle);
         }
-        Ok((Workers { handles: Arc::new(Mutex::new(handles)), views, mesh, affinities, suspects, clock }, publisher))
+        Ok((
+            Workers {
+                handles: Arc::new(Mutex::new(handles)),
+                views,
+                mesh,
+                affinities,
+                suspects,
+                clock,
+                left_fragments: None,
+            },
+            publisher,
+        ))
     }
 
     /// A heart each. It beats as long as the worker publishes its counts, which it does twice a second at least.

@@ -150,6 +150,11 @@ fn packets(status: &StatusReport, sum: &Tally) -> Vec<Metric> {
             "worker",
             workers(|ledger| Gauge(ledger.held as f64)),
         ),
+        one(
+            "fragments_left_to_kernel",
+            "Fragments to the node's own addresses that were too many to look at, and passed.",
+            Count(status.steering.fragments_left),
+        ),
         many("packets_dropped", "Packets that were dropped, by drop reason.", "reason", reasons(&dropped)),
         many(
             "packets_answered",

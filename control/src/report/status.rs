@@ -123,6 +123,9 @@ pub struct SteeringReport {
     pub entries: BTreeMap<String, usize>,
     /// Why it does not hold all of them.
     pub problem: Option<String>,
+    /// Fragments to the node's own addresses that it left to the kernel, being too many in a moment.
+    #[serde(default)]
+    pub fragments_left: u64,
 }
 
 /// One worker.
@@ -315,6 +318,7 @@ fn steering(published: &Published) -> SteeringReport {
     SteeringReport {
         entries: entries.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         problem: published.steering_problem.clone(),
+        fragments_left: 0,
     }
 }
 

@@ -4,6 +4,7 @@
 //! ends, however it ends, the kernel detaches the program.
 
 mod entries;
+mod left_fragments;
 mod portless;
 
 use std::collections::{HashMap as StdHashMap, HashSet};
@@ -12,12 +13,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, XskMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{EbpfError, EbpfLoader};
 use ringway_shared::MacAddress;
 
 pub use entries::SteeringEntry;
+pub use left_fragments::LeftFragments;
 use portless::Portless;
 
 pub use super::attacher::{Attached, Attacher};
@@ -49,6 +51,8 @@ pub struct Capacities {
     pub endpoints: u32,
     /// Addresses of frontends and endpoints.
     pub portless: u32,
+    /// Fragments to the node's own addresses that go up on a CPU in 17 ms.
+    pub fragments: u64,
 }
 
 impl Default for Capacities {
@@ -60,6 +64,7 @@ impl Default for Capacities {
             snat: 4096,
             endpoints: 524_288,
             portless: 262_144,
+            fragments: left_fragments::MOST,
         }
     }
 }
@@ -77,6 +82,7 @@ pub struct SteeringProgram {
     snat_ports: Array<MapData, u64>,
     endpoints: HashMap<MapData, SocketKey, u8>,
     portless: Portless,
+    left_fragments: Arc<LeftFragments>,
     claims: Arc<Claims>,
     without_socket: Array<MapData, u32>,
     capacities: Capacities,
@@ -118,6 +124,8 @@ impl SteeringProgram {
         let snat_ports = Array::try_from(take("snat_ports")?)?;
         let endpoints = HashMap::try_from(take("endpoints")?)?;
         let portless = Portless::new(HashMap::try_from(take("portless")?)?);
+        let mut left_fragments = LeftFragments::new(PerCpuArray::try_from(take("fragments")?)?);
+        left_fragments.allow(capacities.fragments)?;
         let Map::Array(claims) = take("claims")? else { return Err("the map claims is no array".into()) };
         let claims = Arc::new(Claims::of_map(claims.fd())?);
         let mut without_socket: Array<_, u32> = Array::try_from(take("without_socket")?)?;
@@ -136,6 +144,7 @@ impl SteeringProgram {
             snat_ports,
             endpoints,
             portless,
+            left_fragments: Arc::new(left_fragments),
             claims,
             without_socket,
             capacities,
@@ -148,6 +157,11 @@ impl SteeringProgram {
     /// Which tuples at endpoints are taken: packets straight to an endpoint come up only under these.
     pub fn claims(&self) -> Arc<Claims> {
         self.claims.clone()
+    }
+
+    /// How many fragments to the node's own addresses were left to the kernel, being too many in a moment.
+    pub fn left_fragments(&self) -> Arc<LeftFragments> {
+        self.left_fragments.clone()
     }
 
     /// Says what becomes of our packets on a queue without a socket: dropped, or passed to the kernel.

@@ -7,7 +7,7 @@ use ringway_shared::Protocol;
 
 use crate::packets::{udp, with};
 use crate::steering::{coming_up, frontend};
-use crate::veth::{Bed, Worker, open_port, options, umem};
+use crate::veth::{Bed, Worker, open_port, options, umem, until};
 
 /// Fragments are steered by what there is behind an address, whichever of it goes first.
 #[test]
@@ -32,6 +32,46 @@ fn fragments_come_up_while_any_port_of_their_address_is_ours() {
         }
         assert_eq!(came(&mut worker), count, "{entry:?} {comes}");
     }
+}
+
+/// A flood of what may be the kernel's costs the worker a bounded number of system calls: the kernel gets the rest without it.
+#[test]
+fn so_many_fragments_to_a_node_address_go_up_in_a_moment_and_the_others_pass() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let entries = [
+        SteeringEntry::Vip("10.99.0.1".parse().unwrap()),
+        SteeringEntry::Frontend(frontend(Protocol::Udp, "10.77.0.1", 53)),
+        SteeringEntry::Frontend(frontend(Protocol::Udp, "10.77.0.9", 53)),
+        SteeringEntry::Endpoint(frontend(Protocol::Udp, "10.77.0.2", 53)),
+    ];
+    let mut worker = bed.gateway(|| {
+        let program = SteeringProgram::load_with(Capacities { fragments: 4, ..Capacities::default() }).unwrap();
+        Worker::start_with(program, "l0", XdpMode::Native, &entries)
+    });
+    let left = worker.program.left_fragments();
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let later = |from: &str, to: &str| with(&udp(from, to, b"x"), 20, &[0, 10]);
+    let marker = later("10.77.0.3:1", "10.99.0.1:1");
+    let mut came = |worker: &mut Worker, packet: &[u8]| {
+        let mut packets = vec![packet; 20];
+        packets.push(&marker);
+        coming_up(worker, (&mut sender, &mut umem), &packets).len() as u64 - 1
+    };
+    // Those to a VIP all go up, and so do those of an endpoint.
+    for (from, to) in [("10.77.0.3:9", "10.99.0.1:9"), ("10.77.0.2:9", "10.77.0.1:9")] {
+        assert_eq!((came(&mut worker, &later(from, to)), left.count()), (20, 0), "{from} > {to}");
+    }
+    let (mut sent, mut up) = (0, 0);
+    until("a moment with more than it takes", || {
+        up += came(&mut worker, &later("10.77.0.3:9", "10.77.0.1:9"));
+        sent += 20;
+        assert_eq!(up + left.count(), sent, "each goes up or is left");
+        left.count() > 0
+    });
+    assert!(up >= 4, "{up}");
+    // A moment later there is room again.
+    until("another moment", || came(&mut worker, &later("10.77.0.3:9", "10.77.0.9:9")) > 0);
 }
 
 #[test]

@@ -186,10 +186,19 @@ impl Worker {
 
     /// The same in the namespace of the calling thread.
     pub(crate) fn start_here(interface: &str, how: XdpMode, entries: &[SteeringEntry]) -> Worker {
+        Self::start_with(SteeringProgram::load().unwrap(), interface, how, entries)
+    }
+
+    /// The same with this program.
+    pub(crate) fn start_with(
+        mut program: SteeringProgram,
+        interface: &str,
+        how: XdpMode,
+        entries: &[SteeringEntry],
+    ) -> Worker {
         let device = Device::by_name(interface).unwrap();
         let queues = device.queues().unwrap();
         let mut umem = umem(queues);
-        let mut program = SteeringProgram::load().unwrap();
         program.set_snat_ports(&PortSet::of([2000..=2063, 61_000..=62_000]).unwrap()).unwrap();
         program.add_missing(&entries.iter().cloned().collect()).unwrap();
         // VLAN 100 has the device's MAC address, VLAN 200 one of its own.

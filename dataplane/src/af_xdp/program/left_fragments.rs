@@ -1,0 +1,30 @@
+//! How many fragments to the node's own addresses go up, and how many were left to the kernel.
+
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
+
+/// How many go up on one CPU in 17 ms: 120,000 a second. A worker that passes them on spends a fifth of its time at most.
+pub(super) const MOST: u64 = 2048;
+
+/// What the program keeps of a CPU: the moment, how many went up in it, how many were left, and how many may go up.
+type Budget = [u64; 4];
+
+/// The counts of all CPUs.
+pub struct LeftFragments(PerCpuArray<MapData, Budget>);
+
+impl LeftFragments {
+    pub(super) fn new(budgets: PerCpuArray<MapData, Budget>) -> Self {
+        LeftFragments(budgets)
+    }
+
+    /// Says how many may go up on a CPU in a moment.
+    pub(super) fn allow(&mut self, most: u64) -> Result<(), MapError> {
+        let budgets: Vec<Budget> =
+            self.0.get(&0, 0)?.iter().map(|[at, used, left, _]| [*at, *used, *left, most]).collect();
+        self.0.set(0, PerCpuValues::try_from(budgets).map_err(MapError::IoError)?, 0)
+    }
+
+    /// How many were left to the kernel since the start.
+    pub fn count(&self) -> u64 {
+        self.0.get(&0, 0).map_or(0, |budgets| budgets.iter().map(|[_, _, left, _]| left).sum())
+    }
+}
