@@ -156,7 +156,7 @@ pub fn turn_away(tally: &mut Tally, bytes: u64, verdict: Verdict) {
     count(tally, verdict);
 }
 
-fn receive(tally: &mut Tally, bytes: u64) {
+pub(crate) fn receive(tally: &mut Tally, bytes: u64) {
     tally.add(Counter::Rx, 1);
     tally.add(Counter::RxBytes, bytes);
 }

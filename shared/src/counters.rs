@@ -31,8 +31,11 @@ pub enum Counter {
     Replied,
     /// Given to the kernel.
     Passed,
-    /// Gauge: waiting for a neighbour, or for the first fragment of their datagram; neither forwarded nor dropped yet.
+    /// Gauge: waiting for a neighbour, or for the first fragment of their datagram, unless another worker may take them;
+    /// neither forwarded nor dropped yet.
     Held,
+    /// Gauge: fragments that wait for the first one of their datagram. With several workers they are not received yet.
+    FragmentsWaiting,
     /// Frames put on a tx ring.
     Tx,
     /// Bytes put on a tx ring.
@@ -90,13 +93,14 @@ pub const COUNTERS: usize = Counter::ALL.len();
 
 impl Counter {
     /// Every counter, in order.
-    pub const ALL: [Counter; 31] = [
+    pub const ALL: [Counter; 32] = [
         Counter::Rx,
         Counter::RxBytes,
         Counter::Forwarded,
         Counter::Replied,
         Counter::Passed,
         Counter::Held,
+        Counter::FragmentsWaiting,
         Counter::Tx,
         Counter::TxBytes,
         Counter::HandedOver,
@@ -133,6 +137,7 @@ impl Counter {
             Counter::Replied => "replied",
             Counter::Passed => "passed",
             Counter::Held => "held",
+            Counter::FragmentsWaiting => "fragmentsWaiting",
             Counter::Tx => "tx",
             Counter::TxBytes => "txBytes",
             Counter::HandedOver => "handedOver",

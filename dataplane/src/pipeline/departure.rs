@@ -16,7 +16,7 @@ use super::held::HeldPacket;
 use super::{Context, Core, Outcome, dropped};
 use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Received};
-use crate::dispatch::discard;
+use crate::dispatch::{discard, receive};
 use crate::verdict::Verdict;
 use crate::wire::transport::read_u16;
 use crate::wire::{Packet, ethernet, ipv4};
@@ -136,11 +136,12 @@ impl Core {
             };
             batch.output.push(outcome(held, verdict));
         });
-        self.tally.set(Counter::Held, self.held_packets() as u64);
+        self.count_held();
     }
 
     /// Drops every held packet: the worker ends.
     pub(super) fn drop_held(&mut self, umem: &mut Umem) {
+        let counted = !self.others_may_take();
         let tally = &mut self.tally;
         self.held.take(
             0,
@@ -150,9 +151,13 @@ impl Core {
         );
         self.fragments.waiting.end();
         while let Some((received, _)) = self.fragments.waiting.take() {
+            if !counted {
+                receive(tally, received.frame.len() as u64);
+            }
             discard(umem, tally, received.frame, DropReason::FragmentWithoutFirst);
         }
         tally.set(Counter::Held, 0);
+        tally.set(Counter::FragmentsWaiting, 0);
     }
 }
 

@@ -34,6 +34,8 @@ const INSIDE_TCP_HEADER: u16 = 8;
 pub(super) struct Fragments {
     pub(super) datagrams: Datagrams,
     pub(super) waiting: Waiting<Received>,
+    /// How many of the batch wait that count as received later, and their bytes.
+    pub(super) received_later: (u64, u64),
 }
 
 impl Fragments {
@@ -104,8 +106,15 @@ impl Core {
             let verdict = Verdict::HandOver { worker, arrived: received.interface };
             return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
         }
+        let bytes = received.frame.len() as u64;
         match self.fragments.waiting.push(hash, key, received, context.now) {
-            Ok(()) => None,
+            Ok(()) => {
+                if self.others_may_take() {
+                    let (count, sum) = &mut self.fragments.received_later;
+                    (*count, *sum) = (*count + 1, *sum + bytes);
+                }
+                None
+            }
             Err(received) => self.without_first(context, received, packet),
         }
     }

@@ -7,6 +7,7 @@ use ringway_shared::decision::{Decision, without_frontend};
 use super::fragments::datagram_elsewhere;
 use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::{Batch, Received};
+use crate::dispatch::receive;
 use crate::fragments::{Key, Piece, Why};
 use crate::verdict::Verdict;
 use crate::wire::Packet;
@@ -29,7 +30,7 @@ impl Core {
                 batch.output.push(outcome);
             }
         }
-        self.tally.set(Counter::Held, self.held_packets() as u64);
+        self.count_held();
         self.fragments.waiting.is_ready()
     }
 
@@ -39,12 +40,11 @@ impl Core {
             && !received.handed_over
         {
             // Who gets it counts it as received.
-            let bytes = received.frame.len() as u64;
-            for (counter, amount) in [(Counter::Rx, 1), (Counter::RxBytes, bytes)] {
-                self.tally.set(counter, self.tally.get(counter).saturating_sub(amount));
-            }
             let verdict = Verdict::HandOver { worker, arrived: received.interface };
             return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+        }
+        if self.others_may_take() {
+            receive(&mut self.tally, received.frame.len() as u64);
         }
         let bytes = context.umem.packet(&received.frame);
         // It was parsed when it came.
@@ -57,6 +57,20 @@ impl Core {
             Some(fate) => self.share(context, received, &packet, fate),
             None => self.without_first(context, received, &packet),
         }
+    }
+
+    /// Whether another worker may take a fragment that waits here. It then counts as received when its waiting ends, by the
+    /// worker that deals with it: what is counted stays counted.
+    pub(super) fn others_may_take(&self) -> bool {
+        self.shared.directory.is_some()
+    }
+
+    /// Says how many packets wait.
+    pub(super) fn count_held(&mut self) {
+        let waiting = self.fragments.waiting.len() as u64;
+        let counted = if self.others_may_take() { 0 } else { waiting };
+        self.tally.set(Counter::Held, self.held.len() as u64 + counted);
+        self.tally.set(Counter::FragmentsWaiting, waiting);
     }
 
     /// A later fragment whose first did not come.

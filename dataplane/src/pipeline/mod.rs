@@ -179,9 +179,10 @@ impl Pipeline {
         preload(stage, &core.flows);
         let mut context = Context { umem, snapshot, now };
         let handed_over = core.handle_all(&mut context, batch, stage);
-        core.tally.add(Counter::Rx, stage.len() as u64 - handed_over.packets);
-        core.tally.add(Counter::RxBytes, bytes - handed_over.bytes);
-        core.tally.set(Counter::Held, core.held_packets() as u64);
+        let (later, later_bytes) = std::mem::take(&mut core.fragments.received_later);
+        core.tally.add(Counter::Rx, stage.len() as u64 - handed_over.packets - later);
+        core.tally.add(Counter::RxBytes, bytes - handed_over.bytes - later_bytes);
+        core.count_held();
     }
 
     /// Releases held packets whose neighbour is known now, fragments whose first one has come, and both if they waited too

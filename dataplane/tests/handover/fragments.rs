@@ -96,9 +96,9 @@ fn a_first_one_that_its_owner_never_gets_leaves_no_hint() {
     team.workers[0].collector.handed.clear();
     assert_eq!(line(&mut team, 0, "inside udp 10.0.1.3:0 > 10.0.255.254:0 bytes=9 frag=80 id=7", ms(2)), None);
     assert!(turn(&mut team, ms(3)).is_empty());
-    assert_eq!(team.workers[0].tally().get(Counter::Held), 1);
+    assert_eq!(team.workers[0].tally().get(Counter::FragmentsWaiting), 1);
     turn(&mut team, ms(2000));
-    assert_eq!(team.workers[0].tally().get(Counter::Held), 0);
+    assert_eq!(team.workers[0].tally().get(Counter::FragmentsWaiting), 0);
 }
 
 /// A later one waits where it came, until another worker has the first.
@@ -106,7 +106,13 @@ fn a_first_one_that_its_owner_never_gets_leaves_no_hint() {
 fn what_waited_is_handed_over_and_counted_once() {
     let mut team = Team::new(2);
     assert_eq!(line(&mut team, 1, LATER, ms(1)), None);
-    assert_eq!(team.workers[1].tally().get(Counter::Held), 1);
+    // Who deals with it counts it, since what was counted once never goes down.
+    let counts = |team: &mut Team| {
+        let tally = team.workers[1].tally();
+        assert!(tally.closes(), "{tally:?}");
+        [Counter::Rx, Counter::RxBytes, Counter::Held, Counter::FragmentsWaiting].map(|counter| tally.get(counter))
+    };
+    assert_eq!(counts(&mut team), [0, 0, 0, 1]);
     // An idle worker looks often for what it waits for, but not for as long as it waits.
     assert!(team.workers[1].pipeline.waits_for_others(ms(10)));
     assert!(!team.workers[1].pipeline.waits_for_others(ms(11)));
@@ -123,6 +129,19 @@ fn what_waited_is_handed_over_and_counted_once() {
     assert_eq!(tallies[0].get(Counter::RxBytes), left.iter().map(|(_, sent)| sent.bytes.len() as u64).sum::<u64>());
     assert_eq!(tallies[1].get(Counter::RxBytes), 0);
     assert!(!team.workers[1].pipeline.waits_for_others(ms(4)));
+    assert_eq!(counts(&mut team), [0; 4]);
+    // What nobody takes is counted where it waited.
+    assert_eq!(line(&mut team, 1, LATER.replace("id=7", "id=8").as_str(), ms(5)), None);
+    assert_eq!(counts(&mut team), [0, 0, 0, 1]);
+    turn(&mut team, ms(1005));
+    let [rx, bytes, held, waiting] = counts(&mut team);
+    assert_eq!((rx, bytes > 0, held, waiting), (1, true, 0, 0));
+    // And so is what still waits at the end.
+    assert_eq!(line(&mut team, 1, LATER.replace("id=7", "id=9").as_str(), ms(1006)), None);
+    let worker = &mut team.workers[1];
+    worker.pipeline.drop_held(&mut worker.umem);
+    let [rx, twice, held, waiting] = counts(&mut team);
+    assert_eq!((rx, twice, held, waiting), (2, 2 * bytes, 0, 0));
     team.sum();
 }
 
