@@ -143,7 +143,8 @@ impl Core {
             && datagrams.is_uncertain(id)
         {
             // Its flow may have been answered since the first fragment came.
-            let first = FiveTuple { ports: u64::from(follow.ports) << 32 | packet.tuple.ports & 0xff, ..packet.tuple };
+            let rest = packet.tuple.ports & u64::from(u32::MAX);
+            let first = FiveTuple { ports: u64::from(follow.ports) << 32 | rest, ..packet.tuple };
             if self.flows.lookup(&first, context.now).is_some_and(|(flow, _)| is_certain(self.flows.flow(flow))) {
                 self.make_certain(id, key);
             }
