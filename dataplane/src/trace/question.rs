@@ -177,7 +177,7 @@ mod tests {
                 "icmp:1.2.3.4->1.2.3.5 about tcp:[fd00::1]:1->[fd00::2]:2",
                 "the error and the packet that it is about are of two families",
             ),
-            ("TCP:1.2.3.4->1.2.3.4:5", "the protocol \"TCP\" is not tcp, udp or sctp"),
+            ("TCP:1.2.3.4->1.2.3.4:5", "the protocol \"TCP\" is not tcp, udp, sctp or icmp"),
             ("tcp:1.2.3.4-1.2.3.4:5", "no -> between the two ends"),
             ("tcp:1.2.3.4:5-", "no -> between the two ends (it ends where a shell sees a >: put it in quotes)"),
             ("tcp:1.2.3.4->1.2.3.4", "the destination has no port"),

@@ -122,6 +122,11 @@ fn a_forwarded_packet_has_every_documented_key() {
 #[test]
 fn a_ping_and_an_icmp_error_are_told_of_as_well() {
     let mut services = services();
+    for address in ["172.30.0.41", "203.0.113.9"] {
+        let address = address.parse().unwrap();
+        let target = services.find(&Frontend { address, protocol: Protocol::Tcp, port: 80 }).unwrap().clone();
+        services.vips.entry(address).or_default().targets.push(target);
+    }
     let say = |services: &Services, text: &str| {
         let view =
             View { services, network: None, snat_addresses: &[], affinities: None, rescue: true, suspects: None };
