@@ -111,7 +111,7 @@ fn error(sent: &Sent, kind: u8, code: u8, words: &[String]) -> Option<(Interface
     let mut wire = Wire::new(sent.out, Transport::Icmp { kind, code, rest: [0; 4] }, (from, 0).into(), (to, 0).into());
     wire.payload = quote;
     for word in others {
-        if fits(word, &wire) && !word.starts_with("bytes") && !word.starts_with("flags") {
+        if fits(word, &wire) && !word.starts_with("bytes") && !word.starts_with("data") && !word.starts_with("flags") {
             apply(&mut wire, word);
         }
     }

@@ -181,6 +181,18 @@ impl Hunter {
             }
             broken
         };
+        // Many events at once first: several stories may be one here.
+        let mut many = story.events.len() / 2;
+        while many > 1 {
+            let mut at = 0;
+            while at < story.events.len() {
+                let end = story.events.len().min(at + many);
+                if !less(&mut story, &|story| drop(story.events.drain(at..end))) {
+                    at += many;
+                }
+            }
+            many /= 2;
+        }
         for _ in 0..3 {
             let mut at = 0;
             while at < story.events.len() {

@@ -101,6 +101,8 @@ const WORDS: &[&str] = &[
     "frag=8+",
     "frag=16",
     "frag=1480",
+    "frag=65528",
+    "bytes=7",
 ];
 const TCP_WORDS: &[&str] = &[
     "mss=1460",
@@ -112,6 +114,7 @@ const TCP_WORDS: &[&str] = &[
     "ack=1",
     "window=0",
     "tcpopt=0101020405b40101",
+    "tcpopt=0102042328010100",
 ];
 const WORDS4: &[&str] = &["opt=0707040a00010100", "opt=94040000", "opt=8307040a00010100", "opt=44080500aabbccdd"];
 const WORDS6: &[&str] =
@@ -336,9 +339,16 @@ fn another(random: &mut Random, words: &mut Vec<String>, from: &[&str]) {
     if words.len() > 3 || (!words.is_empty() && random.once_in(3)) {
         let at = random.below(words.len());
         words.remove(at);
+    } else if random.once_in(4) {
+        words.push(data(random));
     } else {
         words.push(random.pick(from).to_string());
     }
+}
+
+/// Data that nothing else has, and so another checksum.
+fn data(random: &mut Random) -> String {
+    format!("data={}", random.next())
 }
 
 /// A line with a word more or less, or another port.
@@ -369,10 +379,10 @@ fn other_line(random: &mut Random, line: &str) -> String {
                 1 | 2 if words[0] == "tcp" => TCP_WORDS,
                 _ => WORDS,
             };
-            let word = *random.pick(from);
+            let word = if random.once_in(4) { data(random) } else { random.pick(from).to_string() };
             // Options and extension headers say everything at once.
             words.retain(|other| word.split('=').next() != other.split('=').next());
-            words.push(word.to_owned());
+            words.push(word);
         }
         _ => {}
     }
