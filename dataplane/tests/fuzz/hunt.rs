@@ -1,6 +1,6 @@
 //! The hunt for stories that break something: those that reach what no other did are kept and varied further.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -17,16 +17,22 @@ use crate::vary::{self, Theme};
 thread_local! {
     /// What the last panic said.
     static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Whether one may come.
+    static ATTEMPTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on a panic is kept, and not printed.
+/// From now on a panic of what is attempted is kept, and not printed.
 pub(crate) fn keep_panics() {
-    std::panic::set_hook(Box::new(|info| SAID.set(info.to_string())));
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| if ATTEMPTED.get() { SAID.set(info.to_string()) } else { before(info) }));
 }
 
 /// Does something that may panic; the error is what the panic said.
 pub(crate) fn attempt<R>(act: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(act)).map_err(|_| SAID.take())
+    ATTEMPTED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(act)).map_err(|_| SAID.take());
+    ATTEMPTED.set(false);
+    result
 }
 
 /// What a hunt must come by, if its stories are good for anything.
@@ -148,7 +154,8 @@ impl Hunter {
                 }
             }
         }
-        drop(scene);
+        // After a panic it may hold frames, which are not to be dropped.
+        let _ = attempt(|| drop(scene));
         let Err((story, said)) = result else {
             let again = if random.once_in(16) { self.play_again(&all).map(drop) } else { Ok(()) };
             return again.map_err(|said| self.shorten(all, said));
