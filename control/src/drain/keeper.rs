@@ -208,9 +208,11 @@ impl Keeper {
         }
     }
 
-    /// Writes down when slices named those that are kept.
+    /// Writes down when slices named those that are kept. Under the lock, as every change does: a list of before would otherwise take
+    /// the place of the file of one that comes in between.
     fn note(&self, now: Moment) -> io::Result<()> {
-        let kept = kept(&self.lock());
+        let all = self.lock();
+        let kept = kept(&all);
         if kept.is_empty() { Ok(()) } else { write(&self.file, &kept, now) }
     }
 
