@@ -10,9 +10,11 @@ use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{DropReason, ServicePortId, Snapshot};
 
 use super::departure::{Intent, mtu, must_not_fragment};
+use super::fragments::is_certain;
+use super::limiter::AnswerTo;
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
-use crate::forward::{ANSWER_ROOM, echo, icmp_error, ip_header, reject};
+use crate::forward::{ANSWER_ROOM, echo, icmp_error, ip_header, may_answer, reject};
 use crate::wire::{Kind, Packet};
 
 impl Core {
@@ -26,7 +28,8 @@ impl Core {
         reason: DropReason,
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
-        self.answer_with(context, received, packet, reason, service_port, |frame| reject::reject(frame, packet))
+        let to = (AnswerTo::Refused, reason);
+        self.answer_with(context, received, packet, to, service_port, |frame| reject::reject(frame, packet))
     }
 
     /// Tells the sender that no Service can have the packet's protocol.
@@ -37,9 +40,8 @@ impl Core {
         received: Received,
         packet: &Packet,
     ) -> Option<Outcome> {
-        self.answer_with(context, received, packet, DropReason::OtherProtocol, None, |frame| {
-            reject::protocol_unreachable(frame, packet)
-        })
+        let to = (AnswerTo::Refused, DropReason::OtherProtocol);
+        self.answer_with(context, received, packet, to, None, |frame| reject::protocol_unreachable(frame, packet))
     }
 
     /// TTL or hop limit ran out.
@@ -55,7 +57,8 @@ impl Core {
         let Some(source) = own_address(context.snapshot, &received, packet).filter(|_| packet.ttl == 1) else {
             return dropped(received, reason, service_port);
         };
-        self.answer_with(context, received, packet, reason, service_port, |frame| {
+        let to = (AnswerTo::Refused, reason);
+        self.answer_with(context, received, packet, to, service_port, |frame| {
             icmp_error::time_exceeded(frame, packet, source)
         })
     }
@@ -75,7 +78,10 @@ impl Core {
             return dropped(received, reason, service_port);
         };
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        self.answer_with(context, received, packet, reason, service_port, |frame| {
+        let flow = self.flows.lookup(&packet.tuple, context.now);
+        let certain = flow.is_some_and(|(id, _)| is_certain(self.flows.flow(id)));
+        let to = (AnswerTo::TooBig { hash: self.flows.hash(&packet.tuple), certain }, reason);
+        self.answer_with(context, received, packet, to, service_port, |frame| {
             icmp_error::too_big(frame, packet, source, mtu)
         })
     }
@@ -98,7 +104,8 @@ impl Core {
                 false => dropped(received, DropReason::TooBig, None),
             };
         }
-        self.answer_with(context, received, packet, DropReason::EchoRequest, None, |frame| echo::reply(frame, packet))
+        let to = (AnswerTo::Ping, DropReason::EchoRequest);
+        self.answer_with(context, received, packet, to, None, |frame| echo::reply(frame, packet))
     }
 
     /// Builds an answer in the packet's own frame and sends it back to the packet's source.
@@ -107,7 +114,7 @@ impl Core {
         context: &mut Context,
         mut received: Received,
         packet: &Packet,
-        reason: DropReason,
+        (to, reason): (AnswerTo, DropReason),
         service_port: Option<ServicePortId>,
         build: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Option<Outcome> {
@@ -118,16 +125,18 @@ impl Core {
         if !answerable {
             return dropped(received, reason, service_port);
         }
+        // Who asks too often costs no answer that is built for nothing.
+        if !self.answers.has_room(to, context.now) {
+            self.tally.add(Counter::RepliesLimited, u64::from(may_answer(packet)));
+            return dropped(received, reason, service_port);
+        }
         let length = received.frame.len();
         context.umem.resize(&mut received.frame, length.max(ANSWER_ROOM));
         let Some(length) = build(context.umem.packet_mut(&mut received.frame)) else {
             return dropped(received, reason, service_port);
         };
         context.umem.resize(&mut received.frame, length);
-        if !self.limiter.admit(context.now) {
-            self.tally.add(Counter::RepliesLimited, 1);
-            return dropped(received, reason, service_port);
-        }
+        self.answers.count(to, context.now);
         debug_assert!(!matches!(packet.kind, Kind::LaterFragment { .. }));
         self.send(context, received, adjacency, heading, Intent::Reply(reason), service_port)
     }

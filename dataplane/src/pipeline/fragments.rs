@@ -13,7 +13,7 @@ use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::network::Heading;
 use ringway_shared::{DropReason, Family, FiveTuple, InterfaceId, Protocol};
 
-use first::is_certain;
+pub(super) use first::is_certain;
 
 use super::departure::{Intent, exceeded_mtu};
 use super::{Context, Core, Outcome, Shared, Staged, dropped, objection, pass};

@@ -1,4 +1,5 @@
-//! How many packets a worker may generate by itself: in any second no more than its limit. And how many it may give to others
+//! How many packets a worker may generate by itself: in any second no more than its limit, but for the news that a packet is
+//! too large. And how many it may give to others
 //! on the word of strangers: a share for each of what they speak of, so that nobody uses up what others need.
 //!
 //! Not a token bucket: one that holds a second's worth lets twice the limit through in the second after a pause.
@@ -17,6 +18,11 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(per_second: u32) -> Self {
         Limiter { free: vec![0; per_second as usize].into_boxed_slice(), oldest: 0 }
+    }
+
+    /// Whether one more may be generated now.
+    fn has_room(&self, now: Time) -> bool {
+        self.free.get(self.oldest).is_some_and(|free| *free <= now.0)
     }
 
     /// Whether one more may be generated now; it counts if so.
@@ -48,12 +54,73 @@ impl Shares {
         Shares { free: vec![[0; AT_ONCE]; SHARES].into_boxed_slice() }
     }
 
+    /// Whether one more may pass now that has this hash.
+    fn has_room(&self, hash: u64, now: Time) -> bool {
+        let share = self.free.get((hash >> 32) as usize % SHARES);
+        share.is_some_and(|share| share.iter().any(|free| *free <= now.0))
+    }
+
     /// Whether one more may pass now that has this hash; it counts if so.
     pub(crate) fn admit(&mut self, hash: u64, now: Time) -> bool {
         let Some(share) = self.free.get_mut((hash >> 32) as usize % SHARES) else { return false };
         let Some(free) = share.iter_mut().find(|free| **free <= now.0) else { return false };
         *free = now.0.saturating_add(SHARE_TIME);
         true
+    }
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerTo {
+    /// A ping.
+    Ping,
+    /// What is refused, or ran out of hops.
+    Refused,
+    /// What is too large for its way: `hash` is its tuple's, `certain` says that both sides take part in its flow.
+    TooBig { hash: u64, certain: bool },
+}
+
+/// How many answers a worker may generate. Who pings takes at most half of what there is for all that is refused. A packet that
+/// is too large takes nothing from either, since its sender comes no further without the answer: each tuple has its share, and
+/// those of flows that somebody may have forged take nothing from the rest.
+pub(super) struct Answers {
+    all: Limiter,
+    pings: Limiter,
+    too_big: [Shares; 2],
+    /// Whether there are any.
+    answers: bool,
+}
+
+impl Answers {
+    pub(super) fn new(per_second: u32) -> Self {
+        Answers {
+            all: Limiter::new(per_second),
+            pings: Limiter::new(per_second.div_ceil(2)),
+            too_big: [Shares::new(), Shares::new()],
+            answers: per_second > 0,
+        }
+    }
+
+    /// Whether one more may be generated now.
+    pub(super) fn has_room(&self, to: AnswerTo, now: Time) -> bool {
+        let [forged, certain] = &self.too_big;
+        match to {
+            AnswerTo::Ping => self.pings.has_room(now) && self.all.has_room(now),
+            AnswerTo::Refused => self.all.has_room(now),
+            AnswerTo::TooBig { hash, certain: true } => self.answers && certain.has_room(hash, now),
+            AnswerTo::TooBig { hash, certain: false } => self.answers && forged.has_room(hash, now),
+        }
+    }
+
+    /// Counts one for which there was room.
+    pub(super) fn count(&mut self, to: AnswerTo, now: Time) {
+        let [forged, certain] = &mut self.too_big;
+        match to {
+            AnswerTo::Ping => self.pings.admit(now) && self.all.admit(now),
+            AnswerTo::Refused => self.all.admit(now),
+            AnswerTo::TooBig { hash, certain: true } => certain.admit(hash, now),
+            AnswerTo::TooBig { hash, certain: false } => forged.admit(hash, now),
+        };
     }
 }
 
@@ -88,6 +155,31 @@ mod tests {
     #[test]
     fn a_limit_of_nothing_admits_nothing() {
         assert!(!Limiter::new(0).admit(Time(7)));
+        let too_big = AnswerTo::TooBig { hash: 7, certain: true };
+        for to in [AnswerTo::Ping, AnswerTo::Refused, too_big] {
+            assert!(!Answers::new(0).has_room(to, Time(7)), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn who_pings_leaves_room_for_all_else_and_nobody_takes_what_is_too_big_its_own() {
+        let mut answers = Answers::new(10);
+        let mut generated = |to, times: u32| {
+            let admits = |_: &u32| {
+                let room = answers.has_room(to, Time(7));
+                if room {
+                    answers.count(to, Time(7));
+                }
+                room
+            };
+            (0..times).filter(admits).count()
+        };
+        assert_eq!(generated(AnswerTo::Ping, 100), 5);
+        assert_eq!(generated(AnswerTo::Refused, 100), 5);
+        let forged: usize =
+            (0..10_000u64).map(|number| generated(AnswerTo::TooBig { hash: number << 32, certain: false }, 1)).sum();
+        assert_eq!(forged, SHARES * AT_ONCE);
+        assert_eq!(generated(AnswerTo::TooBig { hash: 5, certain: true }, 100), AT_ONCE);
     }
 
     proptest! {

@@ -51,7 +51,7 @@ use adjacencies::Adjacencies;
 use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
-use limiter::Limiter;
+use limiter::{Answers, Limiter};
 use owed::Owed;
 use rescue::Moves;
 use stage::{Staged, preload, read};
@@ -91,7 +91,7 @@ struct Core {
     flows: FlowTable,
     held: Held,
     fragments: Fragments,
-    limiter: Limiter,
+    answers: Answers,
     errors: HandedErrors,
     /// Of new flows that others have a port for.
     loans: Limiter,
@@ -121,7 +121,7 @@ impl Pipeline {
         flows.mind(shared.direct.clone());
         flows.watch(shared.counters.clone());
         flows.watch_suspects(shared.suspects.clone());
-        let limiter = Limiter::new(config.replies_per_second);
+        let answers = Answers::new(config.replies_per_second);
         let errors = HandedErrors::new();
         // One alone has nobody to ask.
         let loans = Limiter::new(if config.workers > 1 { LOANS_PER_SECOND } else { 0 });
@@ -137,7 +137,7 @@ impl Pipeline {
             flows,
             held,
             fragments,
-            limiter,
+            answers,
             errors,
             loans,
             rescues,

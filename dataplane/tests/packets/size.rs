@@ -117,6 +117,29 @@ fn routes() -> Vec<Row> {
             ledger: "rx=8 forwarded=6 replied=2 reply:too_big=2 flowsOpened=3",
         },
         Row {
+            name: "who is told that a packet is too large waits for no one who pings or is refused",
+            bed: Bed::of(&ROUTED).set(|settings| settings.pipeline.replies_per_second = 1),
+            script: "
+                outside echo 203.0.113.77 > 172.30.0.41
+                -> reply echo_request outside echo 172.30.0.41 > 203.0.113.77
+                outside echo 203.0.113.77 > 172.30.0.41
+                -> drop echo_request
+                outside tcp S 203.0.113.77:40000 > 172.30.0.41:99
+                -> drop no_service_port
+                outside tcp R 203.0.113.77:40000 > 172.30.0.41:99
+                -> drop no_service_port
+                outside udp 203.0.113.9:5000 > 172.30.0.41:80 bytes=1253 df
+                -> reply too_big outside icmp 3/4 192.168.0.2 > 203.0.113.9 mtu=1280
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 mss=1440
+                -> forward inside [fd00:10::fffe]:C > [fd00:7::1]:80 mss=1220
+                inside tcp SA [fd00:7::1]:80 > [fd00:10::fffe]:C ack=1001 mss=1440
+                -> forward outside [fd00:172:30::41]:80 > [2001:db8:c::9]:40000 mss=1220
+                outside tcp A [2001:db8:c::9]:40000 > [fd00:172:30::41]:80 seq=1001 ack=900000001 bytes=1221
+                -> reply too_big outside icmp 2/0 2001:db8::2 > 2001:db8:c::9 mtu=1280",
+            ledger: "rx=8 forwarded=2 replied=3 reply:echo_request=1 reply:too_big=2 drop:echo_request=1 \
+                     drop:no_service_port=2 flowsOpened=1 repliesLimited=2",
+        },
+        Row {
             name: "a client behind such a route: the same",
             bed: Bed::of(&WIDE),
             script: "

@@ -200,7 +200,7 @@ impl Core {
 }
 
 /// Whether both sides take part in a flow.
-pub(super) fn is_certain(flow: &Flow) -> bool {
+pub(in crate::pipeline) fn is_certain(flow: &Flow) -> bool {
     flow.state().eviction_rank().is_none_or(|rank| rank > 1)
 }
 
