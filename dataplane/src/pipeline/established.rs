@@ -110,7 +110,8 @@ impl Core {
             if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {
                 self.flows.remove(id, context.now);
                 return match packet.kind {
-                    Kind::Tcp { .. } => {
+                    // A SYN is the new connection that the client would be told to begin.
+                    Kind::Tcp { flags, .. } if !flags.syn() || flags.ack() || flags.rst() => {
                         self.answer(context, received, packet, DropReason::EndpointDeleted, service_port)
                     }
                     _ => self.open(context, received, packet, hash),

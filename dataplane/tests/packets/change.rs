@@ -29,7 +29,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=6 forwarded=4 replied=1 passed=1 reply:endpoint_deleted=1 flowsOpened=2 flowsClosed=1",
         },
         Row {
-            name: "endpoint deleted: a retransmitted SYN and a RST of the client",
+            name: "endpoint deleted: a SYN is the connection that a reset would ask for; a RST of the client ends here",
             bed: Bed::of(&[FIRST]).then("moved", &[SECOND]),
             script: "
                 inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
@@ -38,11 +38,25 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 10.0.1.9:40001 > 10.0.1.1:8080
                 use moved
                 inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
-                -> reply endpoint_deleted inside rst 172.30.0.41:80 > 10.0.1.9:40000 seq=0 ack=1001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.2:8080
                 inside tcp R 10.0.1.9:40001 > 172.30.0.41:80
                 -> drop endpoint_deleted",
-            ledger: "rx=4 forwarded=2 replied=1 reply:endpoint_deleted=1 drop:endpoint_deleted=1 flowsOpened=2 \
-                     flowsClosed=2",
+            ledger: "rx=4 forwarded=3 drop:endpoint_deleted=1 flowsOpened=3 flowsClosed=2",
+        },
+        Row {
+            name: "endpoint deleted: a client that comes again from the port of an old connection is served at once",
+            bed: Bed::of(&[FIRST]).then("moved", &[SECOND]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                inside tcp SA 10.0.1.1:8080 > 10.0.255.254:A seq=5000 ack=1001
+                -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+                use moved
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=900000
+                -> forward inside 10.0.255.254:B > 10.0.1.2:8080",
+            ledger: "rx=4 forwarded=4 flowsOpened=2 flowsClosed=1",
         },
         Row {
             name: "endpoint deleted: a UDP flow moves with its next packet",
