@@ -3,11 +3,13 @@
 //!
 //! The client's address alone picks the Maglev slot for such a Service, so as long as the set does not change all its
 //! connections meet at one endpoint without any memory. What is remembered here keeps the client there when the set
-//! changes under it. It is read and written when a flow opens, never for other packets.
+//! changes under it. It is read and written when a flow opens, and written when both sides have shown that they hear each other;
+//! never for other packets.
 //!
 //! A bucket is one pair of cache lines with eight entries of two words, each word with the client's tag, so that an entry
 //! that another worker is writing is seen as whole or as none: nobody locks. A full bucket forgets the client that was
-//! silent for longest; it goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
+//! silent for longest, but none whose handshake was ever completed (of UDP: who held a conversation) for one that
+//! somebody may have made up; who is forgotten goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
 //! would share an endpoint that both may have. An endpoint is known by its address, since it keeps the client on every
 //! port: IPv4 as it is, IPv6 by 32 bits of a hash.
 
@@ -25,10 +27,15 @@ use crate::flow::Hasher;
 
 /// Entries of a bucket.
 const WAYS: usize = 8;
-/// Nothing is kept of a nanosecond below this power of two: 67 ms. What is left of 32 bits lasts nine years.
-const UNIT_BITS: u32 = 26;
+/// Nothing is kept of a nanosecond below this power of two: 134 ms. What is left of 31 bits lasts nine years.
+const UNIT_BITS: u32 = 27;
+const UNITS: u32 = u32::MAX >> 1;
+/// The bit above the time: the client has heard its endpoint.
+const PROVEN: u32 = 1 << 31;
+/// No Service remembers a client for longer (86,400 s), in seconds.
+const LONGEST: u64 = 86_400;
 
-/// A client and its endpoint. Word one: tag and time of the last new connection; word two: tag and endpoint.
+/// A client and its endpoint. Word one: tag, [`PROVEN`] and time of the last new connection; word two: tag and endpoint.
 #[derive(Default)]
 struct Entry([AtomicU64; 2]);
 
@@ -48,13 +55,13 @@ fn value_of(word: u64, tag: u32) -> Option<u32> {
 }
 
 fn units(now: Time) -> u32 {
-    (now.0 >> UNIT_BITS) as u32
+    (now.0 >> UNIT_BITS) as u32 & UNITS
 }
 
 /// How long ago `then` was; no time when it lies ahead, as with a worker whose batch began later.
 fn age(now: u32, then: u32) -> u32 {
-    let age = now.wrapping_sub(then);
-    if age > i32::MAX as u32 { 0 } else { age }
+    let age = now.wrapping_sub(then) & UNITS;
+    if age > UNITS / 2 { 0 } else { age }
 }
 
 impl Affinities {
@@ -88,29 +95,63 @@ impl Affinities {
         let (bucket, tag) = self.place(affinity, client)?;
         let endpoint = bucket.iter().find_map(|Entry([seen, endpoint])| {
             let seen = value_of(seen.load(Ordering::Acquire), tag)?;
-            let idle = u128::from(age(units(now), seen)) << UNIT_BITS;
+            let idle = u128::from(age(units(now), seen & UNITS)) << UNIT_BITS;
             let endpoint = value_of(endpoint.load(Ordering::Acquire), tag)?;
             (idle < affinity.timeout.as_nanos()).then_some(endpoint)
         })?;
         pick(on(set.backends(), client, endpoint, &self.hasher), choice)
     }
 
-    /// Notes that the client opened a connection to this endpoint.
+    /// Notes that the client opened a connection to this endpoint, as somebody says who may have made the client up: of those who
+    /// have heard their endpoints none is forgotten for it.
     pub fn note(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, now: Time) {
         let Some((bucket, tag)) = self.place(affinity, client) else { return };
-        let now = units(now);
-        let mine = |Entry([seen, _]): &&Entry| value_of(seen.load(Ordering::Relaxed), tag).is_some();
-        let entry = bucket.iter().find(mine).or_else(|| {
-            bucket.iter().max_by_key(|Entry([seen, _])| match seen.load(Ordering::Relaxed) {
-                0 => u32::MAX,
-                word => age(now, word as u32),
-            })
-        });
-        if let Some(Entry([seen, place])) = entry {
-            place.store(tagged(tag, short(endpoint, &self.hasher)), Ordering::Release);
+        let (now, endpoint) = (units(now), tagged(tag, short(endpoint, &self.hasher)));
+        if let Some((Entry([seen, place]), word)) = known(bucket, tag) {
+            let same = place.load(Ordering::Relaxed) == endpoint;
+            place.store(endpoint, Ordering::Release);
+            seen.store(tagged(tag, now | if same { word as u32 & PROVEN } else { 0 }), Ordering::Release);
+            return;
+        }
+        if let Some((Entry([seen, place]), word)) = least(bucket, now)
+            && (word as u32 & PROVEN == 0 || age(now, word as u32) > units(Time(LONGEST * 1_000_000_000)))
+        {
+            place.store(endpoint, Ordering::Release);
             seen.store(tagged(tag, now), Ordering::Release);
         }
     }
+
+    /// Notes that the client has heard the endpoint that it opened a connection to.
+    pub fn prove(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, now: Time) {
+        let Some((bucket, tag)) = self.place(affinity, client) else { return };
+        let (now, endpoint) = (units(now), tagged(tag, short(endpoint, &self.hasher)));
+        let (entry, then) = match known(bucket, tag) {
+            // It went to another one meanwhile.
+            Some((Entry([_, place]), _)) if place.load(Ordering::Relaxed) != endpoint => return,
+            // It is the connection that counts, not what follows.
+            Some((entry, word)) => (Some(entry), word as u32 & UNITS),
+            None => (least(bucket, now).map(|(entry, _)| entry), now),
+        };
+        if let Some(Entry([seen, place])) = entry {
+            place.store(endpoint, Ordering::Release);
+            seen.store(tagged(tag, then | PROVEN), Ordering::Release);
+        }
+    }
+}
+
+/// The entry of the client with this tag, and its first word.
+fn known(bucket: &[Entry; WAYS], tag: u32) -> Option<(&Entry, u64)> {
+    let mut words = bucket.iter().map(|entry| (entry, entry.0[0].load(Ordering::Relaxed)));
+    words.find(|(_, word)| value_of(*word, tag).is_some())
+}
+
+/// The entry that is of least use, and its first word: a blank one, else one of somebody who may be made up, else the oldest.
+fn least(bucket: &[Entry; WAYS], now: u32) -> Option<(&Entry, u64)> {
+    let words = bucket.iter().map(|entry| (entry, entry.0[0].load(Ordering::Relaxed)));
+    words.max_by_key(|(_, word)| match *word {
+        0 => (true, u32::MAX),
+        word => (word as u32 & PROVEN == 0, age(now, word as u32)),
+    })
 }
 
 /// An endpoint's address in 32 bits.

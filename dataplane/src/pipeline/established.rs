@@ -143,13 +143,17 @@ impl Core {
         adjacency: Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let frame = context.umem.packet(&received.frame);
-        let segment = match self.flows.flow(id).state() {
+        let before = self.flows.flow(id).state();
+        let segment = match before {
             State::UdpUnanswered => Segment::asking(frame, packet),
             _ => Segment::believed(frame, packet),
         };
         let state = self.flows.advance(id, direction, &segment, context.now);
         if state.is_complete() && self.flows.flow(id).is_moved() {
             self.complete_move(context.snapshot, id, context.now);
+        }
+        if state != before && completes(before, state) {
+            self.prove_client(context.snapshot, id, context.now);
         }
         self.send_on(context, received, packet, id, direction, adjacency)
     }
@@ -211,6 +215,17 @@ impl Core {
             None => mtu_back(flow, direction, network, adjacency).unwrap_or(there),
         };
         Some(mss::segment_size(packet.family(), there.min(back))).filter(|most| *most > 0)
+    }
+}
+
+/// Whether with this step of a flow both sides have shown that they hear each other.
+fn completes(before: State, after: State) -> bool {
+    match before {
+        State::SynSent | State::SynReceived | State::PickedUp | State::Answered | State::SctpUnreplied => {
+            after.is_complete()
+        }
+        State::UdpAnswered => after == State::UdpReplied,
+        _ => false,
     }
 }
 

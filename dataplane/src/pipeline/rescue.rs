@@ -235,4 +235,18 @@ impl Core {
             self.shared.affinities.note(affinity, client, endpoint, now);
         }
     }
+
+    /// Both sides of a flow hear each other now: its client is none that somebody made up.
+    #[cold]
+    pub(super) fn prove_client(&mut self, snapshot: &Snapshot, id: FlowId, now: Time) {
+        let flow = self.flows.flow(id);
+        if flow.is_direct() {
+            return;
+        }
+        let port = snapshot.services.service_port(flow.service_port());
+        if let Some(affinity) = port.and_then(|port| port.affinity.as_ref()) {
+            let (client, endpoint) = (flow.original().source_address(), flow.reply().source_address());
+            self.shared.affinities.prove(affinity, client, endpoint, now);
+        }
+    }
 }

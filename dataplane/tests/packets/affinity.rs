@@ -1,5 +1,7 @@
 //! Session affinity while the set of endpoints changes: rule 19 of the Service semantics.
 
+use ringway_dataplane::affinity::Affinities;
+
 use crate::bed::Bed;
 use crate::bed::row::Row;
 
@@ -66,6 +68,39 @@ pub(crate) fn rows() -> Vec<Row> {
                 inside tcp S 10.0.1.9:40002 > 172.30.0.41:80
                 -> forward inside 10.0.1.9:40002 > 10.0.1.2:80",
             ledger: "rx=3 forwarded=3 flowsOpened=3",
+        },
+        Row {
+            name: "session affinity: clients that somebody may have made up push out none that has heard its endpoint",
+            // One bucket of eight clients, and two connections.
+            bed: Bed::of(ONE).then("five", FIVE).set(|settings| settings.affinities = Some(Affinities::new(8, 1))),
+            script: "
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                inside tcp SA 10.0.1.1:80 > 10.0.1.9:40000 seq=5000 ack=1001
+                -> forward inside 172.30.0.41:80 > 10.0.1.9:40000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001 ack=5001
+                -> forward inside 10.0.1.9:40000 > 10.0.1.1:80
+                @1000
+                inside tcp S 10.0.1.20:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.20:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.21:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.21:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.22:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.22:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.23:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.23:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.24:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.24:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.25:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.25:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.26:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.26:40000 > 10.0.1.1:80
+                inside tcp S 10.0.1.27:40000 > 172.30.0.41:80
+                -> forward inside 10.0.1.27:40000 > 10.0.1.1:80
+                use five
+                inside tcp S 10.0.1.9:40001 > 172.30.0.41:80
+                -> forward inside 10.0.1.9:40001 > 10.0.1.1:80",
+            ledger: "rx=12 forwarded=12 flowsOpened=10",
         },
         Row {
             name: "session affinity: Services do not share their clients",
