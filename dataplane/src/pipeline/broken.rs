@@ -3,7 +3,7 @@
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::{DropReason, MacAddress};
 
-use super::{Context, Core, Outcome, dropped, pass};
+use super::{Context, Core, Outcome, dropped, pass, pass_from};
 use crate::batch::Received;
 use crate::fragments::{Fate, Key};
 use crate::wire::{Invalid, Refusal};
@@ -24,7 +24,10 @@ impl Core {
                 if invalid.reason == DropReason::TinyFragment {
                     self.decide_tiny(context, &received, ours);
                 }
-                if ours { dropped(received, invalid.reason, None) } else { pass(received) }
+                match ours {
+                    true => dropped(received, invalid.reason, None),
+                    false => pass_from(context.snapshot, received, invalid.source),
+                }
             }
             _ => pass(received),
         }

@@ -1,10 +1,11 @@
 //! Packets that pass because they belong to no Service, and the connections that clients have straight to endpoints among
 //! them: see [`crate::direct`].
 
+use ringway_shared::DropReason;
 use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::departure::exceeded_mtu;
-use super::{Context, Core, Outcome, pass};
+use super::{Context, Core, Outcome, dropped, pass, pass_from};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};
@@ -26,6 +27,9 @@ impl Core {
         hash: u64,
     ) -> Option<Outcome> {
         let (network, node) = (&context.snapshot.network, &context.snapshot.services.node);
+        if network.objection_to(packet.tuple.source_address(), received.interface) == Some(DropReason::ReversePath) {
+            return dropped(received, DropReason::ReversePath, None);
+        }
         let destination = packet.tuple.destination_address();
         // What is the node's goes past no Service. Anybody may send it, and it must not crowd out what does.
         if network.is_local(destination)
@@ -130,7 +134,7 @@ impl Core {
         }
         let asked = self.flows.hash(&packet.tuple.reversed());
         self.note_direct(context, &received, packet, [hash, asked]);
-        pass(received)
+        pass_from(context.snapshot, received, packet.tuple.source_address())
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) mod rescue;
 mod stage;
 mod tunnel_errors;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
@@ -354,6 +355,16 @@ fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Opti
 fn pass(received: Received) -> Option<Outcome> {
     let verdict = Verdict::Pass { arrived: received.interface };
     Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None })
+}
+
+/// Passes a packet from this source, unless the interface that it came by refuses such sources: the way back into the kernel asks
+/// nothing (`af_xdp/tap.rs`).
+#[cold]
+fn pass_from(snapshot: &Snapshot, received: Received, source: IpAddr) -> Option<Outcome> {
+    match snapshot.network.objection_to(source, received.interface) {
+        Some(DropReason::ReversePath) => dropped(received, DropReason::ReversePath, None),
+        _ => pass(received),
+    }
 }
 
 #[inline]

@@ -52,8 +52,10 @@ pub(crate) fn rows() -> Vec<Row> {
                 outside udp [fd00:10::9]:5000 > [fd00:172:30::53]:53
                 -> forward inside [fd00:10::9]:5000 > [fd00:10::3]:5353
                 outside udp 10.0.1.9:5000 > 203.0.113.9:53
+                -> drop reverse_path
+                inside udp 10.0.1.9:5000 > 203.0.113.9:53
                 -> pass",
-            ledger: "rx=10 forwarded=4 passed=1 flowsOpened=3 drop:reverse_path=5",
+            ledger: "rx=11 forwarded=4 passed=1 flowsOpened=3 drop:reverse_path=6",
         },
         Row {
             name: "what an interface refuses ends no datagram that comes by another one",
@@ -78,6 +80,38 @@ pub(crate) fn rows() -> Vec<Row> {
                 outside udp 10.0.1.9:0 > 172.30.0.53:0 bytes=5 frag=80 id=9
                 -> forward inside 10.0.1.9 > 10.0.1.3",
             ledger: "rx=9 forwarded=5 flowsOpened=2 drop:reverse_path=3 drop:tiny_fragment=1",
+        },
+        Row {
+            name: "nor does the kernel get past its own filter what is its own, in fragments or whole",
+            bed: town().reverse_paths(&[ReversePath::Strict]),
+            script: "
+                outside tcp S 10.0.1.1:8080 > 192.168.0.2:10250
+                -> drop reverse_path
+                outside udp 10.0.1.9:5 > 192.168.0.2:161 bytes=72 frag=0+ id=7
+                -> drop reverse_path
+                outside udp 10.0.1.9:0 > 192.168.0.2:0 bytes=5 frag=80 id=7
+                -> held
+                outside proto 17 10.0.1.9 > 192.168.0.2 bytes=4 frag=0+ id=8
+                -> drop reverse_path
+                inside udp 10.0.1.9:5 > 192.168.0.2:161 bytes=72 frag=0+ id=9
+                -> pass
+                outside udp 10.0.1.9:0 > 192.168.0.2:0 bytes=5 frag=80 id=9
+                -> drop reverse_path
+                inside udp 10.0.1.9:0 > 192.168.0.2:0 bytes=5 frag=80 id=9
+                -> pass
+                outside icmp 3/3 10.0.1.9 > 192.168.0.2 bytes=28
+                -> drop reverse_path
+                outside udp [fd00:10::9]:5 > [2001:db8::2]:161
+                -> pass
+                outside udp 203.0.113.9:0 > 192.168.0.2:0 bytes=5 frag=80 id=10
+                -> held
+                outside udp 10.0.1.9:0 > 192.168.0.2:0 bytes=5 frag=80 id=11
+                -> held
+                @1100
+                -> drop reverse_path
+                -> pass
+                -> drop reverse_path",
+            ledger: "rx=11 passed=4 drop:reverse_path=7",
         },
         Row {
             name: "one that filters loosely takes whatever there is a route for",

@@ -9,7 +9,7 @@ use crate::batch::Received;
 use crate::clock::Time;
 use crate::flow::{Direction, Flow};
 use crate::fragments::{Fate, Follow, Key, Next, Piece};
-use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection, pass};
+use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection, pass_from};
 use crate::verdict::Verdict;
 use crate::wire::{Fragment, Kind, Packet};
 
@@ -69,7 +69,10 @@ impl Core {
             let ours = self.asks_for_ours(context, packet);
             let fate = if ours { Fate::Drop(DropReason::InvalidFragment) } else { Fate::Pass };
             self.decide_datagram(hash, key, fate, now);
-            return if ours { dropped(received, DropReason::InvalidFragment, None) } else { pass(received) };
+            return match ours {
+                true => dropped(received, DropReason::InvalidFragment, None),
+                false => pass_from(context.snapshot, received, packet.tuple.source_address()),
+            };
         };
         let outcome = self.as_if_whole(context, received, packet, staged);
         // Another owner notes the datagram, if it gets this: nobody would forget what is noted here.
