@@ -63,8 +63,8 @@ carries() { [ "$(carried)" = "$1 " ]; }
 arrived() { ip -n client -s link show "c$1" | awk 'rx { print $2; exit } /RX:/ { rx = 1 }'; }
 # use N: both ends go on to their member N.
 use() {
-    ip link set bond0 type bond active_slave "e$1"
-    ip -n client link set bond0 type bond active_slave "c$1"
+    ip link set bond0 type bond active_slave "e$1" &&
+        ip -n client link set bond0 type bond active_slave "c$1"
 }
 
 bonded active-backup
