@@ -5,8 +5,9 @@
 //! misses looks here before it opens a second flow for the same packets. Nothing is written per packet.
 //!
 //! A bucket is one cache line of sixteen entries, and there is room for twice as many hints as there can be: with all
-//! tables full of source-kept flows three hints in a thousand are lost, with half of that practically none.
-//! Then, or where two hints of a bucket look the same (22 bits), the worker that gets the packet treats it as its own, as it
+//! tables full of source-kept flows three hints in a thousand are lost, with half of that practically none. Those of flows
+//! that both sides take part in are kept: however many flows come and go, none of theirs takes such a place.
+//! Where a hint is lost, or where two of a bucket look the same (21 bits), the worker that gets the packet treats it as its own, as it
 //! would without the directory.
 
 use std::sync::Arc;
@@ -20,6 +21,10 @@ const WAYS: usize = 16;
 const WORKER_BITS: u32 = 10;
 const WORKER: u32 = (1 << WORKER_BITS) - 1;
 const FREE: u32 = 0;
+/// The flow is one that both sides take part in.
+const KEPT: u32 = 1 << WORKER_BITS;
+const TAG_SHIFT: u32 = WORKER_BITS + 1;
+const TAG: u32 = !0 << TAG_SHIFT;
 
 /// The hints of all workers.
 pub struct FlowDirectory {
@@ -39,13 +44,22 @@ impl FlowDirectory {
     #[inline]
     fn place(&self, hash: u64) -> Option<(&[AtomicU32; WAYS], u32)> {
         let bucket = ((hash >> 32) * self.buckets.len() as u64) >> 32;
-        Some((self.buckets.get(bucket as usize)?, (hash as u32) << WORKER_BITS))
+        Some((self.buckets.get(bucket as usize)?, (hash as u32) << TAG_SHIFT))
     }
 
     /// Notes that `worker` owns the flow with this hash.
     pub fn note(&self, hash: u64, worker: u16) {
+        self.put(hash, worker, 0);
+    }
+
+    /// The same, of a flow that both sides take part in: the hint gives way to no other.
+    pub fn keep(&self, hash: u64, worker: u16) {
+        self.put(hash, worker, KEPT);
+    }
+
+    fn put(&self, hash: u64, worker: u16, kept: u32) {
         let Some((bucket, tag)) = self.place(hash) else { return };
-        let new = tag | (u32::from(worker) + 1) & WORKER;
+        let new = tag | kept | (u32::from(worker) + 1) & WORKER;
         // The last one to say so is right.
         if let Some(same) = bucket.iter().find(|entry| is_of(entry.load(Ordering::Relaxed), tag)) {
             return same.store(new, Ordering::Relaxed);
@@ -55,7 +69,7 @@ impl FlowDirectory {
                 && entry.compare_exchange(FREE, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
         if !bucket.iter().any(claim)
-            && let Some(victim) = bucket.get(hash as usize >> 22 & (WAYS - 1))
+            && let Some(victim) = victim(bucket, hash)
         {
             victim.store(new, Ordering::Relaxed);
         }
@@ -66,9 +80,10 @@ impl FlowDirectory {
         let Some((bucket, tag)) = self.place(hash) else { return };
         let own = tag | (u32::from(worker) + 1) & WORKER;
         for entry in bucket {
-            if entry.load(Ordering::Relaxed) == own {
+            let found = entry.load(Ordering::Relaxed);
+            if found & !KEPT == own {
                 // If it changed meanwhile, it is another's.
-                let _ = entry.compare_exchange(own, FREE, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = entry.compare_exchange(found, FREE, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
     }
@@ -84,7 +99,14 @@ impl FlowDirectory {
 
 #[inline]
 fn is_of(entry: u32, tag: u32) -> bool {
-    entry & !WORKER == tag && entry & WORKER != 0
+    entry & TAG == tag && entry & WORKER != 0
+}
+
+/// An entry of a full bucket that may be overwritten, by the hash; none where all are kept.
+#[cold]
+fn victim(bucket: &[AtomicU32; WAYS], hash: u64) -> Option<&AtomicU32> {
+    let (before, after) = bucket.split_at(hash as usize >> 22 & (WAYS - 1));
+    after.iter().chain(before).find(|entry| entry.load(Ordering::Relaxed) & KEPT == 0)
 }
 
 #[cfg(test)]
@@ -107,15 +129,40 @@ mod tests {
         assert_eq!(directory.owner(hash), None);
     }
 
+    fn hash(number: u64) -> u64 {
+        let word = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    #[test]
+    fn what_is_kept_outlives_any_number_of_flows_that_come_and_go() {
+        const FLOWS: u64 = 10_000;
+        let directory = FlowDirectory::new(FLOWS as usize);
+        let kept = 0..1_000;
+        let others = 2 * FLOWS - kept.end;
+        for number in kept.end..kept.end + others {
+            directory.note(hash(number), 1);
+        }
+        // Some of them find a full bucket.
+        for number in kept.clone() {
+            directory.note(hash(number), 0);
+        }
+        kept.clone().for_each(|number| directory.keep(hash(number), 0));
+        for number in kept.end..kept.end + 50 * others {
+            directory.forget(hash(number), 1);
+            directory.note(hash(number + others), 1);
+        }
+        let lost = kept.clone().filter(|number| directory.owner(hash(*number)) != Some(0)).count();
+        assert_eq!(lost, 0, "of {} that are kept", kept.end);
+        kept.clone().for_each(|number| directory.forget(hash(number), 0));
+        assert!(kept.clone().all(|number| directory.owner(hash(number)) != Some(0)));
+    }
+
     #[test]
     fn a_full_directory_loses_next_to_nothing() {
         const FLOWS: u64 = 100_000;
-        let hash = |number: u64| {
-            let word = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^ (word >> 31)
-        };
         let directory = FlowDirectory::new(FLOWS as usize);
         // Flows come and go; as many as fit are alive at any time.
         let hints = 2 * FLOWS;

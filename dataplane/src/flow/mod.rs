@@ -15,6 +15,7 @@ mod direct;
 mod expiry;
 mod fifo;
 mod hasher;
+mod hints;
 mod holders;
 mod index;
 mod observer;

@@ -153,6 +153,7 @@ impl Core {
             self.complete_move(context.snapshot, id, context.now);
         }
         if state != before && completes(before, state) {
+            self.flows.keep_hints(id);
             self.prove_client(context.snapshot, id, context.now);
         }
         self.send_on(context, received, packet, id, direction, adjacency)
