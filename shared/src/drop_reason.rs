@@ -75,7 +75,7 @@ drop_reasons! {
     IcmpFragment, "icmp_fragment", "A fragment of an ICMP message to a VIP.";
     HeartbeatWithoutFlow, "heartbeat_without_flow", "An SCTP heartbeat that belongs to no flow: it tries another path of an association, whose endpoint nobody could tell from others, and any other would end the association.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";
-    IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no packet of a flow of ours, or a redirect.";
+    IcmpWithoutFlow, "icmp_without_flow", "An ICMP error to a VIP that quotes no packet of a flow of ours, or a redirect; or one to the node about no flow of ours, and 4 of the same share (by what they quote) have passed within the last 0.1 s.";
     IcmpOutsideWindow, "icmp_outside_window", "An ICMP error about a flow of ours that quotes a TCP sequence number or an SCTP verification tag which the flow has not used lately, or none: forged, or much too late.";
     IcmpHandoverLimited, "icmp_handover_limited", "An ICMP error about another worker's flow, and this worker has handed over 4 of the same share (by what they quote) within the last 0.1 s.";
     EchoRequest, "echo_request", "An ICMP echo request to a VIP, which Ringway answers in the VIP's name.";

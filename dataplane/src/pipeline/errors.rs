@@ -48,11 +48,13 @@ pub(super) struct Elsewhere {
 pub(super) struct HandedErrors {
     noted: Shares,
     guessed: Shares,
+    /// About no flow, so that the kernel gets them, which costs much more than a drop.
+    strange: Shares,
 }
 
 impl HandedErrors {
     pub(super) fn new() -> Self {
-        HandedErrors { noted: Shares::new(), guessed: Shares::new() }
+        HandedErrors { noted: Shares::new(), guessed: Shares::new(), strange: Shares::new() }
     }
 
     pub(super) fn admit(&mut self, elsewhere: &Elsewhere, now: Time) -> bool {
@@ -62,6 +64,15 @@ impl HandedErrors {
 }
 
 impl Core {
+    /// Whether one more error about no flow of ours may pass to the kernel.
+    pub(super) fn admits_strange_error(&mut self, context: &Context, received: &Received, packet: &Packet) -> bool {
+        let message = packet.transport(context.umem.packet(&received.frame));
+        let quote = message.and_then(|message| quoted(message, packet.family()));
+        let about = quote.map_or(packet.tuple, |quote| quote.tuple);
+        let hash = self.flows.hash(&about);
+        self.errors.strange.admit(hash, context.now)
+    }
+
     /// What becomes of an error; nothing, with the packet, when it is about no flow of ours. `objection` says why nobody who is
     /// ours should get it.
     #[cold]

@@ -27,6 +27,11 @@ impl Core {
             }
         }
         let reason = match (without_frontend(services, destination), packet.kind) {
+            (Decision::Pass, Kind::Icmp { class: Class::Error, .. })
+                if objection.is_none() && !self.admits_strange_error(context, &received, packet) =>
+            {
+                DropReason::IcmpWithoutFlow
+            }
             (Decision::Pass, _) => return pass_from(context.snapshot, received, packet.tuple.source_address()),
             // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
             (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),

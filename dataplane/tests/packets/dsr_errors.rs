@@ -59,6 +59,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> pass
                 inside icmp 3/4 10.0.1.254 > 10.0.255.254 mtu=1400 about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.1.9>10.0.1.3
                 -> pass
+                @102
                 inside icmp 3/4 10.0.1.254 > 10.0.255.254 mtu=1400 about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.255.254>10.0.1.3 quote=36
                 -> pass
                 inside icmp 3/4 10.0.1.254 > 10.0.255.254 mtu=1400 about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.255.254>10.0.1.3 quote=46
@@ -67,6 +68,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> pass
                 inside icmp 12/0 10.0.1.254 > 10.0.255.254 about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.255.254>10.0.1.3
                 -> pass
+                @204
                 inside icmp 3/4 10.0.1.254 > 10.0.255.254 mtu=1400 sum=wrong about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.255.254>10.0.1.3
                 -> pass
                 outside icmp 3/4 127.0.0.1 > 10.0.255.254 mtu=1400 about udp 203.0.113.9:5000 > 172.30.0.53:53 ttl=63 within=10.0.255.254>10.0.1.3

@@ -62,6 +62,27 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=9 passed=9",
         },
         Row {
+            name: "of ICMP errors about no flow that repeat themselves a few pass, and others go on to",
+            bed: town(),
+            script: "
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> pass
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> pass
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> pass
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> pass
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> drop icmp_without_flow
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:123 > 203.0.113.9:5000
+                -> pass
+                @102
+                outside icmp 3/3 203.0.113.9 > 192.168.0.2 about udp 192.168.0.2:30053 > 203.0.113.9:5000
+                -> pass",
+            ledger: "rx=7 passed=6 drop:icmp_without_flow=1",
+        },
+        Row {
             name: "packets between others, with TTL 1 and 0 too",
             bed: town(),
             script: "
