@@ -2,6 +2,8 @@
 
 #[path = "packets/affinity.rs"]
 mod affinity;
+#[path = "packets/again.rs"]
+mod again;
 mod bed;
 #[path = "packets/change.rs"]
 mod change;
@@ -94,6 +96,11 @@ fn connections() {
 }
 
 #[test]
+fn connections_begun_again() {
+    run_all(again::rows());
+}
+
+#[test]
 fn rescued_connections() {
     run_all(rescue::rows());
 }
@@ -163,6 +170,7 @@ fn every_drop_reason_has_a_row() {
     let rows = [
         affinity::rows(),
         change::rows(),
+        again::rows(),
         rescue::rows(),
         reshaped::rows(),
         direct::rows(),

@@ -27,6 +27,40 @@ impl Flow {
         };
         is_same && !self.seen(Direction::Reply) && self.idle(now) >= REPEATED
     }
+
+    /// Notes that the endpoint has to answer the SYN that has just opened the flow: where its mark will be, which it has none of
+    /// yet, stands when that was. So it lasts as long as the flow itself, however many others open.
+    #[cold]
+    pub fn set_owed(&mut self, opened: u32) {
+        if self.state() == State::SynSent {
+            let [_, endpoints] = &mut self.expected;
+            *endpoints = opened.max(1);
+        }
+    }
+
+    /// Whether that was noted, and nothing has come since.
+    pub fn is_owed(&self) -> bool {
+        let [_, opened] = self.expected;
+        self.state() == State::SynSent && opened == self.last_seen().max(1)
+    }
+}
+
+impl Flow {
+    /// An answer of the endpoint that shows nothing else, since it came by another interface, shows that the client is
+    /// answered, if it has the number that the client asked with: who forges it keeps a client where it is, and no more.
+    #[cold]
+    pub fn see_answer(&mut self, segment: &Segment) {
+        let [asked, _] = self.expected;
+        let flags = segment.flags;
+        let answers = match self.state() {
+            State::SynSent => flags.syn() && flags.ack() && !flags.rst() && segment.acknowledgment == asked,
+            State::SctpUnreplied => segment.chunk == chunk::INIT_ACK && asked != 0 && segment.sequence == asked,
+            _ => false,
+        };
+        if answers {
+            self.flags |= SEEN_REPLY;
+        }
+    }
 }
 
 impl State {

@@ -13,6 +13,9 @@ use super::segment::Segment;
 use super::state::State;
 use crate::wire::sctp::chunk;
 
+/// Milliseconds from one heartbeat to the next of an association on which nothing else is sent (RFC 9260 16).
+const HEARTBEAT: u32 = 30_000;
+
 impl Flow {
     pub(super) fn begin_sctp(&mut self, segment: &Segment) -> State {
         // Of anything but INIT no tag is known yet: `acknowledgment` is 0.
@@ -24,6 +27,18 @@ impl Flow {
     pub(super) fn asks_for_association(&self) -> bool {
         let [clients, endpoints] = self.expected;
         clients != 0 && endpoints == 0
+    }
+
+    /// Whether this is the INIT of another association than the flow's.
+    #[inline]
+    pub fn asks_anew(&self, segment: &Segment) -> bool {
+        let [clients, _] = self.expected;
+        segment.chunk == chunk::INIT && segment.acknowledgment != clients && !self.is_direct()
+    }
+
+    /// Whether nothing was heard of the association for longer than its ends leave each other without a heartbeat.
+    pub fn is_left(&self, now: u32) -> bool {
+        self.idle(now) > HEARTBEAT
     }
 
     pub(super) fn step_sctp(&mut self, state: State, direction: Direction, segment: &Segment) -> State {

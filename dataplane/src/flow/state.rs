@@ -33,6 +33,7 @@
 use super::Direction;
 use super::record::{Flow, REFUSED, SEEN_REPLY};
 use super::segment::Segment;
+use crate::wire::sctp::chunk;
 use crate::wire::tcp::Flags;
 use ringway_shared::{FiveTuple, Protocol};
 
@@ -199,14 +200,14 @@ pub(super) const fn is_ripe(rank: u8, idle: u32) -> bool {
 const CONVERSATION: u32 = 2_000;
 
 impl Flow {
-    /// Whether this segment of the client ends a closed flow's lingering: the caller removes the flow and opens another.
+    /// Whether this segment of the client, a SYN or INIT, ends a closed flow's lingering: the caller removes the flow and opens
+    /// another.
     #[inline]
     pub fn reopens(&self, direction: Direction, segment: &Segment) -> bool {
+        let asks = segment.flags.syn() && !segment.flags.ack() && !segment.flags.rst();
         self.state == State::Closed as u8
             && direction == Direction::Original
-            && segment.flags.syn()
-            && !segment.flags.ack()
-            && !segment.flags.rst()
+            && (asks || (segment.chunk == chunk::INIT && !self.is_direct()))
     }
 
     /// Sets the state that the first packet of a flow opens it in.
@@ -233,7 +234,9 @@ impl Flow {
                 self.hear(direction, segment);
                 true
             }
-            UDP_REPLIED | SCTP_REPLIED => true,
+            UDP_REPLIED => true,
+            // An INIT may be another association's.
+            SCTP_REPLIED => segment.chunk != chunk::INIT,
             // Who only sends (syslog, metrics) moves up in its queue once a second.
             UDP_UNREPLIED if direction == Direction::Original => !is_later_second(self.last_seen, now),
             UDP_ANSWERED => !is_later_second(self.last_seen, now) && !self.converses(direction, now),

@@ -1,5 +1,6 @@
 //! Packets of a known flow.
 
+use ringway_shared::decision::{Decision, decide};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::{Adjacency, AdjacencyId, DropReason, FiveTuple, InterfaceId, Network, ServicePortId, Snapshot};
 
@@ -93,10 +94,17 @@ impl Core {
             }
             return self.answers_another(context, received, packet, hash, id);
         }
+        let mut leaves = false;
         if direction == Direction::Original {
             // A SYN on a closed flow opens a new one (packets of the old one may still be under way).
             let reopens = || flow.reopens(direction, &Segment::believed(context.umem.packet(&received.frame), packet));
             if flow.state() == State::Closed && reopens() {
+                self.flows.remove(id, context.now);
+                return self.open(context, received, packet, hash);
+            }
+            // One that may leave its endpoint does not keep the flow.
+            leaves = flow.asks_anew(&segment) && is_no_choice(flow, snapshot, packet);
+            if leaves && flow.is_left(context.now.millis()) && !is_void(context, &received, packet) {
                 self.flows.remove(id, context.now);
                 return self.open(context, received, packet, hash);
             }
@@ -127,6 +135,9 @@ impl Core {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         if shows_nothing {
+            flow.see_answer(&segment);
+        }
+        if shows_nothing || leaves {
             return self.send_on(context, received, packet, id, direction, adjacency);
         }
         self.forward(context, received, packet, id, direction, adjacency)
@@ -327,6 +338,25 @@ pub(super) fn find_adjacency(
     };
     flow.set_adjacency(direction, Some(id));
     Ok(adjacency)
+}
+
+/// Whether its receiver throws the packet away.
+#[cold]
+fn is_void(context: &Context, received: &Received, packet: &Packet) -> bool {
+    Segment::believed(context.umem.packet(&received.frame), packet).void
+}
+
+/// Whether no new connection like this flow's would go to its endpoint.
+#[cold]
+fn is_no_choice(flow: &Flow, snapshot: &Snapshot, packet: &Packet) -> bool {
+    let reply = flow.reply();
+    match decide(&snapshot.services, &packet.tuple) {
+        Decision::Forward { set, .. } => {
+            let endpoint = (reply.source_address(), reply.source_port());
+            !set.backends().iter().any(|backend| (backend.address, backend.port) == endpoint)
+        }
+        _ => false,
+    }
 }
 
 /// Looks whether the flow's frontend still leads to a Service that has the flow's endpoint (rule 21 of the Service

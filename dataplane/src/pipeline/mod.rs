@@ -53,7 +53,6 @@ use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
 use limiter::{Answers, Limiter};
-use owed::Owed;
 use rescue::Moves;
 use stage::{Staged, preload, read};
 
@@ -99,7 +98,6 @@ struct Core {
     /// Of clients that are moved to another endpoint.
     rescues: Limiter,
     moves: Moves,
-    owed: Owed,
     adjacencies: Adjacencies,
     watches: Watches,
     shared: Shared,
@@ -143,7 +141,6 @@ impl Pipeline {
             loans,
             rescues,
             moves,
-            owed: Owed::default(),
             adjacencies,
             watches,
             shared,

@@ -182,7 +182,7 @@ impl Core {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
                 if owed {
-                    self.owed.note(id, context.now.millis());
+                    self.flows.flow_mut(id).set_owed(context.now.millis());
                 }
                 match (wanted.moved.take(), &port.affinity) {
                     (Some(moved), _) => self.note_move(id, moved),

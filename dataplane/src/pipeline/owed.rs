@@ -4,16 +4,13 @@
 //! 5925), when it has a source route, or when its TTL ends on the way. So the only ones that count are plain SYNs, with
 //! options that every host takes, and with hops to spare. INITs can be void in so many ways that none counts.
 //!
-//! Only of backends that something speaks against is this asked.
+//! Only of backends that something speaks against is this asked, and the flow keeps what it says (`Flow::set_owed`).
 
-use crate::flow::FlowId;
 use crate::wire::tcp::{self, Flags, option};
 use crate::wire::transport::{ChecksumState, checksum_state};
 use crate::wire::{Kind, Packet};
 use ringway_shared::Family;
 
-/// Flows that a worker remembers, a power of two; of two in one place the later one.
-const REMEMBERED: usize = 1024;
 /// The TTL that is left to a packet that arrives wherever backends are. Clients begin with 64 at least.
 const HOPS: u8 = 16;
 /// CWR and ECE, by which a SYN offers ECN.
@@ -27,29 +24,6 @@ const COMMON: [(u8, usize); 4] = [
     (option::SACK_PERMITTED, 2),
     (option::TIMESTAMPS, 10),
 ];
-
-/// Flows whose backend has to answer their first packet, by their numbers, and when they were opened.
-pub(super) struct Owed(Box<[(FlowId, u32)]>);
-
-impl Default for Owed {
-    fn default() -> Self {
-        Owed((0..REMEMBERED).map(|_| (FlowId(u32::MAX), 0)).collect())
-    }
-}
-
-impl Owed {
-    #[cold]
-    pub(super) fn note(&mut self, id: FlowId, opened: u32) {
-        if let Some(place) = self.0.get_mut(id.0 as usize & (REMEMBERED - 1)) {
-            *place = (id, opened);
-        }
-    }
-
-    /// Whether this is one of them, of which nothing was seen since this time.
-    pub(super) fn has(&self, id: FlowId, asked: u32) -> bool {
-        self.0.get(id.0 as usize & (REMEMBERED - 1)) == Some(&(id, asked))
-    }
-}
 
 /// Whether any host that listens answers this packet, and any other one that lives resets it. Reads all of it.
 #[cold]

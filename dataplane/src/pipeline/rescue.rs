@@ -195,7 +195,7 @@ impl Core {
         if masquerade == Masquerade::KeptForDsr {
             return Err(received);
         }
-        let (reply, asked, former) = (flow.reply(), flow.last_seen(), flow.backend());
+        let (reply, asked, former, was_owed) = (flow.reply(), flow.last_seen(), flow.backend(), flow.is_owed());
         let present = (reply.source_address(), reply.source_port());
         let selection = selection_hash(&packet.tuple, port);
         let trusted = |other: &Backend| self.shared.suspects.suspicion(other, now.millis()).is_none();
@@ -205,7 +205,7 @@ impl Core {
         if accused.is_full() {
             accused.remove(0);
         }
-        accused.push(Accused::new(former, present.0, present.1, asked, self.owed.has(id, asked)));
+        accused.push(Accused::new(former, present.0, present.1, asked, was_owed));
         let owed = is_owed_an_answer(context.umem.packet(&received.frame), packet);
         self.flows.give_up(id, now);
         self.tally.add(Counter::FlowsRescued, 1);
