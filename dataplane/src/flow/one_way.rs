@@ -9,6 +9,7 @@
 //! with it, since the next packet is picked up by the choice that the first one had, unless the endpoints have changed
 //! since. Of TCP, marks are the client's next number, and the endpoint's next as the client last acknowledged it: a RST ends
 //! a flow at exactly that number, a FIN counts near both, and until the client goes on from where its FIN ends, or before it.
+//! What fits neither is the word of another connection if it comes after silence ([`QUIET`]), and nothing otherwise.
 //! UDP and SCTP have a single state, of what is never seen to be answered. Nothing is counted of the endpoint's answers.
 
 use ringway_shared::Protocol;
@@ -79,18 +80,20 @@ impl Flow {
     }
 
     /// The state after this packet of the client.
-    fn step_one_way(&mut self, segment: &Segment) -> State {
+    fn step_one_way(&mut self, segment: &Segment, now: u32) -> State {
         let (state, flags) = (self.state(), segment.flags);
         if self.original().protocol() != Protocol::Tcp || segment.void {
             return state;
         }
         let [next, heard] = self.expected;
+        // Who was silent for long may speak of another connection, or went on by another gateway meanwhile.
+        let is_left = matches!(state, State::OneWay | State::OneWayClosing) && self.idle(now) >= QUIET;
         if flags.rst() {
             return if segment.sequence == next { State::Closed } else { state };
         }
         if flags.syn() {
-            // The first, a retransmission, or another connection's: nobody has gone on with any yet.
-            let opens = matches!(state, State::SynSent | State::PickedUp) && !flags.ack();
+            // The first, a retransmission, or another connection's: nobody has gone on with any yet, or the client has left it.
+            let opens = !flags.ack() && (matches!(state, State::SynSent | State::PickedUp) || is_left);
             return if opens { self.ask_one_way(segment) } else { state };
         }
         if !flags.ack() || state == State::Closed {
@@ -98,7 +101,8 @@ impl Flow {
         }
         // Whoever guesses has to guess both. Of a handshake nothing is known yet that could be acknowledged.
         if !is_near(next, segment.sequence) || (heard != 0 && !is_near(heard, segment.acknowledgment)) {
-            return if matches!(state, State::SynSent | State::PickedUp) { self.claim_one_way(segment) } else { state };
+            let claims = matches!(state, State::SynSent | State::PickedUp) || is_left;
+            return if claims { self.claim_one_way(segment) } else { state };
         }
         let end = end(segment);
         let had_ended = self.flags & FIN_ORIGINAL != 0;
@@ -122,7 +126,7 @@ impl FlowTable {
         let now = now.millis();
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return };
         let (before, last_seen) = (flow.state(), flow.last_seen);
-        let after = flow.step_one_way(segment);
+        let after = flow.step_one_way(segment, now);
         flow.count(super::Direction::Original);
         flow.last_seen = now;
         flow.state = after as u8;

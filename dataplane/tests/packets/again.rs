@@ -9,6 +9,7 @@ use crate::bed::row::Row;
 const TWO: &str = "web tcp 172.30.0.41:80 -> 10.0.1.1:8080 10.0.1.2:8080";
 const SIG: &str = "sig sctp 172.30.0.42:2905 -> 10.0.1.4:2906 10.0.1.5:2906";
 const OTHER: &str = "sig sctp 172.30.0.42:2905 -> 10.0.1.4:2906/unready 10.0.1.5:2906";
+const L2: &str = "web tcp 172.30.0.41:80 dsr=l2 -> 10.0.1.1:80";
 
 /// 4,800 others, of which half ask the accused backend, which has to answer them, between a SYN and its repetition.
 static FLOODED: LazyLock<String> = LazyLock::new(|| {
@@ -100,6 +101,33 @@ fn unanswered() -> Vec<Row> {
 
 fn ports_used_before() -> Vec<Row> {
     vec![
+        Row {
+            name: "dsr: of a new connection from a port whose former one was left without an end, errors arrive and nothing that is not near it",
+            bed: Bed::of(&[L2]),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=1000
+                -> forward inside by=10.0.1.1
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=7001
+                -> forward inside by=10.0.1.1
+                @9000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=500000001 ack=900000001
+                -> forward inside by=10.0.1.1
+                outside icmp 3/4 10.0.9.9 > 172.30.0.41 about tcp A 172.30.0.41:80 > 203.0.113.9:40000 seq=900000001
+                -> drop icmp_outside_window
+                @60000
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=900000000
+                -> forward inside by=10.0.1.1
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=900000001 ack=500000001
+                -> forward inside by=10.0.1.1
+                outside icmp 3/4 10.0.9.9 > 172.30.0.41 about tcp A 172.30.0.41:80 > 203.0.113.9:40000 seq=500001461
+                -> forward inside by=10.0.1.1
+                @120000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=1700000001 ack=1500000001
+                -> forward inside by=10.0.1.1
+                outside icmp 3/4 10.0.9.9 > 172.30.0.41 about tcp A 172.30.0.41:80 > 203.0.113.9:40000 seq=1500001461
+                -> forward inside by=10.0.1.1",
+            ledger: "rx=9 forwarded=8 drop:icmp_outside_window=1 flowsOpened=1",
+        },
         Row {
             name: "an INIT after an ABORT begins anew with whoever is chosen, but not one that its receiver throws away",
             bed: Bed::of(&[SIG]).then("other", &[OTHER]),
