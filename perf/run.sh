@@ -48,12 +48,17 @@ done
 for kind in tcp4 udp6 tcp6; do
     for _ in 1 2 3 4 5; do "$perf" cost --kind "$kind" --flows 1000 --packets "$packets"; done >"$work/cost.$kind"
 done
+for what in fragments handover; do
+    for _ in 1 2 3 4 5; do "$perf" "$what"; done >"$work/cost.$what"
+done
 each() { while read -r line; do field "$1" <<<"$line"; done <"$work/cost.$2"; }
 established_1k="$(each establishedNanos 1000 | best)"
 established_64k="$(each establishedNanos 65536 | best)"
 established_1m="$(each establishedNanos 1000000 | best)"
 new_1k="$(each newFlowNanos 1000 | best)"
 new_1m="$(each newFlowNanos 1000000 | best)"
+fragment="$(each fragmentNanos fragments | best)"
+handover="$(each handoverNanos handover | best)"
 bytes_1m="$(each flowTableBytes 1000000 | sed -n 1p)"
 # What a new flow costs more when its port is chosen by the queue of its replies, among 2, 4 and 8 workers.
 for workers in 2 4 8; do
@@ -141,6 +146,8 @@ Written by \`perf/run.sh\` (\`make bench\`). Nothing here is edited by hand: bad
 | established flow, 1,000 flows | $(round "$established_1k") ns | ≤ 40 ns | $(verdict "$established_1k" 40) |
 | established flow, 1,000,000 flows | $(round "$established_1m") ns | ≤ 100 ns | $(verdict "$established_1m" 100) |
 | new flow, table of 1,024 | $(round "$new_1k") ns | ≤ 200 ns | $(verdict "$new_1k" 200) |
+| fragment of a datagram in two, 1,000 flows | $(round "$fragment") ns | ≤ 400 ns | $(verdict "$fragment" 400) |
+| handover to another worker, both on one CPU, 60 bytes | $(round "$handover") ns | ≤ 300 ns | $(verdict "$handover" 300) |
 | Maglev 65,537 × 1,000 build | $([[ -n "$maglev" ]] && echo "$(round "$maglev" 2) ms" || echo 'not measured') | < 1.8 ms | $([[ -n "$maglev" ]] && verdict "$maglev" 1.8) |
 | flow table of 1,048,576 flows | $(awk -v b="$bytes_1m" 'BEGIN { printf "%.1f", b / 1048576 }') MiB | ≤ 192 MiB | $(verdict "$bytes_1m" 201326592) |
 EOF

@@ -14,7 +14,7 @@ use ringway_perf::control_cost;
 use ringway_perf::failure::{Failure, failed};
 use ringway_perf::forwarder::{Way, forward};
 use ringway_perf::generator::{By, Load, send};
-use ringway_perf::memory_bed::{Company, MemoryBed};
+use ringway_perf::memory_bed::{Company, MOST_FRAGMENTS, MemoryBed, hand_over};
 use ringway_perf::recorder::{record, tap};
 use ringway_perf::traffic::{Kind, MOST_FLOWS, Mix, SizeList};
 use ringway_perf::ways;
@@ -63,6 +63,21 @@ enum Command {
         /// Packets to send.
         #[arg(long, default_value_t = 20_000, value_parser = RangedU64ValueParser::<u64>::new().range(64..))]
         packets: u64,
+    },
+    /// What a fragment costs in memory: datagrams of UDP over IPv4 of 1,000 flows, in two fragments each.
+    Fragments {
+        /// Fragments to send.
+        #[arg(long, default_value_t = 120_000, value_parser = RangedU64ValueParser::<u64>::new().range(64..=MOST_FRAGMENTS))]
+        packets: u64,
+    },
+    /// What it costs to hand packets over to another worker, both on one CPU.
+    Handover {
+        /// Packets to hand over.
+        #[arg(long, default_value_t = 1_000_000, value_parser = RangedU64ValueParser::<u64>::new().range(64..))]
+        packets: u64,
+        /// Bytes a packet.
+        #[arg(long, default_value_t = 60, value_parser = between(14, 4096))]
+        size: u32,
     },
     /// What changes of a large cluster cost: compile, publish, memory.
     Control(control_cost::Options),
@@ -198,6 +213,14 @@ fn main() -> ExitCode {
             Ok(cost(&company, kind, flows, packets, backends))
         }
         Command::Rings { kind, bare, packets } => Ok(rings(kind, bare, packets)),
+        Command::Fragments { packets } => {
+            let took = MemoryBed::new(Kind::Udp4, 1024, 1000, 100).fragments(packets);
+            Ok(json!({"packets": packets, "fragmentNanos": took.as_nanos() as f64 / packets as f64}))
+        }
+        Command::Handover { packets, size } => {
+            let took = hand_over(packets, size as usize);
+            Ok(json!({"packets": packets, "size": size, "handoverNanos": took.as_nanos() as f64 / packets as f64}))
+        }
         Command::Control(options) => control_cost::run(&options),
         Command::Ways(options) => ways::run(&options),
         Command::Send(arguments) => offer(&arguments),

@@ -64,7 +64,7 @@ impl Plan {
 }
 
 /// The `n`th address after another.
-fn after(first: IpAddr, n: u32) -> IpAddr {
+pub(super) fn after(first: IpAddr, n: u32) -> IpAddr {
     match first {
         IpAddr::V4(first) => IpAddr::V4((first.to_bits() + n).into()),
         IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(n)).into()),
