@@ -25,6 +25,9 @@ const IFF_TUN_EXCL: u16 = 0x8000;
 const IFF_UP: u16 = 0x1;
 const IFF_NOARP: u16 = 0x80;
 
+/// The address of a bridge without ports.
+const NO_MAC: MacAddress = MacAddress([0; 6]);
+
 /// Why there is no TAP device, so that passed packets are lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TapError {
@@ -89,10 +92,11 @@ impl Tap {
         })?;
         let device = Device::by_name(&name)?;
         let notes = settings::make(nic, &device);
-        device.set_mac(nic.mac()?)?;
-        device.set_mtu(nic.mtu()?)?;
-        device.add_flags(IFF_UP | IFF_NOARP)?;
-        Ok(Tap { fd, device, notes })
+        let tap = Tap { fd, device, notes };
+        tap.set_mac(nic.mac()?)?;
+        tap.set_mtu(nic.mtu()?)?;
+        tap.device.add_flags(IFF_UP | IFF_NOARP)?;
+        Ok(tap)
     }
 
     /// Gives the kernel a packet, Ethernet header included and checksums complete. Never waits.
@@ -118,8 +122,9 @@ impl Tap {
         }
         let mut mended = Vec::new();
         let (mac, mtu) = (self.device.mac()?, self.device.mtu()?);
-        if mac != nic.mac()? {
-            self.device.set_mac(nic.mac()?)?;
+        let right = nic.mac()?;
+        if mac != right && right != NO_MAC {
+            self.device.set_mac(right)?;
             mended.push(format!("its MAC address was {mac}"));
         }
         if mtu != nic.mtu()? {
@@ -142,9 +147,9 @@ impl Tap {
         Ok(mended)
     }
 
-    /// Follows a change of the NIC's MAC address.
+    /// Follows a change of the NIC's MAC address. While a bridge has no ports it has none, and no device can be given that.
     pub fn set_mac(&self, mac: MacAddress) -> Result<(), DeviceError> {
-        self.device.set_mac(mac)
+        if mac == NO_MAC { Ok(()) } else { self.device.set_mac(mac) }
     }
 
     /// Follows a change of the NIC's MTU.

@@ -32,6 +32,8 @@ enum Found {
     /// Put right in place, or another device is to be used from now on.
     Mended(String, Option<Arc<Tap>>),
     Problem(String),
+    /// It is there and in use, and cannot be put right.
+    Unmended(String),
 }
 
 impl Interfaces {
@@ -66,7 +68,7 @@ impl Interfaces {
             self.heart.beat();
             let Some(attached) = self.attached.get_mut(&id) else { continue };
             match look(attached, thorough) {
-                Found::Right => {}
+                Found::Right => changed |= attached.note_right(),
                 Found::Mended(what, tap) => {
                     changed = true;
                     attached.note_mended(&what);
@@ -75,7 +77,11 @@ impl Interfaces {
                         self.hand_out(id, &tap);
                     }
                 }
-                Found::Problem(problem) => changed |= attached.note_problem(problem),
+                Found::Problem(problem) => {
+                    attached.report.tap = None;
+                    changed |= attached.note_problem(problem);
+                }
+                Found::Unmended(problem) => changed |= attached.note_problem(problem),
             }
         }
         changed
@@ -101,7 +107,7 @@ fn look(attached: &Attached, thorough: bool) -> Found {
         Some(Ok(mended)) if mended.is_empty() => return Found::Right,
         Some(Ok(mended)) => return Found::Mended(mended.join(", "), None),
         Some(Err(TapError::Gone { how, .. })) => how,
-        Some(Err(error)) => error.to_string(),
+        Some(Err(error)) => return Found::Unmended(error.to_string()),
         None => "there was none".to_owned(),
     };
     match Tap::open(device) {
@@ -115,6 +121,15 @@ impl Attached {
         self.report.tap = Some(tap.device().name.clone());
         self.report.tap_notes = tap.notes().to_vec();
         self.tap = Some(tap.clone());
+    }
+
+    /// Whether that is news.
+    fn note_right(&mut self) -> bool {
+        let report = &mut self.report;
+        let Some(tap) = self.tap.as_ref().filter(|_| report.tap_problem.is_some()) else { return false };
+        report.tap_problem = None;
+        tracing::info!("{}: the TAP device {} is as it should be again", report.name, tap.device().name);
+        true
     }
 
     fn note_mended(&mut self, what: &str) {
@@ -136,9 +151,51 @@ impl Attached {
         let report = &mut self.report;
         let is_new = report.tap_problem.as_ref() != Some(&problem);
         if is_new {
-            tracing::warn!("{}: packets that are not ours but reach a worker are lost: {problem}", report.name);
-            (report.tap, report.tap_problem) = (None, Some(problem));
+            let lost = if report.tap.is_none() { "are" } else { "may be" };
+            tracing::warn!("{}: packets that are not ours but reach a worker {lost} lost: {problem}", report.name);
+            report.tap_problem = Some(problem);
         }
         is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringway_dataplane::af_xdp::Device;
+    use ringway_shared::MacAddress;
+    use ringway_shared::network::Lowers;
+
+    use super::*;
+    use crate::demo::netns::{End, Namespace, veth};
+    use crate::report::interfaces::InterfaceReport;
+
+    #[test]
+    fn a_bridge_without_ports_keeps_its_tap_device_and_no_alarm() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "this test needs root");
+            return eprintln!("SKIPPED: needs root to make network namespaces");
+        }
+        let namespace = Namespace::create("taps", "bridge").unwrap();
+        let end = |link| End { namespace: &namespace, link, mac: None };
+        veth(end("port0"), end("peer0"), 1).unwrap();
+        namespace.bridge("br0").unwrap();
+        namespace.join("port0", "br0").unwrap();
+        let test = || {
+            let device = Device::by_name("br0").unwrap();
+            let tap = Arc::new(Tap::open(&device).unwrap());
+            namespace.ip(&["link", "set", "port0", "nomaster"]).unwrap();
+            let mac = device.mac().unwrap();
+            assert_eq!(mac, MacAddress([0; 6]));
+            let (lowers, report) = (Lowers::itself(device.index, "br0".into()), InterfaceReport::default());
+            let mut attached = Attached { device, mac, mtu: 1500, lowers, tap: None, report };
+            attached.use_tap(&tap);
+            assert!(matches!(look(&attached, true), Found::Right));
+            assert!(tap.set_mac(mac).is_ok());
+            // What could not be put right is told until it is.
+            attached.note_problem("cannot set the MTU".to_owned());
+            assert_eq!(attached.report.tap.as_ref(), Some(&tap.device().name), "it is in use");
+            assert!(attached.note_right() && attached.report.tap_problem.is_none() && !attached.note_right());
+        };
+        namespace.enter(test).unwrap();
     }
 }
