@@ -110,7 +110,7 @@ pub enum NoAdjacency {
     NoRoute,
     /// The route leaves by an interface that is not attached; [`Network::unlisted`] has its name.
     NoInterface,
-    /// The interface is down.
+    /// The interface is down, or Ringway is not attached to it.
     InterfaceDown(InterfaceId),
     /// The destination is the node itself.
     Local,
@@ -158,6 +158,8 @@ pub struct Network {
     /// Counts changes; adjacencies that a flow remembers are valid for one value only.
     pub generation: u32,
     interfaces: Vec<Interface>,
+    // Those that nothing of ours can leave by, up or not.
+    unattached: Vec<InterfaceId>,
     v4: Tables,
     v6: Tables,
     // Whoever made the routes knows all sources: none is guessed.
@@ -225,6 +227,26 @@ impl Network {
         (self.sources_known, self.overlooked) = (true, overlooked);
         self.add_smaller_hops();
         self
+    }
+
+    /// Says which interfaces Ringway should be attached to and is not: no packet of ours can leave by them, though they are up.
+    pub fn with_unattached(mut self, interfaces: impl IntoIterator<Item = InterfaceId>) -> Self {
+        self.unattached = interfaces.into_iter().collect();
+        self
+    }
+
+    /// Whether packets can leave by an interface: it is up, and attached.
+    #[inline]
+    pub fn is_way(&self, id: InterfaceId) -> bool {
+        self.interface(id).is_some_and(|interface| interface.up) && !self.unattached.contains(&id)
+    }
+
+    /// Why no packet can leave by an interface, in words that go on after its name.
+    pub fn why_no_way(&self, id: InterfaceId) -> &'static str {
+        match self.interface(id).is_some_and(|interface| interface.up) {
+            true => "to which Ringway is not attached",
+            false => "which is down",
+        }
     }
 
     /// Adds how lower devices choose the queue of a packet, by ifindex.

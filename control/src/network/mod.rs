@@ -24,6 +24,7 @@ mod objects;
 mod perspectives;
 mod picture;
 mod primary;
+pub mod programs;
 mod questions;
 mod queues;
 mod requests;
@@ -36,15 +37,16 @@ mod survey;
 mod unfit;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 
 use ringway_dataplane::resolver::Resolver;
-use ringway_shared::Network;
 use ringway_shared::network::RouteTarget;
 use ringway_shared::sharing::ShardedMap;
+use ringway_shared::{InterfaceId, Network};
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch as latest};
 
@@ -73,6 +75,8 @@ pub struct NetworkWatch {
     pub neighbors: latest::Receiver<Arc<NeighborReport>>,
     /// What Ringway attaches to; it may change. Of no effect on a network that does not.
     pub patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
+    /// The interfaces that Ringway should be attached to and is not. Of no effect on a network that does not change.
+    pub unattached: Arc<latest::Sender<BTreeSet<InterfaceId>>>,
     // The thread that publishes ends with this.
     _watched: Option<oneshot::Sender<()>>,
     // Keeps `latest` open where no task publishes.
@@ -91,13 +95,14 @@ impl NetworkWatch {
         let (own, node_addresses) = latest::channel(Arc::from([]));
         let (notes, neighbors) = latest::channel(Arc::default());
         let (patterns, listed) = latest::channel(interfaces);
+        let (unattached, not_attached) = latest::channel(BTreeSet::new());
         let (begun, beginning) = oneshot::channel();
         let (watched, unwatched) = oneshot::channel::<()>();
         let watching = async move {
             let start = async {
                 let kernel = Kernel::open().map_err(failed("the network"))?;
                 let requests = requests::listen(requests).map_err(failed("workers' questions"))?;
-                Watcher::start(kernel, listed, requests, wanted, own, notes).await
+                Watcher::start(kernel, (listed, not_attached), requests, wanted, own, notes).await
             };
             match start.await {
                 Ok((watcher, first)) => {
@@ -127,6 +132,7 @@ impl NetworkWatch {
             endpoints,
             neighbors,
             patterns,
+            unattached: Arc::new(unattached),
             _watched: Some(watched),
             _fixed: None,
         })
@@ -139,7 +145,9 @@ impl NetworkWatch {
         let (endpoints, _) = latest::channel(ShardedMap::default());
         let (_, neighbors) = latest::channel(Arc::default());
         let patterns = Arc::new(latest::channel(Vec::new()).0);
-        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, _watched: None, _fixed: Some(sender) }
+        let unattached = Arc::new(latest::channel(BTreeSet::new()).0);
+        let (_watched, _fixed) = (None, Some(sender));
+        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, unattached, _watched, _fixed }
     }
 }
 

@@ -6,9 +6,11 @@ use std::io;
 use std::net::IpAddr;
 
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
 
 /// Questions in one call. Their answers must fit the socket's buffer, also those of routes with many ways.
 const AT_ONCE: usize = 16;
@@ -128,6 +130,33 @@ impl Asker {
         let mut bytes = Vec::with_capacity(LONGEST);
         self.socket.recv(&mut bytes, 0)?;
         Ok(bytes)
+    }
+
+    /// One link, by its ifindex; `None` when there is none.
+    pub(super) fn link(&mut self, index: u32) -> io::Result<Option<LinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let mut header = NetlinkHeader::default();
+        (header.flags, header.sequence_number) = (NLM_F_REQUEST, self.sequence);
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(message)));
+        message.finalize();
+        let mut request = vec![0; message.buffer_len()];
+        message.serialize(&mut request);
+        self.socket.send(&request, 0)?;
+        loop {
+            for (header, payload) in self.receive()? {
+                match payload {
+                    _ if header.sequence_number != self.sequence => {}
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(Some(link)),
+                    NetlinkPayload::Error(error) if error.raw_code() == -Errno::NODEV.raw_os_error() => {
+                        return Ok(None);
+                    }
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Every message of a dump, header included, of a kind that has no words here.

@@ -3,7 +3,7 @@
 mod glance;
 mod reading;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ pub(super) struct Watcher {
     errands: Errands,
     attachments: Attachments,
     patterns: watch::Receiver<Vec<InterfacePattern>>,
+    unattached: watch::Receiver<BTreeSet<InterfaceId>>,
     requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
     endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
     next_hops: NextHops,
@@ -76,7 +77,7 @@ impl Watcher {
     /// Reads all tables.
     pub(super) async fn start(
         kernel: Kernel,
-        mut patterns: watch::Receiver<Vec<InterfacePattern>>,
+        (mut patterns, unattached): (watch::Receiver<Vec<InterfacePattern>>, watch::Receiver<BTreeSet<InterfaceId>>),
         requests: mpsc::Receiver<(InterfaceId, IpAddr)>,
         endpoints: watch::Receiver<ShardedMap<IpAddr, u32>>,
         node_addresses: watch::Sender<Arc<[IpAddr]>>,
@@ -88,6 +89,7 @@ impl Watcher {
             kernel,
             attachments: Attachments::new(listed),
             patterns,
+            unattached,
             requests,
             endpoints,
             next_hops: NextHops::default(),
@@ -182,6 +184,7 @@ impl Watcher {
                     self.attachments.set(self.patterns.borrow_and_update().clone());
                     self.stale.links = true;
                 }
+                Ok(()) = self.unattached.changed() => self.changed = true,
                 () = self.queues.changed() => self.changed = true,
                 () = sleep_until(deadline) => {}
                 () = heart.rest() => {}
@@ -252,7 +255,8 @@ impl Watcher {
         let reverse_paths = self.filters.of(&interfaces);
         let queue_choices = self.queues.of(&interfaces);
         let survey = self.survey.clone();
-        let picture = Picture { interfaces, survey, reverse_paths, queue_choices, neighbors };
+        let unattached = self.unattached.borrow_and_update().clone();
+        let picture = Picture { interfaces, survey, reverse_paths, queue_choices, neighbors, unattached };
         if picture == self.picture {
             return None;
         }

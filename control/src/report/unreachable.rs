@@ -56,7 +56,9 @@ pub(super) fn why_unreachable(snapshot: &Snapshot, address: IpAddr, why: NoAdjac
             let interface = network.unlisted(address).unwrap_or("an interface");
             format!("its route leaves by {interface}, which interfaces does not list")
         }
-        NoAdjacency::InterfaceDown(interface) => format!("its route leaves by {}, which is down", name(interface)),
+        NoAdjacency::InterfaceDown(interface) => {
+            format!("its route leaves by {}, {}", name(interface), network.why_no_way(interface))
+        }
         NoAdjacency::Routed { interface } => {
             let out = name(interface);
             format!("its route leaves by {out} to a router, and with dsr-l2 it has to be on a link of this node")

@@ -18,7 +18,14 @@ pub struct Attacher(Arc<Mutex<Ebpf>>);
 
 /// The program on one device, until this is dropped.
 pub struct Attached {
-    _link: FdLink,
+    link: FdLink,
+}
+
+impl Attached {
+    /// The number that the kernel gave the program; `None` where it does not tell.
+    pub fn program(&self) -> Option<u32> {
+        self.link.info().ok().map(|info| info.program_id())
+    }
 }
 
 impl Attacher {
@@ -71,6 +78,6 @@ impl Attacher {
         let link = program.take_link(id).map_err(|error| failed(boxed(error)))?;
         // Without BPF links the library falls back to a netlink attachment, which nobody would take away after a crash.
         let link = FdLink::try_from(link).map_err(|_| SteeringError::NoLink { interface: interface.to_owned() })?;
-        Ok(Attached { _link: link })
+        Ok(Attached { link })
     }
 }

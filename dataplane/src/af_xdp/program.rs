@@ -231,6 +231,11 @@ impl SteeringProgram {
         self.attached.keys().copied()
     }
 
+    /// The number that the kernel gave the program on a device; `None` where it is not attached, or the kernel does not tell.
+    pub fn program_on(&self, index: u32) -> Option<u32> {
+        self.attached.get(&index)?.program()
+    }
+
     /// Sends what is ours on a queue to this socket.
     pub fn set_socket(&mut self, index: u32, queue: u32, socket: BorrowedFd<'_>) -> Result<(), SteeringError> {
         self.remove_socket(index, queue);

@@ -227,7 +227,7 @@ pub(super) fn no_way(network: &Network, endpoint: IpAddr, error: &NoAdjacency) -
         }
         NoAdjacency::InterfaceDown(id) => {
             let name = network.interface(*id).map_or("an interface", |interface| &*interface.name);
-            format!("The route to {endpoint} leaves by {name}, which is down.")
+            format!("The route to {endpoint} leaves by {name}, {}.", network.why_no_way(*id))
         }
         NoAdjacency::Local => format!("{endpoint} is one of this node's own addresses."),
         NoAdjacency::Routed { interface } => {

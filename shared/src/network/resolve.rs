@@ -81,7 +81,7 @@ impl Network {
     /// The adjacency for a packet: route, then neighbour.
     pub fn resolve_for(&self, heading: &Heading) -> Result<AdjacencyId, NoAdjacency> {
         let way = self.way(heading)?;
-        if !self.interface(way.interface).is_some_and(|interface| interface.up) {
+        if !self.is_way(way.interface) {
             return Err(NoAdjacency::InterfaceDown(way.interface));
         }
         self.hops.number(&way).ok_or(way.unresolved())
@@ -128,9 +128,8 @@ impl Network {
         let route = self.route_of(heading)?;
         let RouteTarget::Paths(paths) = &route.target else { return None };
         let known = |path: &Path| {
-            let up = self.interface(path.interface).is_some_and(|interface| interface.up);
             let next_hop = self.next_hop(route, (path.interface, path.via), heading.destination);
-            self.hops.number(&next_hop).filter(|_| up)
+            self.hops.number(&next_hop).filter(|_| self.is_way(path.interface))
         };
         path::pick_of(paths.iter().filter(|path| known(path).is_some()), heading.hash).and_then(known)
     }
@@ -138,8 +137,9 @@ impl Network {
     /// Some adjacency for `destination`: a known one, if there is any for whatever packet.
     pub fn resolve_any(&self, destination: IpAddr) -> Result<AdjacencyId, NoAdjacency> {
         let first = self.resolve(destination);
-        let known = || self.ways_to(destination).find_map(|way| self.hops.number(&way));
-        let unresolved = || self.ways_to(destination).next();
+        let ways = || self.ways_to(destination).filter(|way| self.is_way(way.interface));
+        let known = || ways().find_map(|way| self.hops.number(&way));
+        let unresolved = || ways().next();
         match first {
             Ok(id) => Ok(id),
             Err(none) => match (known(), unresolved()) {
@@ -176,7 +176,7 @@ impl Network {
         let RouteTarget::Paths(paths) = &route.target else { return false };
         paths.iter().any(|path| {
             let next_hop = self.next_hop(route, (path.interface, path.via), heading.destination);
-            self.hops.number(&next_hop) == Some(taken) && self.interface(path.interface).is_some_and(|out| out.up)
+            self.hops.number(&next_hop) == Some(taken) && self.is_way(path.interface)
         })
     }
 

@@ -55,6 +55,33 @@ fn the_longest_prefix_and_then_the_lowest_metric_wins() {
 }
 
 #[test]
+fn nothing_leaves_by_an_interface_that_is_not_attached_though_it_is_up() {
+    let endpoint: IpAddr = "10.1.1.1".parse().unwrap();
+    let path = |interface, via: &str| {
+        let via = Some(via.parse().unwrap());
+        Path { interface: InterfaceId(interface), via, source: None, weight: 1 }
+    };
+    assert!(bed().resolve(endpoint).is_ok());
+    let network = bed().with_unattached([InterfaceId(1)]);
+    let down = Err(NoAdjacency::InterfaceDown(InterfaceId(1)));
+    assert_eq!((network.resolve(endpoint), network.resolve_any(endpoint)), (down, down));
+    assert_eq!(network.why_no_way(InterfaceId(1)), "to which Ringway is not attached");
+    assert_eq!(network.why_no_way(InterfaceId(2)), "which is down");
+    assert_eq!(network.next_hops(endpoint).count(), 1, "it is asked for all the same");
+    // Of several paths the other is taken.
+    let paths = RouteTarget::Paths(vec![path(0, "192.168.0.9"), path(1, "192.168.1.9")].into());
+    let neighbors = [(0, "192.168.0.9"), (1, "192.168.1.9")];
+    let neighbors = neighbors.map(|(id, hop)| (InterfaceId(id), hop.parse().unwrap(), MacAddress([id as u8 + 4; 6])));
+    let several = Network::new(1, bed().interfaces, [Route::new("10.7.0.0/16".parse().unwrap(), paths)], neighbors);
+    let several = several.with_unattached([InterfaceId(1)]);
+    let endpoint: IpAddr = "10.7.0.1".parse().unwrap();
+    let found = several.resolve_beside(&Heading::to(endpoint)).and_then(|id| several.adjacency(id)).unwrap();
+    assert_eq!(found.out, InterfaceId(0));
+    let any = several.resolve_any(endpoint).unwrap();
+    assert_eq!(several.adjacency(any).unwrap().out, InterfaceId(0));
+}
+
+#[test]
 fn the_source_is_in_the_next_hops_network_and_never_link_local() {
     let network = bed();
     assert_eq!(network.source_address("10.1.1.1".parse().unwrap()), Some("192.168.1.1".parse().unwrap()));

@@ -128,6 +128,7 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs::File;
     use std::os::fd::AsFd;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,6 +168,8 @@ mod tests {
             let (_endpoints, wanted) = watch::channel(ShardedMap::default());
             let (own, _) = watch::channel(Arc::from([]));
             let (notes, _) = watch::channel(Arc::default());
+            let (_attached, unattached) = watch::channel(BTreeSet::new());
+            let listed = (listed, unattached);
             let kernel = Kernel::open().unwrap();
             let (watcher, first) = Watcher::start(kernel, listed, requests, wanted, own, notes).await.unwrap();
             assert!(first.interfaces()[0].up);
