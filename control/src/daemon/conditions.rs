@@ -192,11 +192,12 @@ impl Outlook {
 
     fn take_devices(&mut self, config: &Config, network: &Network, plan: &Plan, predecessor: Option<&Predecessor>) {
         let (mut refused, mut fit) = (Vec::new(), 0);
+        let listing = Listing::read().unwrap_or_default();
         for (index, wanted) in fit::wanted(&config.interfaces, network) {
             let device = KernelDevice { name: wanted.name.clone(), index };
             let ours = predecessor
                 .is_some_and(|other| other.devices.as_ref().is_none_or(|devices| devices.contains(&device.name)));
-            match plan.terms(config).look_at(&device, &wanted, ours) {
+            match plan.terms(config).look_at(&device, &wanted, |index| !ours && listing.has_program(index)) {
                 Ok(found) => match found.doubt(&device, &wanted) {
                     None => fit += 1,
                     Some(why) => refused.push((index, format!("{}: {why}", wanted.name))),

@@ -10,17 +10,20 @@ pub(super) mod fit;
 mod holders;
 mod links;
 mod meanwhile;
+mod missing;
 mod offload;
 mod ports;
 mod refused;
 mod rings;
+mod room;
 mod steered;
 mod tags;
 mod taps;
 mod vlans;
 mod watched;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -42,6 +45,7 @@ use carriers::{Carrier, Kept, log_mode};
 use links::{LinkLog, why_gone};
 use offload::Offloads;
 use refused::Refused;
+use room::Room;
 use steered::Steered;
 pub(super) use steered::Unsteered;
 use taps::Looks;
@@ -77,11 +81,16 @@ pub(super) struct Interfaces {
     /// Whether packets of ours are dropped on queues without a socket.
     drops: bool,
     refused: Refused,
+    untold: missing::Untold,
+    /// That devices wait for the next turn.
+    unfinished: bool,
+    room: Room,
     steered: Steered,
     memory: UmemLayout,
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
+    unattached: Arc<watch::Sender<BTreeSet<InterfaceId>>>,
     looks: Looks,
     links: LinkLog,
     watch: Watch,
@@ -114,11 +123,15 @@ impl Interfaces {
             kept: BTreeMap::new(),
             drops: false,
             refused: Refused::default(),
+            untold: Vec::new(),
+            unfinished: false,
+            room: Room::default(),
             steered: Steered::default(),
             memory,
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
+            unattached: Arc::new(watch::channel(BTreeSet::new()).0),
             looks: Looks::new(Instant::now()),
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
@@ -134,6 +147,8 @@ impl Interfaces {
     pub(super) fn list(&mut self, listed: Vec<InterfaceConfig>) {
         self.listed = listed;
         self.refused.hurry(Instant::now());
+        let carriers = &self.carriers;
+        self.room.begin_anew(|name| carriers.values().any(|carrier| carrier.device.name == name));
     }
 
     /// What `status` says about the interfaces.
@@ -184,13 +199,14 @@ impl Interfaces {
             self.refused.hurry(Instant::now());
             self.attach_missing(network);
         }
+        self.tell_refusals();
         for interface in network.interfaces() {
             self.settle(interface);
         }
         // By now it may be others that carry what was attached.
         self.keep_up();
         self.tell();
-        self.failed.is_empty() && self.refused.is_empty() && self.steered.is_complete()
+        !self.unfinished && self.failed.is_empty() && self.refused.is_empty() && self.steered.is_complete()
     }
 
     /// Attaches an interface whose devices are, or says why not.
@@ -213,15 +229,17 @@ impl Interfaces {
             return;
         }
         if let Err(problem) = self.attach(interface) {
-            let tries = interface.lowers.devices.iter().filter_map(|lower| self.refused.due(lower.index));
-            let report = InterfaceReport { next_try: tries.min(), ..unattached(interface, problem) };
+            let next_try = self.refused.next_try(&interface.lowers);
+            let report = InterfaceReport { next_try, ..unattached(interface, problem) };
             self.failed.insert(interface.id, report);
         }
     }
 
-    /// Why interfaces could not be attached.
-    pub(super) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed.values().filter_map(|report| Some((&*report.name, report.problem.as_deref()?)))
+    /// Why interfaces could not be attached, or are attached by none of their devices any more.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let failed = self.failed.values().filter_map(|report| Some((&*report.name, report.problem.as_deref()?.into())));
+        let lost = self.attached.values();
+        failed.chain(lost.filter_map(|its| Some((&*its.device.name, self.without_carrier(its)?.into()))))
     }
 
     /// Whether Ringway is attached to nothing.
@@ -244,21 +262,21 @@ impl Interfaces {
         let others = self.failed.iter().chain(&self.gone).map(|(id, report)| (id, report.clone()));
         let all: BTreeMap<_, _> = attached.chain(others).collect();
         self.reports.send_replace(all.into_values().collect());
+        let lost = self.attached.iter().filter(|(_, attached)| self.is_lost(attached)).map(|(id, _)| *id);
+        let unattached: BTreeSet<InterfaceId> = lost.chain(self.failed.keys().copied()).collect();
+        self.unattached.send_if_modified(|known| {
+            let differs = *known != unattached;
+            *known = unattached;
+            differs
+        });
     }
 
     /// Attaches an interface, by those of its devices that are.
     fn attach(&mut self, interface: &Interface) -> Result<(), String> {
         let lowers = lowers_of(interface)?;
         if !lowers.devices.iter().any(|lower| self.carriers.contains_key(&lower.index)) {
-            let why = lowers.devices.iter().filter_map(|lower| {
-                let problem = self.refused.problem(lower.index)?;
-                Some(if *lower.name == *interface.name {
-                    problem.clone()
-                } else {
-                    format!("{}: {problem}", lower.name)
-                })
-            });
-            return Err(why.collect::<Vec<_>>().join("; "));
+            let why = self.refused.why(&interface.name, &lowers);
+            return Err(if why.is_empty() { "it has to wait for its turn".to_owned() } else { why });
         }
         let device = KernelDevice::by_name(&interface.name).map_err(|error| error.to_string())?;
         let (tap, tap_problem) = match Tap::open(&device) {

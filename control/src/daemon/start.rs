@@ -1,5 +1,6 @@
 //! The start of a run, step by step, each with its own error.
 
+use std::borrow::Cow;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -149,6 +150,7 @@ impl Running {
             memory,
         );
         interfaces.follow_meanwhile(latest.clone(), watch.drivers.clone());
+        interfaces.tell_network(network.unattached.clone());
         tokio::task::block_in_place(|| interfaces.follow(&first));
         check_attached(config, &interfaces)?;
         let options = PublishOptions {
@@ -328,8 +330,8 @@ fn can_be_listed(name: &str) -> bool {
 
 /// What was named must be attached; of what globs mean, something.
 fn check_attached(config: &Config, interfaces: &Interfaces) -> Result<(), RunError> {
-    let failed = |(interface, reason): (&str, &str)| {
-        Err(RunError::Attach { interface: interface.to_owned(), reason: reason.to_owned() })
+    let failed = |(interface, reason): (&str, Cow<'_, str>)| {
+        Err(RunError::Attach { interface: interface.to_owned(), reason: reason.into_owned() })
     };
     let named = |name: &str| config.interfaces.iter().any(|listed| listed.name.as_str() == name);
     if let Some(failure) = interfaces.failures().find(|(name, _)| named(name)) {

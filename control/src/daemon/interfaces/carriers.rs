@@ -1,15 +1,13 @@
 //! The devices that carry interfaces: attaching to them, letting them go, and what `status` says of them.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ringway_dataplane::af_xdp::program::AttachedMode;
 use ringway_dataplane::af_xdp::{CopyMode, Device as KernelDevice, RingSizes, SocketOptions};
 use ringway_shared::Network;
 
-use super::fit::{self, Fit, Terms, Wanted};
-use super::refused::Signs;
+use super::fit::{Fit, Terms, Wanted};
 use super::tags::{blindness, is_virtual};
 use super::watched::Watched;
 use super::{Attached, Interfaces, lock, ports, rings, tags};
@@ -53,13 +51,10 @@ pub(super) struct Kept {
     mode: &'static str,
     mode_reason: Option<String>,
     xdp: XdpMode,
-    since: Instant,
+    pub(super) since: Instant,
     /// How many queues its NIC has; none without hardware.
     nic: Option<u32>,
 }
-
-/// How long a program stays where no port can be opened; a driver may take 3 s to let go of frames.
-const KEEP: Duration = Duration::from_secs(10);
 
 impl Interfaces {
     /// How many NICs there are to let go of, and how many queues they have together.
@@ -69,67 +64,10 @@ impl Interfaces {
             .fold((0, 0), |(nics, all), its| (nics + 1, all + its))
     }
 
-    fn wanted(&self, network: &Network) -> BTreeMap<u32, Wanted> {
-        fit::wanted(&self.listed, network)
-    }
-
-    /// Attaches to every device that an interface needs, unless it was refused a short while ago. Why one could not be
-    /// attached is noted; the others go on.
-    pub(super) fn attach_missing(&mut self, network: &Network) {
-        let all = self.wanted(network);
-        self.refused.retain(|index| all.contains_key(index));
-        for (&index, wanted) in &all {
-            self.heart.beat();
-            if self.carriers.contains_key(&index) {
-                continue;
-            }
-            let signs = Signs::of(index, wanted);
-            if self.refused.is_waiting(index, &signs, Instant::now()) {
-                continue;
-            }
-            if self.drivers.is_end() {
-                break;
-            }
-            // Its driver may have to let go of it before it is counted among them.
-            let (nics, queues) = self.nics();
-            let is_nic = KernelDevice { name: wanted.name.clone(), index }.may_zero_copy();
-            self.drivers.have(nics + u32::from(is_nic), queues + if is_nic { signs.queues() } else { 0 });
-            match self.attach_device(index, wanted) {
-                Ok(carrier) => {
-                    self.refused.remove(index);
-                    if self.kept.remove(&index).is_some() {
-                        tracing::info!("{}: attached anew, with {} queues", wanted.name, carrier.watched.ports.len());
-                    }
-                    self.carriers.insert(index, carrier);
-                    self.steer();
-                }
-                Err(problem) => {
-                    let told = format!("cannot attach to {}: {problem}", wanted.name);
-                    if self.refused.note(index, problem, signs, Instant::now()) {
-                        tracing::warn!("{told}");
-                    }
-                    // What was done so far is undone.
-                    self.close_ports(index, &wanted.name);
-                    if !self.kept.contains_key(&index) {
-                        self.forget(index);
-                    }
-                }
-            }
-        }
-        let is_over = |index: &u32, kept: &Kept| !all.contains_key(index) || kept.since.elapsed() > KEEP;
-        let over = self.kept.iter().filter(|(index, kept)| is_over(index, kept)).map(|(index, _)| *index);
-        over.collect::<Vec<_>>().into_iter().for_each(|index| self.forget(index));
-        let (nics, queues) = self.nics();
-        if !self.drivers.is_end() {
-            self.drivers.have(nics, queues);
-        }
-        self.drop_meanwhile();
-    }
-
     /// Says what becomes of our packets on queues without a socket: the queues that somebody has just added, and all while ports
     /// are opened anew. The kernel would refuse their connections, so they are dropped, and come again. Before Ringway is
     /// attached to anything they are left to the kernel.
-    fn drop_meanwhile(&mut self) {
+    pub(super) fn drop_meanwhile(&mut self) {
         let drop = !self.kept.is_empty() || !self.carriers.is_empty();
         if self.drops == drop {
             return;
@@ -159,7 +97,7 @@ impl Interfaces {
     }
 
     /// Takes the program off a device, and what was set on it for its sake.
-    fn forget(&mut self, index: u32) {
+    pub(super) fn forget(&mut self, index: u32) {
         self.kept.remove(&index);
         self.detach_program(index);
         self.steered.forget(index);
@@ -208,15 +146,25 @@ impl Interfaces {
         tracing::debug!("detached from {}", carrier.device);
     }
 
-    fn attach_device(&mut self, index: u32, wanted: &Wanted) -> Result<Carrier, String> {
+    /// `has_program`: whether there is an XDP program in the way of one on this device.
+    pub(super) fn attach_device(
+        &mut self,
+        index: u32,
+        wanted: &Wanted,
+        has_program: impl Fn(u32) -> bool,
+    ) -> Result<Carrier, String> {
         let device = KernelDevice::by_name(&wanted.name).map_err(|error| error.to_string())?;
         if device.index != index {
             return Err("it was replaced by another device of this name just now".to_owned());
         }
         let terms = Terms { placement: &self.placement, memory: self.memory, busy_poll: self.busy_poll };
-        let Fit { number, queues, nic } = terms.look_at(&device, wanted, self.kept.contains_key(&index))?;
+        let Fit { number, queues, nic } =
+            terms.look_at(&device, wanted, |index| !self.kept.contains_key(&index) && has_program(index))?;
+        let kept = self.kept_of(wanted);
         // Larger rings give way to these, and these to smaller ones.
-        self.rings(RingSizes::DEFAULT, &queues).map_err(|error| rings::no_room(&device, &queues, error))?;
+        if let Err(error) = self.rings(RingSizes::DEFAULT, &queues, &kept) {
+            return Err(self.no_room(wanted, &queues, &kept, error));
+        }
         // Before XDP is there: some drivers reset the NIC for it.
         let offloads = self.offloads.clone();
         let blind = if is_virtual(&device) { None } else { self.aside(|| lock(&offloads).switch_off(&device).err()) };
@@ -235,13 +183,17 @@ impl Interfaces {
         let generic = mode == "generic";
         let may_zero_copy = !generic && wanted.zero_copy != ZeroCopy::Off && copies.is_none();
         let mut ideal = nic.rings(may_zero_copy);
-        let mut rings = self.rings(ideal, &queues);
+        let mut rings = self.rings(ideal, &queues, &kept);
         if rings.as_ref().is_err_and(rings::is_out) && ideal.driver > 0 && is_auto {
             copies = Some(rings::cramped(ideal.driver));
             ideal = nic.rings(false);
-            rings = self.rings(ideal, &queues);
+            rings = self.rings(ideal, &queues, &kept);
         }
-        let rings = rings.map_err(|error| rings::no_room(&device, &queues, error))?;
+        let rings = rings.map_err(|error| self.no_room(wanted, &queues, &kept, error))?;
+        if wanted.named {
+            let frames = queues.iter().map(|queues| queues.len() as u32 * rings.frames());
+            self.room.share(&wanted.name, frames.collect());
+        }
         let zero_copy = match copies {
             Some(_) => ZeroCopy::Off,
             None => wanted.zero_copy,
@@ -277,7 +229,8 @@ impl Interfaces {
             }
         }
         ports.sort_by_key(|(port, _)| port.queue);
-        let watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
+        let mut watched = Watched::new(&device, number, ports, wanted.zero_copy == ZeroCopy::On);
+        watched.program = lock(&self.steering).program_on(index);
         Ok(Carrier { device, mode, mode_reason, xdp: wanted.xdp, watched, blind, small })
     }
 
@@ -326,7 +279,31 @@ impl Interfaces {
                 report.mode_reason = report.mode_reason.or_else(|| carrier.mode_reason.clone());
             }
         }
+        if report.mode.is_none() {
+            report.problem = self.without_carrier(attached);
+            report.next_try = self.refused.next_try(&attached.lowers);
+        }
         report
+    }
+
+    /// Whether nothing carries an interface that was attached, and it was tried to change that.
+    pub(super) fn is_lost(&self, attached: &Attached) -> bool {
+        let mut devices = attached.lowers.devices.iter();
+        !devices.any(|lower| self.carriers.contains_key(&lower.index))
+            && self.refused.next_try(&attached.lowers).is_some()
+    }
+
+    /// Why an interface has no device that carries it, though it was attached; `None` where it has one.
+    pub(super) fn without_carrier(&self, attached: &Attached) -> Option<String> {
+        let devices = &attached.lowers.devices;
+        if devices.iter().any(|lower| self.carriers.contains_key(&lower.index)) {
+            return None;
+        }
+        let why = self.refused.why(&attached.device.name, &attached.lowers);
+        if why.is_empty() && devices.iter().any(|lower| self.kept.contains_key(&lower.index)) {
+            return Some("its queues are being opened anew".to_owned());
+        }
+        (!why.is_empty()).then_some(why)
     }
 }
 

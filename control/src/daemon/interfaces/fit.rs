@@ -13,7 +13,6 @@ use super::{is_there, lowers_of, tags, unable};
 use crate::config::{InterfaceConfig, XdpMode, ZeroCopy};
 use crate::daemon::nics::NicFacts;
 use crate::daemon::placement::{Device, Placement};
-use crate::network::listing::Listing;
 
 /// A device that is needed: its name, and how it is to be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +22,8 @@ pub(in crate::daemon) struct Wanted {
     pub(super) zero_copy: ZeroCopy,
     /// An interface that it carries has a tag.
     pub(super) tagged: bool,
+    /// An interface that it carries is named in the configuration, and not meant by a glob.
+    pub(super) named: bool,
 }
 
 /// The devices that interfaces need, by ifindex. One that carries itself is attached as its own entry in the configuration
@@ -35,12 +36,13 @@ pub(in crate::daemon) fn wanted(listed: &[InterfaceConfig], network: &Network) -
         let listed = listed.iter().find(|listed| listed.name.matches(&interface.name));
         let (xdp, zero_copy) = listed.map_or_else(Default::default, |listed| (listed.xdp, listed.zero_copy));
         for lower in lowers.devices.iter() {
-            let new = || Wanted { name: lower.name.to_string(), xdp, zero_copy, tagged: false };
+            let new = || Wanted { name: lower.name.to_string(), xdp, zero_copy, tagged: false, named: false };
             let one = wanted.entry(lower.index).or_insert_with(new);
             if lower.index == interface.index {
                 (one.xdp, one.zero_copy) = (xdp, zero_copy);
             }
             one.tagged |= lowers.vlan.is_some();
+            one.named |= listed.is_some_and(|listed| !listed.name.is_glob());
         }
     }
     wanted
@@ -63,8 +65,13 @@ pub(in crate::daemon) struct Fit {
 }
 
 impl Terms<'_> {
-    /// Looks at a device. `ours`: whether the program on it, if there is one, is Ringway's own.
-    pub(in crate::daemon) fn look_at(&self, device: &KernelDevice, wanted: &Wanted, ours: bool) -> Result<Fit, String> {
+    /// Looks at a device. `is_taken`: whether an XDP program that is not Ringway's own is in the way of one on this device.
+    pub(in crate::daemon) fn look_at(
+        &self,
+        device: &KernelDevice,
+        wanted: &Wanted,
+        is_taken: impl FnOnce(u32) -> bool,
+    ) -> Result<Fit, String> {
         let number = device.queues().map_err(|error| error.to_string())?;
         let placed = Device::read("/sys".as_ref(), &device.name, device.index, number);
         let queues = self.placement.queues(&placed).map_err(|error| error.to_string())?;
@@ -81,7 +88,7 @@ impl Terms<'_> {
             announces: nic.announces,
         };
         Socket::check(device, self.memory, &socket).map_err(|error| error.to_string())?;
-        if !ours && Listing::read().is_ok_and(|listing| listing.has_program(device.index)) {
+        if is_taken(device.index) {
             let taken = SteeringError::Taken { interface: device.name.clone(), source: Errno::BUSY.into() };
             return Err(taken.to_string());
         }

@@ -30,8 +30,9 @@ enum State {
 }
 
 impl State {
-    /// `None` for a link that is not there.
+    /// `None` for a link that is not there; another may have its name.
     fn of(device: &KernelDevice) -> Option<Self> {
+        KernelDevice::by_name(&device.name).ok().filter(|now| now.index == device.index)?;
         device.flags().ok().map(|flags| match (flags & UP != 0, flags & RUNNING != 0) {
             (false, _) => State::Disabled,
             (true, false) => State::NoCarrier,

@@ -3,6 +3,7 @@
 //! Ports are opened one after the other, and each may take a driver seconds. Meanwhile a bond goes on to another of its members, by
 //! which workers have to send at once, and no later than they could have without all that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,11 @@ impl Interfaces {
     /// let go of at the end.
     pub(in crate::daemon) fn follow_meanwhile(&mut self, latest: watch::Receiver<Arc<Network>>, drivers: Arc<Drivers>) {
         (self.latest, self.drivers) = (Some(latest), drivers);
+    }
+
+    /// Says here which interfaces are not attached, from now on.
+    pub(in crate::daemon) fn tell_network(&mut self, unattached: Arc<watch::Sender<BTreeSet<InterfaceId>>>) {
+        self.unattached = unattached;
     }
 
     /// Does this, for which the kernel may wait for a driver, in a thread of its own.
@@ -70,7 +76,7 @@ impl Interfaces {
         }
     }
 
-    fn newest(&self) -> Option<Arc<Network>> {
+    pub(super) fn newest(&self) -> Option<Arc<Network>> {
         self.latest.as_ref().map(|latest| latest.borrow().clone())
     }
 

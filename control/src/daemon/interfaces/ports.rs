@@ -157,6 +157,9 @@ impl Interfaces {
     }
 
     fn give_back(&mut self, free: Vec<(u16, Closed)>) {
+        if !free.is_empty() {
+            self.room.note_given_back();
+        }
         for (worker, closed) in free {
             if let Err(error) = self.ask(worker, Question::reclaim(closed)) {
                 tracing::warn!("the frames of a port that is closed: {error}");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_shared::network::Lowers;
 
 use super::fit::Wanted;
 use super::vlans;
@@ -65,9 +66,18 @@ impl Refused {
         self.0.get(&index).map(|refusal| &refusal.problem)
     }
 
-    /// When a device is tried again.
-    pub(super) fn due(&self, index: u32) -> Option<Instant> {
-        self.0.get(&index).map(|refusal| refusal.due)
+    /// Why none of the devices that carry an interface of this name could be attached, as far as each was tried.
+    pub(super) fn why(&self, name: &str, lowers: &Lowers) -> String {
+        let why = lowers.devices.iter().filter_map(|lower| {
+            let problem = self.problem(lower.index)?;
+            Some(if *lower.name == *name { problem.clone() } else { format!("{}: {problem}", lower.name) })
+        });
+        why.collect::<Vec<_>>().join("; ")
+    }
+
+    /// When the first of them is tried again.
+    pub(super) fn next_try(&self, lowers: &Lowers) -> Option<Instant> {
+        lowers.devices.iter().filter_map(|lower| Some(self.0.get(&lower.index)?.due)).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -89,8 +99,9 @@ impl Refused {
         is_new
     }
 
-    pub(super) fn remove(&mut self, index: u32) {
-        self.0.remove(&index);
+    /// Whether it was one of them.
+    pub(super) fn remove(&mut self, index: u32) -> bool {
+        self.0.remove(&index).is_some()
     }
 
     /// Forgets those that nobody needs.
@@ -112,7 +123,8 @@ mod tests {
     use crate::config::{XdpMode, ZeroCopy};
 
     fn signs(mtu: u32) -> Signs {
-        let wanted = Wanted { name: "nic0".into(), xdp: XdpMode::Auto, zero_copy: ZeroCopy::Auto, tagged: false };
+        let wanted =
+            Wanted { name: "nic0".into(), xdp: XdpMode::Auto, zero_copy: ZeroCopy::Auto, tagged: false, named: true };
         Signs { wanted, mtu: Some(mtu), queues: Some(1), is_up: true, vlans: Vec::new() }
     }
 

@@ -5,11 +5,12 @@
 //! ours would go to the kernel. So rings are halved until all queues find room. Smaller rings lose bursts sooner and nothing
 //! else, which `status` says.
 
-use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes};
+use ringway_dataplane::af_xdp::RingSizes;
 use ringway_dataplane::io::PortError;
 use ringway_dataplane::worker::AttachError;
 
-use super::Interfaces;
+use super::fit::Wanted;
+use super::{Interfaces, lock};
 use crate::daemon::packet_memory::SPARE_FRAMES;
 
 /// The largest rings for whose frames there is room, this size or half of it again and again. `has_room`: for ports with so many
@@ -53,24 +54,52 @@ pub(super) fn is_out(error: &AttachError) -> bool {
     matches!(error, AttachError::Port(PortError::Frames { .. }))
 }
 
-/// Why there is no room for rings of whatever size.
-pub(super) fn no_room(device: &KernelDevice, queues: &[Vec<u32>], error: AttachError) -> String {
+/// Why there is no room for rings of whatever size. `kept`: frames of each worker that are kept for other devices.
+fn no_room(queues: &[Vec<u32>], kept: &[u32], error: AttachError) -> String {
     let AttachError::Port(PortError::Frames { needed, free }) = error else { return error.to_string() };
     let most = queues.iter().map(Vec::len).max().unwrap_or_default();
-    let (needed, free) = (needed.saturating_sub(SPARE_FRAMES), free.saturating_sub(SPARE_FRAMES));
+    let kept = kept.iter().max().copied().unwrap_or_default();
+    let (needed, free) = (needed.saturating_sub(SPARE_FRAMES + kept), free.saturating_sub(SPARE_FRAMES + kept));
+    let away = match kept {
+        0 => String::new(),
+        kept => format!(" ({kept} are kept for interfaces that are named and away)"),
+    };
     format!(
-        "the smallest rings at {most} queues of {device} for one worker hold up to {needed} frames, and its packet memory has {free} \
-         that no other port may need: restart Ringway, so that it sets aside enough for all interfaces that it then has"
+        "the smallest rings at {most} queues for one worker hold up to {needed} frames, and its packet memory has {free} that no other \
+         port may need{away}: restart Ringway, so that it sets aside enough for all interfaces that it then has"
     )
 }
 
 impl Interfaces {
-    /// The largest rings that every worker has room for at each of these queues of a device.
-    pub(super) fn rings(&mut self, wanted: RingSizes, queues: &[Vec<u32>]) -> Result<RingSizes, AttachError> {
+    /// What a device has to leave to others, of each worker: one that is named, nothing.
+    pub(super) fn kept_of(&self, wanted: &Wanted) -> Vec<u32> {
+        let is_attached = |name: &str| self.carriers.values().any(|carrier| carrier.device.name == name);
+        let places = if wanted.named { 0 } else { lock(&self.workers).len() };
+        (0..places).map(|place| self.room.kept(place, is_attached)).collect()
+    }
+
+    /// Why there is no room for a device.
+    pub(super) fn no_room(&mut self, wanted: &Wanted, queues: &[Vec<u32>], kept: &[u32], error: AttachError) -> String {
+        let is_out = is_out(&error);
+        let problem = no_room(queues, kept, error);
+        if is_out && !wanted.named {
+            self.room.note_out(queues.iter().map(|queues| queues.len() as u32).sum(), &problem);
+        }
+        problem
+    }
+
+    /// The largest rings that every worker has room for at each of these queues of a device, beside what is kept for others.
+    pub(super) fn rings(
+        &mut self,
+        wanted: RingSizes,
+        queues: &[Vec<u32>],
+        kept: &[u32],
+    ) -> Result<RingSizes, AttachError> {
         fitting(wanted, |frames| {
             queues.iter().enumerate().try_for_each(|(place, queues)| {
                 // Batches and held packets need theirs as well.
-                self.has_room(place, queues.len() as u32 * frames + SPARE_FRAMES)
+                let kept = kept.get(place).copied().unwrap_or_default();
+                self.has_room(place, queues.len() as u32 * frames + SPARE_FRAMES + kept)
             })
         })
     }

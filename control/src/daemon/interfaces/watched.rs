@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::Interfaces;
 use super::carriers::Carrier;
 use super::check::{self, Link, Moment, Next, Trial};
+use crate::network::programs::Programs;
 use crate::report::interfaces::{InterfaceCounters, PortReport};
 
 /// How often ports are looked at.
@@ -31,16 +32,36 @@ pub(super) struct Watch {
     /// The largest MTU that packet memory carries in zero-copy mode.
     zero_copy_mtu: u32,
     counters: Option<CountersByName>,
+    programs: Option<Programs>,
 }
 
 impl Watch {
     pub(super) fn new(zero_copy_mtu: u32) -> Self {
-        Watch { last: Some(Instant::now()), distrusted: BTreeMap::new(), zero_copy_mtu, counters: None }
+        Watch { last: Some(Instant::now()), distrusted: BTreeMap::new(), zero_copy_mtu, counters: None, programs: None }
     }
 
     /// Ports are looked at with the next turn.
     pub(super) fn hurry(&mut self) {
         self.last = None;
+    }
+
+    /// What became of the program that was attached to a device with this number; `None` while it is there, or the device is not.
+    fn taken_off(&mut self, index: u32, program: Option<u32>) -> Option<&'static str> {
+        let ours = program?;
+        if self.programs.is_none() {
+            self.programs = Programs::open().ok();
+        }
+        match self.programs.as_mut()?.on(index) {
+            Ok(Some(all)) if all.contains(&ours) => None,
+            Ok(Some(all)) if all.is_empty() => Some("somebody took Ringway's XDP program off it"),
+            Ok(Some(_)) => Some("somebody put another XDP program in the place of Ringway's"),
+            Ok(None) => None,
+            Err(_) => {
+                // The next look opens another socket.
+                self.programs = None;
+                None
+            }
+        }
     }
 
     /// Why zero-copy is not to be used on a device, as a trial has shown.
@@ -60,6 +81,8 @@ pub(super) struct Watched {
     stalled: bool,
     /// That packets may be larger than frames.
     pub(super) large: Option<String>,
+    /// The number of the program on it, where the kernel tells.
+    pub(super) program: Option<u32>,
 }
 
 impl Watched {
@@ -72,8 +95,16 @@ impl Watched {
     ) -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let late = check::is_late(&device.driver(), &release);
-        let mut watched =
-            Watched { ports, queues, trial: None, link: Link::default(), late, stalled: false, large: None };
+        let mut watched = Watched {
+            ports,
+            queues,
+            trial: None,
+            link: Link::default(),
+            late,
+            stalled: false,
+            large: None,
+            program: None,
+        };
         watched.trial = (watched.is_zero_copy() && !insists).then(Trial::default);
         watched
     }
@@ -112,10 +143,15 @@ impl Interfaces {
         self.reclaim();
         let uses: Vec<(u32, Use)> =
             self.carriers.keys().filter_map(|index| Some((*index, self.use_of(*index)?))).collect();
-        let (mut anew, mut probed) = (Vec::new(), Vec::new());
+        let (mut anew, mut probed, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for (index, used) in uses {
             self.heart.beat();
             let Some(carrier) = self.carriers.get_mut(&index) else { continue };
+            if let Some(reason) = self.watch.taken_off(index, carrier.watched.program) {
+                tracing::warn!("{}: {reason}: attaching anew", carrier.device);
+                bare.push(index);
+                continue;
+            }
             if let Some(reason) = changed(carrier, self.watch.zero_copy_mtu) {
                 anew.push((index, reason));
                 continue;
@@ -139,6 +175,8 @@ impl Interfaces {
                 }
             }
         }
+        // There is no program whose place could be kept.
+        bare.into_iter().for_each(|index| self.detach(index));
         for (index, reason) in &anew {
             if let Some(carrier) = self.carriers.get(index) {
                 tracing::warn!("{}: {reason}: attaching anew", carrier.device);

@@ -1,0 +1,145 @@
+//! Attaching to the devices that interfaces need and that are not attached yet.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_shared::Network;
+
+use super::Interfaces;
+use super::carriers::Kept;
+use super::fit;
+use super::refused::Signs;
+use crate::network::listing::Listing;
+
+/// How long a program stays where no port can be opened; a driver may take 3 s to let go of frames.
+const KEEP: Duration = Duration::from_secs(10);
+/// After so long devices that a glob means wait for what has changed meanwhile.
+const ROUND: Duration = Duration::from_millis(500);
+/// How many devices of one refusal are named.
+const NAMED: usize = 3;
+
+/// Refusals that were not told of yet: the ifindex, the name, and why.
+pub(super) type Untold = Vec<(u32, String, String)>;
+
+impl Interfaces {
+    /// Attaches to every device that an interface needs, unless it was refused a short while ago. Why one could not be
+    /// attached is noted; the others go on.
+    pub(super) fn attach_missing(&mut self, network: &Network) {
+        let all = fit::wanted(&self.listed, network);
+        self.refused.retain(|index| all.contains_key(index));
+        self.unfinished = false;
+        let listing = OnceCell::new();
+        let has_program = |index| listing.get_or_init(|| Listing::read().unwrap_or_default()).has_program(index);
+        let began = Instant::now();
+        let mut ordered: Vec<_> = all.iter().collect();
+        ordered.sort_by_key(|(_, wanted)| !wanted.named);
+        for (&index, wanted) in ordered {
+            self.heart.beat();
+            if self.carriers.contains_key(&index) {
+                continue;
+            }
+            let signs = Signs::of(index, wanted);
+            if self.refused.is_waiting(index, &signs, Instant::now()) {
+                continue;
+            }
+            if !wanted.named
+                && let Some(problem) = self.room.is_out(signs.queues()).cloned()
+            {
+                self.refuse(index, &wanted.name, problem, signs);
+                continue;
+            }
+            self.unfinished = !wanted.named && began.elapsed() > ROUND && self.is_outdated(network);
+            if self.unfinished || self.drivers.is_end() {
+                break;
+            }
+            // Its driver may have to let go of it before it is counted among them.
+            let (nics, queues) = self.nics();
+            let is_nic = KernelDevice { name: wanted.name.clone(), index }.may_zero_copy();
+            self.drivers.have(nics + u32::from(is_nic), queues + if is_nic { signs.queues() } else { 0 });
+            match self.attach_device(index, wanted, has_program) {
+                Ok(carrier) => {
+                    let again = self.refused.remove(index) && self.carries(index);
+                    if self.kept.remove(&index).is_some() || again {
+                        tracing::info!("{}: attached anew, with {} queues", wanted.name, carrier.watched.ports.len());
+                    }
+                    self.carriers.insert(index, carrier);
+                    self.steer();
+                }
+                Err(problem) => {
+                    self.refuse(index, &wanted.name, problem, signs);
+                    // What was done so far is undone.
+                    self.close_ports(index, &wanted.name);
+                    if !self.kept.contains_key(&index) {
+                        self.forget(index);
+                    }
+                }
+            }
+        }
+        let is_over = |index: &u32, kept: &Kept| !all.contains_key(index) || kept.since.elapsed() > KEEP;
+        let over = self.kept.iter().filter(|(index, kept)| is_over(index, kept)).map(|(index, _)| *index);
+        over.collect::<Vec<_>>().into_iter().for_each(|index| self.forget(index));
+        let (nics, queues) = self.nics();
+        if !self.drivers.is_end() {
+            self.drivers.have(nics, queues);
+        }
+        self.drop_meanwhile();
+    }
+
+    /// Whether there is a newer network than this one.
+    fn is_outdated(&self, network: &Network) -> bool {
+        self.newest().is_some_and(|newest| newest.generation != network.generation)
+    }
+
+    /// Whether a device is to carry an interface that was attached.
+    fn carries(&self, index: u32) -> bool {
+        self.attached.values().any(|attached| attached.lowers.devices.iter().any(|lower| lower.index == index))
+    }
+
+    fn refuse(&mut self, index: u32, name: &str, problem: String, signs: Signs) {
+        if self.refused.note(index, problem.clone(), signs, Instant::now()) {
+            self.untold.push((index, name.to_owned(), problem));
+        }
+    }
+
+    /// Says which devices could not be attached, unless they are by now: those with the same reason in one line.
+    pub(super) fn tell_refusals(&mut self) {
+        let untold = std::mem::take(&mut self.untold);
+        let still = untold.into_iter().filter(|(index, ..)| self.refused.problem(*index).is_some());
+        lines(still).iter().for_each(|line| tracing::warn!("{line}"));
+    }
+}
+
+fn lines(refusals: impl Iterator<Item = (u32, String, String)>) -> Vec<String> {
+    let mut by_problem: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, name, problem) in refusals {
+        let names = by_problem.entry(problem).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let line = |(problem, names): (String, Vec<String>)| {
+        let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("cannot attach to {first}{more}: {problem}")
+    };
+    by_problem.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_refusals_for_one_reason_are_one_line() {
+        let refusal = |(index, why): (u32, &str)| (index, format!("v{index}"), why.to_owned());
+        let few = [(1, "busy"), (2, "no room"), (3, "busy"), (1, "busy")].map(refusal);
+        assert_eq!(lines(few.into_iter()), ["cannot attach to v1, v3: busy", "cannot attach to v2: no room"]);
+        let many = (1..=500).map(|index| refusal((index, "no room")));
+        assert_eq!(lines(many), ["cannot attach to v1, v2, v3 and 497 more: no room"]);
+    }
+}
