@@ -24,6 +24,8 @@ impl Room {
     /// A device that is named has so many frames of each worker. They are kept for it while it is away: it may be made again.
     pub(super) fn share(&mut self, name: &str, frames: Vec<u32>) {
         self.shares.insert(name.to_owned(), frames);
+        // What was said of that may be untrue now.
+        self.out = None;
     }
 
     /// What is kept of the memory of a worker, for devices that are named and away.
