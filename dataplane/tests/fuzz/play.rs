@@ -126,7 +126,7 @@ impl Stage {
             worker(&Settings {
                 pipeline,
                 flows: 24,
-                frames: 128,
+                frames: 1024,
                 directory: Some(directory.clone()),
                 affinities: Some(affinities.clone()),
                 ..Settings::default()
