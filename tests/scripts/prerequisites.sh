@@ -65,7 +65,7 @@ for group in "$@"; do
         want gtlsserver ngtcp2-server # QUIC
         want gtlsclient ngtcp2-client
         need ethtool ethtool
-        need bpftool bpftool # takes a program off a device
+        want bpftool bpftool # takes a program off a device; no package of its own on some Ubuntu
         need tcpdump tcpdump
         need nft nftables
         need socat socat # takes the outer header off where the kernel has no such device
