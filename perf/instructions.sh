@@ -54,5 +54,5 @@ row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 640
 # instruction (`rep stos`) that callgrind counts for every byte.
 row udp4-fragment "$(of 'MemoryBed*carry*' fragments --packets 20480)" "$(of 'MemoryBed*carry*' fragments --packets 61440)" 40960 3063
 # From one worker's memory to another's, both on one CPU.
-row handover "$(of '*handed_over*' handover --packets 6400)" "$(of '*handed_over*' handover --packets 25600)" 19200 308
+row handover "$(of '*handed_over*' handover --packets 6400)" "$(of '*handed_over*' handover --packets 25600)" 19200 329
 exit $status
