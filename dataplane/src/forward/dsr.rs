@@ -3,7 +3,7 @@
 //!
 //! The outer header is what Linux's `ipip` and `ip6tnl` devices take apart. It copies DSCP and ECN (RFC 6040, normal mode).
 //! Routers may fragment it if they may fragment what is inside, which is IPv4 without DF. Who sends anything else that is too
-//! large for the way is told so, before it leaves or when a router on the way says it ([`super::tunnel_error`]).
+//! large for the way is told so, before it leaves or when a router on the way says it (see `tunnel_error`).
 
 use std::net::IpAddr;
 
