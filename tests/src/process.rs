@@ -87,10 +87,20 @@ pub fn iperf(namespace: &Namespace, server: SocketAddr, seconds: u32, more: &[&s
         vec!["--client", &address, "--port", &port, "--time", &time, "--json", "--connect-timeout", "5000"];
     arguments.extend(more);
     let limit = Duration::from_secs(u64::from(seconds) + 20);
-    let output = run(namespace, "iperf3", &arguments, limit).unwrap_or_else(|error| panic!("{error}"));
-    // iperf3 may write warnings before the report.
-    let report = output.find('{').and_then(|start| output.get(start..)).unwrap_or(&output);
-    serde_json::from_str(report).unwrap_or_else(|error| panic!("iperf3's report: {error}: {output}"))
+    // It serves one at a time, and is busy with the end of the one before for a moment.
+    let mut report = Value::Null;
+    eventually(limit, "iperf3 has time", || {
+        let output = run(namespace, "iperf3", &arguments, limit).unwrap_or_else(|error| panic!("{error}"));
+        // iperf3 may write warnings before the report.
+        let json = output.find('{').and_then(|start| output.get(start..)).unwrap_or(&output);
+        report = serde_json::from_str(json).unwrap_or_else(|error| panic!("iperf3's report: {error}: {output}"));
+        match report["error"].as_str() {
+            None => Ok(()),
+            Some(error) if error.contains("busy") => Err(error.to_owned()),
+            Some(error) => panic!("iperf3: {error}: {output}"),
+        }
+    });
+    report
 }
 
 /// Pings an address so many times; an error when not all were answered.
