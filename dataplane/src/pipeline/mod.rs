@@ -164,8 +164,7 @@ impl Pipeline {
     ///
     /// In CPU time (`ringway-perf cost`): 38 ns at 2.6 GHz, some 100 cycles, when it was 662 instructions on an idle machine.
     /// There are no cycles by stage: the virtual machine that this was measured in offers no counter of them (`perf_event_open`
-    /// of CPU cycles: no such event), and a time stamp around each stage would cost as much as a stage. With a million flows it
-    /// is 62 ns: what `preload` asks for comes from memory.
+    /// of CPU cycles: no such event). With a million flows it is 62 ns: what `preload` asks for comes from memory.
     pub fn process(&mut self, umem: &mut Umem, batch: &mut Batch, snapshot: &Snapshot, now: Time) {
         let core = &mut self.core;
         // As many as fit into the batch fit into the stage.
