@@ -201,6 +201,8 @@ impl Worker {
         }
         if let Some(change) = self.changes.asked.pop() {
             let answer = self.apply(change);
+            // Whoever asked finds what came of it in the counts.
+            self.publish_frames();
             // Never full: whoever asks waits for the answer to one question before the next.
             let _ = self.changes.answered.push(answer);
         }
@@ -213,8 +215,15 @@ impl Worker {
             self.statistics_due = Time(now.0 + STATISTICS_EVERY);
             self.io.note(now);
             self.io.count(self.pipeline.tally());
-            self.pipeline.tally().set(Counter::FreeFrames, self.umem.free_frames().into());
+            return self.publish_frames();
         }
+        self.pipeline.publish();
+    }
+
+    /// Publishes the counts, with the frames that are free now.
+    #[cold]
+    fn publish_frames(&mut self) {
+        self.pipeline.tally().set(Counter::FreeFrames, self.umem.free_frames().into());
         self.pipeline.publish();
     }
 

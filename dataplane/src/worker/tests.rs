@@ -64,6 +64,8 @@ const SIZES: RingSizes = RingSizes { fill: 8, completion: 4, receive: 8, transmi
 fn ask(worker: &mut Worker, change: Change) -> Answer {
     worker.changes.asked.push(change).ok().unwrap();
     worker.turn();
+    let counted = worker.pipeline.tally().get(Counter::FreeFrames);
+    assert_eq!(counted, u64::from(worker.umem.free_frames()), "the count is that of after the change");
     worker.changes.answered.pop().unwrap()
 }
 
