@@ -66,17 +66,19 @@ use() {
     ip link set bond0 type bond active_slave "e$1" &&
         ip -n client link set bond0 type bond active_slave "c$1"
 }
+# goes_on N: so, and it stays so. igb's link goes for seconds when Ringway is attached to it, and the bond leaves it for that.
+goes_on() { use "$1" && sleep 1 && carries "e$1"; }
 
 bonded active-backup
 web
 configure '{name: bond0}, {name: g1}, {name: bond0.100}'
 ringway check --config /tmp/ringway.yaml || fail 'check'
 start
+# Each end chose its member by itself, and what one sends by its own, nobody takes from the other's backup.
+within 40 goes_on 1 || fail "member 1 was made active, and $(carried) carries"
 all_works 'active-backup'
 ringway status
 ip netns exec endpoint iperf3 --server --one-off --port 5302 >/dev/null 2>&1 &
-within 10 use 1 || fail 'member 1 cannot be made active'
-within 5 carries e1 || fail "not carried by e1, but by $(carried)"
 
 # The active member's cable is pulled while a connection runs, and datagrams come back without a pause.
 timeout 90 ip netns exec client iperf3 --client 198.51.100.10 --port 5201 --time 15 --interval 1 >/tmp/transfer 2>&1 &
@@ -132,8 +134,6 @@ all_works 'with one member'
 ip link set e1 down
 ip link set e1 master bond0
 ip link set e1 up
-# igb's link goes for seconds when Ringway is attached to it again, and the bond goes back to e2 for that.
-goes_on() { use "$1" && sleep 1 && carries "e$1"; }
 within 40 goes_on 1 || fail "e1 came back, and $(carried) carries"
 all_works 'with both again'
 end() { kill "$ringway"; wait "$ringway" || fail "ringway run ended with exit status $?"; }
