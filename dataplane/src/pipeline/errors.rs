@@ -38,15 +38,27 @@ pub(super) struct Elsewhere {
     pub(super) worker: u16,
     /// Of the tuple that it was found by.
     pub(super) hash: u64,
-    /// Whether somebody has noted such a flow. Otherwise the port alone names the worker, and perhaps there is none.
-    pub(super) noted: bool,
+    pub(super) by: Hint,
+}
+
+/// What says that there is such a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// Somebody has noted it.
+    Noted,
+    /// The port, which names the worker; perhaps there is no such flow. The error came by an interface that packets to the endpoint
+    /// leave by.
+    PortOnItsWay,
+    /// The port alone.
+    Port,
 }
 
 /// How many errors a worker hands over. Each tuple that they quote has its share, so a flood about one takes nothing from
-/// errors about others; and those about flows that nobody has noted, which anybody can invent, take nothing from the rest. A
-/// handover queue holds more than all of them at once.
+/// errors about others; and those about flows that nobody has noted, which anybody can invent, take nothing from the rest, nor do
+/// those that come from elsewhere than their endpoint. A handover queue holds more than all of them at once.
 pub(super) struct HandedErrors {
     noted: Shares,
+    on_their_way: Shares,
     guessed: Shares,
     /// About no flow, so that the kernel gets them, which costs much more than a drop.
     strange: Shares,
@@ -54,11 +66,20 @@ pub(super) struct HandedErrors {
 
 impl HandedErrors {
     pub(super) fn new() -> Self {
-        HandedErrors { noted: Shares::new(), guessed: Shares::new(), strange: Shares::new() }
+        HandedErrors {
+            noted: Shares::new(),
+            on_their_way: Shares::new(),
+            guessed: Shares::new(),
+            strange: Shares::new(),
+        }
     }
 
     pub(super) fn admit(&mut self, elsewhere: &Elsewhere, now: Time) -> bool {
-        let shares = if elsewhere.noted { &mut self.noted } else { &mut self.guessed };
+        let shares = match elsewhere.by {
+            Hint::Noted => &mut self.noted,
+            Hint::PortOnItsWay => &mut self.on_their_way,
+            Hint::Port => &mut self.guessed,
+        };
         shares.admit(elsewhere.hash, now)
     }
 }
@@ -150,7 +171,14 @@ impl Core {
             // The port of a masqueraded flow's reply names its owner.
             let is_snat = || network.is_local(source) || self.config.snat_addresses.contains(&source);
             let worker = hinted.or_else(|| self.config.port_owner(quote.tuple.source_port()).filter(|_| is_snat()))?;
-            let elsewhere = Elsewhere { worker, hash, noted: hinted.is_some() };
+            let endpoint = quote.tuple.destination_address();
+            let on_its_way = || network.next_hops(endpoint).any(|(out, _)| out == received.interface);
+            let by = match hinted {
+                Some(_) => Hint::Noted,
+                None if on_its_way() => Hint::PortOnItsWay,
+                None => Hint::Port,
+            };
+            let elsewhere = Elsewhere { worker, hash, by };
             return (worker != self.config.worker && worker < self.config.workers)
                 .then_some(Addressee::Elsewhere(elsewhere));
         };

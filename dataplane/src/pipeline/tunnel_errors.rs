@@ -10,7 +10,7 @@ use ringway_shared::network::Heading;
 use ringway_shared::service::ForwardingMode;
 
 use super::departure::Intent;
-use super::errors::Elsewhere;
+use super::errors::{Elsewhere, Hint};
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::flow::{Direction, Segment};
@@ -44,7 +44,7 @@ impl Core {
             let worker = directory.and_then(|directory| directory.owner(hash));
             let worker = worker.filter(|worker| *worker != self.config.worker && *worker < self.config.workers);
             let Some(worker) = worker.filter(|_| objection.is_none()) else { return Err(received) };
-            if !self.errors.admit(&Elsewhere { worker, hash, noted: true }, context.now) {
+            if !self.errors.admit(&Elsewhere { worker, hash, by: Hint::Noted }, context.now) {
                 return Ok(dropped(received, DropReason::IcmpHandoverLimited, None));
             }
             let verdict = Verdict::HandOver { worker, arrived: received.interface };

@@ -116,3 +116,20 @@ fn a_flood_of_them_takes_nothing_from_errors_about_others() {
     let (at, verdict, _) = team.line(0, kept, ms(200));
     assert_eq!((at, verdict), forwarded, "about a flow that is noted");
 }
+
+/// Who forges errors from where clients are takes nothing from those that come by the way to their endpoint.
+#[test]
+fn a_flood_from_elsewhere_leaves_room_for_errors_by_their_own_way() {
+    let mut team = Team::new(2);
+    let ask = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
+    let port = source_port(&ask.2.unwrap());
+    let about = |arrives, port| {
+        format!("{arrives} icmp 3/4 10.0.1.3 > 10.0.255.254 about udp 10.0.255.254:{port} > 10.0.1.3:5353")
+    };
+    let handed = (49_152..65_000).filter(|port| team.line(0, &about("outside", *port), ms(2)).0 == 1).count();
+    assert!((OF_A_KIND / 2..=OF_A_KIND).contains(&handed), "{handed}");
+    let (at, verdict, _) = team.line(0, &about("outside", port), ms(2));
+    assert_eq!((at, verdict), (0, Verdict::Drop(DropReason::IcmpHandoverLimited)), "the flood's room is used up");
+    let (at, verdict, _) = team.line(0, &about("inside", port), ms(2));
+    assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }), "a router behind which the endpoint is");
+}
