@@ -230,12 +230,17 @@ static __always_inline int is_of_flow(const struct packet *packet)
 	return (is_from_snat || is_claimed(packet)) && bpf_map_lookup_elem(&endpoints, &key);
 }
 
+// Sources of fragments are told apart by so many shares.
+#define SHARES 64
+
 // Fragments to the node's own addresses on one CPU. Userspace sets `most` and reads `left`.
 struct budget {
 	__u64 window;
 	__u64 used;
 	__u64 left; // to the kernel
 	__u64 most;
+	__u64 secret; // 0: not thrown yet
+	__u16 of[SHARES];
 };
 
 struct {
@@ -245,8 +250,9 @@ struct {
 	__type(value, struct budget);
 } fragments SEC(".maps");
 
-// Whether one more fragment to the node's own addresses goes up in this moment.
-static __always_inline int has_budget(void)
+// Whether one more fragment from this source to the node's own addresses goes up in this moment. Half of the room is anybody's,
+// the other half is divided into shares by a hash of the source under a secret: who sends from few addresses takes half at most.
+static __always_inline int has_budget(const struct address *source)
 {
 	__u32 zero = 0;
 	struct budget *budget = bpf_map_lookup_elem(&fragments, &zero);
@@ -256,12 +262,23 @@ static __always_inline int has_budget(void)
 	if (budget->window != window) {
 		budget->window = window;
 		budget->used = 0;
+		__builtin_memset(budget->of, 0, sizeof(budget->of));
 	}
-	if (budget->used >= budget->most) {
+	if (!budget->secret)
+		budget->secret = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	__u64 hash = ((__u64)source->word[0] << 32 | source->word[1]) ^ budget->secret;
+	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+	hash ^= ((__u64)source->word[2] << 32 | source->word[3]) + (budget->secret >> 7);
+	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+	__u16 *of = &budget->of[hash >> 58];
+	__u64 half = budget->most / 2;
+	if (budget->used >= budget->most || (budget->used >= half && *of >= (half + SHARES - 1) / SHARES)) {
 		budget->left++;
 		return 0;
 	}
 	budget->used++;
+	if (*of < 0xffff)
+		(*of)++;
 	return 1;
 }
 
@@ -274,7 +291,7 @@ static __always_inline int may_be_ours(const struct packet *packet)
 	if ((which & ALL) || ((which & TO_SNAT) && bpf_map_lookup_elem(&snat, &packet->destination)))
 		return 1;
 	__u16 *to = bpf_map_lookup_elem(&portless, &packet->destination);
-	return to && (*to >> shift & FRONTEND) && has_budget();
+	return to && (*to >> shift & FRONTEND) && has_budget(&packet->source);
 }
 
 static __always_inline int is_ours(const struct packet *packet)

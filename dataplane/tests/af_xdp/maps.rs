@@ -45,7 +45,7 @@ fn so_many_fragments_to_a_node_address_go_up_in_a_moment_and_the_others_pass() {
         SteeringEntry::Endpoint(frontend(Protocol::Udp, "10.77.0.2", 53)),
     ];
     let mut worker = bed.gateway(|| {
-        let program = SteeringProgram::load_with(Capacities { fragments: 4, ..Capacities::default() }).unwrap();
+        let program = SteeringProgram::load_with(Capacities { fragments: 8, ..Capacities::default() }).unwrap();
         Worker::start_with(program, "l0", XdpMode::Native, &entries)
     });
     let left = worker.program.left_fragments();
@@ -72,6 +72,46 @@ fn so_many_fragments_to_a_node_address_go_up_in_a_moment_and_the_others_pass() {
     assert!(up >= 4, "{up}");
     // A moment later there is room again.
     until("another moment", || came(&mut worker, &later("10.77.0.3:9", "10.77.0.9:9")) > 0);
+}
+
+/// Who sends from one address takes half of the room, and whatever there is for others with the same share.
+#[test]
+fn a_flood_of_fragments_from_one_address_leaves_room_for_others() {
+    const OTHERS: usize = 16;
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let entries = [
+        SteeringEntry::Vip("10.99.0.1".parse().unwrap()),
+        SteeringEntry::Frontend(frontend(Protocol::Udp, "10.77.0.1", 53)),
+    ];
+    let mut worker = bed.gateway(|| {
+        let program = SteeringProgram::load_with(Capacities { fragments: 64, ..Capacities::default() }).unwrap();
+        Worker::start_with(program, "l0", XdpMode::Native, &entries)
+    });
+    let left = worker.program.left_fragments();
+    let mut umem = umem(1);
+    let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
+    let later = |from: &str, to: &str| with(&udp(from, to, b"x"), 20, &[0, 10]);
+    let flood = later("10.77.0.3:9", "10.77.0.1:9");
+    let others: Vec<_> = (0..OTHERS).map(|last| later(&format!("10.78.0.{last}:9"), "10.77.0.1:9")).collect();
+    let marker = later("10.77.0.3:1", "10.99.0.1:1");
+    let mut floods = 0;
+    until("some moments with more than they take", || {
+        let before = left.count();
+        let flood = std::iter::repeat_n(flood.as_slice(), 100);
+        let packets: Vec<&[u8]> = flood.chain(others.iter().map(Vec::as_slice)).chain([marker.as_slice()]).collect();
+        let came = coming_up(&mut worker, (&mut sender, &mut umem), &packets);
+        let of_others = came.iter().filter(|packet| others.contains(packet)).count();
+        // Some share the flood's share.
+        assert!(
+            of_others >= OTHERS / 2,
+            "{of_others} of {OTHERS} went up, {} of the flood",
+            came.len() - of_others - 1
+        );
+        floods += usize::from(left.count() - before >= 50);
+        // Each round has a moment of its own.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        floods >= 5
+    });
 }
 
 #[test]
