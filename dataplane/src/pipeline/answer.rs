@@ -95,6 +95,11 @@ impl Core {
         received: Received,
         packet: &Packet,
     ) -> Option<Outcome> {
+        // Beyond the limit nobody looks for a way.
+        if !self.answers.has_room(AnswerTo::Ping, context.now) {
+            self.tally.add(Counter::RepliesLimited, u64::from(may_answer(packet)));
+            return dropped(received, DropReason::EchoRequest, None);
+        }
         let network = &context.snapshot.network;
         let way = self.adjacencies.to_client(network, &answer_heading(&received, packet)).map(|found| found.adjacency);
         let length = u32::from(packet.end.saturating_sub(packet.l4)) + ip_header(packet.family()) as u32;
