@@ -51,6 +51,8 @@ mod reshaped;
 mod size;
 #[path = "packets/sources.rs"]
 mod sources;
+#[path = "packets/strays.rs"]
+mod strays;
 #[path = "packets/tcp.rs"]
 mod tcp;
 #[path = "packets/there_and_back.rs"]
@@ -166,6 +168,11 @@ fn sources_that_the_kernel_would_refuse() {
 }
 
 #[test]
+fn floods_to_the_node_itself() {
+    run_all(strays::rows());
+}
+
+#[test]
 fn every_drop_reason_has_a_row() {
     let rows = [
         affinity::rows(),
@@ -188,6 +195,7 @@ fn every_drop_reason_has_a_row() {
         known_fragments::rows(),
         size::rows(),
         sources::rows(),
+        strays::rows(),
         tcp::rows(),
         validity::rows(),
     ];

@@ -64,6 +64,7 @@ drop_reasons! {
     TruncatedIcmp, "truncated_icmp", "The packet ends inside the ICMP header.";
     ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast, broadcast, an IPv4-mapped IPv6 address, or one of the node's own addresses.";
     ReversePath, "reverse_path", "The answer would not leave by the interface that the packet came on, or there is no route for it, and the interface's rp_filter refuses such a source.";
+    StrayLimited, "stray_limited", "The packet is none of ours, packets to its source leave by another interface than it came on, and as many such have passed to the kernel in this moment as may: 6,710 in 134 ms, of one source a quarter.";
     Land, "land", "Source and destination are the same address and port.";
     SourceRouted, "source_routed", "The packet carries a source route (IPv4 LSRR or SSRR, IPv6 routing type 0, or another type with segments left).";
     KernelUnreachable, "kernel_unreachable", "The packet is none of ours, but the way back to the kernel was missing or full.";

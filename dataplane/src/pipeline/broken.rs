@@ -3,7 +3,7 @@
 use ringway_shared::decision::{Decision, without_frontend};
 use ringway_shared::{DropReason, MacAddress};
 
-use super::{Context, Core, Outcome, dropped, pass, pass_from};
+use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::fragments::{Fate, Key};
 use crate::wire::{Invalid, Refusal};
@@ -26,7 +26,7 @@ impl Core {
                 }
                 match ours {
                     true => dropped(received, invalid.reason, None),
-                    false => pass_from(context.snapshot, received, invalid.source),
+                    false => self.pass_from(context, received, invalid.source),
                 }
             }
             _ => pass(received),

@@ -5,7 +5,7 @@ use ringway_shared::DropReason;
 use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::departure::exceeded_mtu;
-use super::{Context, Core, Outcome, dropped, pass, pass_from};
+use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};
@@ -27,16 +27,16 @@ impl Core {
         hash: u64,
     ) -> Option<Outcome> {
         let (network, node) = (&context.snapshot.network, &context.snapshot.services.node);
-        if network.objection_to(packet.tuple.source_address(), received.interface) == Some(DropReason::ReversePath) {
+        let (source, destination) = (packet.tuple.source_address(), packet.tuple.destination_address());
+        if network.objection_to(source, received.interface) == Some(DropReason::ReversePath) {
             return dropped(received, DropReason::ReversePath, None);
         }
-        let destination = packet.tuple.destination_address();
         // What is the node's goes past no Service. Anybody may send it, and it must not crowd out what does.
         if network.is_local(destination)
             || node.is_own(destination)
             || self.config.snat_addresses.contains(&destination)
         {
-            return pass(received);
+            return self.pass_from(context, received, source);
         }
         let answer = packet.tuple.reversed();
         let answer_hash = self.flows.hash(&answer);
@@ -54,7 +54,7 @@ impl Core {
             }
         }
         self.note_direct(context, &received, packet, [hash, answer_hash]);
-        pass(received)
+        self.pass_from(context, received, source)
     }
 
     /// Notes the connection of a packet that passes. `hashes` are those of its tuple and of the reversed one.
@@ -134,7 +134,7 @@ impl Core {
         }
         let asked = self.flows.hash(&packet.tuple.reversed());
         self.note_direct(context, &received, packet, [hash, asked]);
-        pass_from(context.snapshot, received, packet.tuple.source_address())
+        self.pass_from(context, received, packet.tuple.source_address())
     }
 }
 

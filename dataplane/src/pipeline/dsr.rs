@@ -15,7 +15,7 @@ use ringway_shared::{
 
 use super::departure::{Intent, mtu, must_not_fragment};
 use super::established::{Standing, revise};
-use super::{Context, Core, Outcome, dropped, pass_from};
+use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, Flow, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
 use crate::forward::dsr::{self, Tunnel};
@@ -148,7 +148,7 @@ impl Core {
     ) -> Option<Outcome> {
         // What the endpoint sends under its own address is no answer.
         if direction == Direction::Reply {
-            return pass_from(context.snapshot, received, packet.tuple.source_address());
+            return self.pass_from(context, received, packet.tuple.source_address());
         }
         let snapshot = context.snapshot;
         let flow = self.flows.flow_mut(id);

@@ -6,7 +6,7 @@ use ringway_shared::{Adjacency, AdjacencyId, DropReason, FiveTuple, InterfaceId,
 
 use super::adjacencies::{Adjacencies, Resolved};
 use super::departure::{Intent, depart, exceeded_mtu, leave, mtu};
-use super::{Context, Core, Outcome, dropped, pass_from};
+use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
 use crate::forward::{mss, nat, usual};
@@ -90,7 +90,7 @@ impl Core {
             direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, &snapshot.network);
         if direction == Direction::Reply && !flow.is_answer(&segment) {
             if shows_nothing {
-                return pass_from(snapshot, received, packet.tuple.source_address());
+                return self.pass_from(context, received, packet.tuple.source_address());
             }
             return self.answers_another(context, received, packet, hash, id);
         }

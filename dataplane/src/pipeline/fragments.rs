@@ -16,7 +16,7 @@ use ringway_shared::{DropReason, Family, FiveTuple, InterfaceId, Protocol};
 pub(super) use first::is_certain;
 
 use super::departure::{Intent, exceeded_mtu};
-use super::{Context, Core, Outcome, Shared, Staged, dropped, objection, pass_from};
+use super::{Context, Core, Outcome, Shared, Staged, dropped, objection};
 use crate::batch::Received;
 use crate::clock::Time;
 use crate::config::PipelineConfig;
@@ -165,7 +165,7 @@ impl Core {
         fate: Fate,
     ) -> Option<Outcome> {
         match fate {
-            Fate::Pass => pass_from(context.snapshot, received, packet.tuple.source_address()),
+            Fate::Pass => self.pass_from(context, received, packet.tuple.source_address()),
             Fate::Drop(reason) => dropped(received, packet.objection.unwrap_or(reason), None),
             Fate::Forward(follow) => self.follow(context, received, packet, &follow),
         }

@@ -5,7 +5,7 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, without_frontend};
 
 use super::fragments::datagram_elsewhere;
-use super::{Context, Core, Outcome, dropped, pass, pass_from};
+use super::{Context, Core, Outcome, dropped, pass};
 use crate::batch::{Batch, Received};
 use crate::dispatch::receive;
 use crate::fragments::{Key, Piece, Why};
@@ -74,9 +74,9 @@ impl Core {
     }
 
     /// A later fragment whose first did not come.
-    pub(super) fn without_first(&self, context: &Context, received: Received, packet: &Packet) -> Option<Outcome> {
+    pub(super) fn without_first(&mut self, context: &Context, received: Received, packet: &Packet) -> Option<Outcome> {
         match without_frontend(&context.snapshot.services, packet.tuple.destination_address()) {
-            Decision::Pass => pass_from(context.snapshot, received, packet.tuple.source_address()),
+            Decision::Pass => self.pass_from(context, received, packet.tuple.source_address()),
             _ => dropped(received, DropReason::FragmentWithoutFirst, None),
         }
     }

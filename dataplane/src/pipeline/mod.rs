@@ -25,9 +25,9 @@ mod owed;
 pub(crate) mod portless;
 pub(crate) mod rescue;
 mod stage;
+mod strays;
 mod tunnel_errors;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
@@ -55,6 +55,7 @@ use held::Held;
 use limiter::{Answers, Limiter};
 use rescue::Moves;
 use stage::{Staged, preload, read};
+use strays::Strays;
 
 /// New flows that a worker without a free port gives to others in any second.
 const LOANS_PER_SECOND: u32 = 4_000;
@@ -93,6 +94,7 @@ struct Core {
     fragments: Fragments,
     answers: Answers,
     errors: HandedErrors,
+    strays: Strays,
     /// Of new flows that others have a port for.
     loans: Limiter,
     /// Of clients that are moved to another endpoint.
@@ -138,6 +140,7 @@ impl Pipeline {
             fragments,
             answers,
             errors,
+            strays: Strays::new(),
             loans,
             rescues,
             moves,
@@ -352,16 +355,6 @@ fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Opti
 fn pass(received: Received) -> Option<Outcome> {
     let verdict = Verdict::Pass { arrived: received.interface };
     Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None })
-}
-
-/// Passes a packet from this source, unless the interface that it came by refuses such sources: the way back into the kernel asks
-/// nothing (`af_xdp/tap.rs`).
-#[cold]
-fn pass_from(snapshot: &Snapshot, received: Received, source: IpAddr) -> Option<Outcome> {
-    match snapshot.network.objection_to(source, received.interface) {
-        Some(DropReason::ReversePath) => dropped(received, DropReason::ReversePath, None),
-        _ => pass(received),
-    }
 }
 
 #[inline]

@@ -7,7 +7,7 @@ use ringway_shared::service::Matched;
 use ringway_shared::snapshot::Target;
 use ringway_shared::{DropReason, Services};
 
-use super::{Context, Core, Outcome, dropped, objection, pass, pass_from};
+use super::{Context, Core, Outcome, dropped, objection, pass};
 use crate::batch::Received;
 use crate::wire::icmp::{self, Class};
 use crate::wire::{Kind, Packet};
@@ -32,7 +32,7 @@ impl Core {
             {
                 DropReason::IcmpWithoutFlow
             }
-            (Decision::Pass, _) => return pass_from(context.snapshot, received, packet.tuple.source_address()),
+            (Decision::Pass, _) => return self.pass_from(context, received, packet.tuple.source_address()),
             // From a neighbour, as its hop limit shows (RFC 4861). Any other would go round like other protocols.
             (_, Kind::Icmp { class: Class::Discovery, .. }) if packet.ttl == u8::MAX => return pass(received),
             (Decision::Drop(reason, _), _) => reason,
@@ -48,7 +48,7 @@ impl Core {
             (_, Kind::Icmp { class: Class::Error, .. }) => DropReason::IcmpWithoutFlow,
             // What the kernel has as its own address too is the kernel's, a ClusterIP included.
             _ if context.snapshot.network.is_local(destination) => {
-                return pass_from(context.snapshot, received, packet.tuple.source_address());
+                return self.pass_from(context, received, packet.tuple.source_address());
             }
             // Passed on, it would go round between the router that sends VIPs here and the route that leads back there.
             (_, Kind::Other(_)) if objection.is_none() => return self.answer_protocol(context, received, packet),

@@ -9,7 +9,7 @@ use crate::batch::Received;
 use crate::clock::Time;
 use crate::flow::{Direction, Flow};
 use crate::fragments::{Fate, Follow, Key, Next, Piece};
-use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection, pass_from};
+use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection};
 use crate::verdict::Verdict;
 use crate::wire::{Fragment, Kind, Packet};
 
@@ -71,7 +71,7 @@ impl Core {
             self.decide_datagram(hash, key, fate, now);
             return match ours {
                 true => dropped(received, DropReason::InvalidFragment, None),
-                false => pass_from(context.snapshot, received, packet.tuple.source_address()),
+                false => self.pass_from(context, received, packet.tuple.source_address()),
             };
         };
         let outcome = self.as_if_whole(context, received, packet, staged);
