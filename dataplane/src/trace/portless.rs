@@ -1,7 +1,7 @@
 //! What an explanation says of a ping, and of an ICMP error.
 
 use ringway_shared::decision::{Decision, without_frontend};
-use ringway_shared::service::Matched;
+use ringway_shared::service::{ForwardingMode, Matched};
 use ringway_shared::{DropReason, FiveTuple};
 
 use super::{Trace, TraceVerdict, View, steps};
@@ -36,6 +36,11 @@ impl Trace {
     /// An ICMP error about a packet. `tuple` has the addresses of the error alone.
     pub(super) fn error(&mut self, view: &View<'_>, tuple: &FiveTuple, quoted: &FiveTuple, flow: Option<&Flow>) {
         let (to, sender) = (tuple.destination_address(), quoted.source_address());
+        let is_own = view.network.is_none_or(|network| network.is_local(to));
+        if let Some(flow) = flow.filter(|flow| is_own && is_inside(flow, quoted)) {
+            self.tunnel_error(flow);
+            return;
+        }
         let flow = flow.filter(|_| to == sender);
         if to != sender {
             self.steps.push(format!("The quoted packet is from {sender}, and an error goes to whoever sent that."));
@@ -56,10 +61,24 @@ impl Trace {
             (false, false) => format!("It is about what {endpoint} sent to the client of the flow of {original}: it goes to {endpoint}, about the packet that it sent."),
             (false, true) => format!("It is about what {endpoint} sent to the client of the flow of {original} in the address's name: it goes to {endpoint} as it is, by {}.", flow.forwarding().label()),
         });
+        self.steps.push(only_if_believed());
+    }
+
+    /// An ICMP error about an outer packet, with one of the flow's inside.
+    fn tunnel_error(&mut self, flow: &Flow) {
+        let (original, endpoint) = (flow.original(), flow.reply().source_address());
+        let client = original.source_address();
+        self.verdict = TraceVerdict::Forward;
         self.steps.push(format!(
-            "Only if it quotes a number that the flow may have used lately (TCP, SCTP); any other is dropped ({}).",
-            DropReason::IcmpOutsideWindow.label()
+            "It is about a packet inside which one of the flow of {original} went to its endpoint {endpoint} ({}).",
+            flow.forwarding().label()
         ));
+        self.steps.push(format!("So the client {client} is told about the packet that it sent: how large one may be, the outer header taken off, or that the host is unreachable."));
+        self.steps.push(
+            "Only if it quotes the ports inside and what stands behind them (8 bytes); what quotes less is the kernel's."
+                .into(),
+        );
+        self.steps.push(only_if_believed());
     }
 
     /// Whether a packet without ports is not the kernel's; says why where it is, or where it ends at once.
@@ -82,4 +101,16 @@ impl Trace {
         }
         !self.object(view, tuple)
     }
+}
+
+/// Whether the quoted packet is one that the flow sends to its endpoint inside another.
+fn is_inside(flow: &Flow, quoted: &FiveTuple) -> bool {
+    flow.forwarding() == ForwardingMode::DsrIpip && flow.original() == *quoted
+}
+
+fn only_if_believed() -> String {
+    format!(
+        "Only if it quotes a number that the flow may have used lately (TCP, SCTP); any other is dropped ({}).",
+        DropReason::IcmpOutsideWindow.label()
+    )
 }

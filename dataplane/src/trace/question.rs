@@ -35,12 +35,16 @@ pub enum Asked {
 }
 
 impl Question {
-    /// The flow that the packet would belong to has this tuple, in either direction.
+    /// The flow that the packet would belong to, or be about, has this tuple, in either direction.
     pub fn flow_tuple(&self) -> Option<FiveTuple> {
         match self.kind {
             Asked::Connection => self.has_source_port.then_some(self.tuple),
             Asked::Ping => None,
-            Asked::Error(quoted) => Some(quoted.reversed()),
+            Asked::Error(quoted) if self.tuple.destination_address() == quoted.source_address() => {
+                Some(quoted.reversed())
+            }
+            // About a packet inside another one, whose sender it goes to: such flows have the client's tuple alone.
+            Asked::Error(quoted) => Some(quoted),
         }
     }
 }

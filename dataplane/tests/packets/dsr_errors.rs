@@ -80,9 +80,13 @@ pub(crate) fn rows() -> Vec<Row> {
 
 #[test]
 fn trace_says_whom_an_error_goes_to() {
-    let bed = Bed::of(&[L2, "nat tcp 172.30.0.42:80 -> 10.0.1.2:8080"]);
+    let bed = Bed::of(&[
+        L2,
+        "nat tcp 172.30.0.42:80 -> 10.0.1.2:8080",
+        "tunnelled tcp 172.30.0.43:80 dsr=ipip -> 10.0.1.3:80",
+    ]);
     let mut worker = worker(&bed.settings);
-    for (tag, vip) in [(0, "172.30.0.41"), (1, "172.30.0.42")] {
+    for (tag, vip) in [(0, "172.30.0.41"), (1, "172.30.0.42"), (2, "172.30.0.43")] {
         let syn = frame(OUTSIDE, &format!("tcp S 203.0.113.9:40000 > {vip}:80"));
         assert!(worker.run(&syn, OUTSIDE, tag, bed.first(), ms(1)));
     }
@@ -110,12 +114,38 @@ fn trace_says_whom_an_error_goes_to() {
             TraceVerdict::Drop,
             "an error goes to whoever sent that",
         ),
+        (
+            "icmp:10.0.1.254->10.0.255.254 about tcp:203.0.113.9:40000->172.30.0.43:80",
+            TraceVerdict::Forward,
+            "So the client 203.0.113.9 is told about the packet that it sent: how large one may be",
+        ),
+        // What went to the endpoint by itself comes back from it alone.
+        (
+            "icmp:10.0.1.254->10.0.255.254 about tcp:203.0.113.9:40000->172.30.0.41:80",
+            TraceVerdict::Pass,
+            "No flow is known",
+        ),
+        (
+            "icmp:10.0.1.254->10.0.255.254 about tcp:203.0.113.9:40001->172.30.0.43:80",
+            TraceVerdict::Pass,
+            "No flow is known",
+        ),
     ] {
         let question: Question = text.parse().unwrap();
         let found = question.flow_tuple().and_then(|tuple| flows.lookup(&tuple, ms(2)));
         let trace = explain_with(&view, &question, found.map(|(id, _)| flows.flow(id)));
         assert_eq!(trace.verdict, verdict, "{trace}");
         assert!(trace.steps.iter().any(|step| step.contains(said)), "{trace}");
+    }
+    // To the node, and not to somebody else whose packets it routes.
+    let network = &bed.first().network;
+    let view = View { network: Some(network), ..view };
+    for (to, verdict) in [("10.0.255.254", TraceVerdict::Forward), ("10.0.255.9", TraceVerdict::Pass)] {
+        let text = format!("icmp:10.0.1.254->{to} about tcp:203.0.113.9:40000->172.30.0.43:80");
+        let question: Question = text.parse().unwrap();
+        let found = question.flow_tuple().and_then(|tuple| flows.lookup(&tuple, ms(2)));
+        let trace = explain_with(&view, &question, found.map(|(id, _)| flows.flow(id)));
+        assert_eq!(trace.verdict, verdict, "{trace}");
     }
     let (id, _) =
         flows.lookup(&"tcp:203.0.113.9:40000->172.30.0.42:80".parse::<Question>().unwrap().tuple, ms(2)).unwrap();
