@@ -5,7 +5,7 @@ use crate::bed::{Bed, Neighbors};
 use crate::town::{DNS, town};
 
 /// Sources are kept.
-const KEPT: &str = "tftp udp 172.30.0.69:69 lb=198.51.100.69 etp=Local -> 10.0.1.6:69/local";
+pub(crate) const KEPT: &str = "tftp udp 172.30.0.69:69 lb=198.51.100.69 etp=Local -> 10.0.1.6:69/local";
 const KEPT6: &str = "tftp udp [fd00:172:30::69]:69 lb=2001:db8:1b::69 etp=Local -> [fd00:10::6]:69/local";
 
 pub(crate) fn rows() -> Vec<Row> {

@@ -2,8 +2,13 @@
 
 use std::sync::LazyLock;
 
+use ringway_shared::counters::WorkerCounters;
+
 use crate::bed::row::Row;
-use crate::town::town;
+use crate::bed::text::frame;
+use crate::bed::{Bed, INSIDE, Neighbors, OUTSIDE, ms, worker_counted};
+use crate::fragments::KEPT;
+use crate::town::{DNS, town};
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
@@ -86,6 +91,34 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=1304 forwarded=1304 flowsOpened=2",
         },
         Row {
+            name: "a datagram whose first fragment comes again, its flow answered meanwhile, stays in a flood of others",
+            bed: town(),
+            script: &FLOOD_AFTER_REPETITION,
+            ledger: "rx=1304 forwarded=1304 flowsOpened=2",
+        },
+        Row {
+            name: "where the first waits for a neighbour and has no flow, the others end",
+            bed: Bed::of(&["web tcp 172.30.0.42:80 -> 10.0.1.2:80", KEPT])
+                .flows(1)
+                .then_neighbors("lost", Neighbors::Outside)
+                .then_neighbors("known", Neighbors::All),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.42:80
+                -> forward inside 10.0.255.254:A > 10.0.1.2:80
+                inside tcp SA 10.0.1.2:80 > 10.0.255.254:A seq=5000 ack=1001
+                -> forward outside 172.30.0.42:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.42:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:A > 10.0.1.2:80
+                use lost
+                outside udp 203.0.113.9:5000 > 198.51.100.69:69 bytes=992 frag=0+ id=7
+                -> held
+                outside udp 203.0.113.9:0 > 198.51.100.69:0 bytes=8 frag=1000 id=7
+                -> drop neighbor_unresolved
+                use known
+                -> forward inside 203.0.113.9:5000 > 10.0.1.6:69",
+            ledger: "rx=5 forwarded=4 drop:neighbor_unresolved=1 stateless=1 flowsOpened=1",
+        },
+        Row {
             name: "two fragment headers make no packet",
             bed: town(),
             script: "
@@ -139,3 +172,47 @@ fn firsts() -> String {
 static FLOOD_OF_ONE: LazyLock<String> = LazyLock::new(|| format!("{ANSWERED}{ATTACKER_ANSWERED}{}{LAST}", firsts()));
 
 static FLOOD_OF_OTHERS: LazyLock<String> = LazyLock::new(|| format!("{ASKED}{}{LAST}", firsts()));
+
+/// The same, but for what else comes of it before the flood: its first fragment again.
+static FLOOD_AFTER_REPETITION: LazyLock<String> = LazyLock::new(|| {
+    let (asked, _) = ASKED.split_once("    outside udp 203.0.113.8:0").unwrap();
+    let (first, _) = asked.split_once("    inside").unwrap();
+    format!("{asked}{first}{}{LAST}", firsts())
+});
+
+#[test]
+fn every_fragment_counts_for_its_endpoint() {
+    let bed = Bed::of(&[DNS]);
+    let counters = WorkerCounters::new(1024);
+    let mut worker = worker_counted(&bed.settings, counters.clone());
+    let backend = bed.first().services.service_ports.iter().flatten().next().unwrap().endpoints[0].backend.id;
+    let pieces = [
+        (OUTSIDE, "udp 203.0.113.9:5000 > 172.30.0.53:53 bytes=1472 frag=0+ id=7", 1),
+        (OUTSIDE, "udp 203.0.113.9:0 > 172.30.0.53:0 bytes=80 frag=1480+ id=7", 2),
+        (OUTSIDE, "udp 203.0.113.9:0 > 172.30.0.53:0 bytes=5 frag=1560 id=7 pad=7", 3),
+        // What is dropped never got there.
+        (OUTSIDE, "udp 203.0.113.9:0 > 172.30.0.53:0 bytes=5 frag=1560 id=7 ttl=1", 3),
+    ];
+    let (mut packets, mut bytes) = (0, 0);
+    for (tag, (arrives, text, expected)) in (0..).zip(pieces) {
+        let sent = frame(arrives, text);
+        assert!(worker.run(&sent, arrives, tag, bed.first(), ms(1)));
+        if expected > packets {
+            bytes += sent.len() as u64 - if text.ends_with("pad=7") { 7 } else { 0 };
+        }
+        packets = expected;
+        let tally = counters.backend(backend);
+        assert_eq!((tally.flows, tally.packets, tally.bytes), (1, packets, bytes), "after {text}");
+    }
+    // Its answers are packets of its flows as well.
+    let asked = &worker.collector.sent[0].bytes;
+    let port = u16::from_be_bytes([asked[34], asked[35]]);
+    for (tag, text) in [
+        (10, format!("udp 10.0.1.3:5353 > 10.0.255.254:{port} bytes=1472 frag=0+ id=7")),
+        (11, "udp 10.0.1.3:0 > 10.0.255.254:0 bytes=5 frag=1480 id=7".to_owned()),
+    ] {
+        assert!(worker.run(&frame(INSIDE, &text), INSIDE, tag, bed.first(), ms(1)));
+        packets += 1;
+        assert_eq!(counters.backend(backend).packets, packets, "after {text}");
+    }
+}

@@ -53,6 +53,30 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=6 forwarded=2 replied=1 reply:too_big=1 drop:too_big=3 flowsOpened=2",
         },
         Row {
+            name: "a datagram is no longer than 65,535 bytes, its headers among them",
+            bed: town(),
+            script: "
+                outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=3 frag=65512 id=7
+                -> held
+                outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=4 frag=65512 id=8
+                -> drop invalid_fragment
+                outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=3 frag=65512 id=9 opt=07040400
+                -> drop invalid_fragment
+                outside udp 203.0.113.9:0 > 172.30.0.53:0 bytes=7 frag=65504 id=10 opt=07040400
+                -> held
+                outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=7 frag=65528 id=11
+                -> held
+                outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=8 frag=65528 id=12
+                -> drop invalid_fragment
+                outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=7 frag=65520 id=13 ext=0:00010400000000
+                -> held
+                outside udp [2001:db8:c::9]:0 > [fd00:172:30::53]:0 bytes=8 frag=65520 id=14 ext=0:00010400000000
+                -> drop invalid_fragment
+                @1001
+                -> drop fragment_without_first times=4",
+            ledger: "rx=8 drop:invalid_fragment=4 drop:fragment_without_first=4",
+        },
+        Row {
             name: "a first fragment that ends inside its L4 header, and all of its datagram",
             bed: town(),
             script: "

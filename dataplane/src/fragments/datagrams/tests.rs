@@ -157,6 +157,27 @@ fn what_is_wrong_ends_a_datagram_that_goes_on_and_none_that_passes() {
 }
 
 #[test]
+fn more_of_a_dropped_one_leaves_it_where_it_is_in_its_queue() {
+    for evicted in [false, true] {
+        let mut bed = Bed::new();
+        let dropped = bed.open(false, ms(1));
+        let next = bed.open(false, ms(2));
+        let id = bed.datagrams.find(hash(dropped), &key(dropped), ms(2)).unwrap();
+        let fate = Fate::Drop(DropReason::TinyFragment);
+        bed.datagrams.set_fate(id, fate);
+        assert_eq!(bed.datagrams.add(id, Some(&piece(8, 8, true)), ms(500)), Next::Share(fate));
+        if evicted {
+            (2..=MOST_DATAGRAMS).for_each(|_| drop(bed.open(false, ms(500))));
+        } else {
+            bed.datagrams.expire(ms(1001), 1);
+        }
+        // Nobody looked for it, which would have forgotten it as well.
+        assert_eq!(bed.datagrams.len(), if evicted { MOST_DATAGRAMS } else { 1 });
+        assert!(bed.has(next, ms(1001)), "evicted: {evicted}");
+    }
+}
+
+#[test]
 fn the_directory_knows_who_has_a_datagram_until_it_is_forgotten() {
     let directory = FlowDirectory::new(1024);
     let mut bed = Bed::new();
