@@ -105,9 +105,20 @@ mod tests {
             sum in any::<u16>(),
             kind in 0..4,
             plain in any::<bool>(),
+            rare in 0..8,
         ) {
-            let sample = if plain { crate::wire::sample::Sample { extras: 0, ..sample } } else { sample };
+            let ttl = if rare == 0 { 1 } else { sample.ttl };
+            let extras = if plain { 0 } else { sample.extras };
+            let sample = crate::wire::sample::Sample { extras, ttl, ..sample };
             let mut frame = sample.frame();
+            // A first fragment.
+            if rare == 1 && sample.source.is_ipv4() {
+                let header = &mut frame[L3..L3 + ipv4::HEADER + 4 * usize::from(sample.extras % 11)];
+                write(header, ipv4::FLAGS, [0x20, 0]);
+                write(header, ipv4::CHECKSUM, [0, 0]);
+                let sum = checksum::checksum(header);
+                write(header, ipv4::CHECKSUM, sum.to_be_bytes());
+            }
             let packet = Packet::parse(&frame).unwrap();
             let at = match packet.kind {
                 Kind::Tcp { .. } => Some(tcp::CHECKSUM),
@@ -133,7 +144,8 @@ mod tests {
             let is_usual = packet.family() == ringway_shared::Family::V4
                 && matches!(sample.l4, L4Sample::Tcp(_) | L4Sample::Udp)
                 && usize::from(packet.l4) == L4
-                && packet.ttl > 1;
+                && packet.ttl > 1
+                && packet.fragment.is_none();
             prop_assert!(is_usual || !is_done);
             if is_usual && kind == 0 {
                 prop_assert!(is_done);
