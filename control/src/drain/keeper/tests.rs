@@ -20,6 +20,8 @@ fn what_is_kept_outlives_the_process_and_the_rest_does_not() {
     keeper.drain(&targets(&["10.0.0.1:80", "10.0.0.2"]), false).unwrap();
     keeper.drain(&targets(&["10.0.0.2", "[fd00::1]:80"]), true).unwrap();
     assert_eq!(listed(&keeper), "10.0.0.1:80 10.0.0.2! [fd00::1]:80! ");
+    keeper.drain(&targets(&["10.0.0.2"]), false).unwrap();
+    assert_eq!(listed(&keeper), "10.0.0.1:80 10.0.0.2! [fd00::1]:80! ", "kept once, kept until it is taken back");
     assert!(keeper.watch().borrow().has("10.0.0.2".parse().unwrap(), 9));
     let next = Keeper::read(state.path());
     assert_eq!(listed(&next), "10.0.0.2! [fd00::1]:80! ");
@@ -153,6 +155,7 @@ fn an_address_that_comes_back_after_a_while_is_another_endpoint() {
     keeper.look(&both, begin);
     keeper.look(&second, begin);
     keeper.look(&both, begin + FORGOTTEN - Duration::from_secs(1));
+    keeper.look(&both, begin + FORGOTTEN);
     assert_eq!(listed(&keeper), "10.0.0.1:80! 10.0.0.2! ", "a slice that was written anew");
     keeper.look(&second, begin + FORGOTTEN);
     keeper.look(&second, begin + 2 * FORGOTTEN);
