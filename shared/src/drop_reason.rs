@@ -72,7 +72,7 @@ drop_reasons! {
     TinyFragment, "tiny_fragment", "A first fragment that ends inside its L4 header, or a TCP fragment that begins there; all of the datagram is dropped.";
     FragmentOverlap, "fragment_overlap", "A fragment with bytes that another fragment of its datagram has; all of the datagram is dropped from then on.";
     InvalidFragment, "invalid_fragment", "A fragment beyond 65,535 bytes or beyond its datagram's end, without data, or not a multiple of 8 bytes long although others follow; all of the datagram is dropped from then on.";
-    SctpFragment, "sctp_fragment", "A fragment of an SCTP packet whose ports must change: its CRC32c depends on a length that the first fragment does not tell.";
+    SctpFragment, "sctp_fragment", "A fragment of an SCTP packet whose ports must change: its CRC32c depends on a length that the chunks in the first fragment do not tell.";
     IcmpFragment, "icmp_fragment", "A fragment of an ICMP message to a VIP.";
     HeartbeatWithoutFlow, "heartbeat_without_flow", "An SCTP heartbeat that belongs to no flow: it tries another path of an association, whose endpoint nobody could tell from others, and any other would end the association.";
     RstWithoutFlow, "rst_without_flow", "A TCP RST that belongs to no flow.";

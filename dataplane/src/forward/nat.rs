@@ -120,7 +120,9 @@ fn rewrite_udp(datagram: &mut [u8], packet: &Packet, rewrite: &Rewrite) {
 
 #[inline]
 fn rewrite_sctp(message: &mut [u8], packet: &Packet, rewrite: &Rewrite) {
-    let rest = message.len().saturating_sub(4) as u16;
+    // Of a first fragment that does not tell, no ports are changed.
+    let missing = if packet.fragment.is_some() { sctp::missing(message).unwrap_or(0) } else { 0 };
+    let rest = (message.len().saturating_sub(4) as u16).saturating_add(missing);
     let Some(header) = message.first_chunk_mut::<{ sctp::HEADER }>() else { return };
     let before = read_u32_le(header, sctp::CHECKSUM);
     set_ports(header, &rewrite.to);

@@ -37,6 +37,13 @@ impl Coverage {
     /// Nothing came.
     pub const NOTHING: Coverage = Coverage { covered: [0; WORDS], starts: [0; WORDS], units: 0, reach: 0, end: 0 };
 
+    /// Says where the datagram ends before its last fragment comes.
+    pub fn expect_end(&mut self, end: u16) {
+        if self.end == 0 {
+            self.end = end;
+        }
+    }
+
     /// Adds a fragment; the reason says why the datagram can be none.
     pub fn add(&mut self, piece: &Piece) -> Result<Added, DropReason> {
         let Range { start, end } = piece.bytes;

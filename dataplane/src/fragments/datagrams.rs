@@ -263,6 +263,13 @@ impl Datagrams {
         Next::Share(self.fate(id))
     }
 
+    /// Says where a datagram ends: one that turns out to end elsewhere is none.
+    pub fn expect_end(&mut self, id: DatagramId, end: u16) {
+        if let Some(coverage) = self.coverages.get_mut(usize::from(id.0)) {
+            coverage.expect_end(end);
+        }
+    }
+
     /// Forgets a datagram.
     pub fn remove(&mut self, id: DatagramId) {
         let number = id.0;

@@ -1,6 +1,7 @@
 //! Fragments of a datagram that come by different queues, and what becomes of whole datagrams.
 
 use ringway_dataplane::io::memory::Handed;
+use ringway_dataplane::wire::Kind;
 use ringway_dataplane::wire::transport::{ChecksumState, checksum_state};
 
 use super::*;
@@ -167,7 +168,7 @@ fn cut6(whole: &[u8], mtu: usize, id: u32) -> Vec<Vec<u8>> {
         let mut header = whole[..54].to_vec();
         header[18..20].copy_from_slice(&(data.len() as u16 + 8).to_be_bytes());
         header[20] = 44;
-        [&*header, &[17, 0], &place.to_be_bytes(), &id.to_be_bytes(), data].concat()
+        [&*header, &[whole[20], 0], &place.to_be_bytes(), &id.to_be_bytes(), data].concat()
     };
     data.chunks(each).enumerate().map(fragment).collect()
 }
@@ -176,7 +177,7 @@ fn joined6(fragments: &[&[u8]]) -> Vec<u8> {
     let data: Vec<u8> = fragments.iter().flat_map(|fragment| fragment[62..].to_vec()).collect();
     let mut whole = fragments[0][..54].to_vec();
     whole[18..20].copy_from_slice(&(data.len() as u16).to_be_bytes());
-    whole[20] = 17;
+    whole[20] = fragments[0][54];
     [whole, data].concat()
 }
 
@@ -213,6 +214,33 @@ fn datagrams_in_fragments_are_what_they_are_when_whole() {
             let packet = same_datagram(before, after);
             assert_eq!(packet.tuple, Packet::parse(asked).unwrap().tuple.reversed());
         }
+        let sum = team.sum();
+        assert_eq!((sum.get(Counter::Held), sum.dropped()), (0, 0), "{sum:?}");
+    }
+}
+
+/// Messages of SCTP that their sender's kernel cuts: one chunk each, which tells how long it is.
+#[test]
+fn messages_of_sctp_in_fragments_are_what_they_are_when_whole() {
+    let mut random = Random::new(23);
+    let mut times = 1;
+    for round in 0..200u32 {
+        let mut team = Team::new(1 + random.below(3) as u16);
+        let (v6, mtu) = (random.once_in(2), 600 + 8 * random.below(100));
+        let workers = team.workers.len();
+        let (client, vip) = if v6 { ("[2001:db8:c::9]", "[fd00:172:30::42]") } else { ("203.0.113.9", "172.30.0.42") };
+        let length = 1400 + random.below(4000);
+        let chunk = format!("0003{length:04x}{}", "c7".repeat(length.next_multiple_of(4) - 4));
+        let asked = [text::frame(OUTSIDE, &format!("sctp {client}:5000 > {vip}:2905 id=7 hex={chunk}"))];
+        let left = shuffled_through(&mut team, &mut random, OUTSIDE, &asked, mtu, &mut times, workers);
+        assert_eq!(left.len(), 1, "round {round}");
+        let packet = same_datagram(&asked[0], &left[0]);
+        let (snat, endpoint) = if v6 { ("[fd00:10::fffe]", "[fd00:10::4]") } else { ("10.0.255.254", "10.0.1.4") };
+        let answer = format!("sctp {endpoint}:2906 > {snat}:{} id=8 hex={chunk}", packet.tuple.source_port());
+        let answer = [text::frame(INSIDE, &answer)];
+        let back = shuffled_through(&mut team, &mut random, INSIDE, &answer, mtu, &mut times, workers);
+        assert_eq!(back.len(), 1, "round {round}");
+        assert_eq!(same_datagram(&answer[0], &back[0]).tuple, Packet::parse(&asked[0]).unwrap().tuple.reversed());
         let sum = team.sum();
         assert_eq!((sum.get(Counter::Held), sum.dropped()), (0, 0), "{sum:?}");
     }
@@ -278,7 +306,8 @@ fn place(fragment: &[u8]) -> u16 {
 fn same_datagram(before: &[u8], after: &[u8]) -> Packet {
     let [was, is] = [before, after].map(|frame| Packet::parse(frame).unwrap());
     assert!(was.fragment.is_none() && is.fragment.is_none());
-    assert_eq!(before[usize::from(was.l4) + 8..], after[usize::from(is.l4) + 8..]);
+    let header = if was.kind == Kind::Sctp { 12 } else { 8 };
+    assert_eq!(before[usize::from(was.l4) + header..], after[usize::from(is.l4) + header..]);
     assert_eq!(checksum_state(after, &is), ChecksumState::Right);
     assert_eq!(is.ttl, was.ttl - 1);
     is

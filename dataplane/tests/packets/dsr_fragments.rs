@@ -78,11 +78,11 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside
                 inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=30 frag=72 id=7
                 -> forward inside 10.0.1.9 > 10.0.1.5
-                inside sctp 10.0.1.9:5000 > 172.30.0.46:2905 bytes=60 frag=0+ id=8
+                inside sctp 10.0.1.9:5000 > 172.30.0.46:2905 hex=0003001400000000000000000000000000000000 frag=0+ id=8
                 -> drop sctp_fragment
-                inside sctp 10.0.1.9:5000 > 172.30.0.44:2905 bytes=60 frag=0+ id=9
+                inside sctp 10.0.1.9:5000 > 172.30.0.44:2905 hex=0003001400000000000000000000000000000000 frag=0+ id=9
                 -> drop sctp_fragment
-                outside sctp 203.0.113.9:5000 > 172.30.0.43:2905 bytes=60 frag=0+ id=9
+                outside sctp 203.0.113.9:5000 > 172.30.0.43:2905 hex=0003001400000000000000000000000000000000 frag=0+ id=9
                 -> drop sctp_fragment
                 outside sctp 203.0.113.9:5000 > 172.30.0.45:2905 bytes=60 frag=0+ id=10
                 -> reply no_endpoint outside",

@@ -176,7 +176,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=10 forwarded=3 passed=1 drop:invalid_fragment=6 flowsOpened=1",
         },
         Row {
-            name: "SCTP: only while ports stay what they are",
+            name: "SCTP: only while ports stay what they are, or its chunks tell how long it is",
             bed: Bed::of(&["sig sctp 172.30.0.42:2905 lb=198.51.100.42 etp=Local -> 10.0.1.4:2905/local",
                 "sig sctp 172.30.0.43:2905 -> 10.0.1.4:2906"]),
             script: "
@@ -186,11 +186,21 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> forward inside 203.0.113.9:5000 > 10.0.1.4:2905
                 outside sctp 203.0.113.9:0 > 198.51.100.42:0 bytes=8 frag=80 id=7
                 -> forward inside 203.0.113.9 > 10.0.1.4
-                inside sctp 10.0.1.9:5000 > 172.30.0.43:2905 bytes=68 frag=0+ id=7
+                inside sctp 10.0.1.9:5000 > 172.30.0.43:2905 hex=0003001400000000000000000000000000000000 frag=0+ id=7
                 -> drop sctp_fragment
-                inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=8 frag=80 id=7
-                -> drop sctp_fragment",
-            ledger: "rx=5 forwarded=3 drop:sctp_fragment=2 flowsOpened=1",
+                inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=8 frag=32 id=7
+                -> drop sctp_fragment
+                inside sctp 10.0.1.9:5000 > 172.30.0.43:2905 hex=0003002400000000000000000000000000000000 frag=0+ id=8
+                -> forward inside
+                inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=17 frag=32 id=8
+                -> drop invalid_fragment
+                inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=16 frag=32 id=8
+                -> drop invalid_fragment
+                inside sctp 10.0.1.9:5000 > 172.30.0.43:2905 hex=0003002400000000000000000000000000000000 frag=0+ id=9
+                -> forward inside
+                inside sctp 10.0.1.9:0 > 172.30.0.43:0 bytes=16 frag=32 id=9
+                -> forward inside 10.0.1.9 > 10.0.1.4",
+            ledger: "rx=10 forwarded=6 drop:sctp_fragment=2 drop:invalid_fragment=2 flowsOpened=2",
         },
         Row {
             name: "of ICMP to a VIP none is answered",

@@ -167,7 +167,7 @@ fn more_of_a_dropped_one_leaves_it_where_it_is_in_its_queue() {
         bed.datagrams.set_fate(id, fate);
         assert_eq!(bed.datagrams.add(id, Some(&piece(8, 8, true)), ms(500)), Next::Share(fate));
         if evicted {
-            (2..=MOST_DATAGRAMS).for_each(|_| drop(bed.open(false, ms(500))));
+            (2..=MOST_DATAGRAMS).for_each(|_| _ = bed.open(false, ms(500)));
         } else {
             bed.datagrams.expire(ms(1001), 1);
         }

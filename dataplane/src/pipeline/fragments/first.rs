@@ -11,7 +11,7 @@ use crate::flow::{Direction, Flow};
 use crate::fragments::{Fate, Follow, Key, Next, Piece};
 use crate::pipeline::{Context, Core, Outcome, Staged, dropped, objection};
 use crate::verdict::Verdict;
-use crate::wire::{Fragment, Kind, Packet};
+use crate::wire::{Fragment, Kind, Packet, sctp};
 
 impl Core {
     pub(super) fn first_fragment(
@@ -25,7 +25,9 @@ impl Core {
         let (key, now, arrived) = (Key::of(packet, fragment), context.now, received.interface);
         let hash = self.flows.hash(key.words());
         let datagrams = &mut self.fragments.datagrams;
-        let piece = Piece::of(context.umem.packet(&received.frame), packet, fragment);
+        let bytes = context.umem.packet(&received.frame);
+        let piece = Piece::of(bytes, packet, fragment);
+        let missing = missing(bytes, packet);
         let mut known = datagrams.find(hash, &key, now);
         let objection = objection(context.snapshot, packet, received.interface);
         if let Some(objection) = objection
@@ -39,7 +41,7 @@ impl Core {
             if let (None, Some(piece), Ok((fate @ Fate::Forward(_), certain))) =
                 (known, &piece, self.fate_of_first(context, packet, arrived, outcome.as_ref()))
             {
-                self.begin(hash, key, fate, certain, piece, now);
+                self.begin(hash, key, (fate, certain), piece, told(&fate, packet, piece, missing), now);
             }
             return outcome;
         }
@@ -87,18 +89,27 @@ impl Core {
                         self.make_certain(id, &key);
                     }
                 }
-                None => self.begin(hash, key, fate, certain, &piece, now),
+                None => self.begin(hash, key, (fate, certain), &piece, told(&fate, packet, &piece, missing), now),
             }
         }
         outcome
     }
 
-    /// Begins a datagram with its first fragment.
-    fn begin(&mut self, hash: u64, key: Key, fate: Fate, certain: bool, piece: &Piece, now: Time) {
+    /// Begins a datagram with its first fragment, which may have been sent on as one of a datagram that ends at `end`.
+    fn begin(
+        &mut self,
+        hash: u64,
+        key: Key,
+        (fate, certain): (Fate, bool),
+        piece: &Piece,
+        end: Option<u16>,
+        now: Time,
+    ) {
         let pair = certain.then(|| self.flows.hash(&key.pair()));
         let datagrams = &mut self.fragments.datagrams;
         let id = datagrams.open(hash, key, fate, pair, now);
         datagrams.add(id, Some(piece), now);
+        end.inspect(|end| datagrams.expect_end(id, *end));
         self.fragments.waiting.settle(hash, &key);
     }
 
@@ -112,7 +123,7 @@ impl Core {
     ) -> Option<Outcome> {
         let found = self.flows.find(staged.hash, staged.candidate, &packet.tuple, context.now);
         if packet.kind == Kind::Sctp {
-            // Its checksum covers the ports, and what a change of them makes of it depends on how much follows.
+            // Its checksum covers the ports, and what a change of them makes of it depends on how much follows. Chunks mostly tell.
             let keeps_ports = |to: u64| to >> 32 == packet.tuple.ports >> 32;
             let adjustable = match found {
                 Ok((id, direction)) => keeps_ports(self.flows.flow(id).rewrite(direction).to.ports),
@@ -121,7 +132,7 @@ impl Core {
                     elsewhere || self.opens_with_same_ports(context, packet)
                 }
             };
-            if !adjustable {
+            if !adjustable && missing(context.umem.packet(&received.frame), packet).is_none() {
                 return dropped(received, DropReason::SctpFragment, None);
             }
         }
@@ -205,6 +216,18 @@ impl Core {
 /// Whether both sides take part in a flow.
 pub(in crate::pipeline) fn is_certain(flow: &Flow) -> bool {
     flow.state().eviction_rank().is_none_or(|rank| rank > 1)
+}
+
+/// What an SCTP packet's first fragment tells of how much follows it.
+fn missing(frame: &[u8], packet: &Packet) -> Option<u16> {
+    let message = packet.transport(frame).filter(|_| packet.kind == Kind::Sctp)?;
+    sctp::missing(message)
+}
+
+/// Where a datagram has to end for the checksum of its first fragment to be right, which was sent on with other ports.
+fn told(fate: &Fate, packet: &Packet, piece: &Piece, missing: Option<u16>) -> Option<u16> {
+    let Fate::Forward(follow) = fate else { return None };
+    missing.filter(|_| follow.to.ports >> 32 != packet.tuple.ports >> 32)?.checked_add(piece.bytes.end)
 }
 
 fn ports(packet: &Packet) -> u32 {
