@@ -20,8 +20,8 @@ pub trait Transmit {
     /// Gives a packet to the kernel as if it had arrived on `arrived` untouched. False when that is not possible.
     fn pass(&mut self, packet: &[u8], arrived: InterfaceId) -> bool;
 
-    /// Gives a packet to another worker. False when that is not possible.
-    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool;
+    /// Gives a packet to another worker. False when that is not possible, or when `doubted` ones have had their part of the room.
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64, doubted: bool) -> bool;
 
     /// Learns the fate of a packet.
     #[inline]
@@ -57,10 +57,10 @@ pub fn dispatch(batch: &mut Batch, umem: &mut Umem, tally: &mut Tally, to: &mut 
                 umem.free(frame);
                 if passed { verdict } else { Verdict::Drop(DropReason::KernelUnreachable) }
             }
-            Verdict::HandOver { worker, arrived } => {
+            Verdict::HandOver { worker, arrived, doubted } => {
                 let packet = umem.packet(&frame);
                 let bytes = packet.len() as u64;
-                let handed = to.hand_over(worker, packet, arrived, tag);
+                let handed = to.hand_over(worker, packet, arrived, tag, doubted);
                 umem.free(frame);
                 if handed {
                     verdict

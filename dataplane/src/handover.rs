@@ -24,6 +24,9 @@ const PARCELS: usize = 4096;
 /// a longer queue, and every slot takes memory from the start.
 const INBOX: usize = 4 * PARCELS;
 
+/// Of a worker's parcels, how many may be under way with packets that seem to belong elsewhere by their own word alone.
+const DOUBTED: usize = PARCELS / 8;
+
 /// Bytes that a queue takes for each of its slots.
 const SLOT: usize = 16;
 
@@ -35,6 +38,7 @@ struct Parcel {
     interface: InterfaceId,
     tag: u64,
     length: usize,
+    doubted: bool,
     bytes: Piece,
 }
 
@@ -65,9 +69,11 @@ impl Mesh {
         let end = |worker| {
             let pieces = Piece::several(parcels, PARCEL_BYTES)?;
             // The first piece is used first.
-            let parcel =
-                |bytes| Box::new(Parcel { sender: worker, interface: InterfaceId(0), tag: 0, length: 0, bytes });
-            Ok(Handover { mesh: mesh.clone(), worker, stock: pieces.into_iter().rev().map(parcel).collect() })
+            let parcel = |bytes| {
+                Box::new(Parcel { sender: worker, interface: InterfaceId(0), tag: 0, length: 0, doubted: false, bytes })
+            };
+            let stock = pieces.into_iter().rev().map(parcel).collect();
+            Ok(Handover { mesh: mesh.clone(), worker, stock, doubted: 0 })
         };
         let ends = (0..workers).map(end).collect::<rustix::io::Result<_>>()?;
         Ok((mesh, ends))
@@ -85,30 +91,31 @@ pub struct Handover {
     worker: u16,
     #[allow(clippy::vec_box, reason = "parcels go from worker to worker in the boxes that they were made in")]
     stock: Vec<Box<Parcel>>,
+    /// Parcels under way with packets that are doubted.
+    doubted: usize,
 }
 
 impl Handover {
     /// Copies a packet to another worker. False when it is not possible now: its inbox is full, or all parcels of this
-    /// worker are under way.
-    pub fn send(&mut self, to: u16, packet: &[u8], interface: InterfaceId, tag: u64) -> bool {
-        let Some(inbox) = self.mesh.inboxes.get(usize::from(to)) else { return false };
+    /// worker are under way, or of a `doubted` packet as many as there may be.
+    pub fn send(&mut self, to: u16, packet: &[u8], interface: InterfaceId, tag: u64, doubted: bool) -> bool {
         if packet.len() > PARCEL_BYTES {
             return false;
         }
-        if self.stock.is_empty()
-            && let Some(own) = self.mesh.inboxes.get(usize::from(self.worker))
-        {
-            while let Some(parcel) = own.returned.pop() {
-                // Never grows: the stock once held every parcel of this worker.
-                self.stock.push(parcel);
-            }
+        if self.stock.is_empty() || (doubted && self.doubted >= DOUBTED) {
+            self.collect();
         }
+        if doubted && self.doubted >= DOUBTED {
+            return false;
+        }
+        let Some(inbox) = self.mesh.inboxes.get(usize::from(to)) else { return false };
         let Some(mut parcel) = self.stock.pop() else { return false };
         let Some(room) = parcel.bytes.get_mut(..packet.len()) else { return false };
         room.copy_from_slice(packet);
-        (parcel.length, parcel.interface, parcel.tag) = (packet.len(), interface, tag);
+        (parcel.length, parcel.interface, parcel.tag, parcel.doubted) = (packet.len(), interface, tag, doubted);
         match inbox.parcels.push(parcel) {
             Ok(()) => {
+                self.doubted += usize::from(doubted);
                 inbox.waker.wake();
                 true
             }
@@ -116,6 +123,16 @@ impl Handover {
                 self.stock.push(parcel);
                 false
             }
+        }
+    }
+
+    /// Takes back the parcels that were unpacked.
+    fn collect(&mut self) {
+        let Some(own) = self.mesh.inboxes.get(usize::from(self.worker)) else { return };
+        while let Some(parcel) = own.returned.pop() {
+            self.doubted -= usize::from(parcel.doubted);
+            // Never grows: the stock once held every parcel of this worker.
+            self.stock.push(parcel);
         }
     }
 
@@ -157,19 +174,19 @@ mod tests {
         let mut b = ends.pop().unwrap();
         let mut a = ends.pop().unwrap();
         for round in 0..3 * PARCELS as u64 {
-            assert!(a.send(1, &round.to_ne_bytes(), InterfaceId(2), round));
+            assert!(a.send(1, &round.to_ne_bytes(), InterfaceId(2), round, false));
             let seen = b.receive(|bytes, interface, tag| (bytes.to_vec(), interface, tag));
             assert_eq!(seen, Some((round.to_ne_bytes().to_vec(), InterfaceId(2), round)));
         }
         // A burst from both NICs of a gateway finds room.
         assert!(PARCELS >= 2 * RingSizes::DEFAULT.receive as usize);
-        let sent = (0..2 * PARCELS).filter(|_| a.send(1, b"x", InterfaceId(0), 0)).count();
+        let sent = (0..2 * PARCELS).filter(|_| a.send(1, b"x", InterfaceId(0), 0, false)).count();
         assert_eq!(sent, PARCELS);
         assert_eq!(b.waiting(), PARCELS);
         assert!(b.receive(|_, _, _| ()).is_some());
-        assert!(a.send(1, b"x", InterfaceId(0), 0), "a returned parcel is used again");
-        assert!(!a.send(1, &[0; PARCEL_BYTES + 1], InterfaceId(0), 0));
-        assert!(!a.send(7, b"x", InterfaceId(0), 0));
+        assert!(a.send(1, b"x", InterfaceId(0), 0, false), "a returned parcel is used again");
+        assert!(!a.send(1, &[0; PARCEL_BYTES + 1], InterfaceId(0), 0, false));
+        assert!(!a.send(7, b"x", InterfaceId(0), 0, false));
     }
 
     #[test]
@@ -178,14 +195,32 @@ mod tests {
         let mut receiver = ends.remove(0);
         let mut accepted = 0;
         for sender in &mut ends {
-            accepted += (0..PARCELS).filter(|_| sender.send(0, b"x", InterfaceId(0), 0)).count();
+            accepted += (0..PARCELS).filter(|_| sender.send(0, b"x", InterfaceId(0), 0, false)).count();
         }
         assert_eq!((accepted, receiver.waiting()), (INBOX, INBOX));
         assert!(receiver.receive(|_, _, _| ()).is_some());
-        assert!(ends[4].send(0, b"x", InterfaceId(0), 0), "what was refused stayed in the stock");
+        assert!(ends[4].send(0, b"x", InterfaceId(0), 0, false), "what was refused stayed in the stock");
         let slots = |workers| Mesh::new(workers).unwrap().0.inboxes[0].parcels.capacity();
         assert_eq!([1, 2, 3, 64].map(slots), [PARCELS, PARCELS, 2 * PARCELS, INBOX]);
         drop(mesh);
+    }
+
+    #[test]
+    fn doubted_packets_leave_most_of_the_room_to_others() {
+        let (_mesh, mut ends) = Mesh::new(2).unwrap();
+        let (mut b, mut a) = (ends.pop().unwrap(), ends.pop().unwrap());
+        let sent = |a: &mut Handover, doubted| {
+            (0..2 * PARCELS).filter(|_| a.send(1, b"x", InterfaceId(0), 0, doubted)).count()
+        };
+        assert_eq!(sent(&mut a, true), DOUBTED);
+        assert_eq!(sent(&mut a, false), PARCELS - DOUBTED);
+        for _ in 0..3 {
+            // Those that were unpacked may be used for the like again.
+            (0..DOUBTED).for_each(|_| assert!(b.receive(|_, _, _| ()).is_some()));
+            assert_eq!(sent(&mut a, true), DOUBTED);
+            (0..PARCELS - DOUBTED).for_each(|_| assert!(b.receive(|_, _, _| ()).is_some()));
+            assert_eq!(sent(&mut a, false), PARCELS - DOUBTED);
+        }
     }
 
     #[test]
@@ -204,7 +239,7 @@ mod tests {
                 waker.awake();
             }
         });
-        assert!(a.send(1, b"up", InterfaceId(0), 0));
+        assert!(a.send(1, b"up", InterfaceId(0), 0, false));
         sleeper.join().unwrap();
         assert!(b.receive(|bytes, _, _| bytes == b"up").unwrap());
     }

@@ -39,6 +39,8 @@ pub enum Verdict {
         worker: u16,
         /// The interface it arrived on.
         arrived: InterfaceId,
+        /// Nothing but its own word says so: it takes no more than a part of the room that there is.
+        doubted: bool,
     },
 }
 

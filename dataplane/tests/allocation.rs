@@ -100,8 +100,8 @@ impl Transmit for Out {
         true
     }
 
-    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool {
-        self.handover.send(worker, packet, arrived, tag)
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64, doubted: bool) -> bool {
+        self.handover.send(worker, packet, arrived, tag, doubted)
     }
 
     fn note(&mut self, _: &Fate) {}

@@ -1,5 +1,7 @@
 //! Two workers: packets that the NIC gives to the wrong one reach the flow's owner, and the sum of the ledgers closes.
 
+#[path = "handover/answers.rs"]
+mod answers;
 mod bed;
 #[path = "handover/errors.rs"]
 mod errors;
@@ -7,10 +9,10 @@ mod errors;
 mod fragments_by_queue;
 #[path = "handover/loans.rs"]
 mod loans;
+#[path = "handover/sources.rs"]
+mod sources;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 use bed::random::Random;
 use bed::*;
@@ -18,18 +20,14 @@ use ringway_dataplane::af_xdp::{Frame, Umem};
 use ringway_dataplane::affinity::Affinities;
 use ringway_dataplane::batch::Batch;
 use ringway_dataplane::clock::Time;
-use ringway_dataplane::config::{PipelineConfig, Settings as ReloadedSettings, port_share};
+use ringway_dataplane::config::{PipelineConfig, port_share};
 use ringway_dataplane::directory::FlowDirectory;
 use ringway_dataplane::dispatch::{Transmit, dispatch};
-use ringway_dataplane::flow::Timeouts;
 use ringway_dataplane::io::memory::{MemoryWorker, Sent};
 use ringway_dataplane::verdict::Verdict;
-use ringway_dataplane::wire::Packet;
 use ringway_shared::PortSet;
 use ringway_shared::counters::{Counter, Tally};
-use ringway_shared::network::QueueChoice;
-use ringway_shared::network::rss::{FieldsByPacket, HashedFields, Rss, RssSettings};
-use ringway_shared::{DropReason, Family, InterfaceId, Protocol, Snapshot};
+use ringway_shared::{DropReason, InterfaceId, Snapshot};
 
 const SERVICES: &[&str] = &[
     "web tcp 172.30.0.41:80 node=30080 -> 10.0.1.1:8080 10.0.1.2:8080",
@@ -252,7 +250,7 @@ impl Transmit for Alone {
         false
     }
 
-    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64) -> bool {
+    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64, _: bool) -> bool {
         false
     }
 }
@@ -340,62 +338,4 @@ fn random_packets_at_random_workers_all_come_back_to_their_clients() {
     let counts = [Counter::Rx, Counter::Forwarded, Counter::HandedOver];
     assert_eq!(counts.map(|counter| sum.get(counter)), [40_000, 40_000, handed]);
     assert!(handed > 20_000, "only {handed} were handed over");
-}
-
-/// The NIC towards pods hashes addresses and ports of TCP, of UDP addresses alone: with many SNAT addresses to choose from
-/// that does no harm.
-#[test]
-fn answers_come_to_the_queue_of_the_worker_that_opened_the_flow() {
-    for (addresses, udp) in [(64, 0..1), (0, 200..400)] {
-        let handed = handed_answers(addresses);
-        // For a few in a hundred no port that fits is among those looked at.
-        assert!(handed.tcp <= 48, "{} of 800 answers of TCP were handed over", handed.tcp);
-        assert!(udp.contains(&handed.udp), "{} of 400 answers of UDP were handed over", handed.udp);
-    }
-}
-
-struct Handed {
-    tcp: u64,
-    udp: u64,
-}
-
-/// How many of 800 answers of TCP and of 400 of UDP were handed over, with so many SNAT addresses.
-fn handed_answers(addresses: u8) -> Handed {
-    let mut handed = Handed { tcp: 0, udp: 0 };
-    for seed in 1..=4 {
-        let mut random = Random::new(seed);
-        let mut fields = FieldsByPacket::all(HashedFields::AddressesAndPorts);
-        fields.set(Family::V4, Protocol::Udp, Some(HashedFields::Addresses));
-        let key = (0..40).map(|_| random.below(256) as u8).collect();
-        let rss = Arc::new(Rss::new(RssSettings { key, table: (0..128).map(|n| n % 4).collect(), fields }).unwrap());
-        let mut team = Team::new(4);
-        let choices = vec![(u32::from(INSIDE.0) + 1, QueueChoice::Computed(rss.clone()))];
-        team.snapshot.network = Arc::new(network(1, Neighbors::All).with_queue_choices(choices));
-        for worker in &mut team.workers {
-            let snat_addresses =
-                (0..addresses).map(|n| IpAddr::from([10, 77, n.wrapping_mul(31), n.wrapping_mul(57)])).collect();
-            worker
-                .pipeline
-                .set(ReloadedSettings { timeouts: Timeouts::default(), snat_addresses, rescue: true }, ms(0));
-        }
-        for client in 0..100 {
-            for (protocol, ask) in [
-                (Protocol::Tcp, format!("outside tcp S 203.0.113.9:{} > 172.30.0.41:80", 1000 + client)),
-                (Protocol::Tcp, format!("outside tcp S [2001:db8:c::9]:{} > [fd00:172:30::41]:80", 1000 + client)),
-                (Protocol::Udp, format!("outside udp 203.0.113.9:{} > 172.30.0.53:53", 1000 + client)),
-            ] {
-                let owner = random.below(4);
-                let (at, verdict, sent) = team.line(owner, &ask, ms(1));
-                assert_eq!((at, verdict), (owner, Verdict::Forward { out: INSIDE }));
-                let reply = answer(&sent.unwrap());
-                let queue = rss.queue(&Packet::parse(&reply).unwrap().tuple).unwrap();
-                let (back_at, verdict, _) = team.receive(usize::from(queue), INSIDE, &reply, ms(1));
-                assert_eq!((back_at, verdict), (owner, Verdict::Forward { out: OUTSIDE }));
-                let count = if protocol == Protocol::Tcp { &mut handed.tcp } else { &mut handed.udp };
-                *count += u64::from(usize::from(queue) != owner);
-            }
-        }
-        team.sum();
-    }
-    handed
 }

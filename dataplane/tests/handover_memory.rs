@@ -20,7 +20,7 @@ fn parcels_that_were_never_used_take_no_memory() {
     // One at a time: the parcel lent last is used first.
     for round in 0..10_000 {
         let (sender, receiver) = ends.split_at_mut(1);
-        assert!(sender[0].send(1, &[7; PARCEL_BYTES], InterfaceId(0), round));
+        assert!(sender[0].send(1, &[7; PARCEL_BYTES], InterfaceId(0), round, false));
         assert!(receiver[0].receive(|bytes, _, _| bytes.iter().all(|byte| *byte == 7)).unwrap());
     }
     assert!(resident() - before < 64 << 20);

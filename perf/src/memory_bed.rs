@@ -42,7 +42,7 @@ impl Transmit for Sink {
         true
     }
 
-    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64) -> bool {
+    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64, _: bool) -> bool {
         true
     }
 }
@@ -62,7 +62,7 @@ impl Transmit for Kept {
         true
     }
 
-    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64) -> bool {
+    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64, _: bool) -> bool {
         true
     }
 }

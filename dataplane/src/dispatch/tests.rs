@@ -17,7 +17,7 @@ impl Transmit for Room {
         false
     }
 
-    fn hand_over(&mut self, _worker: u16, _packet: &[u8], _arrived: InterfaceId, _tag: u64) -> bool {
+    fn hand_over(&mut self, _worker: u16, _packet: &[u8], _arrived: InterfaceId, _tag: u64, _doubted: bool) -> bool {
         false
     }
 }

@@ -58,7 +58,7 @@ impl Transmit for Collector {
         true
     }
 
-    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool {
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64, _doubted: bool) -> bool {
         self.handed.push(Handed { worker, arrived, tag, bytes: packet.to_vec() });
         true
     }

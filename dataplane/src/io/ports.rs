@@ -249,8 +249,8 @@ impl Transmit for Ports {
         tap.is_some_and(|tap| tap.inject(packet).is_ok())
     }
 
-    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64) -> bool {
-        self.handover.send(worker, packet, arrived, tag)
+    fn hand_over(&mut self, worker: u16, packet: &[u8], arrived: InterfaceId, tag: u64, doubted: bool) -> bool {
+        self.handover.send(worker, packet, arrived, tag, doubted)
     }
 }
 

@@ -5,11 +5,10 @@ use ringway_shared::DropReason;
 use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::departure::exceeded_mtu;
-use super::{Context, Core, Outcome, dropped, pass};
+use super::{Context, Core, Outcome, dropped, handed, pass};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
 use crate::flow::{Direction, FlowId, NewFlow, OpenError, Segment, Source};
-use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet, sctp};
 
 /// The chunk that opens an SCTP association.
@@ -32,10 +31,7 @@ impl Core {
             return dropped(received, DropReason::ReversePath, None);
         }
         // What is the node's goes past no Service. Anybody may send it, and it must not crowd out what does.
-        if network.is_local(destination)
-            || node.is_own(destination)
-            || self.config.snat_addresses.contains(&destination)
-        {
+        if node.is_own(destination) || self.is_snat_address(network, destination) {
             return self.pass_from(context, received, source);
         }
         let answer = packet.tuple.reversed();
@@ -49,8 +45,7 @@ impl Core {
                 && worker != self.config.worker
                 && worker < self.config.workers
             {
-                let verdict = Verdict::HandOver { worker, arrived: received.interface };
-                return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+                return handed(received, worker, false);
             }
         }
         self.note_direct(context, &received, packet, [hash, answer_hash]);

@@ -12,12 +12,11 @@ use super::adjacencies::Adjacencies;
 use super::departure::{Intent, exceeded_mtu};
 use super::established::{heading, leads_to_endpoint};
 use super::limiter::Shares;
-use super::{Context, Core, Outcome, dropped};
+use super::{Context, Core, Outcome, dropped, handed};
 use crate::batch::Received;
 use crate::clock::Time;
 use crate::flow::{Direction, Flow, FlowId, Segment};
 use crate::forward::quote::translate;
-use crate::verdict::Verdict;
 use crate::wire::quote::{Quote, is_unreachable, quoted};
 use crate::wire::transport::{ChecksumState, checksum_state};
 use crate::wire::{Kind, Packet};
@@ -120,9 +119,7 @@ impl Core {
                 if !self.errors.admit(&elsewhere, context.now) {
                     return Ok(dropped(received, DropReason::IcmpHandoverLimited, None));
                 }
-                let verdict = Verdict::HandOver { worker: elsewhere.worker, arrived: received.interface };
-                let (frame, tag) = (received.frame, received.tag);
-                return Ok(Some(Outcome { frame, tag, verdict, service_port: None }));
+                return Ok(handed(received, elsewhere.worker, false));
             }
             Some(Addressee::Doubted(id)) => {
                 let reason = objection.unwrap_or(DropReason::IcmpOutsideWindow);
@@ -169,7 +166,7 @@ impl Core {
             }
             let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
             // The port of a masqueraded flow's reply names its owner.
-            let is_snat = || network.is_local(source) || self.config.snat_addresses.contains(&source);
+            let is_snat = || self.is_snat_address(network, source);
             let worker = hinted.or_else(|| self.config.port_owner(quote.tuple.source_port()).filter(|_| is_snat()))?;
             let endpoint = quote.tuple.destination_address();
             let on_its_way = || network.next_hops(endpoint).any(|(out, _)| out == received.interface);

@@ -16,14 +16,13 @@ use ringway_shared::{DropReason, Family, FiveTuple, InterfaceId, Protocol};
 pub(super) use first::is_certain;
 
 use super::departure::{Intent, exceeded_mtu};
-use super::{Context, Core, Outcome, Shared, Staged, dropped, objection};
+use super::{Context, Core, Outcome, Shared, Staged, dropped, handed, objection};
 use crate::batch::Received;
 use crate::clock::Time;
 use crate::config::PipelineConfig;
 use crate::flow::Direction;
 use crate::forward::nat::{self, Rewrite};
 use crate::fragments::{DatagramId, Datagrams, Fate, Follow, Key, Next, Piece, Waiting};
-use crate::verdict::Verdict;
 use crate::wire::{Fragment, Kind, Packet, ipv6};
 
 /// Where the second eight bytes of a TCP header would stand: no fragment begins there but one that hides flags (RFC 3128).
@@ -103,8 +102,7 @@ impl Core {
         if !received.handed_over
             && let Some(worker) = datagram_elsewhere(&self.shared, &self.config, hash)
         {
-            let verdict = Verdict::HandOver { worker, arrived: received.interface };
-            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+            return handed(received, worker, false);
         }
         let bytes = received.frame.len() as u64;
         match self.fragments.waiting.push(hash, key, received, context.now) {

@@ -5,11 +5,10 @@ use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, without_frontend};
 
 use super::fragments::datagram_elsewhere;
-use super::{Context, Core, Outcome, dropped, pass};
+use super::{Context, Core, Outcome, dropped, handed, pass};
 use crate::batch::{Batch, Received};
 use crate::dispatch::receive;
 use crate::fragments::{Key, Piece, Why};
-use crate::verdict::Verdict;
 use crate::wire::Packet;
 
 impl Core {
@@ -40,8 +39,7 @@ impl Core {
             && !received.handed_over
         {
             // Who gets it counts it as received.
-            let verdict = Verdict::HandOver { worker, arrived: received.interface };
-            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+            return handed(received, worker, false);
         }
         if self.others_may_take() {
             receive(&mut self.tally, received.frame.len() as u64);

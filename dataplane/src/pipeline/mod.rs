@@ -22,14 +22,17 @@ mod limiter;
 mod more_ports;
 mod open;
 mod owed;
+mod owner;
 pub(crate) mod portless;
 pub(crate) mod rescue;
 mod stage;
 mod strays;
 mod tunnel_errors;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use ringway_shared::counters::{Counter, Tally, WorkerCounters};
 use ringway_shared::suspects::Suspects;
 use ringway_shared::{DropReason, InterfaceId, ServicePortId, Snapshot};
@@ -53,6 +56,7 @@ use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
 use limiter::{Answers, Limiter};
+use owner::MOST_FORMER;
 use rescue::Moves;
 use stage::{Staged, preload, read};
 use strays::Strays;
@@ -89,6 +93,8 @@ pub struct Pipeline {
 /// Everything but the stages.
 struct Core {
     config: PipelineConfig,
+    /// Of former settings, the last ones: flows keep theirs, and their replies still come.
+    former_snat_addresses: ArrayVec<IpAddr, MOST_FORMER>,
     flows: FlowTable,
     held: Held,
     fragments: Fragments,
@@ -135,6 +141,7 @@ impl Pipeline {
         let (rescues, moves) = (Limiter::new(RESCUES_PER_SECOND), Moves::default());
         let core = Core {
             config,
+            former_snat_addresses: ArrayVec::new(),
             flows,
             held,
             fragments,
@@ -236,7 +243,7 @@ impl Pipeline {
     #[cold]
     pub fn set(&mut self, settings: Settings, now: Time) {
         self.core.flows.set_timeouts(&settings.timeouts, now);
-        self.core.config.snat_addresses = settings.snat_addresses;
+        self.core.set_snat_addresses(settings.snat_addresses);
         self.core.config.rescue = settings.rescue;
     }
 
@@ -354,6 +361,13 @@ fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Opti
 #[inline]
 fn pass(received: Received) -> Option<Outcome> {
     let verdict = Verdict::Pass { arrived: received.interface };
+    Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None })
+}
+
+/// Gives a packet to another worker, which receives it; `doubted`: see [`Verdict::HandOver`].
+#[inline]
+fn handed(received: Received, worker: u16, doubted: bool) -> Option<Outcome> {
+    let verdict = Verdict::HandOver { worker, arrived: received.interface, doubted };
     Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None })
 }
 

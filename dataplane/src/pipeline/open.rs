@@ -11,12 +11,12 @@ use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple,
 use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
 use super::established::{find_adjacency, path_hash};
+use super::owner::Owner;
 use super::rescue::Wanted;
-use super::{Context, Core, Outcome, dropped, objection};
+use super::{Context, Core, Outcome, dropped, handed, objection};
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, FlowId, NewFlow, OpenError, Opened, ReplyQueues, Segment, Source, Wishes};
 use crate::forward::nat::{self, Rewrite};
-use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet, sctp};
 
 impl Core {
@@ -28,9 +28,8 @@ impl Core {
         hash: u64,
     ) -> Option<Outcome> {
         let snapshot = context.snapshot;
-        if let Some(worker) = self.owner_elsewhere(snapshot, &received, packet, hash) {
-            let verdict = Verdict::HandOver { worker, arrived: received.interface };
-            return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
+        if let Some(Owner { worker, doubted }) = self.owner_elsewhere(snapshot, &received, packet, hash) {
+            return handed(received, worker, doubted);
         }
         let decision = decide(&snapshot.services, &packet.tuple);
         if !matches!(decision, Decision::Pass)
@@ -172,10 +171,7 @@ impl Core {
             let keeps = received.handed_over || wanted.moved.is_some();
             opened = match self.open_without_free_port(hash, &new, wishes, keeps, context.now) {
                 Ok(opened) => opened,
-                Err(worker) => {
-                    let verdict = Verdict::HandOver { worker, arrived: received.interface };
-                    return Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None });
-                }
+                Err(worker) => return handed(received, worker, false),
             };
         }
         match opened {
@@ -299,31 +295,6 @@ impl Core {
         };
         if fits(&address) { first } else { turn.find(fits).or(first) }
     }
-
-    /// The other worker that this packet's flow belongs to, as far as that can be told.
-    #[inline]
-    pub(super) fn owner_elsewhere(
-        &self,
-        snapshot: &Snapshot,
-        received: &Received,
-        packet: &Packet,
-        hash: u64,
-    ) -> Option<u16> {
-        if self.config.workers == 1 || received.handed_over {
-            return None;
-        }
-        let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
-        let owner = hinted.or_else(|| {
-            // The port of a masqueraded flow's reply names its owner.
-            let destination = packet.tuple.destination_address();
-            let snat = snapshot.network.is_local(destination) || self.config.snat_addresses.contains(&destination);
-            let owner = self.config.port_owner(packet.tuple.destination_port()).filter(|_| snat)?;
-            // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything.
-            let is_reply = continues(packet) || snapshot.services.find(&packet.tuple.frontend()).is_none();
-            is_reply.then_some(owner)
-        });
-        owner.filter(|owner| *owner != self.config.worker && *owner < self.config.workers)
-    }
 }
 
 /// Whether a packet asks whether another path of an association works. Only its own endpoint knows the association, by addresses
@@ -331,9 +302,4 @@ impl Core {
 #[cold]
 fn tries_a_path(frame: &[u8], packet: &Packet) -> bool {
     Segment::of(frame, packet).chunk == sctp::chunk::HEARTBEAT
-}
-
-/// Whether a packet belongs to a connection that has begun, as far as it tells.
-fn continues(packet: &Packet) -> bool {
-    matches!(packet.kind, Kind::Tcp { flags, .. } if !flags.syn() || flags.ack())
 }

@@ -11,11 +11,10 @@ use ringway_shared::service::ForwardingMode;
 
 use super::departure::Intent;
 use super::errors::{Elsewhere, Hint};
-use super::{Context, Core, Outcome, dropped};
+use super::{Context, Core, Outcome, dropped, handed};
 use crate::batch::Received;
 use crate::flow::{Direction, Segment};
 use crate::forward::tunnel_error::{meaning, translate};
-use crate::verdict::Verdict;
 use crate::wire::Packet;
 use crate::wire::quote::quoted_inside;
 use crate::wire::transport::{ChecksumState, checksum_state};
@@ -47,8 +46,7 @@ impl Core {
             if !self.errors.admit(&Elsewhere { worker, hash, by: Hint::Noted }, context.now) {
                 return Ok(dropped(received, DropReason::IcmpHandoverLimited, None));
             }
-            let verdict = Verdict::HandOver { worker, arrived: received.interface };
-            return Ok(Some(Outcome { frame: received.frame, tag: received.tag, verdict, service_port: None }));
+            return Ok(handed(received, worker, false));
         };
         let flow = self.flows.flow(id);
         let is_its_tunnel = flow.forwarding() == ForwardingMode::DsrIpip && flow.reply().source_address() == endpoint;

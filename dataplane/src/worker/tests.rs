@@ -49,7 +49,7 @@ fn a_worker_without_ports_unpacks_what_is_handed_to_it() {
     let mut worker = worker(ends.pop().unwrap(), readers.pop().unwrap());
     const PACKETS: usize = 3 * BATCH;
     for packet in 0..PACKETS {
-        assert!(other.send(0, &[0; 60], InterfaceId(0), packet as u64));
+        assert!(other.send(0, &[0; 60], InterfaceId(0), packet as u64, false));
     }
     let turns = (0..4).filter(|_| worker.turn()).count();
     assert_eq!(turns, 3, "a batch a turn, then there is nothing to do");

@@ -1,8 +1,8 @@
 //! Fragments of a datagram that come by different queues, and what becomes of whole datagrams.
 
 use ringway_dataplane::io::memory::Handed;
-use ringway_dataplane::wire::Kind;
 use ringway_dataplane::wire::transport::{ChecksumState, checksum_state};
+use ringway_dataplane::wire::{Kind, Packet};
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn later_ones_that_come_elsewhere_go_to_the_worker_that_has_the_first() {
     let mut team = Team::new(3);
     assert!(matches!(line(&mut team, 2, FIRST, ms(1)), Some(Verdict::Forward { .. })));
     let arrived = text::interface("outside").unwrap();
-    assert_eq!(line(&mut team, 0, LATER, ms(1)), Some(Verdict::HandOver { worker: 2, arrived }));
+    assert_eq!(line(&mut team, 0, LATER, ms(1)), Some(Verdict::HandOver { worker: 2, arrived, doubted: false }));
     let left = turn(&mut team, ms(1));
     let [(2, first), (2, later)] = &left[..] else { panic!("{left:?}") };
     assert_eq!(addresses(first), addresses(later));
@@ -72,7 +72,7 @@ fn replies_follow_the_first_one_to_the_owner_of_the_flow() {
         let arrived = INSIDE;
         let first = format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port} bytes=72 frag=0+ id=7");
         let later = "inside udp 10.0.1.3:0 > 10.0.255.254:0 bytes=9 frag=80 id=7";
-        assert_eq!(line(&mut team, 0, &first, ms(2)), Some(Verdict::HandOver { worker: 2, arrived }));
+        assert_eq!(line(&mut team, 0, &first, ms(2)), Some(Verdict::HandOver { worker: 2, arrived, doubted: false }));
         // It waits, since the owner has not seen the first yet.
         assert_eq!(line(&mut team, at, later, ms(2)), None);
         let mut left = turn(&mut team, ms(2));
@@ -93,7 +93,7 @@ fn a_first_one_that_its_owner_never_gets_leaves_no_hint() {
     let port = source_port(&sent[0].1);
     let first = format!("inside udp 10.0.1.3:5353 > 10.0.255.254:{port} bytes=72 frag=0+ id=7");
     let verdict = line(&mut team, 0, &first, ms(2));
-    assert_eq!(verdict, Some(Verdict::HandOver { worker: 1, arrived: INSIDE }));
+    assert_eq!(verdict, Some(Verdict::HandOver { worker: 1, arrived: INSIDE, doubted: false }));
     team.workers[0].collector.handed.clear();
     assert_eq!(line(&mut team, 0, "inside udp 10.0.1.3:0 > 10.0.255.254:0 bytes=9 frag=80 id=7", ms(2)), None);
     assert!(turn(&mut team, ms(3)).is_empty());
@@ -153,7 +153,7 @@ fn the_kernels_pass_wherever_they_come() {
     let first = "outside udp 203.0.113.9:5000 > 192.168.0.2:9 bytes=72 frag=0+ id=7";
     let later = "outside udp 203.0.113.9:0 > 192.168.0.2:0 bytes=9 frag=80 id=7";
     assert_eq!(line(&mut team, 0, first, ms(1)), Some(Verdict::Pass { arrived }));
-    assert_eq!(line(&mut team, 1, later, ms(1)), Some(Verdict::HandOver { worker: 0, arrived }));
+    assert_eq!(line(&mut team, 1, later, ms(1)), Some(Verdict::HandOver { worker: 0, arrived, doubted: false }));
     turn(&mut team, ms(1));
     assert_eq!(team.sum().get(Counter::Passed), 2);
 }

@@ -67,7 +67,7 @@ impl Transmit for Seen {
         true
     }
 
-    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64) -> bool {
+    fn hand_over(&mut self, _: u16, _: &[u8], _: InterfaceId, _: u64, _: bool) -> bool {
         true
     }
 }

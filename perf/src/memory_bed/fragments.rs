@@ -90,7 +90,7 @@ pub fn hand_over(packets: u64, size: usize) -> Duration {
 #[inline(never)]
 fn handed_over(from: &mut Handover, to: &mut Handover, packet: &[u8], room: &mut [u8]) {
     for n in 0..BATCH as u64 {
-        assert!(from.send(1, packet, InterfaceId(0), n), "the inbox has room for a batch");
+        assert!(from.send(1, packet, InterfaceId(0), n, false), "the inbox has room for a batch");
     }
     let mut taken = 0;
     while to.receive(|bytes, _, _| room.get_mut(..bytes.len()).map(|room| room.copy_from_slice(bytes))).is_some() {

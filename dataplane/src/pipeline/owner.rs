@@ -1,0 +1,89 @@
+//! Whose a packet is that this worker has no flow for, where there are several workers.
+//!
+//! A hint in the directory says that somebody has noted a flow. Without one, the port of a masqueraded flow's reply names its
+//! owner; whoever knows an endpoint can make such a packet up, for any port. So what comes by an interface that refuses its source is not
+//! handed over on that word alone, and what comes by one that packets to its source never leave by takes no more than a part
+//! of the room between workers.
+
+use std::net::IpAddr;
+
+use ringway_shared::{Network, Snapshot};
+
+use super::Core;
+use crate::batch::Received;
+use crate::wire::{Kind, Packet};
+
+/// SNAT addresses of former settings that are remembered, the last ones.
+pub(super) const MOST_FORMER: usize = 64;
+
+/// Another worker that a packet seems to belong to.
+pub(super) struct Owner {
+    pub(super) worker: u16,
+    /// The packet alone says so, and may be made up.
+    pub(super) doubted: bool,
+}
+
+impl Core {
+    /// Other SNAT addresses for new flows. Those of before are remembered, since replies still come there.
+    #[cold]
+    pub(super) fn set_snat_addresses(&mut self, addresses: Vec<IpAddr>) {
+        for former in std::mem::replace(&mut self.config.snat_addresses, addresses) {
+            self.former_snat_addresses.retain(|other| *other != former);
+            if self.former_snat_addresses.is_full() {
+                self.former_snat_addresses.remove(0);
+            }
+            self.former_snat_addresses.push(former);
+        }
+    }
+
+    /// Whether replies of masqueraded flows may come to this address.
+    pub(super) fn is_snat_address(&self, network: &Network, address: IpAddr) -> bool {
+        network.is_local(address)
+            || self.config.snat_addresses.contains(&address)
+            || self.former_snat_addresses.contains(&address)
+    }
+
+    /// The other worker that this packet's flow belongs to, as far as that can be told.
+    #[inline]
+    pub(super) fn owner_elsewhere(
+        &self,
+        snapshot: &Snapshot,
+        received: &Received,
+        packet: &Packet,
+        hash: u64,
+    ) -> Option<Owner> {
+        if self.config.workers == 1 || received.handed_over {
+            return None;
+        }
+        let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
+        let owner = match hinted {
+            Some(worker) => Owner { worker, doubted: false },
+            None => self.owner_by_port(snapshot, received, packet)?,
+        };
+        (owner.worker != self.config.worker && owner.worker < self.config.workers).then_some(owner)
+    }
+
+    /// The worker that the port of a masqueraded flow's reply names.
+    fn owner_by_port(&self, snapshot: &Snapshot, received: &Received, packet: &Packet) -> Option<Owner> {
+        let (network, destination) = (&snapshot.network, packet.tuple.destination_address());
+        let worker = self.config.port_owner(packet.tuple.destination_port())?;
+        if worker == self.config.worker || !self.is_snat_address(network, destination) {
+            return None;
+        }
+        // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything.
+        if !continues(packet) && snapshot.services.find(&packet.tuple.frontend()).is_some() {
+            return None;
+        }
+        let source = packet.tuple.source_address();
+        if network.objection_to(source, received.interface).is_some() {
+            return None;
+        }
+        let doubted = !network.next_hops(source).any(|(out, _)| out == received.interface);
+        Some(Owner { worker, doubted })
+    }
+}
+
+/// Whether a packet belongs to a connection that has begun, as far as it tells.
+fn continues(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Tcp { flags, .. } if !flags.syn() || flags.ack())
+}
