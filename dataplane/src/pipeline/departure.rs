@@ -15,7 +15,7 @@ use super::adjacencies::Resolved;
 use super::held::HeldPacket;
 use super::{Context, Core, Outcome, dropped};
 use crate::af_xdp::Umem;
-use crate::batch::{BATCH, Batch, Received};
+use crate::batch::{BATCH, Batch, Outcomes, Received};
 use crate::dispatch::{discard, receive};
 use crate::verdict::Verdict;
 use crate::wire::transport::read_u16;
@@ -100,20 +100,27 @@ impl Core {
         match adjacency {
             Ok(adjacency) => depart(context, received, &adjacency, intent, service_port),
             Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
-                let first = self.held.waiting_for(interface, next_hop) == 0;
+                let ahead = self.held.waiting_for(interface, next_hop);
                 let Received { frame, tag, .. } = received;
                 let since = context.now;
                 let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
-                if first {
+                if ahead == 0 {
                     // Also when too many wait for others: the next packet finds its neighbour then.
                     self.shared.resolver.ask(interface, next_hop);
                 }
-                match self.held.push(held) {
+                match self.held.push(held, ahead) {
                     Ok(()) => None,
                     Err(held) => Some(outcome(held, Verdict::Drop(DropReason::NeighborUnresolved))),
                 }
             }
             Err(other) => dropped(received, other.reason(), service_port),
+        }
+    }
+
+    /// Ends the packets that waited and were given up for others.
+    pub(super) fn end_given_up(&mut self, output: &mut Outcomes) {
+        for held in self.held.take_given_up() {
+            output.push(outcome(held, Verdict::Drop(DropReason::NeighborUnresolved)));
         }
     }
 

@@ -28,6 +28,7 @@ impl Core {
             if let Some(outcome) = self.go_on(context, received, why) {
                 batch.output.push(outcome);
             }
+            self.end_given_up(&mut batch.output);
         }
         self.count_held();
         self.fragments.waiting.is_ready()

@@ -187,6 +187,7 @@ impl Pipeline {
         preload(stage, &core.flows);
         let mut context = Context { umem, snapshot, now };
         let handed_over = core.handle_all(&mut context, batch, stage);
+        core.end_given_up(&mut batch.output);
         let (later, later_bytes) = std::mem::take(&mut core.fragments.received_later);
         core.tally.add(Counter::Rx, stage.len() as u64 - handed_over.packets - later);
         core.tally.add(Counter::RxBytes, bytes - handed_over.bytes - later_bytes);

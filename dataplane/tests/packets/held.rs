@@ -1,8 +1,35 @@
 //! Packets that wait for a neighbour.
 
+use std::sync::LazyLock;
+
 use crate::bed::Neighbors;
 use crate::bed::row::Row;
 use crate::town::town;
+
+/// Somebody twice, and 254 others on the link, so that there is no room left; then two more, and one behind the router.
+static CROWD: LazyLock<String> = LazyLock::new(|| {
+    let v4 = |last: u32| format!("outside tcp S 192.168.0.{last}:40000 > 172.30.0.44:80\n-> held\n");
+    let v6 = |last: u32| format!("outside tcp S [2001:db8::1:{last}]:40000 > [fd00:172:30::44]:80\n-> held\n");
+    let crowd: String = (100..227).flat_map(|last| [v4(last), v6(last)]).collect();
+    format!(
+        "outside tcp S 192.168.0.77:40000 > 172.30.0.44:80 times=2
+        -> held
+        {crowd}@2
+        outside tcp S 192.168.0.230:40000 > 172.30.0.44:80
+        -> held
+        -> drop neighbor_unresolved
+        outside tcp S [2001:db8::1:230]:40000 > [fd00:172:30::44]:80
+        -> held
+        -> drop neighbor_unresolved
+        outside tcp S 203.0.113.9:40000 > 172.30.0.44:80 times=2
+        -> held
+        -> drop neighbor_unresolved times=2
+        use known
+        -> held times=254
+        -> reply no_endpoint outside rst 172.30.0.44:80 > 203.0.113.9:40000 seq=0 ack=1001
+        -> reply no_endpoint outside rst 172.30.0.44:80 > 203.0.113.9:40001 seq=0 ack=1001"
+    )
+});
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
@@ -115,7 +142,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=3 replied=3 reply:no_endpoint=2 reply:echo_request=1",
         },
         Row {
-            name: "a neighbour is asked for also when too many packets wait for others",
+            name: "a packet whose neighbour is asked for takes the place of the oldest one of many for another neighbour",
             bed: town().neighbors(Neighbors::None).set(|settings| settings.frames = 512),
             script: "
                 outside tcp S 192.168.0.100:40000 > 172.30.0.44:80 times=16
@@ -150,7 +177,9 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> held
                 outside tcp S 192.168.0.115:40000 > 172.30.0.44:80 times=16
                 -> held
+                @2
                 outside tcp S 192.168.0.99:40000 > 172.30.0.44:80
+                -> held
                 -> drop neighbor_unresolved
                 asked outside 192.168.0.100
                 asked outside 192.168.0.101
@@ -170,6 +199,15 @@ pub(crate) fn rows() -> Vec<Row> {
                 asked outside 192.168.0.115
                 asked outside 192.168.0.99",
             ledger: "rx=257 held=256 drop:neighbor_unresolved=1",
+        },
+        Row {
+            name: "of many neighbours that one packet each waits for the oldest is given up, and before it of one that several wait for",
+            bed: town()
+                .neighbors(Neighbors::None)
+                .then_neighbors("known", Neighbors::Outside)
+                .set(|settings| settings.frames = 512),
+            script: CROWD.as_str(),
+            ledger: "rx=260 held=254 drop:neighbor_unresolved=4 replied=2 reply:no_endpoint=2",
         },
         Row {
             name: "a flow whose neighbour is forgotten waits and goes on",
