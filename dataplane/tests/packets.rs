@@ -7,6 +7,8 @@ mod again;
 mod bed;
 #[path = "packets/change.rs"]
 mod change;
+#[path = "packets/crowd.rs"]
+mod crowd;
 #[path = "packets/direct.rs"]
 mod direct;
 #[path = "packets/dsr.rs"]

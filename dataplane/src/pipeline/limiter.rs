@@ -69,6 +69,27 @@ impl Shares {
     }
 }
 
+/// Clients that a worker moves to another endpoint in any second, whoever they are.
+const RESCUES_PER_SECOND: u32 = 10_000;
+
+/// How many clients a worker moves to another endpoint. Beyond what there is for all, each share of their addresses has its own, so
+/// that one who asks without end, or makes others up nearby, is moved himself no more.
+pub(super) struct Rescues {
+    own: Shares,
+    all: Limiter,
+}
+
+impl Rescues {
+    pub(super) fn new() -> Self {
+        Rescues { own: Shares::new(), all: Limiter::new(RESCUES_PER_SECOND) }
+    }
+
+    /// Whether one more client, whose address has this hash, may be moved now; it counts if so.
+    pub(super) fn admit(&mut self, hash: u64, now: Time) -> bool {
+        self.own.admit(hash, now) || self.all.admit(now)
+    }
+}
+
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerTo {
@@ -180,6 +201,14 @@ mod tests {
             (0..10_000u64).map(|number| generated(AnswerTo::TooBig { hash: number << 32, certain: false }, 1)).sum();
         assert_eq!(forged, SHARES * AT_ONCE);
         assert_eq!(generated(AnswerTo::TooBig { hash: 5, certain: true }, 100), AT_ONCE);
+    }
+
+    #[test]
+    fn who_is_moved_without_end_leaves_others_their_share() {
+        let mut rescues = Rescues::new();
+        let mut admitted = |hash: u64| (0..20_000).filter(|_| rescues.admit(hash << 32, Time(7))).count();
+        assert_eq!(admitted(5), RESCUES_PER_SECOND as usize + AT_ONCE);
+        assert_eq!(admitted(6), AT_ONCE);
     }
 
     proptest! {

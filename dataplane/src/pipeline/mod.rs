@@ -55,7 +55,7 @@ use adjacencies::Adjacencies;
 use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
-use limiter::{Answers, Limiter};
+use limiter::{Answers, Limiter, Rescues};
 use owner::MOST_FORMER;
 use rescue::Moves;
 use stage::{Staged, preload, read};
@@ -63,9 +63,6 @@ use strays::Strays;
 
 /// New flows that a worker without a free port gives to others in any second.
 const LOANS_PER_SECOND: u32 = 4_000;
-
-/// Clients that a worker moves to another endpoint in any second.
-const RESCUES_PER_SECOND: u32 = 10_000;
 
 /// What the pipeline of one worker shares with others.
 #[derive(Clone)]
@@ -103,8 +100,7 @@ struct Core {
     strays: Strays,
     /// Of new flows that others have a port for.
     loans: Limiter,
-    /// Of clients that are moved to another endpoint.
-    rescues: Limiter,
+    rescues: Rescues,
     moves: Moves,
     adjacencies: Adjacencies,
     watches: Watches,
@@ -138,7 +134,7 @@ impl Pipeline {
         if let Some(directory) = &shared.directory {
             fragments.datagrams.share(directory.clone(), config.worker);
         }
-        let (rescues, moves) = (Limiter::new(RESCUES_PER_SECOND), Moves::default());
+        let (rescues, moves) = (Rescues::new(), Moves::default());
         let core = Core {
             config,
             former_snat_addresses: ArrayVec::new(),

@@ -21,7 +21,7 @@ use ringway_shared::decision::{Decision, Masquerade, decide, selection_hash};
 use ringway_shared::network::NoAdjacency;
 use ringway_shared::service::ServicePort;
 use ringway_shared::suspects::Accused;
-use ringway_shared::{AdjacencyId, Backend, EndpointSet, Network, Snapshot};
+use ringway_shared::{AdjacencyId, Backend, EndpointSet, Family, FiveTuple, Network, Snapshot};
 
 use super::direct::begins;
 use super::owed::is_owed_an_answer;
@@ -96,6 +96,13 @@ pub(crate) fn next_endpoint<'s>(
     let unresolved = |other: &Backend| is(other, |found| matches!(found, Err(NoAdjacency::Unresolved { .. })));
     let at_once = set.next_candidate(selection, present, |other| trusted(other) && resolved(other));
     at_once.or_else(|| set.next_candidate(selection, present, |other| trusted(other) && unresolved(other)))
+}
+
+/// What a client cannot choose at will of its address: of IPv6, its network.
+fn network_of_client(tuple: &FiveTuple) -> FiveTuple {
+    let [high, low] = tuple.source;
+    let low = if tuple.family() == Family::V4 { low } else { 0 };
+    FiveTuple { source: [high, low], destination: [0; 2], ports: 0 }
 }
 
 impl Core {
@@ -200,7 +207,8 @@ impl Core {
         let selection = selection_hash(&packet.tuple, port);
         let trusted = |other: &Backend| self.shared.suspects.suspicion(other, now.millis()).is_none();
         let next = next_endpoint(set, selection, present, trusted, Some(&*snapshot.network));
-        let Some(backend) = next.filter(|_| self.rescues.admit(now)) else { return Err(received) };
+        let share = self.flows.hash(&network_of_client(&packet.tuple));
+        let Some(backend) = next.filter(|_| self.rescues.admit(share, now)) else { return Err(received) };
         let mut accused = if flow.is_moved() { self.moves.take(id) } else { Accusations::new() };
         if accused.is_full() {
             accused.remove(0);
