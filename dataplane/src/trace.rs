@@ -69,7 +69,7 @@ pub fn explain_with(view: &View<'_>, question: &Question, flow: Option<&Flow>) -
     let target = match decision {
         Decision::Pass => {
             trace.steps.push(steps::no_frontend(view.services, tuple));
-            trace.steps.push("The kernel gets it untouched.".into());
+            trace.pass(view, tuple);
             return trace;
         }
         Decision::Drop(_, target) | Decision::Reject(_, target) => target,
@@ -316,6 +316,13 @@ impl Trace {
         };
         self.steps.push(steps::leaves(&exit, interface.mtu));
         self.adjacency = Some(exit);
+    }
+
+    /// The kernel gets it, but for what an interface refuses.
+    fn pass(&mut self, view: &View<'_>, tuple: &FiveTuple) {
+        self.steps.push("The kernel gets it untouched.".into());
+        let source = tuple.source_address();
+        self.steps.extend(view.network.into_iter().flat_map(|network| steps::reverse_paths(network, source)));
     }
 
     /// Ends packets for us that cannot be genuine, whatever the Service rules say; true when this is one.

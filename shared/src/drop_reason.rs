@@ -62,7 +62,7 @@ drop_reasons! {
     InvalidUdpLength, "invalid_udp_length", "The UDP length is below 8 or larger than the packet.";
     TruncatedSctp, "truncated_sctp", "The packet ends inside the SCTP common header.";
     TruncatedIcmp, "truncated_icmp", "The packet ends inside the ICMP header.";
-    ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast, broadcast, an IPv4-mapped IPv6 address, or one of the node's own addresses.";
+    ImpossibleSource, "impossible_source", "The source is unspecified, loopback, multicast, broadcast, an IPv4-mapped or link-local IPv6 address, or one of the node's own addresses.";
     ReversePath, "reverse_path", "The answer would not leave by the interface that the packet came on, or there is no route for it, and the interface's rp_filter refuses such a source.";
     StrayLimited, "stray_limited", "The packet is none of ours, packets to its source leave by another interface than it came on, and as many such have passed to the kernel in this moment as may: 6,710 in 134 ms, of one source a quarter.";
     Land, "land", "Source and destination are the same address and port.";

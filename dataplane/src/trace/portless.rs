@@ -7,11 +7,13 @@ use ringway_shared::{DropReason, FiveTuple};
 use super::{Trace, TraceVerdict, View, steps};
 use crate::flow::Flow;
 use crate::pipeline::portless::echo_answerer;
+use crate::wire::icmp::Class;
+use crate::wire::may_be_of_a_router;
 
 impl Trace {
     /// A ping. `tuple` has its addresses alone.
     pub(super) fn ping(&mut self, view: &View<'_>, tuple: &FiveTuple) {
-        if !self.is_ours(view, tuple) {
+        if !self.is_ours(view, tuple, Class::EchoRequest) {
             return;
         }
         let (source, vip) = (tuple.source_address(), tuple.destination_address());
@@ -47,7 +49,7 @@ impl Trace {
         }
         let Some(flow) = flow else {
             self.steps.push(format!("No flow is known that has sent {quoted}."));
-            if self.is_ours(view, tuple) {
+            if self.is_ours(view, tuple, Class::Error) {
                 self.die(TraceVerdict::Drop, DropReason::IcmpWithoutFlow);
             }
             return;
@@ -82,7 +84,7 @@ impl Trace {
     }
 
     /// Whether a packet without ports is not the kernel's; says why where it is, or where it ends at once.
-    fn is_ours(&mut self, view: &View<'_>, tuple: &FiveTuple) -> bool {
+    fn is_ours(&mut self, view: &View<'_>, tuple: &FiveTuple, class: Class) -> bool {
         let address = tuple.destination_address();
         match without_frontend(view.services, address) {
             Decision::Pass => {
@@ -90,7 +92,7 @@ impl Trace {
                     Some(_) => format!("{address} is a Service's address but also this node's own."),
                     None => format!("No Service has {address}."),
                 });
-                self.steps.push("The kernel gets it untouched.".into());
+                self.pass(view, tuple);
                 return false;
             }
             Decision::Drop(reason, _) => {
@@ -99,7 +101,7 @@ impl Trace {
             }
             _ => self.steps.push(format!("{address} is a Service's address.")),
         }
-        !self.object(view, tuple)
+        may_be_of_a_router(tuple, class) || !self.object(view, tuple)
     }
 }
 

@@ -122,6 +122,7 @@ fn a_forwarded_packet_has_every_documented_key() {
 #[test]
 fn a_ping_and_an_icmp_error_are_told_of_as_well() {
     let mut services = services();
+    services.vips.insert("fd00::41".parse().unwrap(), Vip { cluster_ip: true, host_owned: false, targets: Vec::new() });
     for address in ["172.30.0.41", "203.0.113.9"] {
         let address = address.parse().unwrap();
         let target = services.find(&Frontend { address, protocol: Protocol::Tcp, port: 80 }).unwrap().clone();
@@ -141,6 +142,8 @@ fn a_ping_and_an_icmp_error_are_told_of_as_well() {
         ("icmp:10.0.0.2->192.168.0.2", pass, ""),
         ("icmp:10.0.0.2->172.30.9.9", drop, "unallocated_cluster_ip"),
         ("icmp:224.0.0.1->172.30.0.41", drop, "impossible_source"),
+        ("icmp:fe80::9->fd00::41", drop, "impossible_source"),
+        ("icmp:fe80::9->fd00::41 about tcp:[fd00::41]:80->[fd00::9]:5000", drop, "icmp_without_flow"),
         ("icmp:10.0.0.2->172.30.0.41 about tcp:172.30.0.41:80->10.0.0.9:5000", drop, "icmp_without_flow"),
         ("icmp:10.0.0.2->192.168.0.2 about tcp:192.168.0.2:30080->10.0.0.9:5000", pass, ""),
     ] {
@@ -213,6 +216,11 @@ fn sources_that_some_interface_would_refuse_are_told() {
         trace.steps.iter().find_map(|step| step.strip_prefix(refused)).map(str::to_owned)
     };
     let words = |asked, source| told(asked, source).unwrap_or_default();
+    // What passes does so by another way than the interface that it arrived by, which would refuse it as well.
+    let strict = network(true, by_eth0()).with_reverse_paths(vec![ReversePath::Strict]);
+    let passed = ["10.0.0.2", "10.180.3.4"].map(|source| ask(Some(&strict), &format!("{source}:1"), "192.168.0.2:22"));
+    let telling = passed.each_ref().map(|trace| trace.steps.iter().any(|step| step.starts_with(refused)));
+    assert_eq!((passed.map(|trace| trace.verdict), telling), ([TraceVerdict::Pass; 2], [true, false]));
     assert_eq!(words(ReversePath::Strict, "10.180.3.4:1"), "");
     assert_eq!(words(ReversePath::Off, "10.0.0.2:1"), "");
     assert_eq!(words(ReversePath::Strict, "10.0.0.2:1"), "strict there, and the answer would not leave by eth0.");

@@ -194,11 +194,18 @@ fn fragment(header: &[u8; 8]) -> Option<Fragment> {
     (offset != 0 || more).then_some(Fragment { offset, more, identification })
 }
 
-/// Whether no host can have this address: unspecified, loopback, multicast, or IPv4-mapped (which Linux refuses on the
-/// wire as well).
+/// Whether nobody whose packet is sent on can have this address: unspecified, loopback, multicast, IPv4-mapped (which Linux refuses
+/// on the wire as well), or of a link, which no packet leaves that has such a source (RFC 4291 2.5.6).
 #[inline]
-pub(super) fn is_impossible_source([high, low]: [u64; 2]) -> bool {
-    (high == 0 && (low <= 1 || low >> 32 == 0xffff)) || high >> 56 == 0xff
+pub(super) fn is_impossible_source(address: [u64; 2]) -> bool {
+    let [high, low] = address;
+    (high == 0 && (low <= 1 || low >> 32 == 0xffff)) || high >> 56 == 0xff || is_link_local(address)
+}
+
+/// Whether this is an address of a link: fe80::/10.
+#[inline]
+pub(super) fn is_link_local([high, _]: [u64; 2]) -> bool {
+    high >> 54 == 0xfe80 >> 6
 }
 
 /// A header of a packet that Ringway makes itself, without extension headers.

@@ -315,12 +315,20 @@ fn ports(payload: &[u8]) -> Option<u32> {
 /// What makes a packet that can be read one that must not be served.
 #[inline]
 fn objection(tuple: &FiveTuple, kind: Kind, source_routed: bool) -> Option<DropReason> {
-    let by_tuple = match objection_to(tuple) {
+    let by_tuple = match (objection_to(tuple), kind) {
         // The ports of a later fragment are not known.
-        Some(DropReason::Land) if matches!(kind, Kind::LaterFragment { .. }) => None,
-        objection => objection,
+        (Some(DropReason::Land), Kind::LaterFragment { .. }) => None,
+        (Some(DropReason::ImpossibleSource), Kind::Icmp { class, .. }) if may_be_of_a_router(tuple, class) => None,
+        (objection, _) => objection,
     };
     by_tuple.or(source_routed.then_some(DropReason::SourceRouted))
+}
+
+/// Whether this is an error that a router may have sent from its address on the link. It is to take another one (RFC 4443 2.2), and
+/// not all do; what it tells is needed all the same.
+#[cold]
+pub(crate) fn may_be_of_a_router(tuple: &FiveTuple, class: icmp::Class) -> bool {
+    class == icmp::Class::Error && tuple.family() == Family::V6 && ipv6::is_link_local(tuple.source)
 }
 
 /// What in its addresses and ports makes a packet one that must not be served: an impossible source, or land.

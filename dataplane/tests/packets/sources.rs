@@ -30,6 +30,34 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=8 passed=1 drop:impossible_source=7",
         },
         Row {
+            name: "an address of the link is nobody's whose packets are sent on, but for a router's errors and neighbour discovery",
+            bed: town(),
+            script: "
+                outside udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53
+                -> forward inside [fd00:10::fffe]:A > [fd00:10::3]:5353
+                inside icmp 2/0 [fe80::8] > [fd00:10::fffe] mtu=1280 about udp [fd00:10::fffe]:A > [fd00:10::3]:5353
+                -> forward outside [fd00:172:30::53] > [2001:db8:c::9] about udp [2001:db8:c::9]:5000 > [fd00:172:30::53]:53
+                outside icmp 3/0 [fe80::9:1] > [fd00:172:30::53] about udp [fd00:172:30::53]:53 > [2001:db8:c::9]:5000
+                -> forward inside [fd00:10::fffe] > [fd00:10::3] about udp [fd00:10::3]:5353 > [fd00:10::fffe]:A
+                outside icmp 3/0 [fe80::9:1] > [fd00:172:30::53] about udp [fd00:172:30::53]:53 > [2001:db8:c::9]:5001
+                -> drop icmp_without_flow
+                outside udp [fe80::9]:5000 > [fd00:172:30::53]:53
+                -> drop impossible_source
+                outside tcp S [fe80::9]:40000 > [2001:db8::2]:30080
+                -> drop impossible_source
+                outside udp [fe80::9]:0 > [fd00:172:30::53]:0 bytes=16 frag=72+ id=7
+                -> drop impossible_source
+                outside echo [fe80::9] > [fd00:172:30::53]
+                -> drop impossible_source
+                outside icmp 135/0 [fe80::9] > [fd00:172:30::53] ttl=255 bytes=16
+                -> pass
+                outside tcp S [fe80::9]:40000 > [2001:db8::2]:22
+                -> pass
+                outside udp [fec0::9]:5000 > [fd00:172:30::53]:53
+                -> forward inside [fd00:10::fffe]:B > [fd00:10::3]:5353",
+            ledger: "rx=11 forwarded=4 passed=2 drop:icmp_without_flow=1 drop:impossible_source=4 flowsOpened=2",
+        },
+        Row {
             name: "an interface that filters strictly takes what it would answer by, and flows that are open go on",
             bed: town().reverse_paths(&[ReversePath::Strict]),
             script: "

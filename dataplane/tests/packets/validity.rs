@@ -157,13 +157,15 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop impossible_source
                 outside udp [ff02::1]:5000 > [fd00:172:30::53]:53
                 -> drop impossible_source
+                outside udp [febf::9]:5000 > [fd00:172:30::53]:53
+                -> drop impossible_source
                 outside udp [::ffff:203.0.113.9]:5000 > [fd00:172:30::53]:53
                 -> drop impossible_source
                 outside echo 127.0.0.1 > 172.30.0.41
                 -> drop impossible_source
                 outside udp 127.0.0.1:5000 > 192.168.0.2:53
                 -> pass",
-            ledger: "rx=11 passed=1 drop:impossible_source=10",
+            ledger: "rx=12 passed=1 drop:impossible_source=11",
         },
         Row {
             name: "nothing answers a source that cannot be",
