@@ -155,7 +155,8 @@ impl Admin {
         let mut report = StatusReport::of(&facts, &published, &interfaces, &neighbors, &workers);
         let counters: Vec<_> = self.workers.iter().map(|worker| worker.counters.clone()).collect();
         let view = self.answers(&published, &counters);
-        report.snat.endpoints = self.port_uses().fullest();
+        let uses = self.port_uses();
+        (report.snat.endpoints, report.limits) = (uses.fullest(), uses.warnings());
         let Snapshot { services, network, .. } = &published.snapshot;
         if published.ready {
             report.snat.notes = odd_addresses(&config.snat.addresses, services, |address| network.is_local(address));
@@ -248,9 +249,11 @@ impl Admin {
                 None => None,
             };
             let mut trace = explain_with(&view, question, found.as_ref().map(|(_, flow, _)| flow));
+            if question.kind == Asked::Connection {
+                self.tell_opening(&mut trace, question, &view, (found.is_some(), &snapshot.services)).await;
+            }
             overlooked::tell(&mut trace, question, &published.cluster, &snapshot.services);
             if question.kind == Asked::Connection {
-                self.tell_ports(&mut trace, question);
                 self.tell_shared(&mut trace, question, &mut looks).await;
             }
             let is_seen = published.lingering.contains(&question.tuple.destination_address());

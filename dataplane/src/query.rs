@@ -3,13 +3,16 @@
 //! The asker provides the memory for the answer, so a worker neither allocates nor frees; both directions are bounded
 //! lock-free queues.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use ringway_shared::FiveTuple;
+use ringway_shared::snapshot::Services;
+use ringway_shared::{FiveTuple, Protocol};
 
 use crate::clock::Time;
-use crate::flow::{Direction, Flow, FlowTable, PortUse};
+use crate::flow::{Direction, Flow, FlowTable, NewFlow, OpenError, PortUse, Prospect, Source};
+use crate::pipeline::more_ports::{MOST_ADDRESSES, in_turn};
 
 /// Flows that one step of a scan shows. Bounds what a question costs the packets that wait behind it.
 const SCAN_STEP: usize = 256;
@@ -32,6 +35,21 @@ pub enum Query {
         cursor: Option<u32>,
         /// What was found; no more than its capacity are written.
         uses: Vec<PortUse>,
+        /// Flows that no new one ever pushes out.
+        certain: u32,
+        /// The most flows at once.
+        capacity: u32,
+    },
+    /// Would a flow be opened?
+    Prospect {
+        /// This one.
+        new: NewFlow,
+        /// SNAT addresses that it may have, if it is masqueraded.
+        addresses: Vec<IpAddr>,
+        /// Whose frontends are no ports of its replies.
+        services: Arc<Services>,
+        /// The answer; nothing before.
+        found: Option<Result<Prospect, OpenError>>,
     },
     /// The next flows from `cursor` on.
     Scan {
@@ -52,12 +70,17 @@ impl Query {
 
     /// A step through the SNAT ports from `cursor`.
     pub fn ports(cursor: u32) -> Self {
-        Query::Ports { cursor: Some(cursor), uses: Vec::with_capacity(SCAN_STEP) }
+        Query::Ports { cursor: Some(cursor), uses: Vec::with_capacity(SCAN_STEP), certain: 0, capacity: 0 }
     }
 
     /// A lookup of a packet's tuple.
     pub fn lookup(tuple: FiveTuple) -> Self {
         Query::Lookup { tuple, found: None, now: Time::default() }
+    }
+
+    /// Whether `new` would be opened, with one of these addresses if it is masqueraded.
+    pub fn prospect(new: NewFlow, addresses: Vec<IpAddr>, services: Arc<Services>) -> Self {
+        Query::Prospect { new, addresses, services, found: None }
     }
 
     fn answer(&mut self, table: &FlowTable, at: Time) {
@@ -66,7 +89,8 @@ impl Query {
                 *found = table.lookup(tuple, at).map(|(id, direction)| (*table.flow(id), direction));
                 *now = at;
             }
-            Query::Ports { cursor, uses } => {
+            Query::Ports { cursor, uses, certain, capacity } => {
+                (*certain, *capacity) = (table.certain_len(), table.capacity());
                 uses.clear();
                 let room = uses.capacity().min(SCAN_STEP);
                 // A push below the capacity does not allocate.
@@ -77,6 +101,9 @@ impl Query {
                         }
                     })
                 });
+            }
+            Query::Prospect { new, addresses, services, found } => {
+                *found = Some(prospect(table, new, addresses, services, at));
             }
             Query::Scan { cursor, flows, now } => {
                 flows.clear();
@@ -93,6 +120,30 @@ impl Query {
             }
         }
     }
+}
+
+/// As the packet path tries one SNAT address after the other: first for a free port, then for one that another flow gives up.
+fn prospect(
+    table: &FlowTable,
+    new: &NewFlow,
+    addresses: &[IpAddr],
+    services: &Services,
+    now: Time,
+) -> Result<Prospect, OpenError> {
+    let frontends = (new.original.protocol() == Protocol::Udp).then_some(services);
+    let Source::Masquerade(only) = new.source else { return table.prospect(new, frontends, now) };
+    let turn = in_turn(addresses, new.endpoint, table.hash(&new.original)).take(MOST_ADDRESSES);
+    let none = in_turn(addresses, new.endpoint, 0).next().is_none();
+    let mut found = Err(OpenError::PortsExhausted);
+    for address in turn.chain(none.then_some(only)) {
+        let new = NewFlow { source: Source::Masquerade(address), ..*new };
+        match table.prospect(&new, frontends, now) {
+            Err(OpenError::PortsExhausted) => {}
+            Ok(prospect) if prospect.reclaims => found = Ok(prospect),
+            other => return other,
+        }
+    }
+    found
 }
 
 /// The questions to one worker and its answers.

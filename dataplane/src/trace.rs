@@ -6,6 +6,7 @@
 
 mod answer;
 mod portless;
+mod prospect;
 mod question;
 mod rescue;
 mod steps;
@@ -26,6 +27,7 @@ use crate::clock::Time;
 use crate::flow::Flow;
 use crate::wire;
 pub use answer::{Excluded, Exit, Slot, Trace, TraceVerdict};
+pub use prospect::Prospects;
 pub use question::{Asked, DEFAULT_SOURCE_PORT, NoPacket, Question};
 
 /// What an explanation is built from.

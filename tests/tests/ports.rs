@@ -226,3 +226,60 @@ fn a_socket_of_the_node_on_a_port_that_a_flow_has_hears_all_others() {
     node.send_to(b"heard", peer).expect("sent");
     assert_eq!(heard(&other), ("heard".to_owned(), snat));
 }
+
+/// Those of established connections are nobody else's; those of half-open ones are to be had.
+#[test]
+fn trace_and_status_tell_when_no_snat_port_is_left() {
+    if !can_run("SNAT ports that run out", &["ip"]) {
+        return;
+    }
+    const PORTS: usize = 5;
+    let mut bed = Bed::prepare(Options { backends: 1, queues: 1, ..Options::default() });
+    bed.write_config(&format!("snat: {{ports: 20000-{}}}\n", 20_000 + PORTS - 1));
+    bed.serve();
+    bed.start_ringway();
+    let web = at(LOAD_BALANCER_IPS[0], HTTP.port);
+    let endpoint = format!("10.180.0.11:{}", HTTP.target);
+    let packet = format!("tcp:192.168.0.1:9->{web}");
+    let trace = |bed: &mut Bed| {
+        let output = bed.ringway().command(&["trace", "--output", "json", &packet]);
+        let line: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        line
+    };
+    let limits = |bed: &mut Bed| bed.ringway().ask("/status")["limits"].clone();
+    let told = |bed: &mut Bed, said: &str| {
+        eventually(Duration::from_secs(20), said, || {
+            let limits = limits(bed);
+            let first = limits.pointer("/0").and_then(Value::as_str).unwrap_or_default();
+            if first.contains(said) { Ok(first.to_owned()) } else { Err(limits.to_string()) }
+        })
+    };
+    let open = |bed: &Bed| bed.client.enter(|| TcpStream::connect_timeout(&web, LIMIT)).expect("the namespace");
+    let mut connections: Vec<TcpStream> = Vec::new();
+    for _ in 1..PORTS {
+        connections.push(open(&bed).expect("connected"));
+    }
+    assert_eq!((&trace(&mut bed)["verdict"], &limits(&mut bed)[1]), (&Value::from("forward"), &Value::Null));
+    told(&mut bed, &format!("4 of 5 SNAT ports are in use from 10.180.0.1 to tcp:{endpoint}: when none is left"));
+    connections.push(open(&bed).expect("connected"));
+    let first =
+        told(&mut bed, &format!("5 of 5 SNAT ports are in use from 10.180.0.1 to tcp:{endpoint}: none is free"));
+    assert!(first.contains("add ports to snat.ports"), "{first}");
+    let text = String::from_utf8(bed.ringway().command(&["status"]).stdout).expect("text");
+    let listed = text.split("to be known:").nth(1).unwrap_or_default();
+    assert!(listed.contains("5 of 5 SNAT ports are in use"), "{text}");
+    let line = trace(&mut bed);
+    assert_eq!((&line["verdict"], &line["reason"]), (&Value::from("drop"), &Value::from("snat_ports_exhausted")));
+    assert!(
+        line["steps"].to_string().contains(&format!("5 of 5 SNAT ports towards {endpoint} are in use.")),
+        "{line:#}"
+    );
+    // It is so; and whose flow there is already is served.
+    let before = bed.ledger();
+    let refused = bed.client.enter(|| TcpStream::connect_timeout(&web, Duration::from_millis(300)));
+    refused.expect("the namespace").expect_err("no port is left");
+    assert_eq!(bed.ledger().since(&before).drops.get("snat_ports_exhausted"), Some(&1));
+    let known = connections.first().and_then(|one| one.local_addr().ok()).expect("its address");
+    let output = bed.ringway().command(&["trace", "--output", "json", &format!("tcp:{known}->{web}")]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(r#""verdict":"forward""#));
+}

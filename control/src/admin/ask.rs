@@ -1,13 +1,13 @@
 //! Asking the workers.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::config::port_share;
-use ringway_dataplane::flow::Flow;
+use ringway_dataplane::flow::{Flow, NewFlow, OpenError, Prospect};
 use ringway_dataplane::handover::Mesh;
 use ringway_dataplane::query::{Queries, Query};
 use ringway_shared::{FiveTuple, PortSet, Protocol, Services};
@@ -69,6 +69,24 @@ impl Asker {
         None
     }
 
+    /// What each worker would make of a new flow; `None` when one does not answer.
+    pub(super) async fn prospects(
+        &self,
+        new: NewFlow,
+        addresses: &[IpAddr],
+        services: &Arc<Services>,
+    ) -> Option<Vec<(u16, Result<Prospect, OpenError>)>> {
+        let mut all = Vec::new();
+        for (id, queries) in &self.workers {
+            let queries = queries.lock().await;
+            let query = Query::prospect(new, addresses.to_vec(), services.clone());
+            let answer = self.ask(*id, &queries, query).await;
+            let Some(Query::Prospect { found: Some(found), .. }) = answer.as_deref() else { return None };
+            all.push((*id, *found));
+        }
+        Some(all)
+    }
+
     /// The SNAT ports in use, of these. A worker that does not answer is left out.
     pub(super) async fn ports(&self, ports: PortSet, frontends: Frontends) -> PortUses {
         let workers = self.workers.len() as u16;
@@ -80,7 +98,8 @@ impl Asker {
             while let Some(from) = next.filter(|_| began.elapsed() < SCAN) {
                 let queries = queries.lock().await;
                 let Some(answer) = self.ask(*id, &queries, Query::ports(from)).await else { break };
-                let Query::Ports { cursor, uses } = *answer else { break };
+                let Query::Ports { cursor, uses, certain, capacity } = *answer else { break };
+                all.note_table(*id, certain, capacity);
                 uses.iter().for_each(|port_use| all.add(port_use, &share));
                 next = cursor;
             }

@@ -139,6 +139,7 @@ impl Text<'_> {
         wrong.extend(first_of(waiting.map(|change| format!("configuration: {change}")), 0));
         wrong.extend(first_of(status.metrics_problems.iter().cloned(), 0));
         wrong.extend(first_of(status.snapshot.not_followed.iter().cloned(), 0));
+        wrong.extend(first_of(status.limits.iter().cloned(), 0));
         wrong.extend(status.snat.notes.iter().cloned());
         wrong.extend(status.steering.problem.as_ref().map(|problem| format!("steering: {problem}")));
         wrong.extend(interfaces::wrong(&status.interfaces, status.workers.len()));

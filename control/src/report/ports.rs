@@ -1,7 +1,7 @@
 //! How many of the SNAT ports towards each endpoint are in use, and how many there are: before none is left.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use ringway_dataplane::flow::PortUse;
@@ -10,21 +10,12 @@ use ringway_shared::{FiveTuple, PortSet, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::services::ServicesReport;
+pub use warnings::Warnings;
+
+mod warnings;
 
 /// The endpoints that `status` and the metrics name: those with the most ports in use.
 pub const NAMED: usize = 10;
-
-/// Percent of a worker's share from which on a warning is due.
-const HIGH: u64 = 80;
-
-/// Percent below which another warning may come.
-const LOW: u64 = 60;
-
-/// Endpoints of which it is remembered that a warning was given.
-const REMEMBERED: usize = 1000;
-
-/// How often in a row an endpoint may be unheard of before that is forgotten.
-const FORGOTTEN: u32 = 30;
 
 /// The SNAT ports towards one endpoint, from one SNAT address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,17 +35,6 @@ pub struct EndpointPorts {
     pub high_water: u64,
     /// Percent in use of the share of the worker that is nearest to its end.
     pub fullest_worker_percent: u64,
-}
-
-impl EndpointPorts {
-    /// For a sentence.
-    fn sentence(&self) -> String {
-        format!(
-            "{} of {} SNAT ports are in use from {} to {}:{}, and {} % of one worker's share: when none is left, new connections \
-             are dropped (snat_ports_exhausted); add ports to snat.ports, addresses to snat.addresses, or endpoints",
-            self.used, self.limit, self.address, self.protocol, self.endpoint, self.fullest_worker_percent
-        )
-    }
 }
 
 /// Ports of UDP Services among the SNAT ports, by address: no new UDP flow gets one on its SNAT address.
@@ -97,12 +77,19 @@ pub struct PortUses {
     sums: HashMap<FiveTuple, Sum>,
     ports: PortSet,
     frontends: Frontends,
+    // By worker, how many flows its table has that no new one pushes out, and how many it can have.
+    tables: BTreeMap<u16, (u32, u32)>,
 }
 
 impl PortUses {
     /// Nothing in use of these ports.
     pub fn of(ports: PortSet, frontends: Frontends) -> Self {
-        PortUses { sums: HashMap::new(), ports, frontends }
+        PortUses { sums: HashMap::new(), ports, frontends, tables: BTreeMap::new() }
+    }
+
+    /// Notes how many flows a worker's table has that no new one pushes out, and how many it can have.
+    pub fn note_table(&mut self, worker: u16, certain: u32, capacity: u32) {
+        self.tables.insert(worker, (certain, capacity));
     }
 
     /// Adds what one worker uses of its share.
@@ -195,56 +182,21 @@ pub struct EndpointPortCounts {
     pub high_water: u64,
 }
 
-/// Who was warned of: once, until far fewer ports are in use, however many others are fuller meanwhile.
-#[derive(Debug, Default)]
-pub struct PortWarnings {
-    // The reply tuples, and how often in a row each was not heard of; who was warned of first comes first.
-    told: Vec<(FiveTuple, u32)>,
-}
-
-impl PortWarnings {
-    /// What is to be told now: no more than there are endpoints that `status` names.
-    pub fn due(&mut self, uses: &PortUses) -> Vec<String> {
-        self.told.retain_mut(|(tuple, unheard)| match uses.sums.get(tuple) {
-            Some(sum) => {
-                *unheard = 0;
-                sum.fullest_percent >= LOW
-            }
-            // No worker has flows to it any more, or one is late to answer.
-            None => {
-                *unheard += 1;
-                *unheard < FORGOTTEN
-            }
-        });
-        let mut due = Vec::new();
-        for (tuple, sum) in uses.first().into_iter().filter(|(_, sum)| sum.fullest_percent >= HIGH) {
-            if self.told.iter().all(|(told, _)| told != tuple) {
-                if self.told.len() >= REMEMBERED {
-                    self.told.remove(0);
-                }
-                self.told.push((*tuple, 0));
-                due.push(uses.named(tuple, sum).sentence());
-            }
-        }
-        due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::services::{EndpointReport, ServicePortReport, ServiceReport};
 
     /// Nothing in use of so many ports.
-    fn of(count: u16) -> PortUses {
+    pub(super) fn of(count: u16) -> PortUses {
         PortUses::of(ports(count), Frontends::default())
     }
 
-    fn ports(count: u16) -> PortSet {
+    pub(super) fn ports(count: u16) -> PortSet {
         PortSet::from(1..=count)
     }
 
-    fn port_use(endpoint: &str, address: &str, used: u32, total: u32) -> PortUse {
+    pub(super) fn port_use(endpoint: &str, address: &str, used: u32, total: u32) -> PortUse {
         let address = SocketAddr::new(address.parse().unwrap(), 0);
         let reply = FiveTuple::new(Protocol::Tcp, endpoint.parse().unwrap(), address);
         PortUse { reply, used, high_water: used + 1, total }
@@ -288,56 +240,6 @@ mod tests {
         uses.note(&mut report);
         let noted: Vec<_> = report.services[0].ports.iter().map(|port| port.endpoints[0].snat_ports).collect();
         assert_eq!(noted, [Some(counts), None]);
-    }
-
-    #[test]
-    fn a_warning_comes_once_until_far_fewer_ports_are_in_use() {
-        let mut warnings = PortWarnings::default();
-        let mut due = |used| {
-            let mut uses = of(100);
-            uses.add(&port_use("10.0.0.7:80", "192.0.2.1", used, 100), &ports(100));
-            warnings.due(&uses)
-        };
-        assert_eq!(due(79), [""; 0]);
-        let [told] = &due(80)[..] else { panic!("not told") };
-        assert!(told.starts_with("80 of 100 SNAT ports are in use from 192.0.2.1 to tcp:10.0.0.7:80"), "{told}");
-        assert_eq!(due(99), [""; 0]);
-        assert_eq!(due(61), [""; 0]);
-        assert_eq!(due(80), [""; 0]);
-        assert_eq!(due(59), [""; 0]);
-        assert_eq!(due(80).len(), 1);
-    }
-
-    /// Endpoints that are all nearly full, by turns among the fullest or not.
-    #[test]
-    fn a_warning_is_not_repeated_for_who_was_not_among_the_fullest_meanwhile() {
-        let mut warnings = PortWarnings::default();
-        let mut due = |fullest: u8, low: Option<u8>| {
-            let mut uses = of(100);
-            for number in (0..30u8).filter(|number| low != Some(*number)) {
-                let used = if number / 10 == fullest { 95 } else { 85 };
-                uses.add(&port_use(&format!("10.0.0.{number}:80"), "192.0.2.1", used, 100), &ports(100));
-            }
-            low.into_iter()
-                .for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 59, 100), &ports(100)));
-            warnings.due(&uses).len()
-        };
-        assert_eq!([0, 1, 0, 1, 2, 2, 0].map(|fullest| due(fullest, None)), [10, 10, 0, 0, 10, 0, 0]);
-        assert_eq!((due(0, Some(5)), due(1, None), due(0, None)), (0, 0, 1));
-        // A worker that does not answer for a moment changes nothing; who is gone is forgotten.
-        for (times, expected) in [(FORGOTTEN - 1, 0), (FORGOTTEN, 10)] {
-            (0..times).for_each(|_| assert_eq!(warnings.due(&of(100)), [""; 0]));
-            let mut uses = of(100);
-            (0..10).for_each(|n| uses.add(&port_use(&format!("10.0.0.{n}:80"), "192.0.2.1", 95, 100), &ports(100)));
-            assert_eq!(warnings.due(&uses).len(), expected);
-        }
-        // Of very many only so many are remembered.
-        for number in 0..3 * REMEMBERED {
-            let mut uses = of(100);
-            uses.add(&port_use(&format!("10.0.1.1:{}", 1 + number), "192.0.2.1", 95, 100), &ports(100));
-            warnings.due(&uses);
-            assert!(warnings.told.len() <= REMEMBERED);
-        }
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub struct StatusReport {
     /// How many endpoints are suspected of being dead.
     #[serde(default)]
     pub suspected_count: usize,
+    /// What is nearly or wholly used up, one sentence each: SNAT ports towards an endpoint, a worker's flow table.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// What is drained by command.
     #[serde(default)]
     pub drained: Vec<DrainedReport>,
@@ -275,6 +278,7 @@ impl StatusReport {
             unanswering: Vec::new(),
             unanswering_count: 0,
             suspected_count: 0,
+            limits: Vec::new(),
             drained: Vec::new(),
             metrics_problems: Vec::new(),
         }

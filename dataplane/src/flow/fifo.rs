@@ -161,6 +161,19 @@ impl Fifo {
         chunk.and_then(|chunk| chunk.entries.get(usize::from(self.pop_at)..end)).unwrap_or_default()
     }
 
+    /// All entries, the oldest first.
+    pub(super) fn entries<'a>(&self, arena: &'a Arena) -> impl Iterator<Item = Entry> + 'a {
+        let mut rest = *self;
+        std::iter::from_fn(move || {
+            let entries = rest.front(arena);
+            let next = if rest.head == rest.tail { NONE } else { arena.chunks.get(rest.head as usize)?.next };
+            rest = Fifo { head: next, pop_at: 0, ..rest };
+            (!entries.is_empty()).then_some(entries)
+        })
+        .flatten()
+        .copied()
+    }
+
     pub(super) fn pop(&mut self, arena: &mut Arena) -> Option<Entry> {
         let entry = self.peek(arena)?;
         self.pop_at += 1;

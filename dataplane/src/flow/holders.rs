@@ -12,6 +12,8 @@
 //! were asked once give up again and again. Who forges conversations can fill no more than that, either: of more than half,
 //! the one silent for longest goes.
 
+use arrayvec::ArrayVec;
+
 use super::Direction;
 use super::opening::Effort;
 use super::record::{END, Flow};
@@ -26,7 +28,7 @@ const LISTS: u32 = 5;
 /// The rank of flows that gain time by every packet, but are not moved then.
 const USED: u32 = 4;
 /// Flows of that rank, or of another one's that were used since they came into their list, looked at for one.
-const LOOKED_AT: u32 = 16;
+const LOOKED_AT: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Ends {
@@ -168,13 +170,30 @@ impl Holders {
         answer_time: u32,
         ports: u32,
     ) -> Option<u32> {
+        // Others are looked at the next time.
+        let mut passed = ArrayVec::<_, { 3 * LOOKED_AT }>::new();
+        let found =
+            self.settled(pool, effort, flows, now, (answer_time, ports), |flow, state| passed.push((flow, state)));
+        passed.into_iter().for_each(|(flow, state)| self.moved(flow, state, state));
+        found
+    }
+
+    /// The same, and nothing is moved: `pass` gets each flow whose turn is over, with a state of its list.
+    pub(super) fn settled(
+        &self,
+        pool: u32,
+        effort: Effort,
+        flows: &[Flow],
+        now: u32,
+        (answer_time, ports): (u32, u32),
+        mut pass: impl FnMut(u32, State),
+    ) -> Option<u32> {
         for (rank, state) in [(1, State::UdpUnreplied), (3, State::UdpAnswered)] {
-            for _ in 0..LOOKED_AT {
-                let Some(head) = self.head(pool, rank) else { break };
-                let flow = flows.get(head as usize)?;
+            for number in self.list(pool, rank).take(LOOKED_AT) {
+                let flow = flows.get(number as usize)?;
                 let patience = if effort == Effort::Any { flow.settles_after(|| answer_time) } else { PATIENCE };
                 if flow.idle(now) >= patience {
-                    return Some(head);
+                    return Some(number);
                 }
                 let [asked, answered] = [Direction::Original, Direction::Reply].map(|side| flow.packets(side));
                 if asked == 1 && answered <= 1 {
@@ -182,7 +201,7 @@ impl Holders {
                     break;
                 }
                 // It was used since, so that others may have been silent for longer.
-                self.moved(head, state, state);
+                pass(number, state);
             }
         }
         let conversations = self.conversations.get(pool as usize).copied().unwrap_or(0);
@@ -190,17 +209,22 @@ impl Holders {
             return None;
         }
         let mut longest: Option<(u32, u32)> = None;
-        for _ in 0..LOOKED_AT {
-            let Some(next) = self.head(pool, USED) else { break };
-            let flow = flows.get(next as usize)?;
+        for number in self.list(pool, USED).take(LOOKED_AT) {
+            let flow = flows.get(number as usize)?;
             let silence = flow.idle(now);
             if silence >= flow.settles_after(|| answer_time) && longest.is_none_or(|(longest, _)| silence > longest) {
-                longest = Some((silence, next));
+                longest = Some((silence, number));
             }
-            // Others are looked at the next time.
-            self.moved(next, State::UdpReplied, State::UdpReplied);
+            pass(number, State::UdpReplied);
         }
         longest.map(|(_, number)| number)
+    }
+
+    /// The flows of a list, first those that came there first.
+    fn list(&self, pool: u32, rank: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(self.head(pool, rank), |number| {
+            self.entries.get(*number as usize).map(|entry| entry.next).filter(|next| next & END == 0)
+        })
     }
 
     fn head(&self, pool: u32, rank: u32) -> Option<u32> {

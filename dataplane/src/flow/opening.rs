@@ -229,7 +229,7 @@ impl FlowTable {
 
     /// Of the flows with these reply tuples the one that can go most easily, if any can. Of UDP, none to which an answer may be
     /// under way, and no conversation while others have half of the tuples.
-    fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
+    pub(super) fn least_useful(&self, replies: impl Iterator<Item = FiveTuple>, now: Time) -> Option<u32> {
         let now = now.millis();
         let (mut all, mut conversations) = (0, 0);
         let mut first = None;
@@ -286,7 +286,11 @@ impl FlowTable {
         let Wishes { replies, frontends } = wishes;
         match new.source {
             Source::Kept | Source::Moved => {
-                let reply = self.kept_reply(with_port(&reply, original.source_port()), new, replies, now)?;
+                let own = with_port(&reply, original.source_port());
+                let (reply, over) = self.kept_reply(own, new, replies, now)?;
+                if let Some(over) = over {
+                    self.remove(over, now);
+                }
                 Some((reply, self.hash(&reply), NO_POOL))
             }
             // Nobody looks for it, so others may have the same.
@@ -313,24 +317,24 @@ impl FlowTable {
         }
     }
 
-    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken.
-    fn kept_reply(
-        &mut self,
+    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken. And the flow that has
+    /// it, and whose time is up.
+    pub(super) fn kept_reply(
+        &self,
         reply: FiveTuple,
         new: &NewFlow,
         replies: Option<ReplyQueues<'_>>,
         now: Time,
-    ) -> Option<FiveTuple> {
+    ) -> Option<(FiveTuple, Option<FlowId>)> {
         let original = &new.original;
         let hash = self.hash(&reply);
         // A connection that is picked up has the port that the endpoint knows it by.
         let begins = original.protocol() != Protocol::Tcp || new.segment.flags.syn();
         if new.source == Source::Kept && !(begins && self.is_direct(hash, &reply, now)) {
             match self.search(hash, &reply) {
-                None if reply != *original && !self.is_elsewhere(hash) => return Some(reply),
+                None if reply != *original && !self.is_elsewhere(hash) => return Some((reply, None)),
                 Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
-                    self.remove(FlowId(number), now);
-                    return Some(reply);
+                    return Some((reply, Some(FlowId(number))));
                 }
                 _ => {}
             }
@@ -338,11 +342,12 @@ impl FlowTable {
         let judge = replies.and_then(|replies| replies.judge(&reply));
         let fits = |other: &FiveTuple| judge.is_some_and(|judge| judge.fits(other.destination_port()));
         let others = kept_ports(reply, hash, now).filter(fits).chain(kept_ports(reply, hash, now));
-        others.filter(|other| *other != reply && other != original).find(|reply| {
+        let other = others.filter(|other| *other != reply && other != original).find(|reply| {
             let hash = self.hash(reply);
             let taken = is_taken(&self.index, &self.flows, hash, reply) || self.is_elsewhere(hash);
             !taken && !self.is_direct(hash, reply, now)
-        })
+        });
+        other.map(|other| (other, None))
     }
 
     /// Whether another worker has a flow with a tuple of this hash.
@@ -355,7 +360,7 @@ impl FlowTable {
 
 /// The reply tuple of a new flow, with 0 for the port that its packets will come from.
 #[inline]
-fn reply_without_port(new: &NewFlow) -> FiveTuple {
+pub(super) fn reply_without_port(new: &NewFlow) -> FiveTuple {
     let destination = match new.source {
         Source::Kept | Source::Moved | Source::OneWay(_) => new.original.source,
         Source::Masquerade(address) => address_words(address),
@@ -366,7 +371,7 @@ fn reply_without_port(new: &NewFlow) -> FiveTuple {
 
 /// The reply tuples that are tried for a source-kept flow whose own, with `hash`, is taken. As Linux does: a port of the
 /// same kind, since some servers trust low ones.
-fn kept_ports(reply: FiveTuple, hash: u64, now: Time) -> impl Iterator<Item = FiveTuple> {
+pub(super) fn kept_ports(reply: FiveTuple, hash: u64, now: Time) -> impl Iterator<Item = FiveTuple> {
     let (first, last) = match reply.destination_port() {
         0..512 => (1, 511),
         512..1024 => (600, 1023),
@@ -378,11 +383,11 @@ fn kept_ports(reply: FiveTuple, hash: u64, now: Time) -> impl Iterator<Item = Fi
 }
 
 #[inline]
-fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
+pub(super) fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
     FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
 }
 
-fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
+pub(super) fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
     let hit = index.find(hash, |value| {
         let (number, direction) = number_of(value);
         flows.get(number as usize).is_some_and(|flow| flow.answers_to(direction, tuple))

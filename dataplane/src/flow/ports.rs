@@ -19,6 +19,7 @@
 //! at random against the index.
 
 mod answer_time;
+mod free;
 mod next;
 
 use answer_time::AnswerTime;

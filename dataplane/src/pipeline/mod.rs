@@ -19,7 +19,7 @@ mod fragments;
 mod held;
 mod late;
 mod limiter;
-mod more_ports;
+pub(crate) mod more_ports;
 mod open;
 mod owed;
 mod owner;

@@ -16,18 +16,24 @@ use crate::clock::Time;
 use crate::flow::{Effort, NewFlow, OpenError, Opened, Source, Wishes};
 
 /// SNAT addresses that are tried for one flow.
-const MOST_ADDRESSES: usize = 8;
+pub(crate) const MOST_ADDRESSES: usize = 8;
+
+/// Of these SNAT addresses those for a flow to `endpoint`, beginning at one by the flow's hash.
+#[inline]
+pub(crate) fn in_turn(addresses: &[IpAddr], endpoint: IpAddr, hash: u64) -> impl Iterator<Item = IpAddr> {
+    let family = Family::of(endpoint);
+    let usable = addresses.iter().filter(move |address| Family::of(**address) == family);
+    let count = usable.clone().count();
+    let first = (hash as usize).checked_rem(count).unwrap_or_default();
+    usable.clone().skip(first).chain(usable.take(first)).copied()
+}
 
 impl Core {
     /// The configured SNAT addresses for a flow to `endpoint`, beginning at one by the flow's hash. Without any, the address
     /// that Linux would choose is the one.
     #[inline]
     pub(super) fn snat_addresses(&self, endpoint: IpAddr, hash: u64) -> impl Iterator<Item = IpAddr> {
-        let family = Family::of(endpoint);
-        let usable = self.config.snat_addresses.iter().filter(move |address| Family::of(**address) == family);
-        let count = usable.clone().count();
-        let first = (hash as usize).checked_rem(count).unwrap_or_default();
-        usable.clone().skip(first).chain(usable.take(first)).copied()
+        in_turn(&self.config.snat_addresses, endpoint, hash)
     }
 
     /// Opens a flow for which no port was free at its first SNAT address; the error is the worker that gets the packet.

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringway_dataplane::clock::Time;
 use ringway_dataplane::flow::{Direction, State};
-use ringway_dataplane::flow::{FlowConfig, FlowId, FlowTable, NewFlow, Segment, Source, Timeouts};
+use ringway_dataplane::flow::{FlowConfig, FlowId, FlowTable, NewFlow, OpenError, Opened, Segment, Source, Timeouts};
 use ringway_dataplane::wire::tcp::Flags;
 use ringway_shared::{BackendId, FiveTuple, PortSet, Protocol, ServicePortId};
 
@@ -100,6 +100,14 @@ fn masqueraded(protocol: Protocol, client: &str) -> NewFlow {
 
 fn kept(protocol: Protocol, client: &str) -> NewFlow {
     NewFlow { source: Source::Kept, ..masqueraded(protocol, client) }
+}
+
+/// Opens a flow, which comes to what was foretold.
+fn open_as_told(table: &mut FlowTable, new: &NewFlow, now: Time) -> Result<Opened, OpenError> {
+    let told = table.prospect(new, None, now).map(|told| (told.reclaims, told.evicts));
+    let opened = table.open(new, now);
+    assert_eq!(told, opened.map(|opened| (opened.reclaimed.is_some(), opened.evicted.is_some())), "{new:?}");
+    opened
 }
 
 /// Walks a freshly opened TCP flow through the handshake.

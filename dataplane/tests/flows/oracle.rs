@@ -2,7 +2,6 @@
 
 use super::*;
 use proptest::prelude::*;
-use ringway_dataplane::flow::OpenError;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
@@ -159,7 +158,7 @@ impl Oracle {
         let could_evict = self.flows.values().any(evictable);
         let an_end = self.flows.values().any(|known| self.is_over(known));
         let is_udp = new.original.protocol() == Protocol::Udp;
-        match self.table.open(new, now) {
+        match open_as_told(&mut self.table, new, now) {
             Ok(opened) => {
                 assert_eq!(owner, None);
                 let flow = *self.table.flow(opened.id);

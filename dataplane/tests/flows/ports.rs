@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use ringway_dataplane::flow::{OpenError, QUARANTINE};
+use ringway_dataplane::flow::QUARANTINE;
 use std::collections::HashSet;
 
 pub(super) fn port_of(table: &FlowTable, id: FlowId) -> u16 {
@@ -287,7 +287,7 @@ proptest! {
                         flow.state().eviction_rank().is_some() && (tcp || flow.idle(millis(now).millis()) >= 3_000)
                     };
                     let waiting = flows.iter().filter(|id| waits(id)).count();
-                    let Ok(opened) = table.open(&new, millis(now)) else {
+                    let Ok(opened) = open_as_told(&mut table, &new, millis(now)) else {
                         prop_assert!(ports.iter().all(has_none) && waiting == 0);
                         continue;
                     };

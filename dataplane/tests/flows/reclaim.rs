@@ -2,7 +2,6 @@
 
 use super::ports::{open, port_of};
 use super::*;
-use ringway_dataplane::flow::OpenError;
 
 /// Established flows keep their ports whatever comes; among the others the one silent for longest goes.
 #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use proptest::prelude::*;
-use ringway_dataplane::flow::OpenError;
 use std::collections::{BTreeMap, HashMap};
 
 fn datagram(table: &mut FlowTable, id: FlowId, direction: Direction, now: u64) -> State {
@@ -65,7 +64,7 @@ impl Exchange {
     }
 
     fn open(&mut self, number: u32, answered: bool) -> Result<Option<State>, OpenError> {
-        let opened = self.table.open(&client_of(number), millis(self.now))?;
+        let opened = open_as_told(&mut self.table, &client_of(number), millis(self.now))?;
         self.ask(opened.id, answered);
         Ok(opened.reclaimed)
     }

@@ -61,7 +61,7 @@ enum Kind {
 impl Pool {
     /// The rank, of `total`, of the port that is `step` behind the next one that was never used.
     #[inline]
-    fn next_rank(&self, step: u32, total: u32) -> u32 {
+    pub(super) fn next_rank(&self, step: u32, total: u32) -> u32 {
         let rank = self.offset + self.known + step;
         if rank < total { rank } else { (rank - total).min(total - 1) }
     }
