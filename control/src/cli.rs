@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::table::fit_to_terminal;
 use crate::commands::{check, completion, drain, drops, flows, man, nic, reload, replay, run, services, status, trace};
-use crate::daemon::logging;
+use crate::daemon::{limits, logging};
 use crate::demo;
 use crate::outcome::Failure;
 use crate::plain;
@@ -78,6 +78,15 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    match limits::raise_stack() {
+        Ok(()) => obey(),
+        Err(error) => finish(Err(Failure::failed(error.to_string()))),
+    }
+}
+
+// Its own stack is there only from here on.
+#[inline(never)]
+fn obey() -> ExitCode {
     let out = &mut io::stdout();
     fit_to_terminal();
     let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());

@@ -12,7 +12,7 @@ mod error;
 mod health;
 mod instance;
 mod interfaces;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod logging;
 mod nic_settings;
 mod nics;

@@ -2,7 +2,7 @@
 //! advice, and a descriptor that is missing is missed by whoever comes last.
 
 use ringway_dataplane::handover;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
@@ -30,6 +30,35 @@ const BYTES_A_WORKER: u64 = 64 << 20;
 const DESCRIPTORS: u64 = 128;
 /// Descriptors of a port: its socket and its share of what an interface has.
 const DESCRIPTORS_A_PORT: u64 = 4;
+
+/// What the main thread's stack must be able to grow to.
+const STACK: u64 = 1 << 20;
+/// What it is usually.
+const USUAL_STACK: u64 = 8 << 20;
+
+/// Raises the limit of the main thread's stack where it is too low, if that may be. Before anything that takes stack: one that
+/// runs out of it ends without a word of use.
+pub(crate) fn raise_stack() -> Result<(), LimitTooLow> {
+    let found = getrlimit(Resource::Stack);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= STACK);
+    if is_enough(found.current) {
+        return Ok(());
+    }
+    // The kernel looks at it whenever the stack grows.
+    let raised = [found.maximum, Some(USUAL_STACK)].into_iter().filter(|most| is_enough(*most)).any(|maximum| {
+        let current = Some(maximum.map_or(USUAL_STACK, |most| most.min(USUAL_STACK)));
+        setrlimit(Resource::Stack, Rlimit { current, maximum }).is_ok()
+    });
+    if raised {
+        return Ok(());
+    }
+    Err(LimitTooLow {
+        what: "the stack (RLIMIT_STACK)",
+        limit: found.current.map_or_else(String::new, |limit| format!("{} KiB", limit >> 10)),
+        needed: format!("{} KiB", STACK >> 10),
+        remedy: "raise it (ulimit -Ss 8192, LimitSTACK=8M)",
+    })
+}
 
 /// What the machine makes of the configuration.
 #[derive(Clone, Copy, Debug, Default)]
