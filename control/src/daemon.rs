@@ -27,6 +27,7 @@ mod steering;
 mod supervisor;
 mod udp_hash;
 mod workers;
+pub(crate) mod writable;
 
 use std::path::Path;
 use std::time::Duration;

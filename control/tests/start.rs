@@ -221,3 +221,90 @@ fn privileges_are_looked_at_also_where_an_interface_is_not_fit() {
     // Nothing is said of its queues: it can carry no frame.
     assert!(!said.contains("queues"), "{said}");
 }
+
+/// The state folder and the admin socket's, each mounted or made so that something is in the way of a file in it.
+#[test]
+fn folders_that_take_no_file_are_told_by_check_in_the_words_of_run_and_left_as_they_are() {
+    let Some(bed) = Bed::new("files") else { return };
+    let full = "mount -t tmpfs -o size=4k tmpfs $at && head -c 4096 /dev/zero >$at/fill";
+    for (name, prepare, said) in [
+        ("read-only", "mkdir $at && mount -t tmpfs -o ro tmpfs $at", "/lock: Read-only file system"),
+        ("full", &format!("mkdir $at && {full}"), "cannot write to "),
+        ("inodes", "mkdir $at && mount -t tmpfs -o nr_inodes=1 tmpfs $at", "/lock: No space left on device"),
+        ("file", ": >$at", "state: cannot make the folder "),
+        ("below-file", "state=$at/state; : >$at", "/state: Not a directory"),
+        ("below-full", &format!("state=$at/state; mkdir $at && {full}"), "/state/lock: No space left on device"),
+        (
+            "below-read-only",
+            "state=$at/deep/state; mkdir $at && mount -t tmpfs -o ro tmpfs $at",
+            "/deep/state: Read-only",
+        ),
+        ("folder", "mkdir -p $at/lock", "state: cannot open "),
+        ("pipe", "mkdir $at && mkfifo $at/lock", "/lock: Invalid argument"),
+        (
+            "left",
+            &format!(
+                "mkdir $at && mount -t tmpfs -o size=8k tmpfs $at && echo 4194304 >$at/lock && head -c 4096 /dev/zero >$at/fill"
+            ),
+            "",
+        ),
+        (
+            "socket",
+            "socket=$at/s state=$1/other; mkdir $at && mount -t tmpfs -o ro tmpfs $at",
+            "admin.socket: cannot make ",
+        ),
+        (
+            "socket-below",
+            "socket=$at/deep/s state=$1/other; : >$at",
+            "/deep/s: Not a directory (os error 20); set a path",
+        ),
+    ] {
+        let folder = bed.path(name);
+        let script = "at=$1; mkdir $at && cd $at && at=$at/x state=$at/state socket=$at/sock
+            state=$1/x; eval \"$2\" || exit 99
+            echo \"nodeName: gw-1\nsource: {files: $3}\nnode: {addresses: [192.0.2.1]}
+            state: $state\nadmin: {socket: $socket, metrics: off, healthz: off}\ninterfaces: [{name: one0}]\" |
+                sed 's/^ *//' >$1/c.yaml
+            find $1 >/dev/shm/$$.before; $4 check --config $1/c.yaml; code=$?
+            find $1 | cmp - /dev/shm/$$.before || code=98
+            rm /dev/shm/$$.before; [ -z \"$5\" ] && exit $code
+            $4 run --config $1/c.yaml; echo \"run: $?\"; exit $code";
+        let mut shell = bed.gateway.command("unshare");
+        shell.args(["-m", "sh", "-c", script, "sh", &folder, prepare, &bed.path("objects"), BINARY, said]);
+        let output = ended(shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let (out, told) = (text(&output.stdout), text(&output.stderr));
+        if said.is_empty() {
+            assert_eq!(output.status.code(), Some(0), "{name}: {out}{told}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(2), "{name}: {out}{told}");
+        assert!(out.contains("run: 1"), "{name}: {out}{told}");
+        // It comes last.
+        let run = told.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or_default();
+        assert!(run.contains(said), "{name}: {told}");
+        let by_check = told.lines().filter(|line| line.contains(run)).count();
+        assert_eq!(by_check, 2, "{name}: once by each\n{told}");
+    }
+}
+
+#[test]
+fn a_small_stack_is_raised_or_told() {
+    let Some(bed) = Bed::new("stack") else { return };
+    let file = bed.configure("stack", "}\ninterfaces: [{name: one0}]\n");
+    let checked = |limit: &str| {
+        let mut check = bed.gateway.command("prlimit");
+        check.args([limit, "setpriv", "--bounding-set=-sys_resource", BINARY, "check", "--config", &file]);
+        ended(check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    // As far as it may be raised, which it may not where the hard limit is as low.
+    let (raised, told) = (checked("--stack=65536:"), checked("--stack=65536:65536"));
+    assert!(raised.status.success(), "{}", text(&raised.stderr));
+    assert_eq!(
+        (told.status.code(), &*text(&told.stderr)),
+        (
+            Some(1),
+            "error: the limit of the stack (RLIMIT_STACK) is 64 KiB, and this takes 1024 KiB: raise it (ulimit -Ss 8192, \
+             LimitSTACK=8M)\n"
+        )
+    );
+}

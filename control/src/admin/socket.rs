@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Gid, getegid};
 use tokio::net::UnixListener;
 
+use crate::daemon::writable::{self, Obstacle};
+
 /// The socket's file; removed when this is dropped, if it is still the one that was made.
 #[derive(Debug)]
 pub struct SocketFile {
@@ -52,7 +54,7 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((listener, file))
 }
 
-/// Whether the socket could be made: nobody answers there, and what else is there is no file of somebody.
+/// Whether the socket could be made: nobody answers there, what else is there is no file of somebody, and the folder takes one.
 pub(crate) fn look(path: &Path) -> io::Result<()> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(
@@ -64,7 +66,10 @@ pub(crate) fn look(path: &Path) -> io::Result<()> {
         Ok(found) if !found.file_type().is_socket() => {
             Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket; set another path"))
         }
-        _ => Ok(()),
+        _ => match path.parent().map_or(Ok(()), |folder| writable::look(folder, false)) {
+            Err(Obstacle::Folder(error) | Obstacle::File(error) | Obstacle::Text(error)) => Err(error),
+            Ok(()) => Ok(()),
+        },
     }
 }
 

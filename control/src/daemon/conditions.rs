@@ -2,7 +2,9 @@
 //! tells all, by the same functions. Each calls them by itself, in the same order: what is added to one is to be added to the
 //! other. What an attempt alone can show, `check` names as not tested.
 
-use ringway_dataplane::af_xdp::{Device as KernelDevice, UmemLayout};
+use std::path::Path;
+
+use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
 use ringway_dataplane::config::port_share;
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
@@ -140,6 +142,13 @@ fn planned(config: &Config) -> Result<(Network, Plan), Vec<String>> {
     Ok((network, plan))
 }
 
+/// What `run` would go on without. A module that is not loaded yet would be loaded by an attempt, so that is not made.
+fn look_at_tun() -> Option<String> {
+    let is_registered = Path::new("/sys/class/misc/tun").exists();
+    let found = if is_registered || !Path::new("/dev/net/tun").exists() { Tap::look() } else { Ok(()) };
+    found.err().map(|error| format!("packets that are not ours but reach a worker are lost: {error}"))
+}
+
 impl Outlook {
     /// Looks at this machine, whose interfaces are those of `config`; nothing is touched. `predecessor`: who answers on the admin
     /// socket.
@@ -150,9 +159,11 @@ impl Outlook {
         let filter = logging::parse(&config.log).map(drop);
         outlook.take(filter.map_err(|error| RunError::Log { filter: config.log.clone(), reason: error.to_string() }));
         outlook.take(pod::check());
+        outlook.take_files(instance::look(&config.state).map_err(RunError::from));
+        outlook.notes.extend(look_at_tun());
         let holder = instance::holder_of(&config.state);
         match (predecessor, holder) {
-            (None, None) => outlook.take(Listeners::look(&config)),
+            (None, None) => outlook.take_files(Listeners::look(&config)),
             (_, holder) => {
                 let pid = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
                 outlook
@@ -181,7 +192,17 @@ impl Outlook {
         self.unmet.extend(result.err().map(|error| error.to_string()));
     }
 
-    /// Whoever checks need not be who runs it.
+    /// Whoever checks need not be who runs it, and may have fewer rights.
+    fn take_files(&mut self, result: Result<(), RunError>) {
+        match result {
+            Err(error) if error.is_denied() && !rustix::process::geteuid().is_root() => {
+                self.untested.push(format!("files of whoever runs it: as this user it would be {error}"));
+            }
+            result => self.take(result),
+        }
+    }
+
+    /// The same of what is allowed.
     fn take_privileges(&mut self, result: Result<(), RunError>) {
         let Err(error) = result else { return };
         match rustix::process::geteuid().is_root() {

@@ -85,6 +85,15 @@ impl RunError {
         }
     }
 
+    /// Whether a file is in the way that another user could have.
+    pub(super) fn is_denied(&self) -> bool {
+        let (RunError::Instance(InstanceError::Unusable { error, .. }) | RunError::AdminSocket { error, .. }) = self
+        else {
+            return false;
+        };
+        error.kind() == std::io::ErrorKind::PermissionDenied
+    }
+
     /// What could not be started.
     pub(super) fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |error| RunError::Start { what, error }

@@ -5,6 +5,10 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::writable::{self, Obstacle};
+
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
@@ -81,8 +85,39 @@ impl Instance {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .and_then(|()| lock.set_permissions(Permissions::from_mode(0o644)));
-        written.map_err(unusable("write to", &path))?;
+        if let Err(error) = written {
+            // Still ours.
+            let _ = std::fs::remove_file(&path);
+            return Err(unusable("write to", &path)(error));
+        }
         Ok(Instance { path, _lock: lock })
+    }
+}
+
+/// Whether [`Instance::take`] could use the folder. The lock itself is left alone.
+pub(super) fn look(folder: &Path) -> Result<(), InstanceError> {
+    let path = folder.join("lock");
+    let unusable = |what, path: &Path, error| Err(InstanceError::Unusable { what, path: path.to_owned(), error });
+    // What a killed process wrote makes room for the next one's.
+    let mut has_room = false;
+    match std::fs::metadata(&path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            return unusable("write to", &path, io::Error::from_raw_os_error(Errno::INVAL.raw_os_error()));
+        }
+        Ok(found) => {
+            if let Err(error) = File::options().read(true).write(true).open(&path) {
+                return unusable("open", &path, error);
+            }
+            has_room = found.len() > 0;
+        }
+        // Whatever else is in the way is in the way of the folder, too.
+        Err(_) => {}
+    }
+    match writable::look(folder, true) {
+        Err(Obstacle::Folder(error)) => unusable("make the folder", folder, error),
+        Err(Obstacle::File(error)) if !path.exists() => unusable("open", &path, error),
+        Err(Obstacle::Text(error)) if !has_room => unusable("write to", &path, error),
+        _ => Ok(()),
     }
 }
 

@@ -99,6 +99,17 @@ impl Tap {
         Ok(tap)
     }
 
+    /// Whether devices could be made, as far as that shows without making one.
+    pub fn look() -> Result<(), TapError> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = open(TUN, flags, Mode::empty()).map_err(TapError::Missing)?;
+        match device::tun_name(&fd) {
+            // It is no device that makes others.
+            Err(errno @ (Errno::NOTTY | Errno::INVAL)) => Err(TapError::Missing(errno)),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the kernel a packet, Ethernet header included and checksums complete. Never waits.
     #[inline]
     pub fn inject(&self, packet: &[u8]) -> io::Result<()> {
