@@ -155,7 +155,12 @@ impl Socket {
         if mtu > room {
             let direct = options.zero_copy != ZeroCopy::Off && options.announced(device);
             let most = UmemLayout::largest_mtu(!options.generic, direct);
-            return Err(SocketError::Mtu { interface: interface(), mtu, room, most });
+            let mode = match (direct, options.generic) {
+                (_, true) => "generic XDP",
+                (true, false) => "zero-copy",
+                (false, false) => "native XDP",
+            };
+            return Err(SocketError::Mtu { interface: interface(), mtu, room, mode, most });
         }
         if options.zero_copy != ZeroCopy::On {
             return Ok(mtu);

@@ -23,7 +23,9 @@ pub enum SocketError {
     },
     /// Its packets can be larger than a chunk.
     #[error(
-        "{interface} has MTU {mtu}, and frames of this size carry at most {room}: {}",
+        "{interface} has MTU {mtu}, and {} at most {}: {}",
+        if room < most { "frames of this size carry".to_owned() } else { format!("{mode} carries") },
+        room.min(most),
         if mtu <= most { RESTART.to_owned() } else { format!("run `ip link set {interface} mtu {}`", room.min(most)) }
     )]
     Mtu {
@@ -33,7 +35,9 @@ pub enum SocketError {
         mtu: u32,
         /// The largest MTU that fits.
         room: u32,
-        /// The largest MTU for which frames are made.
+        /// How its packets would come: `native XDP`, for example.
+        mode: &'static str,
+        /// The largest MTU that they can come so with, in frames as large as they get.
         most: u32,
     },
     /// Its packets can be larger than what a driver makes of a chunk in zero-copy mode.
@@ -195,11 +199,16 @@ mod tests {
 
     #[test]
     fn an_mtu_that_is_too_large_is_told_with_one_that_is_not() {
-        let told = |mtu, room, most| SocketError::Mtu { interface: "eth0".into(), mtu, room, most }.to_string();
+        let told = |mtu, room, most| {
+            let (interface, mode) = ("eth0".into(), "native XDP");
+            SocketError::Mtu { interface, mtu, room, mode, most }.to_string()
+        };
+        // One limit, whichever is the lower one.
         let native = told(9000, 3822, 3498);
-        assert!(native.ends_with("carry at most 3822: run `ip link set eth0 mtu 3498`"), "{native}");
+        assert_eq!(native, "eth0 has MTU 9000, and native XDP carries at most 3498: run `ip link set eth0 mtu 3498`");
         let late = told(3000, 1774, 3498);
         assert!(late.ends_with("1774: restart Ringway, which makes frames as large as its interfaces need"), "{late}");
-        assert!(told(9000, 1774, 3054).ends_with("run `ip link set eth0 mtu 1774`"));
+        let both = told(9000, 1774, 3054);
+        assert!(both.ends_with("frames of this size carry at most 1774: run `ip link set eth0 mtu 1774`"), "{both}");
     }
 }

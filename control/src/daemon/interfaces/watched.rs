@@ -231,9 +231,13 @@ fn too_large(name: &str, mtu: u32, memory: UmemLayout, native: bool) -> Option<S
     let most = UmemLayout::largest_mtu(native, false);
     let held = memory.mtu().min(most);
     (mtu > held).then(|| {
-        let restart = match most > held {
-            true => format!(", or restart Ringway, whose frames then hold up to {most}"),
-            false => String::new(),
+        let restart = if mtu <= most {
+            format!(", or restart Ringway, whose frames then hold up to {most}")
+        } else if mtu <= UmemLayout::largest_mtu(false, false) {
+            "; after a restart Ringway could attach to it in generic mode at best".to_owned()
+        } else {
+            let more = if most > held { format!(", or {most} and restart Ringway") } else { String::new() };
+            format!("{more}; with {mtu} it could not be attached to after a restart")
         };
         format!(
             "its MTU is {mtu} now, and frames hold {held}: of longer packets TCP is cut and all others are lost (\"larger than a \
@@ -273,11 +277,29 @@ mod tests {
         let told = |mtu, memory, native| too_large("eth0", mtu, memory, native).unwrap_or_default();
         let (usual, large) = (UmemLayout::of_frames(8), UmemLayout::for_mtu(8, 3000));
         assert_eq!((told(1774, usual, true), told(3498, large, true), told(3822, large, false)), Default::default());
-        let small = told(9000, usual, false);
-        assert!(small.starts_with("its MTU is 9000 now, and frames hold 1774: "), "{small}");
-        let restart = "ip link set eth0 mtu 1774, or restart Ringway, whose frames then hold up to 3822";
-        assert!(small.ends_with(restart), "{small}");
-        assert!(told(9000, large, false).ends_with("ip link set eth0 mtu 3822"));
-        assert!(told(9000, large, true).ends_with("ip link set eth0 mtu 3498"));
+        let small = told(3800, usual, false);
+        assert!(small.starts_with("its MTU is 3800 now, and frames hold 1774: "), "{small}");
+        // A restart is advised only where it helps.
+        let set = |mtu| format!("ip link set eth0 mtu {mtu}");
+        let could_not = "; with 9000 it could not be attached to after a restart";
+        for (mtu, memory, native, advice) in [
+            (3800, usual, false, format!("{}, or restart Ringway, whose frames then hold up to 3822", set(1774))),
+            (3498, usual, true, format!("{}, or restart Ringway, whose frames then hold up to 3498", set(1774))),
+            (
+                3499,
+                usual,
+                true,
+                format!("{}; after a restart Ringway could attach to it in generic mode at best", set(1774)),
+            ),
+            (9000, usual, true, format!("{}, or 3498 and restart Ringway{could_not}", set(1774))),
+            (9000, usual, false, format!("{}, or 3822 and restart Ringway{could_not}", set(1774))),
+            (9000, large, false, format!("{}{could_not}", set(3822))),
+            (9000, large, true, format!("{}{could_not}", set(3498))),
+        ] {
+            let said = told(mtu, memory, native);
+            assert!(said.ends_with(&advice), "{said}");
+            let is_refused = mtu > UmemLayout::for_mtu(8, mtu).mtu();
+            assert_eq!(said.contains("could not be attached"), is_refused, "{said}");
+        }
     }
 }
