@@ -4,7 +4,7 @@ mod carriage;
 mod nics;
 mod own_ports;
 mod served;
-mod start;
+pub(super) mod start;
 mod weights;
 
 use std::collections::BTreeSet;

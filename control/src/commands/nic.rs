@@ -8,10 +8,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::ask;
+use super::check::start::predecessor;
 use super::config_file::ConfigFile;
 use crate::config::{Config, SourceKey};
 use crate::daemon::{allowed_cpus, changed_settings};
-use crate::network::nic::{NicError, Surveyor, Wish, together};
+use crate::network::nic::{NicError, Running, Surveyor, Wish, together};
 use crate::outcome::{Failure, ReportOutput, note};
 use crate::report::nic::NicReport;
 
@@ -57,8 +58,10 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let mut nics = Vec::new();
     let state = config.as_ref().map_or_else(|| Config::default().state, |config| config.state.clone());
     let changed = changed_settings(&state);
+    let running = running(config.as_ref());
     for name in &names {
-        let mut nic = surveyor.report(name, &wish(name, config.as_ref())).map_err(failed)?;
+        let wish = Wish { running: running.clone(), ..wish(name, config.as_ref()) };
+        let mut nic = surveyor.report(name, &wish).map_err(failed)?;
         let index = nic.index;
         for one in changed.iter().filter(|one| one.index == index) {
             nic.note_changed(one.setting, one.was);
@@ -83,8 +86,23 @@ pub(super) fn wish(name: &str, config: Option<&Config>) -> Wish {
     let listed = config.and_then(|config| config.interfaces.iter().find(|listed| listed.name.matches(name)));
     let workers = config.and_then(|config| config.workers.cpus.as_ref()).map(Vec::len);
     match listed {
-        Some(listed) => Wish { xdp: listed.xdp, zero_copy: listed.zero_copy, rss: listed.rss, workers },
+        Some(listed) => {
+            Wish { xdp: listed.xdp, zero_copy: listed.zero_copy, rss: listed.rss, workers, ..Wish::default() }
+        }
         None => Wish::default(),
+    }
+}
+
+/// What the instance that runs with this configuration has.
+fn running(config: Option<&Config>) -> Running {
+    let answer = match config {
+        Some(config) => predecessor(config),
+        None => predecessor(&Config::default()),
+    };
+    match answer.map(|instance| instance.devices) {
+        None => Running::Nobody,
+        Some(Some(devices)) => Running::Attached(devices),
+        Some(None) => Running::Denied,
     }
 }
 

@@ -41,6 +41,9 @@ pub struct NicReport {
     pub rings: Option<RingSizes>,
     /// How a steering or other XDP program is attached now: `native` or `generic`.
     pub xdp_attached: Option<String>,
+    /// The queues that an AF_XDP socket has now; `null` where that could not be asked, none before Linux 6.15.
+    #[serde(default)]
+    pub held_queues: Option<Vec<u32>>,
     /// What XDP can do, in the kernel's words.
     pub xdp_features: Option<Vec<String>>,
     /// Whether AF_XDP can do without a copy.

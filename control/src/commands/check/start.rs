@@ -54,7 +54,7 @@ impl Start {
 }
 
 /// The instance that answers on the admin socket.
-fn predecessor(config: &Config) -> Option<Predecessor> {
+pub(in crate::commands) fn predecessor(config: &Config) -> Option<Predecessor> {
     let socket = &config.admin.socket;
     // A socket that nobody listens on is what a killed process leaves.
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;

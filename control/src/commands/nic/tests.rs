@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::network::nic::judge;
-use crate::report::nic::{HashReport, InterruptReport, Offload, Queues, RingSizes, RssReport, ZeroCopyVerdict};
+use crate::report::nic::{
+    HashReport, InterruptReport, Offload, Queues, RingSizes, RssReport, Severity, ZeroCopyVerdict,
+};
 
 fn offload(name: &str, on: bool, fixed: bool) -> Offload {
     Offload { name: name.into(), on, fixed }
@@ -43,6 +45,39 @@ fn igb() -> NicReport {
         cpus: vec![1, 2],
         ..NicReport::default()
     }
+}
+
+#[test]
+fn what_others_have_of_a_nic_keeps_ringway_away() {
+    let told = |running: &Running, mode: Option<&str>, held: &[u32]| {
+        let nic = NicReport { xdp_attached: mode.map(str::to_owned), held_queues: Some(held.to_vec()), ..igb() };
+        let wish = Wish { running: running.clone(), ..Wish::default() };
+        let findings = judge(&nic, &wish, "6.18.15", &[1, 2]);
+        let told = findings.into_iter().filter(|one| one.text.contains("XDP program") || one.text.contains("held"));
+        told.map(|one| (one.severity, one.text, one.command.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let attached = |name: &str| Running::Attached(vec!["eth1".to_owned(), name.to_owned()]);
+    for running in [Running::Nobody, attached("eth2")] {
+        let [(Severity::Wrong, program, command), (Severity::Wrong, queues, _)] =
+            &told(&running, Some("generic"), &[0, 1])[..]
+        else {
+            panic!("two are wrong")
+        };
+        assert!(program.starts_with("an XDP program is attached (generic) that is not this instance's"), "{program}");
+        assert!(
+            program.contains("`bpftool net`") && command == "ip link set eth0 xdpgeneric off",
+            "{program} {command}"
+        );
+        assert!(queues.starts_with("queues 0, 1 are held by AF_XDP sockets of another process"), "{queues}");
+        let [(Severity::Wrong, _, command)] = &told(&running, Some("native"), &[])[..] else { panic!("one is wrong") };
+        assert_eq!(command, "ip link set eth0 xdp off");
+        assert_eq!(told(&running, None, &[]), []);
+    }
+    // Its own are in nobody's way.
+    assert_eq!(told(&attached("eth0"), Some("native"), &[0, 1]), []);
+    let denied: Vec<Severity> =
+        told(&Running::Denied, Some("native"), &[0]).into_iter().map(|(severity, ..)| severity).collect();
+    assert_eq!(denied, [Severity::Note, Severity::Note]);
 }
 
 #[test]
@@ -106,7 +141,7 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
     use crate::config::{XdpMode, ZeroCopy};
     let texts = |nic: &NicReport, wish: &Wish, release: &str| {
         let wrong = judge(nic, wish, release, &[0, 1, 2, 3]).into_iter();
-        let wrong = wrong.filter(|finding| finding.severity == crate::report::nic::Severity::Wrong);
+        let wrong = wrong.filter(|finding| finding.severity == Severity::Wrong);
         wrong.map(|finding| format!("{} > {}", finding.text, finding.command.unwrap_or_default())).collect::<Vec<_>>()
     };
     assert_eq!(texts(&igb(), &Wish::default(), "6.18.15"), [""; 0]);

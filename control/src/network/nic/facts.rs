@@ -88,6 +88,9 @@ impl Surveyor {
             transmit: rings.tx,
             transmit_max: rings.tx_max,
         });
+        // A device that is down has no queues to be told of.
+        let queues = report.queues.map_or(1, |queues| queues.receive);
+        report.held_queues = nic.held_queues(report.index, &name, queues).ok();
         let xdp = note(&mut unread, nic.xdp_features(report.index, &name));
         report.xdp_features = xdp.map(|xdp| xdp.words().into_iter().map(str::to_owned).collect());
         if let Some(features) = note(&mut unread, nic.features(&name)) {

@@ -1,5 +1,7 @@
 //! What is to be changed at a NIC, judged by its report: the worst first, each with the command that changes it.
 
+mod taken;
+
 use ringway_dataplane::af_xdp::UmemLayout;
 use ringway_shared::drivers::{version, zero_copy_since};
 
@@ -22,6 +24,22 @@ pub struct Wish {
     pub rss: RssMode,
     /// The workers that are asked for.
     pub workers: Option<usize>,
+    /// What an instance that runs has.
+    pub running: Running,
+}
+
+/// An instance of Ringway that runs with this configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Running {
+    /// Nobody asked.
+    #[default]
+    Unasked,
+    /// Nobody answers.
+    Nobody,
+    /// It is attached to these devices.
+    Attached(Vec<String>),
+    /// It may not be asked.
+    Denied,
 }
 
 /// Where it is judged.
@@ -37,6 +55,7 @@ fn of(nic: &NicReport, wish: &Wish, here: &Here<'_>) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     if nic.lowers.is_empty() {
         findings.link(nic);
+        findings.taken(nic, wish);
         findings.xdp(nic, wish, here);
         findings.mtu(nic, wish);
         findings.zero_copy(nic, wish);

@@ -23,6 +23,7 @@ const SET_FEATURES: Question = Question { command: 12, what: "another setting of
 const RINGS: Question = Question { command: 15, what: "the sizes of its rings", since: "5.7" };
 const CHANNELS: Question = Question { command: 17, what: "the number of its queues", since: "5.7" };
 const RSS: Question = Question { command: 38, what: "RSS (key and table)", since: "6.3" };
+const QUEUE: Question = Question { command: 10, what: "who has its queues", since: "6.8" };
 const DEVICE: Question = Question { command: 1, what: "the XDP features of a driver", since: "6.3" };
 
 /// `ETHTOOL_A_…_HEADER`, in every question about an interface, and the name in it.
@@ -54,6 +55,26 @@ impl Nic {
         let answer = answer.map_err(|refusal| refused(name, DEVICE, refusal))?;
         let answer = Attributes(&answer);
         Ok(XdpFeatures::of(answer.u64(XDP).unwrap_or(0), answer.u32(SEGMENTS).unwrap_or(0)))
+    }
+
+    /// The receive queues, of so many, that an AF_XDP socket has. Before Linux 6.15 the kernel does not tell of any.
+    pub fn held_queues(&mut self, index: u32, name: &str, queues: u32) -> Result<Vec<u32>, NicError> {
+        const ID: u16 = 1;
+        const INDEX: u16 = 2;
+        const TYPE: u16 = 3;
+        const RECEIVE: u32 = 0;
+        const SOCKET: u16 = 7;
+        let family = known(self.netdev.as_ref(), QUEUE)?;
+        let mut held = Vec::new();
+        for queue in 0..queues {
+            let question = [number(INDEX, index), number(TYPE, RECEIVE), number(ID, queue)];
+            let answer = self.asker.ask(family, QUEUE.command, &question);
+            let answer = answer.map_err(|refusal| refused(name, QUEUE, refusal))?;
+            if Attributes(&answer).value(SOCKET).is_some() {
+                held.push(queue);
+            }
+        }
+        Ok(held)
     }
 
     /// Descriptors of its queues.

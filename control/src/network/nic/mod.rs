@@ -23,7 +23,7 @@ pub use answers::{Channels, Driver, Feature, Features, Rings, XdpFeatures};
 pub use changes::Changes;
 pub use error::NicError;
 pub use facts::Surveyor;
-pub use findings::{Wish, judge, together};
+pub use findings::{Running, Wish, judge, together};
 pub use interrupts::{Interrupt, interrupts};
 pub use kernel::Nic;
 pub use ringway_dataplane::af_xdp::{HashFields, Hashed};
