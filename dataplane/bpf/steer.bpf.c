@@ -7,8 +7,8 @@
 // to a SNAT address and port; packets to an endpoint under a tuple that a flow which keeps its source has there; and ICMP
 // errors about a packet that a flow may have sent, to its endpoint or from a NodePort to its client, or about one with a packet
 // to a VIP inside. Only frames for the MAC address of an interface that
-// this device carries are looked at, untagged or with the one tag of a VLAN that it carries, and never neighbour discovery:
-// the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's goes back to the
+// this device carries are looked at, untagged, with a priority's tag, which comes off, or with the one tag of a VLAN that it
+// carries, and never neighbour discovery: the kernel knows its answers by the interface. The worker has the last word: what it finds to be nobody's goes back to the
 // kernel.
 //
 // IPv4 addresses stand in the maps in their IPv4-mapped form, so an IPv6 packet with such an address passes. Ports are in
@@ -321,6 +321,19 @@ static __always_inline int is_ours(const struct packet *packet)
 	return which && (*which == ALL || is_snat(&packet->destination, packet->destination_port));
 }
 
+// Takes the tag off a frame; nothing that was known of where it lies is so afterwards.
+static __always_inline int without_tag(struct xdp_md *context)
+{
+	__u8 *data = (__u8 *)(long)context->data;
+	__u8 *end = (__u8 *)(long)context->data_end;
+	if (data + sizeof(struct ethhdr) + sizeof(struct tag) > end)
+		return 0;
+	__u8 addresses[2 * ETH_ALEN];
+	__builtin_memcpy(addresses, data, sizeof(addresses));
+	__builtin_memcpy(data + sizeof(struct tag), addresses, sizeof(addresses));
+	return !bpf_xdp_adjust_head(context, sizeof(struct tag));
+}
+
 SEC("xdp")
 int steer(struct xdp_md *context)
 {
@@ -333,14 +346,14 @@ int steer(struct xdp_md *context)
 	struct link_key link = { .device = interface };
 	__be16 protocol = ethernet->h_proto;
 	void *l3 = ethernet + 1;
+	int is_priority = 0;
 	if (protocol == bpf_htons(ETH_P_8021Q)) {
 		struct tag *tag = l3;
 		if ((void *)(tag + 1) > end)
 			return XDP_PASS;
 		link.vlan = bpf_ntohs(tag->control) & VLAN_ID;
-		// Only a priority: the kernel looks after it.
-		if (!link.vlan)
-			return XDP_PASS;
+		// Only a priority: the frame is as good as untagged, as the kernel takes it.
+		is_priority = !link.vlan;
 		// A second tag is no IP, so such a frame passes below.
 		protocol = tag->protocol;
 		l3 = tag + 1;
@@ -367,6 +380,8 @@ int steer(struct xdp_md *context)
 	__u32 *socket = bpf_map_lookup_elem(&queues, &queue);
 	if (!socket)
 		return action;
+	if (is_priority && !without_tag(context))
+		return XDP_PASS;
 	return bpf_redirect_map(&sockets, *socket, action);
 }
 

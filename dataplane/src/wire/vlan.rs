@@ -19,8 +19,8 @@ const HEADER: usize = ethernet::HEADER + TAG;
 /// The bits of a tag that are the VLAN's.
 const IDENTIFIER: u16 = 0x0fff;
 
-/// The VLAN of a frame whose only tag names one. `None`: untagged, cut off in the tag, with a priority only (VLAN 0), with the
-/// reserved identifier 4095, or with two tags.
+/// The VLAN of a frame whose only tag names one. `None`: untagged, cut off in the tag, with a priority only (VLAN 0, which the
+/// steering program takes off), with the reserved identifier 4095, or with two tags.
 #[inline]
 pub fn identifier(frame: &[u8]) -> Option<u16> {
     let header = frame.first_chunk::<HEADER>()?;
