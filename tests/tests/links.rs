@@ -24,7 +24,7 @@ fn down_and_up(link: &str) {
     let down = bed.ledger();
     eventually(SOON, "the log says so", || {
         let log = bed.ringway().output();
-        let told = log.matches(&format!("WARN {link}: its link went down: somebody took it down")).count();
+        let told = log.matches(&format!("WARN {link}: its link went down: it was taken down")).count();
         if told == 1 { Ok(()) } else { Err(log) }
     });
     bed.gateway.set_link(link, true).expect("ip link set up");

@@ -47,7 +47,8 @@ impl SilentReport {
         let who = match &**role {
             "endpoints" => "endpoints are behind it",
             "router" => "routes lead by it",
-            _ => "a client that packets went to",
+            // A client mostly; or an endpoint whose route is another one now.
+            _ => "packets went there lately",
         };
         let word = if next_hop.contains(':') { "neighbour discovery" } else { "ARP" };
         format!(

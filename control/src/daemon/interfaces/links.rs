@@ -24,7 +24,7 @@ const MORE: Duration = Duration::from_secs(15);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,
-    /// Somebody took it down.
+    /// It is not set up. A device that is deleted is so for a moment.
     Disabled,
     NoCarrier,
 }
@@ -40,9 +40,10 @@ impl State {
         })
     }
 
-    fn reason(self, name: &str) -> String {
+    fn reason(self, name: &str, is_new: bool) -> String {
         match self {
-            State::Disabled => format!("somebody took it down; ip link set {name} up"),
+            State::Disabled if is_new => format!("it is not set up; ip link set {name} up"),
+            State::Disabled => format!("it was taken down; ip link set {name} up"),
             _ => "it has no carrier; see to its cable, the switch, or whatever its other end is".to_owned(),
         }
     }
@@ -92,8 +93,8 @@ impl LinkLog {
         Some(match (state, is_new) {
             (State::Up, _) if more.is_empty() => format!("{name}: its link is up again after {} s", lasted.as_secs()),
             (State::Up, _) => format!("{name}: its link is up{more}"),
-            (down, true) => format!("{name}: its link is down: {}", down.reason(name)),
-            (down, false) => format!("{name}: its link went down: {}{more}", down.reason(name)),
+            (down, true) => format!("{name}: its link is down: {}", down.reason(name, true)),
+            (down, false) => format!("{name}: its link went down: {}{more}", down.reason(name, false)),
         })
     }
 }
@@ -147,12 +148,15 @@ mod tests {
             "eth0: its link went down: it has no carrier; see to its cable, the switch, or whatever its other end is"
         );
         assert_eq!(note(11, State::NoCarrier), "");
-        assert_eq!(note(12, State::Disabled), "eth0: its link went down: somebody took it down; ip link set eth0 up");
+        assert_eq!(note(12, State::Disabled), "eth0: its link went down: it was taken down; ip link set eth0 up");
         assert_eq!(note(20, State::Up), "eth0: its link is up again after 8 s");
         assert_eq!(note(21, State::Up), "");
         let mut of_a_start = LinkLog::default();
         let told = of_a_start.note(7, "eth0", State::NoCarrier, start).unwrap();
         assert!(told.starts_with("eth0: its link is down: it has no carrier"), "{told}");
+        // Nobody need have taken it down.
+        let told = LinkLog::default().note(7, "eth0", State::Disabled, start).unwrap();
+        assert_eq!(told, "eth0: its link is down: it is not set up; ip link set eth0 up");
     }
 
     #[test]
