@@ -43,6 +43,35 @@ fn sigterm_ends_it_and_nothing_is_left() {
     serves(&mut bed);
 }
 
+/// Some drivers refuse what workers ask of ports whose device has no program.
+#[test]
+fn at_the_end_workers_let_go_of_ports_before_the_program_goes() {
+    if !can_run("at_the_end_workers_let_go_of_ports_before_the_program_goes", &["ip"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { queues: 2, ..Options::default() });
+    bed.write_config("log: debug\n");
+    bed.start_ringway();
+    let indexes: Vec<(String, u64)> = links(&bed.gateway)
+        .iter()
+        .filter(|link| link.get("xdp").is_some())
+        .map(|link| {
+            (link["ifname"].as_str().unwrap_or_default().to_owned(), link["ifindex"].as_u64().unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(indexes.len(), 2, "{indexes:?}");
+    assert_eq!(bed.ringway().stop().code(), Some(0));
+    let log = bed.ringway().output();
+    for (name, index) in indexes {
+        let at = |said: String| log.find(&said).unwrap_or_else(|| panic!("{said:?} is not in the log:\n{log}"));
+        let (ports, program) = (
+            at(format!("{name}: workers use its ports no more")),
+            at(format!("the steering program is off device {index}\n")),
+        );
+        assert!(ports < program, "{name}:\n{log}");
+    }
+}
+
 #[test]
 fn it_starts_after_kill_9() {
     if !can_run("it_starts_after_kill_9", &["ip", "nginx", "curl"]) {

@@ -93,6 +93,7 @@ impl Interfaces {
         let attachment = lock(&self.steering).detach(index);
         if attachment.is_some() {
             self.aside(|| drop(attachment));
+            tracing::debug!("the steering program is off device {index}");
         }
     }
 

@@ -110,6 +110,7 @@ impl Interfaces {
                 Err(error) => tracing::warn!("letting go of {name}: {error}; it does when it is back"),
             }
         }
+        tracing::debug!("{name}: workers use its ports no more");
         ports
     }
 
