@@ -44,6 +44,7 @@ fn rule_24_no_weight_is_no_share_unless_nobody_has_any() {
         (&[("a", 5)], &[("gw-1", 0)], "Cluster", vec![a, here], "1"),
         // Each set on its own: here nobody else is.
         (&[], &[("gw-1", 0)], "Local", vec![a, here], "2"),
+        (&[("a", 0)], &[], "Local", vec![here, "zone: b, nodeName: gw-1", b], "2"),
         // Readiness and hints come first.
         (&[("a", 0)], &[], "Cluster", vec![a, "zone: b, conditions: {ready: false, serving: false}"], "1"),
         (
