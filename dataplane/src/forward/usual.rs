@@ -103,7 +103,7 @@ mod tests {
                 (Just(sample), to)
             }),
             sum in any::<u16>(),
-            kind in 0..4,
+            kind in 0..5,
             plain in any::<bool>(),
             rare in 0..8,
         ) {
@@ -125,7 +125,8 @@ mod tests {
                 Kind::Udp => Some(udp::CHECKSUM),
                 _ => None,
             };
-            // As it is, none, any, or partial.
+            let forth = Rewrite::new(&packet.tuple, to);
+            // As it is, none, any, partial, or what becomes zero, which UDP writes as ones.
             if let (Some(at), Some(segment)) = (at, packet.transport_mut(&mut frame)) {
                 let length = segment.len() as u16;
                 match kind {
@@ -135,10 +136,10 @@ mod tests {
                         let pseudo = checksum::pseudo_header(&packet.tuple, packet.tuple.ports as u8, length);
                         transport::write(segment, at, pseudo.to_be_bytes());
                     }
+                    4 => transport::write(segment, at, checksum::adjust(0, forth.delta.inverse().all).to_be_bytes()),
                     _ => {}
                 }
             }
-            let forth = Rewrite::new(&packet.tuple, to);
             let (mut here, mut there) = (frame.clone(), frame.clone());
             let is_done = rewrite(&mut here, &packet, || ends(&to, forth.delta));
             let is_usual = packet.family() == ringway_shared::Family::V4
