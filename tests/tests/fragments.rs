@@ -82,6 +82,40 @@ fn the_nodes_own_fragments_reach_it() {
     assert_eq!(ledger.dropped(), 0, "{ledger:?}");
 }
 
+/// They come by the interface that they arrived by, not by the device that Ringway gives them back by.
+#[test]
+fn rules_by_interface_see_the_nodes_own_fragments() {
+    if !can_run("rules_by_interface_see_the_nodes_own_fragments", &["ip", "nginx", "nft"]) {
+        return;
+    }
+    for xdp in ["native", "generic"] {
+        let mut bed = Bed::prepare(Options { xdp, ..Options::default() });
+        bed.serve();
+        bed.start_ringway();
+        let _server = EchoServer::start(&bed.gateway, "gateway", 5999);
+        let nft = |rule: &str| {
+            run(&bed.gateway, "nft", &[rule], PATIENCE).unwrap_or_else(|error| panic!("nft {rule}: {error}"))
+        };
+        nft("add table inet rules");
+        nft("add chain inet rules input { type filter hook input priority 0 ; }");
+        nft("add rule inet rules input iifname != { lo, front, back } drop");
+        for ip in NODE_IPS {
+            asks(&EchoClient::new(&bed.client, at(ip, 5999)), &text(4_000));
+        }
+        nft("add rule inet rules input iifname front udp dport 5999 counter drop");
+        let server = at(NODE_IPS[0], 5999);
+        let (raw, from) = (Raw::new(&bed.client), SocketAddr::new("192.168.0.1".parse().unwrap(), 4444));
+        let mut id = 0x2000;
+        eventually(PATIENCE, "a datagram in fragments is dropped by a rule", || {
+            id += 1;
+            fragments(from, server, &[7; 3_000], 1_400, id).iter().for_each(|piece| raw.send(piece, server.ip()));
+            let rules = nft("list chain inet rules input");
+            if rules.contains("counter packets 0 ") { Err(rules) } else { Ok(()) }
+        });
+        assert!(bed.ledger().passed >= 6, "{xdp}: they went by a worker");
+    }
+}
+
 /// Sends IP packets that are whole already.
 struct Raw(OwnedFd, OwnedFd);
 

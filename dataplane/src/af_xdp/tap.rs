@@ -1,9 +1,11 @@
 //! TAP: the way back into the kernel for packets that user space decides to pass.
 //!
 //! The steering program leaves to the kernel what it can tell. What still comes up and is not ours is written to a TAP
-//! device with the NIC's MAC address, so that the kernel receives it as if from a second NIC on the same link. The
-//! device sends nothing by itself, has no address of use, and is gone with the process.
+//! device with the NIC's MAC address, whose packets go on as the NIC's ([`redirect`]); where the kernel cannot do that, it
+//! receives them as if from a second NIC on the same link. The device sends nothing by itself, has no address of use, and is
+//! gone with the process.
 
+mod redirect;
 mod settings;
 
 use std::io;
@@ -91,7 +93,14 @@ impl Tap {
             errno => TapError::Refused { name: name.clone(), errno },
         })?;
         let device = Device::by_name(&name)?;
-        let notes = settings::make(nic, &device);
+        let mut notes = settings::make(nic, &device);
+        if let Err(errno) = redirect::redirect(&device, nic) {
+            notes.push(format!(
+                "cannot have packets from {device} go on as {nic}'s: {errno}; firewall rules, policy rules and VRFs that name {nic} \
+                 do not see them unless they name {device} as well. Load the modules sch_ingress, act_mirred and cls_matchall \
+                 (or cls_u32), and start Ringway again"
+            ));
+        }
         let tap = Tap { fd, device, notes };
         tap.set_mac(nic.mac()?)?;
         tap.set_mtu(nic.mtu()?)?;
@@ -151,6 +160,10 @@ impl Tap {
         }
         if thorough || !mended.is_empty() {
             mended.extend(settings::mend(nic, &self.device));
+            // Where it could not be made, a note says so.
+            if redirect::redirect(&self.device, nic) == Ok(true) {
+                mended.push(format!("its packets did not go on as {nic}'s"));
+            }
         }
         if flags & (IFF_UP | IFF_NOARP) != IFF_UP | IFF_NOARP {
             self.device.add_flags(IFF_UP | IFF_NOARP)?;

@@ -3,10 +3,13 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use ringway_dataplane::af_xdp::program::{SteeringEntry, XdpMode};
 use ringway_dataplane::af_xdp::{Device, Tap, TapError};
+use ringway_shared::Protocol;
 
 use crate::packets::udp;
-use crate::veth::{Bed, refused, run, until};
+use crate::steering::frontend;
+use crate::veth::{Bed, Worker, refused, run, until};
 
 /// The reverse path filter as hosts have it: off, strict for new interfaces, lax or strict for all.
 const FILTERS: [[u8; 2]; 4] = [[0, 0], [1, 0], [2, 2], [1, 1]];
@@ -46,6 +49,41 @@ fn an_injected_packet_reaches_the_socket_on_the_nics_address() {
             until("the device ends with its file descriptor", || Device::by_name(&name).is_err());
             assert_eq!(run("ip route show table all").unwrap(), routes);
         });
+    }
+}
+
+/// Rules by interface see what they would see without Ringway, and generic XDP does not see again what went up already.
+#[test]
+fn an_injected_packet_comes_by_the_nic_itself_and_never_goes_round() {
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let Some(bed) = Bed::new(1, 1) else { return };
+        let own = "10.77.0.1:5555";
+        let frontend = frontend(Protocol::Udp, "10.77.0.1", 5555);
+        let mut worker = Worker::start(&bed, "l0", mode, &[SteeringEntry::Frontend(frontend)]);
+        bed.gateway(|| {
+            let tap = Tap::open(&Device::by_name("l0").unwrap()).unwrap();
+            let socket = UdpSocket::bind(own).unwrap();
+            run("nft add table inet rules").unwrap();
+            run("nft add chain inet rules input { type filter hook input priority 0 ; }").unwrap();
+            run("nft add rule inet rules input iifname != l0 udp dport 5555 drop").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            for number in 0..20_u8 {
+                tap.inject(&udp("10.77.0.2:4444", own, &[number])).unwrap();
+                let mut bytes = [0; 16];
+                let received = socket.recv_from(&mut bytes);
+                let (length, _) = received.unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+                assert_eq!(bytes[..length], [number], "{mode:?}");
+            }
+            // Whoever takes it away, it is set up again.
+            run(&format!("tc qdisc del dev {} ingress", tap.device())).unwrap();
+            let name = tap.device().name.clone();
+            assert_eq!(tap.mend(&Device::by_name("l0").unwrap(), true).unwrap(), ["its packets did not go on as l0's"]);
+            tap.inject(&udp("10.77.0.2:4444", own, b"again")).unwrap();
+            assert!(socket.recv_from(&mut [0; 16]).is_ok(), "{name}");
+        });
+        // Each from the peer would come up.
+        let came = worker.poll();
+        assert!(came.is_empty(), "{mode:?}: {came:?}");
     }
 }
 
