@@ -6,6 +6,7 @@
 //! ```
 
 mod forged;
+mod kube_proxy;
 
 use ringway_tests::can_run;
 use ringway_tests::journey::{CLOSED, FAR, FIRST_PATH_PORT, Journey, NEAR, POD, addresses, known_mtu, large, vips};
