@@ -142,8 +142,8 @@ fn a_ping_and_an_icmp_error_are_told_of_as_well() {
         ("icmp:10.0.0.2->192.168.0.2", pass, ""),
         ("icmp:10.0.0.2->172.30.9.9", drop, "unallocated_cluster_ip"),
         ("icmp:224.0.0.1->172.30.0.41", drop, "impossible_source"),
-        ("icmp:fe80::9->fd00::41", drop, "impossible_source"),
-        ("icmp:fe80::9->fd00::41 about tcp:[fd00::41]:80->[fd00::9]:5000", drop, "icmp_without_flow"),
+        ("icmp:[fe80::9]->[fd00::41]", drop, "impossible_source"),
+        ("icmp:[fe80::9]->[fd00::41] about tcp:[fd00::41]:80->[fd00::9]:5000", drop, "icmp_without_flow"),
         ("icmp:10.0.0.2->172.30.0.41 about tcp:172.30.0.41:80->10.0.0.9:5000", drop, "icmp_without_flow"),
         ("icmp:10.0.0.2->192.168.0.2 about tcp:192.168.0.2:30080->10.0.0.9:5000", pass, ""),
     ] {
