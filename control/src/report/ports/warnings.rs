@@ -35,8 +35,8 @@ impl EndpointPorts {
         };
         let then = match fullest_worker_percent {
             100.. => {
-                "none is free, so a new connection gets one only from a flow that is closed, half-open or unreplied, and is \
-                      dropped where there is none (snat_ports_exhausted)"
+                "none is free there, so a new connection needs one of another worker or SNAT address, or of a flow that is \
+                      closed, half-open or unreplied, and is dropped where there is none (snat_ports_exhausted)"
             }
             _ => "when none is left, new connections are dropped (snat_ports_exhausted)",
         };
