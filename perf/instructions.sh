@@ -55,4 +55,14 @@ row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 640
 row udp4-fragment "$(of 'MemoryBed*carry*' fragments --packets 20480)" "$(of 'MemoryBed*carry*' fragments --packets 61440)" 40960 3063
 # From one worker's memory to another's, both on one CPU.
 row handover "$(of '*handed_over*' handover --packets 6400)" "$(of '*handed_over*' handover --packets 25600)" 19200 329
+# Forged packets, beside a thousand flows.
+# forged WHAT LIMIT OPTION ...
+forged() {
+    row "forged-$1" "$(of 'carry_forged*' forged --packets 12800 "${@:3}")" "$(of 'carry_forged*' forged --packets 38400 "${@:3}")" 25600 "$2"
+}
+forged error-to-vip 1235 --kind error
+forged error-to-node 1450 --kind error --to-node
+forged error-outside-window 1215 --kind error-outside-window
+forged later-fragment 2955 --kind later-fragment
+forged ping 1070 --kind ping
 exit $status

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 
 use crate::failure::Failure;
 use crate::traffic::Mix;
+pub(crate) use af_xdp::{Frames, Pace, send_frames};
 pub use live_frames::LiveFrames;
 
 /// A load to offer.

@@ -3,6 +3,8 @@
 pub mod bed;
 pub mod control_cost;
 pub mod failure;
+pub mod flood;
+pub mod forged;
 pub mod forwarder;
 pub mod generator;
 pub mod memory_bed;

@@ -12,9 +12,10 @@ use ringway_dataplane::af_xdp::program::XdpMode;
 use ringway_perf::bed;
 use ringway_perf::control_cost;
 use ringway_perf::failure::{Failure, failed};
+use ringway_perf::flood::FloodOptions;
 use ringway_perf::forwarder::{Way, forward};
 use ringway_perf::generator::{By, Load, send};
-use ringway_perf::memory_bed::{Company, MOST_FRAGMENTS, MemoryBed, hand_over};
+use ringway_perf::memory_bed::{Company, ForgedCost, MOST_FRAGMENTS, MemoryBed, hand_over};
 use ringway_perf::recorder::{record, tap};
 use ringway_perf::traffic::{Kind, MOST_FLOWS, Mix, SizeList};
 use ringway_perf::ways;
@@ -70,6 +71,8 @@ enum Command {
         #[arg(long, default_value_t = 120_000, value_parser = RangedU64ValueParser::<u64>::new().range(64..=MOST_FRAGMENTS))]
         packets: u64,
     },
+    /// What forged packets cost in memory, beside a thousand flows, and what becomes of them.
+    Forged(ForgedCost),
     /// What it costs to hand packets over to another worker, both on one CPU.
     Handover {
         /// Packets to hand over.
@@ -88,6 +91,8 @@ enum Command {
     /// Frames carry a number and the time at the start of their payload, by which `receive` finds loss and latency; short
     /// ones have no room for that, and only count.
     Send(SendArguments),
+    /// Send forged packets on an interface, at a rate, and leave the CPU to others between them.
+    Flood(FloodOptions),
     /// Count what arrives on an interface, what is missing, and how long it took.
     Receive {
         /// The interface; it must exist in this network namespace.
@@ -217,6 +222,8 @@ fn main() -> ExitCode {
             let took = MemoryBed::new(Kind::Udp4, 1024, 1000, 100).fragments(packets);
             Ok(json!({"packets": packets, "fragmentNanos": took.as_nanos() as f64 / packets as f64}))
         }
+        Command::Forged(options) => options.run(),
+        Command::Flood(options) => options.run(),
         Command::Handover { packets, size } => {
             let took = hand_over(packets, size as usize);
             Ok(json!({"packets": packets, "size": size, "handoverNanos": took.as_nanos() as f64 / packets as f64}))

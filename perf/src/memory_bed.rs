@@ -1,6 +1,7 @@
 //! A worker's packet path in memory: what a packet costs without any I/O.
 
 mod cluster;
+mod forged;
 mod fragments;
 mod rings;
 
@@ -22,6 +23,7 @@ use ringway_dataplane::wire::{Packet, checksum};
 use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::{DropReason, Family, InterfaceId, PortSet, Protocol, Snapshot};
 
+pub use forged::{Flooded, ForgedCost, flooded};
 pub use fragments::{MOST_FRAGMENTS, hand_over};
 
 use cluster::{CLIENT_MAC, INSIDE, MAC, NODE_PORT, OUTSIDE, Plan};

@@ -20,10 +20,13 @@ pub(super) const INSIDE: InterfaceId = InterfaceId(1);
 pub(super) const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 pub(super) const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 pub(super) const NODE_PORT: u16 = 30_053;
+/// Of the Service, and of its endpoints.
+pub(super) const PORT: u16 = 53;
 
 /// Addresses of one family.
 pub(super) struct Plan {
     node: &'static str,
+    vip: &'static str,
     first_client: &'static str,
     first_backend: &'static str,
     outside: &'static str,
@@ -32,6 +35,7 @@ pub(super) struct Plan {
 
 const V4: Plan = Plan {
     node: "192.168.0.2",
+    vip: "198.51.100.10",
     first_client: "198.18.0.1",
     first_backend: "10.0.0.1",
     outside: "198.18.255.254/15",
@@ -39,6 +43,7 @@ const V4: Plan = Plan {
 };
 const V6: Plan = Plan {
     node: "fd00:168::2",
+    vip: "2001:db8::10",
     first_client: "fd00:198::1",
     first_backend: "fd00:10::1",
     outside: "fd00:198::ffff:fffe/64",
@@ -54,11 +59,22 @@ impl Plan {
         self.node.parse().expect("a constant")
     }
 
+    /// The Service's load-balancer IP.
+    pub(super) fn vip(&self) -> IpAddr {
+        self.vip.parse().expect("a constant")
+    }
+
+    /// The gateway's own address on the side of the endpoints: what flows are masqueraded to.
+    pub(super) fn inside(&self) -> IpAddr {
+        let (address, _) = self.inside.split_once('/').expect("a constant");
+        address.parse().expect("a constant")
+    }
+
     pub(super) fn first_client(&self) -> IpAddr {
         self.first_client.parse().expect("a constant")
     }
 
-    fn backend(&self, n: u32) -> IpAddr {
+    pub(super) fn backend(&self, n: u32) -> IpAddr {
         after(self.first_backend.parse().expect("a constant"), n)
     }
 }
@@ -71,13 +87,13 @@ pub(super) fn after(first: IpAddr, n: u32) -> IpAddr {
     }
 }
 
-/// One Service with `backends` endpoints, asked for by its NodePort: every flow is masqueraded.
+/// One Service with `backends` endpoints, asked for by its NodePort or its load-balancer IP: every flow is masqueraded.
 ///
 /// With `queues`, NICs deliver packets to that many, as RSS says that can be computed.
 pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapshot {
     let plan = Plan::of(kind);
     let (node, protocol) = (plan.node(), kind.protocol());
-    let backend = |n: u32| Backend { id: BackendId(n), address: plan.backend(n), port: 53, weight: 1 };
+    let backend = |n: u32| Backend { id: BackendId(n), address: plan.backend(n), port: PORT, weight: 1 };
     let backends: Vec<Backend> = (0..backends).map(backend).collect();
     let endpoints: Vec<Endpoint> = backends
         .iter()
@@ -100,7 +116,7 @@ pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapsh
         cluster: set.clone(),
         local: set,
         has_endpoint: true,
-        ..ServicePort::new(ServicePortId(0), service, protocol, 53, family)
+        ..ServicePort::new(ServicePortId(0), service, protocol, PORT, family)
     });
     let mut services = Services {
         generation: 1,
@@ -109,7 +125,10 @@ pub(super) fn snapshot(kind: Kind, backends: u32, queues: Option<u16>) -> Snapsh
         ..Services::default()
     };
     let frontend = Frontend { address: node, protocol, port: NODE_PORT };
-    services.set_frontend(frontend, Some(Target { matched: Matched::NodePort, service_port: port }));
+    services.set_frontend(frontend, Some(Target { matched: Matched::NodePort, service_port: port.clone() }));
+    let target = Target { matched: Matched::LoadBalancerIp, service_port: port };
+    services.vips.entry(plan.vip()).or_default().targets.push(target.clone());
+    services.set_frontend(Frontend { address: plan.vip(), protocol, port: PORT }, Some(target));
     let interface = |id: InterfaceId, name: &str, address: &str| Interface {
         id,
         name: name.into(),
