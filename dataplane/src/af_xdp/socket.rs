@@ -72,6 +72,24 @@ impl SocketOptions {
     fn announced(&self, device: &Device) -> bool {
         self.announces.unwrap_or_else(|| device.may_zero_copy())
     }
+
+    /// Why packets are copied without asking for anything else. What a driver does not announce the kernel refuses, and an attempt
+    /// costs a registration of the whole UMEM: for each of a hundred devices, the longer the more of them there are.
+    fn copies(&self, device: &Device) -> Option<String> {
+        match (self.zero_copy, self.generic) {
+            (ZeroCopy::Off, _) => Some("zeroCopy: off".to_owned()),
+            (_, true) => Some("generic XDP always copies".to_owned()),
+            (ZeroCopy::Auto, false) if !self.announced(device) => {
+                Some(told(device, &SocketError::of(device, 0, "bind", Errno::OPNOTSUPP)))
+            }
+            (ZeroCopy::Auto | ZeroCopy::On, false) => None,
+        }
+    }
+}
+
+/// Why zero-copy does not come about, by the driver's answer.
+fn told(device: &Device, error: &SocketError) -> String {
+    format!("driver {:?}: {}", device.driver(), error.cause(device))
 }
 
 /// How packets get between the driver and the UMEM.
@@ -188,15 +206,14 @@ impl Socket {
             return Err(SocketError::NoQueue { interface: device.name.clone(), queue, queues });
         }
         let mtu = Self::check(device, region.layout(), options)?;
-        let because = match (options.zero_copy, options.generic) {
-            (ZeroCopy::Off, _) => "zeroCopy: off".to_owned(),
-            (_, true) => "generic XDP always copies".to_owned(),
-            (asked, false) => match Self::open_zero_copy(order, mtu) {
+        let because = match options.copies(device) {
+            Some(because) => because,
+            None => match Self::open_zero_copy(order, mtu) {
                 Ok(opened) => return Ok(opened),
                 Err(error @ SocketError::Busy { .. }) => return Err(error),
-                Err(error) if asked == ZeroCopy::On => return Err(error.without_zero_copy(device)),
+                Err(error) if options.zero_copy == ZeroCopy::On => return Err(error.without_zero_copy(device)),
                 Err(error @ SocketError::Frames { .. }) => error.to_string(),
-                Err(error) => format!("driver {:?}: {}", device.driver(), error.cause(device)),
+                Err(error) => told(device, &error),
             },
         };
         // Kernels before 6.6 cannot deliver packets larger than a chunk.
@@ -280,5 +297,25 @@ impl Socket {
     pub fn kick_receive(&self) -> Result<(), Errno> {
         let nothing: &mut [u8] = &mut [];
         rustix::net::recv(&self.fd, nothing, RecvFlags::DONTWAIT).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_does_not_announce_is_not_tried() {
+        let (rings, device) = (RingSizes::DEFAULT, Device::by_name("lo").unwrap());
+        let copies = |zero_copy, generic, announces| {
+            SocketOptions { rings, zero_copy, generic, busy_poll: false, announces }.copies(&device)
+        };
+        let refused = copies(ZeroCopy::Auto, false, Some(false)).unwrap();
+        assert!(refused.ends_with("zero-copy is not supported"), "{refused}");
+        assert_eq!(copies(ZeroCopy::Auto, false, Some(true)), None);
+        // Whoever insists is told by the kernel.
+        assert_eq!(copies(ZeroCopy::On, false, Some(false)), None);
+        assert_eq!(copies(ZeroCopy::On, true, Some(true)).as_deref(), Some("generic XDP always copies"));
+        assert_eq!(copies(ZeroCopy::Off, false, Some(true)).as_deref(), Some("zeroCopy: off"));
     }
 }
