@@ -1,6 +1,7 @@
 //! Everything about an interface in one report.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::cpus::Cpus;
@@ -21,6 +22,8 @@ const HASHED: [Hashed; 4] = [Hashed::Tcp4, Hashed::Udp4, Hashed::Tcp6, Hashed::U
 pub struct Surveyor {
     nic: Nic,
     links: Vec<NicLink>,
+    /// The CPUs that take queues' interrupts, by ifindex: asked once, however many interfaces are reported of.
+    busy: OnceCell<BTreeMap<u32, Vec<u32>>>,
     cpus: Cpus,
     release: String,
 }
@@ -30,7 +33,7 @@ impl Surveyor {
     pub fn open(allowed: Vec<u32>) -> Result<Self, NicError> {
         let links = links().map_err(NicError::Socket)?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        Ok(Surveyor { nic: Nic::open()?, links, cpus: Cpus::read(allowed), release })
+        Ok(Surveyor { nic: Nic::open()?, links, busy: OnceCell::new(), cpus: Cpus::read(allowed), release })
     }
 
     /// The Ethernet devices, but for Ringway's own.
@@ -134,13 +137,19 @@ impl Surveyor {
         report.unread = unread;
     }
 
+    fn busy(&self) -> &BTreeMap<u32, Vec<u32>> {
+        let of = |link: &NicLink| {
+            let queues = interrupts(&link.name).into_iter().filter(Interrupt::is_queue);
+            let cpus: Vec<u32> = queues.flat_map(|interrupt| interrupt.cpus).collect();
+            (!cpus.is_empty()).then_some((link.index, cpus))
+        };
+        self.busy.get_or_init(|| self.links.iter().filter(|link| link.ethernet).filter_map(of).collect())
+    }
+
     /// Which CPUs, and what is to be changed.
     fn sort_out(&self, report: &mut NicReport, wish: &Wish) {
-        let mut busy: BTreeSet<u32> = BTreeSet::new();
-        for other in self.links.iter().filter(|link| link.ethernet && link.name != report.name) {
-            let queues = interrupts(&other.name).into_iter().filter(Interrupt::is_queue);
-            busy.extend(queues.flat_map(|interrupt| interrupt.cpus));
-        }
+        let others = self.busy().iter().filter(|(index, _)| **index != report.index);
+        let busy: BTreeSet<u32> = others.flat_map(|(_, cpus)| cpus).copied().collect();
         let queues = report.queues.map_or(1, |queues| queues.receive.min(queues.transmit).max(1));
         report.cpus = self.cpus.suggest(report.numa_node, &busy, queues as usize);
         report.findings = judge(report, wish, &self.release, &self.cpus.near(report.numa_node));
