@@ -110,6 +110,7 @@ pub fn spawn(parts: WorkerParts, mesh: Arc<Mesh>, counters: Arc<WorkerCounters>)
         awaited: false,
         kept: None,
         owes: false,
+        unanswered: None,
         late: VecDeque::new(),
         returned: Vec::new(),
         strays: Vec::new(),

@@ -108,16 +108,17 @@ impl WorkerHandle {
     /// The answer to what the worker was asked, or that there will be none: after 5 s nobody waits any more.
     pub fn look<T>(&mut self, asked: &Asked<T>) -> Option<Result<T, AttachError>> {
         if !asked.begun {
-            return Some(Err(AttachError::Silent(self.id)));
+            return Some(Err(self.silence()));
         }
         // Others may have had its answer kept when they had something to tell.
         self.tell(Duration::ZERO);
         match self.kept.take() {
             Some(Answer::Refused(error)) => Some(Err(error.into())),
-            Some(answer) => Some((asked.read)(self, answer).ok_or(AttachError::Silent(self.id))),
+            Some(answer) => Some((asked.read)(self, answer).ok_or_else(|| self.silence())),
             None if asked.since.elapsed() >= self.patience || !self.is_running() => {
+                let silence = self.silence();
                 self.give_up();
-                Some(Err(AttachError::Silent(self.id)))
+                Some(Err(silence))
             }
             None => None,
         }
@@ -158,7 +159,7 @@ pub fn ask_all<T>(
             let mut workers = lock(workers);
             asked.retain(|(id, asked)| {
                 let worker = workers.iter_mut().find(|worker| worker.id == *id);
-                let answer = worker.map_or(Some(Err(AttachError::Silent(*id))), |worker| worker.look(asked));
+                let answer = worker.map_or(Some(Err(AttachError::Ended(*id))), |worker| worker.look(asked));
                 let waits = answer.is_none();
                 answers.extend(answer.map(|answer| (*id, answer)));
                 waits

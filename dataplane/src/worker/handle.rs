@@ -32,8 +32,19 @@ pub enum AttachError {
     #[error(transparent)]
     Port(#[from] PortError),
     /// The worker does not answer.
-    #[error("worker {0} did not answer within 5 s; it is stuck or has ended")]
-    Silent(u16),
+    #[error(
+        "worker {worker} has not answered for {:.1} s; {}", waited.as_secs_f32(),
+        if *waited < PATIENCE { "it is asked again" } else { "it is stuck, or gets no CPU" }
+    )]
+    Silent {
+        /// Its number.
+        worker: u16,
+        /// For how long.
+        waited: Duration,
+    },
+    /// There is no such worker any more.
+    #[error("worker {0} has ended")]
+    Ended(u16),
 }
 
 /// A running worker, as the control thread sees it. What takes the kernel long is never asked of a worker: its ports are
@@ -66,6 +77,8 @@ pub struct WorkerHandle {
     pub(super) kept: Option<Answer>,
     /// Whether it has been asked something that nobody waits for the answer to any more.
     pub(super) owes: bool,
+    /// When it was asked what it has not answered yet.
+    pub(super) unanswered: Option<Instant>,
     /// What it has to be told before anything else: of each interface and device the last word, so there are no more of them
     /// than there are interfaces and devices.
     pub(super) late: VecDeque<Change>,
@@ -130,6 +143,7 @@ impl WorkerHandle {
                 self.late.push_front(change);
                 return false;
             }
+            self.unanswered = Some(Instant::now());
             self.owes = true;
             self.wake();
         }
@@ -181,16 +195,25 @@ impl WorkerHandle {
             self.withdraw(change);
             return false;
         }
-        self.awaited = true;
+        (self.awaited, self.unanswered) = (true, Some(Instant::now()));
         self.wake();
         true
+    }
+
+    /// That there is no answer, for as long as that has been so.
+    pub(super) fn silence(&self) -> AttachError {
+        let waited = self.unanswered.map(|asked| asked.elapsed()).unwrap_or_default();
+        if self.is_running() { AttachError::Silent { worker: self.id, waited } } else { AttachError::Ended(self.id) }
     }
 
     /// Waits no more for an answer. A question that the worker has not taken is withdrawn.
     pub(super) fn give_up(&mut self) {
         self.awaited = false;
         match self.changes.asked.pop() {
-            Some(change) => self.withdraw(change),
+            Some(change) => {
+                self.unanswered = None;
+                self.withdraw(change);
+            }
             None => self.owes = true,
         }
     }
@@ -213,10 +236,11 @@ impl WorkerHandle {
     }
 
     /// Waits for an answer.
-    fn answer(&self, patience: Duration) -> Option<Answer> {
+    fn answer(&mut self, patience: Duration) -> Option<Answer> {
         let start = Instant::now();
         while self.is_running() {
             if let Some(answer) = self.changes.answered.pop() {
+                self.unanswered = None;
                 return Some(answer);
             }
             if start.elapsed() >= patience {

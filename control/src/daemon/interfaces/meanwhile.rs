@@ -61,7 +61,7 @@ impl Interfaces {
     pub(super) fn ask<T>(&mut self, worker: u16, question: Question<T>) -> Result<T, AttachError> {
         let mut question = Some(question);
         let answers = self.ask_all(|asked| if asked.id == worker { question.take() } else { None });
-        answers.into_iter().next().map_or(Err(AttachError::Silent(worker)), |(_, answer)| answer)
+        answers.into_iter().next().map_or(Err(AttachError::Ended(worker)), |(_, answer)| answer)
     }
 
     /// Waits for this, and follows what carries interfaces.

@@ -61,7 +61,7 @@ impl Interfaces {
         let Some(socket) = port.socket().cloned().filter(|_| is_there) else {
             // The worker has ended.
             self.close(vec![(worker, port)]);
-            return Err(AttachError::Silent(worker));
+            return Err(AttachError::Ended(worker));
         };
         self.leftovers.bound(&socket);
         self.ask(worker, Question::take(port))?;
@@ -77,7 +77,7 @@ impl Interfaces {
     fn with_room<T>(&mut self, place: usize, question: impl Fn() -> Question<T>) -> Result<(u16, T), AttachError> {
         let start = Instant::now();
         let worker = lock(&self.workers).get(place).map(|worker| worker.id);
-        let worker = worker.ok_or(AttachError::Silent(place as u16))?;
+        let worker = worker.ok_or(AttachError::Ended(place as u16))?;
         loop {
             match self.ask(worker, question()) {
                 Err(AttachError::Port(error @ PortError::Frames { .. })) if self.leftovers.has(worker) => {

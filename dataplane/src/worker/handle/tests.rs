@@ -33,6 +33,7 @@ fn handle() -> WorkerHandle {
         awaited: false,
         kept: None,
         owes: false,
+        unanswered: None,
         late: VecDeque::new(),
         returned: Vec::new(),
         strays: Vec::new(),
@@ -56,10 +57,10 @@ fn a_question_that_was_not_taken_is_withdrawn_and_nothing_is_lost() {
     let mut umem = Umem::new(UmemLayout::of_frames(64)).unwrap();
     let mut handle = handle();
     let (port, _kernel) = Port::in_memory(InterfaceId(0), 0, SIZES, &mut umem).unwrap();
-    assert!(matches!(handle.take(port), Err(AttachError::Silent(0))));
+    assert!(matches!(handle.take(port), Err(AttachError::Silent { worker: 0, .. })));
     let unused = Loan::of(&mut umem, SIZES).unwrap().unused();
-    assert!(matches!(handle.reclaim(unused), Err(AttachError::Silent(0))));
-    assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent(0))));
+    assert!(matches!(handle.reclaim(unused), Err(AttachError::Silent { worker: 0, .. })));
+    assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent { worker: 0, .. })));
     assert!(handle.changes.asked.is_empty(), "the worker does not find what nobody waits for");
     let closed = handle.take_returned().into_iter().map(Port::close).chain(handle.take_strays());
     assert_eq!(closed.map(|closed| closed.reclaim(&mut umem)).sum::<u32>(), 16);
@@ -75,11 +76,13 @@ fn a_late_answer_is_none_to_the_next_question_and_nothing_is_lost() {
     std::thread::scope(|scope| {
         scope.spawn(|| take(&changes));
         while !handle.owes {
-            assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent(0))));
+            assert!(matches!(handle.lend(SIZES), Err(AttachError::Silent { worker: 0, .. })));
         }
     });
     // While it owes an answer it is asked nothing else.
-    assert!(matches!(handle.has_room(1), Err(AttachError::Silent(0))));
+    let start = handle.unanswered.unwrap();
+    let Err(AttachError::Silent { worker: 0, waited }) = handle.has_room(1) else { panic!("it answered") };
+    assert!(waited > Duration::ZERO && waited <= start.elapsed(), "{waited:?}");
     assert!(changes.asked.is_empty());
     let loan = Loan::of(&mut umem, SIZES).unwrap();
     changes.answered.push(Answer::Lent(loan)).unwrap();
@@ -215,6 +218,19 @@ fn whoever_waits_for_workers_keeps_nobody_from_telling_them_what_changed() {
 }
 
 #[test]
+fn what_is_said_of_a_silent_worker_is_how_long_it_has_been_so() {
+    let told = |waited| AttachError::Silent { worker: 3, waited: Duration::from_millis(waited) }.to_string();
+    assert_eq!(told(50), "worker 3 has not answered for 0.1 s; it is asked again");
+    assert_eq!(told(5_020), "worker 3 has not answered for 5.0 s; it is stuck, or gets no CPU");
+    let mut handle = handle();
+    handle.stop();
+    while handle.is_running() {
+        std::thread::yield_now();
+    }
+    assert_eq!(handle.has_room(1).unwrap_err().to_string(), "worker 0 has ended");
+}
+
+#[test]
 fn workers_that_do_not_answer_are_waited_for_together_and_what_they_were_asked_is_withdrawn() {
     let mut all = vec![handle(), handle(), handle()];
     for (id, worker) in (0..).zip(&mut all) {
@@ -229,7 +245,7 @@ fn workers_that_do_not_answer_are_waited_for_together_and_what_they_were_asked_i
         });
         ask_all(&workers, |worker| (worker.id != 1).then(|| Question::room(8)), || ())
     });
-    assert!(matches!(answers[..], [(0, Err(AttachError::Silent(0))), (2, Ok(()))]), "{answers:?}");
+    assert!(matches!(answers[..], [(0, Err(AttachError::Silent { worker: 0, .. })), (2, Ok(()))]), "{answers:?}");
     let workers = workers.into_inner().unwrap();
     assert!(workers[0].changes.asked.is_empty() && workers[1].changes.asked.is_empty());
 }
