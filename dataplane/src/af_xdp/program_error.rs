@@ -65,13 +65,18 @@ pub(super) fn reasons(error: &(dyn Error + Send + Sync + 'static)) -> String {
     let mut next = error.source();
     while let Some(source) = next {
         let more = brief(&source.to_string());
-        if !text.contains(&more) {
+        if text == NO_WORDS {
+            text = more;
+        } else if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
         next = source.source();
     }
     text
 }
+
+/// What the library says of an answer of the kernel's without words: the error number comes after it.
+const NO_WORDS: &str = "netlink error: []";
 
 /// The text without the verifier's log of hundreds of lines, but for the one that says why.
 fn brief(text: &str) -> String {
@@ -151,6 +156,19 @@ mod tests {
         let brief = brief(log);
         assert_eq!(brief, "Permission denied. The verifier says: R9 pointer arithmetic prohibited for !root");
         assert_eq!(super::brief("no such map"), "no such map");
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_words_for_is_told_without_brackets() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("netlink error: {words:?}")]
+        struct Answer {
+            words: Vec<&'static str>,
+            source: std::io::Error,
+        }
+        let told = |words| reasons(&Answer { words, source: Errno::NODEV.into() });
+        assert_eq!(told(Vec::new()), "No such device (os error 19)");
+        assert_eq!(told(vec!["why"]), "netlink error: [\"why\"]: No such device (os error 19)");
     }
 
     #[test]
