@@ -25,6 +25,10 @@ impl Offloads {
 
     /// Has a device leave tags in the frames, unless it does. An error says why it does not.
     pub(super) fn switch_off(&mut self, device: &Device) -> Result<(), String> {
+        // Settings go by names, and another device may have this one by now.
+        if Device::by_name(&device.name).as_ref() != Ok(device) {
+            return Ok(());
+        }
         let again = self.changes.has(device.index, Setting::VlanOffload);
         match self.changes.change(&mut self.nics, device.index, &device.name, Setting::VlanOffload) {
             Ok(true) if again => {
@@ -50,6 +54,7 @@ impl Offloads {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tags::is_virtual;
     use super::*;
     use crate::daemon::nic_settings::LeaveAsFound;
     use crate::demo::netns::{End, Namespace, veth};
@@ -93,6 +98,22 @@ mod tests {
             offloads.switch_off(&device).unwrap();
             offloads.restore(device.index);
             assert!(!is_on());
+        };
+        namespace.enter(test).unwrap();
+    }
+
+    #[test]
+    fn a_device_that_came_in_the_place_of_another_is_left_alone() {
+        let Some(namespace) = bed("replaced") else { return };
+        let state = tempfile::tempdir().unwrap();
+        let test = || {
+            let now = Device::by_name("nic0").unwrap();
+            let before = Device { index: now.index + 1000, ..now.clone() };
+            Offloads::new(Changes::read(state.path())).switch_off(&before).unwrap();
+            assert!(is_on());
+            // Of one that is gone no setting is an affair of Ringway's; of a veth, none ever is.
+            let gone = Device { name: "nosuch0".to_owned(), ..before };
+            assert!(is_virtual(&gone) && is_virtual(&now));
         };
         namespace.enter(test).unwrap();
     }

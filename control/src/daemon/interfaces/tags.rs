@@ -1,11 +1,16 @@
 //! Devices whose frames have lost their tags before XDP sees them.
 
 use super::{Interfaces, lock, vlans};
-use ringway_dataplane::af_xdp::Device as KernelDevice;
+use ringway_dataplane::af_xdp::{Device as KernelDevice, DeviceError};
+use ringway_shared::drivers;
 
-/// Whether it is a device without hardware, whose tags no offload takes away.
+/// Whether it is a device without hardware, whose tags no offload takes away. So is one that is gone: another that has its name in a
+/// moment is none of its affair.
 pub(super) fn is_virtual(device: &KernelDevice) -> bool {
-    !device.may_zero_copy()
+    match device.information() {
+        Ok(information) => drivers::is_virtual(&information.driver),
+        Err(error) => matches!(error, DeviceError::Missing { .. }),
+    }
 }
 
 /// What follows from an offload that stays on.
