@@ -235,6 +235,11 @@ impl Network {
         self
     }
 
+    /// Those that Ringway should be attached to and is not.
+    pub fn unattached(&self) -> &[InterfaceId] {
+        &self.unattached
+    }
+
     /// Whether packets can leave by an interface: it is up, and attached.
     #[inline]
     pub fn is_way(&self, id: InterfaceId) -> bool {

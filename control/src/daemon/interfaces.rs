@@ -23,7 +23,7 @@ mod vlans;
 mod watched;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -39,6 +39,7 @@ use super::nic_settings::Changes;
 use super::placement::Placement;
 use crate::config::{InterfaceConfig, Poll};
 use crate::report::interfaces::InterfaceReport;
+use crate::network::Unattached;
 use crate::watch::thread::Drivers;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, Kept, log_mode};
@@ -90,7 +91,7 @@ pub(super) struct Interfaces {
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
-    unattached: Arc<watch::Sender<BTreeSet<InterfaceId>>>,
+    unattached: Unattached,
     looks: Looks,
     links: LinkLog,
     watch: Watch,
@@ -131,7 +132,7 @@ impl Interfaces {
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
-            unattached: Arc::new(watch::channel(BTreeSet::new()).0),
+            unattached: Unattached::default(),
             looks: Looks::new(Instant::now()),
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
@@ -263,12 +264,7 @@ impl Interfaces {
         let all: BTreeMap<_, _> = attached.chain(others).collect();
         self.reports.send_replace(all.into_values().collect());
         let lost = self.attached.iter().filter(|(_, attached)| self.is_lost(attached)).map(|(id, _)| *id);
-        let unattached: BTreeSet<InterfaceId> = lost.chain(self.failed.keys().copied()).collect();
-        self.unattached.send_if_modified(|known| {
-            let differs = *known != unattached;
-            *known = unattached;
-            differs
-        });
+        self.unattached.tell(lost.chain(self.failed.keys().copied()).collect());
     }
 
     /// Attaches an interface, by those of its devices that are.

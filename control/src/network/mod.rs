@@ -75,12 +75,47 @@ pub struct NetworkWatch {
     pub neighbors: latest::Receiver<Arc<NeighborReport>>,
     /// What Ringway attaches to; it may change. Of no effect on a network that does not.
     pub patterns: Arc<latest::Sender<Vec<InterfacePattern>>>,
-    /// The interfaces that Ringway should be attached to and is not. Of no effect on a network that does not change.
-    pub unattached: Arc<latest::Sender<BTreeSet<InterfaceId>>>,
+    /// Where to say which interfaces Ringway should be attached to and is not. It keeps `latest` open where no task publishes.
+    pub unattached: Unattached,
     // The thread that publishes ends with this.
     _watched: Option<oneshot::Sender<()>>,
-    // Keeps `latest` open where no task publishes.
-    _fixed: Option<latest::Sender<Arc<Network>>>,
+}
+
+/// Who hears which interfaces Ringway should be attached to and is not.
+#[derive(Clone)]
+pub enum Unattached {
+    /// Whoever watches the kernel's network.
+    Watched(Arc<latest::Sender<BTreeSet<InterfaceId>>>),
+    /// A network in which nothing else changes.
+    Fixed(Arc<latest::Sender<Arc<Network>>>),
+}
+
+impl Default for Unattached {
+    fn default() -> Self {
+        Unattached::Watched(Arc::new(latest::channel(BTreeSet::new()).0))
+    }
+}
+
+impl Unattached {
+    /// These are not attached now; all others are.
+    pub fn tell(&self, interfaces: BTreeSet<InterfaceId>) {
+        match self {
+            Unattached::Watched(known) => drop(known.send_if_modified(|known| {
+                let differs = *known != interfaces;
+                *known = interfaces;
+                differs
+            })),
+            Unattached::Fixed(network) => drop(network.send_if_modified(|network| {
+                let differs = !network.unattached().iter().eq(&interfaces);
+                if differs {
+                    let mut next = Network::clone(network);
+                    next.generation = next.generation.wrapping_add(1);
+                    *network = Arc::new(next.with_unattached(interfaces));
+                }
+                differs
+            })),
+        }
+    }
 }
 
 impl NetworkWatch {
@@ -132,22 +167,20 @@ impl NetworkWatch {
             endpoints,
             neighbors,
             patterns,
-            unattached: Arc::new(unattached),
+            unattached: Unattached::Watched(Arc::new(unattached)),
             _watched: Some(watched),
-            _fixed: None,
         })
     }
 
-    /// A network that does not change: the one written in the configuration.
+    /// A network that does not change but for what is attached: the one written in the configuration.
     pub fn fixed(network: Network) -> Self {
         let (_, node_addresses) = latest::channel(default_route_addresses(&network).into());
         let (sender, latest) = latest::channel(Arc::new(network));
         let (endpoints, _) = latest::channel(ShardedMap::default());
         let (_, neighbors) = latest::channel(Arc::default());
         let patterns = Arc::new(latest::channel(Vec::new()).0);
-        let unattached = Arc::new(latest::channel(BTreeSet::new()).0);
-        let (_watched, _fixed) = (None, Some(sender));
-        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, unattached, _watched, _fixed }
+        let unattached = Unattached::Fixed(Arc::new(sender));
+        NetworkWatch { latest, node_addresses, endpoints, neighbors, patterns, unattached, _watched: None }
     }
 }
 
@@ -172,4 +205,38 @@ fn default_route_addresses(network: &Network) -> Vec<IpAddr> {
 /// IPv6 link-local addresses mean something on one link only.
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_shared::MacAddress;
+    use ringway_shared::network::{Interface, Lowers};
+
+    #[test]
+    fn a_network_of_the_configuration_knows_what_is_not_attached() {
+        let eth0 = Interface {
+            id: InterfaceId(0),
+            name: "eth0".into(),
+            index: 0,
+            mac: MacAddress([2; 6]),
+            mtu: 1500,
+            addresses: Vec::new(),
+            up: true,
+            lowers: Lowers::default(),
+        };
+        let watch = NetworkWatch::fixed(Network::new(7, vec![eth0], [], []));
+        let mut latest = watch.latest.clone();
+        let mut told = |interfaces: &[InterfaceId]| {
+            watch.unattached.tell(interfaces.iter().copied().collect());
+            latest.has_changed().unwrap().then(|| {
+                let network = latest.borrow_and_update();
+                (network.generation, network.is_way(InterfaceId(0)))
+            })
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[InterfaceId(0)]), Some((8, false)));
+        assert_eq!(told(&[InterfaceId(0)]), None, "it is known");
+        assert_eq!(told(&[]), Some((9, true)));
+    }
 }

@@ -3,7 +3,6 @@
 //! Ports are opened one after the other, and each may take a driver seconds. Meanwhile a bond goes on to another of its members, by
 //! which workers have to send at once, and no later than they could have without all that.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use ringway_shared::{InterfaceId, Network};
 use tokio::sync::watch;
 
 use super::{Interfaces, fit, is_other, lock, lowers_of, unable};
+use crate::network::Unattached;
 use crate::watch::thread::Drivers;
 
 /// After so long a call of the kernel is no progress any more.
@@ -26,7 +26,7 @@ impl Interfaces {
     }
 
     /// Says here which interfaces are not attached, from now on.
-    pub(in crate::daemon) fn tell_network(&mut self, unattached: Arc<watch::Sender<BTreeSet<InterfaceId>>>) {
+    pub(in crate::daemon) fn tell_network(&mut self, unattached: Unattached) {
         self.unattached = unattached;
     }
 
