@@ -98,21 +98,28 @@ impl Opening {
         at_work: &[usize],
         meanwhile: impl FnMut(),
     ) -> Result<Port, (PortError, Box<Closed>)> {
-        let Opening { cpu, loan, siblings } = self;
-        let open = move || {
-            let (start, mut loan) = (Instant::now(), Box::new(loan));
-            loop {
-                match loan.open(options, &siblings) {
-                    Ok(port) => return Ok(port),
-                    Err((PortError::Socket(SocketError::Busy { .. }), again)) if start.elapsed() < BUSY_PATIENCE => {
-                        loan = again;
-                        std::thread::sleep(BUSY_STEP);
-                    }
-                    Err((error, loan)) => return Err((error, Box::new(loan.unused()))),
+        aside(self.cpu, at_work, move || self.open_here(options, || ()), meanwhile)
+    }
+
+    /// The same in this thread, for a device that nobody has to wait for. `meanwhile` is called while the queue is busy.
+    pub fn open_here(
+        self,
+        options: &PortOptions<'_>,
+        mut meanwhile: impl FnMut(),
+    ) -> Result<Port, (PortError, Box<Closed>)> {
+        let Opening { loan, siblings, .. } = self;
+        let (start, mut loan) = (Instant::now(), Box::new(loan));
+        loop {
+            match loan.open(options, &siblings) {
+                Ok(port) => return Ok(port),
+                Err((PortError::Socket(SocketError::Busy { .. }), again)) if start.elapsed() < BUSY_PATIENCE => {
+                    loan = again;
+                    meanwhile();
+                    std::thread::sleep(BUSY_STEP);
                 }
+                Err((error, loan)) => return Err((error, Box::new(loan.unused()))),
             }
-        };
-        aside(cpu, at_work, open, meanwhile)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use ringway_shared::Network;
 use super::fit::{Fit, Terms, Wanted};
 use super::tags::{blindness, is_virtual};
 use super::watched::Watched;
-use super::{Attached, Interfaces, lock, ports, rings, tags};
+use super::{Attached, Interfaces, fit, lock, ports, rings, tags};
 use crate::config::{XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
 
@@ -118,7 +118,9 @@ impl Interfaces {
     /// Lets go of devices that no interface needs any more; whether there were any.
     pub(super) fn detach_unneeded(&mut self, network: &Network) -> bool {
         let before = self.carriers.len();
-        for index in self.carriers.keys().copied().collect::<Vec<_>>() {
+        let wanted = fit::wanted(&self.listed, network);
+        let unneeded = self.carriers.keys().copied().filter(|index| !wanted.contains_key(index));
+        for index in unneeded.collect::<Vec<_>>() {
             // What is needed may change while a driver lets go of another.
             if !self.is_needed(index, network) {
                 self.detach(index);
@@ -242,7 +244,8 @@ impl Interfaces {
     ) -> Result<(&'static str, Option<String>), String> {
         // Others change what is steered meanwhile.
         let attacher = lock(&self.steering).attacher();
-        let attached = self.aside(|| attacher.attach(&device.name, device.index, xdp));
+        let attach = || attacher.attach(&device.name, device.index, xdp);
+        let attached = if is_virtual(device) { attach() } else { self.aside(attach) };
         let (mode, attachment) = attached.map_err(|error| error.to_string())?;
         lock(&self.steering).keep(device.index, attachment);
         Ok(match mode {

@@ -9,6 +9,7 @@ use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
 use ringway_dataplane::worker::{AttachError, Question};
 
+use super::tags::is_virtual;
 use super::{Interfaces, holders, lock};
 
 /// How long an attempt waits for frames that closed ports still hold. Most drivers let go within 100 ms; one that takes longer
@@ -49,7 +50,13 @@ impl Interfaces {
         // A queue is busy as long as a port that came back late is open.
         self.gather();
         let at_work = self.placement.cpus.clone();
-        let port = match opening.open(&PortOptions { device, queue, socket }, &at_work, self.meanwhile()) {
+        let options = PortOptions { device, queue, socket };
+        // A device without hardware has no driver that anybody would have to wait for.
+        let opened = match is_virtual(device) {
+            true => opening.open_here(&options, self.meanwhile()),
+            false => opening.open(&options, &at_work, self.meanwhile()),
+        };
+        let port = match opened {
             Ok(port) => port,
             Err((error, unused)) => {
                 self.leftovers.add(worker, *unused);
