@@ -184,7 +184,36 @@ fn what_another_instance_has_is_in_the_way_and_what_the_own_one_has_is_not() {
         let said = text(&check.stderr);
         assert!(check.status.code() == Some(2) && said.contains(&told), "{name}: {said}\nrun: {told}");
     }
+    // What somebody may take away is no reason to leave the others alone.
+    let file = bed.configure("both", "}\ninterfaces: [{name: one0}, {name: two0}]\nworkers: {cpus: [0]}\n");
+    let check = bed.ringway("check", &file);
+    let (said, out) = (text(&check.stderr), text(&check.stdout));
+    assert!(check.status.success() && out.contains("nothing that was tested here is in its way"), "{out}{said}");
+    let note = said.lines().find(|line| line.starts_with("note: one0: another XDP program is attached to one0"));
+    assert!(note.is_some_and(|note| note.ends_with("; ringway run goes on without it, and tries again")), "{said}");
+    let socket = bed.path("both.sock");
+    let mut both = Instance::start(&bed.gateway, Path::new(BINARY), Path::new(&file), Path::new(&socket)).unwrap();
+    let began = Instant::now();
+    while !both.process.output().contains("starting without one0: tried again after 1 s") {
+        let ended = both.process.ended().unwrap();
+        assert!(ended.is_none() && began.elapsed() < Duration::from_secs(20), "{}", both.process.output());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let log = both.process.output();
+    assert!(log.contains("attached to two0") && !log.contains("attached to one0: "), "{log}");
+    both.stop().unwrap();
     instance.stop().unwrap();
+}
+
+#[test]
+fn a_start_that_ends_for_one_interface_has_touched_no_other() {
+    let Some(bed) = Bed::new("untouched") else { return };
+    let file = bed.configure("mixed", "}\ninterfaces: [{name: one0}, {name: jumbo0}]\n");
+    let (run, check) = (bed.ringway("run", &file), bed.ringway("check", &file));
+    let (told, log) = (why(&run), text(&run.stderr));
+    assert!(told.starts_with("jumbo0: jumbo0 has MTU 9000"), "{told}");
+    assert!(!log.contains("attached to"), "{log}");
+    assert!(check.status.code() == Some(2) && text(&check.stderr).contains(&told), "{}", text(&check.stderr));
 }
 
 /// Who checks need not be who runs it.

@@ -43,7 +43,7 @@ drop_reasons! {
     NoSourceAddress, "no_source_address", "Masquerade is needed, but no attached interface has an address of this family to use as source.";
     NoRoute, "no_route", "The node has no route to the endpoint or to the client.";
     NoInterface, "no_interface", "The route to the endpoint or to the client leaves by an interface that the configuration does not list.";
-    InterfaceDown, "interface_down", "The interface that the packet must leave by is down or gone.";
+    InterfaceDown, "interface_down", "The interface that the packet must leave by is down, gone, or up and not attached.";
     NeighborUnresolved, "neighbor_unresolved", "The next hop did not answer ARP or neighbour discovery within a second, or too many packets waited for it.";
     TooBig, "too_big", "The packet is larger than the MTU of the way out and must not be fragmented (IPv6, or IPv4 with DF; the sender is told), or larger than a frame holds.";
     NoFreeFrame, "no_free_frame", "The packet is larger than the MTU of the way out and may be fragmented, but the worker's packet memory had no frame free for each fragment.";

@@ -10,7 +10,7 @@ use ringway_shared::Network;
 use ringway_shared::network::Interface;
 
 use super::error::RunError;
-use super::interfaces::fit::{self, Terms};
+use super::interfaces::fit::{Looked, Terms, Unfit};
 use super::placement::{Device, Placement, allowed_cpus};
 use super::start::{Listeners, check_name};
 use super::workers::ports_per_worker;
@@ -60,6 +60,18 @@ impl Plan {
 
     fn terms(&self, config: &Config) -> Terms<'_> {
         Terms { placement: &self.placement, memory: self.memory, busy_poll: config.workers.poll == Poll::Busy }
+    /// Looks at all devices before anything is done to one: a start that ends for one of them has touched none.
+    pub(super) fn look(&self, config: &Config, network: &Network) -> Result<(), RunError> {
+        let (terms, listing) = (self.terms(config), Listing::read().unwrap_or_default());
+        let looked = Looked::at(&config.interfaces, network, |device, wanted| {
+            terms.look_at(device, wanted, |index| listing.has_program(index)).map(drop)
+        });
+        let obstacle = looked.unfit().find(|(.., ends)| *ends);
+        obstacle.map_or(Ok(()), |(name, why, _)| {
+            Err(RunError::Attach { interface: name.to_owned(), reason: why.to_owned() })
+        })
+    }
+
     }
 }
 
@@ -212,39 +224,23 @@ impl Outlook {
     }
 
     fn take_devices(&mut self, config: &Config, network: &Network, plan: &Plan, predecessor: Option<&Predecessor>) {
-        let (mut refused, mut fit) = (Vec::new(), 0);
-        let listing = Listing::read().unwrap_or_default();
-        for (index, wanted) in fit::wanted(&config.interfaces, network) {
-            let device = KernelDevice { name: wanted.name.clone(), index };
+        let (terms, listing) = (plan.terms(config), Listing::read().unwrap_or_default());
+        let looked = Looked::at(&config.interfaces, network, |device, wanted| {
             let ours = predecessor
                 .is_some_and(|other| other.devices.as_ref().is_none_or(|devices| devices.contains(&device.name)));
-            match plan.terms(config).look_at(&device, &wanted, |index| !ours && listing.has_program(index)) {
-                Ok(found) => match found.doubt(&device, &wanted) {
-                    None => fit += 1,
-                    Some(why) => refused.push((index, format!("{}: {why}", wanted.name))),
-                },
-                Err(why) => refused.push((index, format!("{}: {why}", wanted.name))),
-            }
-        }
+            let found = terms.look_at(device, wanted, |index| !ours && listing.has_program(index))?;
+            // An attempt shows it, and what an attempt shows ends no start while there is something else to attach to.
+            found.doubt(device, wanted).map_or(Ok(()), |why| Err(Unfit::for_now(why)))
+        });
         if predecessor.is_some_and(|other| other.devices.is_none()) {
             let text = "whether another XDP program is attached: the instance that runs does not say which are its own";
             self.untested.push(text.to_owned());
         }
-        let named = |index: u32| {
-            let carried = network
-                .interfaces()
-                .iter()
-                .filter(move |interface| interface.lowers.devices.iter().any(|lower| lower.index == index));
-            let is_named =
-                |interface: &Interface| config.interfaces.iter().any(|listed| listed.name.as_str() == &*interface.name);
-            // A bond goes on with its other members.
-            carried.filter(|interface| is_named(interface)).any(|interface| {
-                interface.lowers.devices.iter().all(|lower| refused.iter().any(|(other, _)| *other == lower.index))
-            })
-        };
-        for (index, why) in &refused {
-            let list = if fit == 0 || named(*index) { &mut self.unmet } else { &mut self.notes };
-            list.push(why.clone());
+        for (name, why, ends) in looked.unfit() {
+            match ends {
+                true => self.unmet.push(format!("{name}: {why}")),
+                false => self.notes.push(format!("{name}: {why}; ringway run goes on without it, and tries again")),
+            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The start of a run, step by step, each with its own error.
 
-use std::borrow::Cow;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -43,6 +42,8 @@ use crate::watch::{self, Heart};
 
 /// How long who came by an admin socket that has moved may still be answered: the one who asked for that, above all.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How many interfaces are named that are not attached.
+const FEW: usize = 5;
 /// How often the address for metrics is tried again.
 const METRICS_RETRY: Duration = Duration::from_secs(5);
 
@@ -130,6 +131,7 @@ impl Running {
         let plan = Plan::make(config, &first)?;
         plan.check_privileges()?;
         plan.check_limits(config)?;
+        plan.look(config, &first)?;
         let Plan { placement, memory, .. } = plan;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
@@ -152,7 +154,7 @@ impl Running {
         interfaces.follow_meanwhile(latest.clone(), watch.drivers.clone());
         interfaces.tell_network(network.unattached.clone());
         tokio::task::block_in_place(|| interfaces.follow(&first));
-        check_attached(config, &interfaces)?;
+        check_attached(config, &interfaces, watch.drivers.is_end())?;
         let options = PublishOptions {
             compile: CompileOptions::from_config(config),
             snat_addresses: config.snat.addresses.clone(),
@@ -328,18 +330,28 @@ fn can_be_listed(name: &str) -> bool {
     name != "lo" && !name.strip_prefix("rw").is_some_and(is_tap)
 }
 
-/// What was named must be attached; of what globs mean, something.
-fn check_attached(config: &Config, interfaces: &Interfaces) -> Result<(), RunError> {
-    let failed = |(interface, reason): (&str, Cow<'_, str>)| {
-        Err(RunError::Attach { interface: interface.to_owned(), reason: reason.into_owned() })
-    };
+/// Something must be attached. What could not be is tried again while the rest is served: a NIC that another process has for a
+/// while is no reason to take the others away from everybody, again and again. `is_end`: whether this is no start any more.
+fn check_attached(config: &Config, interfaces: &Interfaces, is_end: bool) -> Result<(), RunError> {
     let named = |name: &str| config.interfaces.iter().any(|listed| listed.name.as_str() == name);
-    if let Some(failure) = interfaces.failures().find(|(name, _)| named(name)) {
-        return failed(failure);
-    }
-    match interfaces.failures().next() {
-        Some(failure) if interfaces.is_empty() => failed(failure),
-        _ => Ok(()),
+    let first = interfaces.failures().find(|(name, _)| named(name)).or_else(|| interfaces.failures().next());
+    match first {
+        Some((interface, reason)) if is_end || interfaces.is_empty() => {
+            Err(RunError::Attach { interface: interface.to_owned(), reason: reason.into_owned() })
+        }
+        Some(_) => {
+            let names: Vec<&str> = interfaces.failures().map(|(name, _)| name).take(FEW).collect();
+            let more = match interfaces.failures().count() - names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            tracing::warn!(
+                "starting without {}{more}: tried again after 1 s, 2 s, 4 s … up to a minute; `ringway status` says why",
+                names.join(", ")
+            );
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

@@ -161,8 +161,8 @@ impl Interfaces {
             return Err("it was replaced by another device of this name just now".to_owned());
         }
         let terms = Terms { placement: &self.placement, memory: self.memory, busy_poll: self.busy_poll };
-        let Fit { number, queues, nic } =
-            terms.look_at(&device, wanted, |index| !self.kept.contains_key(&index) && has_program(index))?;
+        let fit = terms.look_at(&device, wanted, |index| !self.kept.contains_key(&index) && has_program(index));
+        let Fit { number, queues, nic } = fit.map_err(|unfit| unfit.why)?;
         let kept = self.kept_of(wanted);
         // Larger rings give way to these, and these to smaller ones.
         if let Err(error) = self.rings(RingSizes::DEFAULT, &queues, &kept) {

@@ -1,0 +1,112 @@
+//! Starts where others have a queue that Ringway wants: the other interfaces are served, and the queue is taken as soon as it can
+//! be had. Without any other interface there is no start.
+
+use std::time::Duration;
+
+use ringway_control::demo::netns::{End, veth};
+use ringway_control::demo::process::Process;
+use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
+use ringway_dataplane::io::{Port, PortOptions};
+use ringway_tests::instance::binary;
+use ringway_tests::process::try_curl;
+use ringway_tests::topology::{Bed, CLUSTER_IPS, Options};
+use ringway_tests::{can_run, eventually};
+
+/// The longest pause between attempts, and some more.
+const SOON: Duration = Duration::from_secs(90);
+
+/// A gateway that does not run yet, with more interfaces: `x0`, `x1` and so on, whose queues this process has.
+fn bed(count: u32) -> (Bed, Vec<(Port, Umem)>) {
+    let bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+    let names: Vec<String> = (0..count).map(|number| format!("x{number}")).collect();
+    for name in &names {
+        let end = |link| End { namespace: &bed.gateway, link, mac: None };
+        veth(end(name), end(&format!("end-{name}")), 1).expect("a veth");
+    }
+    let held = bed.gateway.enter(|| names.iter().map(|name| hold(name)).collect()).expect("the namespace");
+    (bed, held)
+}
+
+/// A socket at the only queue of a device, with the memory that it works on.
+fn hold(name: &str) -> (Port, Umem) {
+    let device = Device::by_name(name).expect("a device");
+    let rings = RingSizes { fill: 8, completion: 8, receive: 8, transmit: 8, driver: 0 };
+    let mut umem = Umem::new(UmemLayout::of_frames(64)).expect("packet memory");
+    let socket = SocketOptions { rings, zero_copy: ZeroCopy::Off, generic: true, busy_poll: false, announces: None };
+    let port = Port::open_patiently(&PortOptions { device: &device, queue: 0, socket }, &mut umem, &[]);
+    (port.expect("a socket"), umem)
+}
+
+/// Writes these interfaces in the place of those of the configuration, or besides them.
+fn list(bed: &Bed, names: &[&str], instead: bool) {
+    let config = std::fs::read_to_string(bed.config()).expect("the configuration");
+    let kept =
+        config.lines().filter(|line| !instead || !line.starts_with("  - {name: ")).collect::<Vec<_>>().join("\n");
+    let more: String = names.iter().map(|name| format!("  - {{name: \"{name}\"}}\n")).collect();
+    let config = kept.replace("interfaces:\n", &format!("interfaces:\n{more}"));
+    std::fs::write(bed.config(), config).expect("the configuration");
+}
+
+fn run(bed: &Bed, environment: &[(&str, &str)]) -> Process {
+    let mut command = bed.gateway.command(binary());
+    command.args(["run", "--config"]).arg(bed.config()).envs(environment.iter().copied());
+    Process::start("ringway run", command).expect("it starts")
+}
+
+/// `x0`, as `status` shows it: whether it is attached, and why not.
+fn x0(bed: &Bed) -> Result<(bool, String), String> {
+    let status = bed.status()?;
+    let x0 = status["interfaces"].as_array().into_iter().flatten().find(|one| one["name"] == "x0");
+    let x0 = x0.ok_or_else(|| status["interfaces"].to_string())?;
+    Ok((x0["mode"].is_string(), x0["problem"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn curl(bed: &Bed) -> Result<String, String> {
+    try_curl(&bed.client, &format!("http://{}/", CLUSTER_IPS[0]))
+}
+
+#[test]
+fn what_a_stranger_has_at_the_start_is_taken_when_it_leaves_and_the_others_are_served_meanwhile() {
+    let test = "what_a_stranger_has_at_the_start_is_taken_when_it_leaves_and_the_others_are_served_meanwhile";
+    if !can_run(test, &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let (mut bed, held) = bed(1);
+    list(&bed, &["x0"], false);
+    bed.serve();
+    bed.start_ringway();
+    let holder = format!("(process {})", std::process::id());
+    let (attached, why) = x0(&bed).expect("a status");
+    assert!(
+        !attached && why.contains("queue 0 of x0 is held by another AF_XDP socket") && why.contains(&holder),
+        "{why}"
+    );
+    let log = bed.ringway().output();
+    assert!(log.contains("cannot attach to x0: queue 0 of x0 is held") && log.contains("starting without x0"), "{log}");
+    eventually(Duration::from_secs(20), "the others are served", || curl(&bed));
+    drop(held);
+    eventually(SOON, "it is attached", || match x0(&bed)? {
+        (true, _) => Ok(()),
+        (false, why) => Err(why),
+    });
+    curl(&bed).unwrap_or_else(|error| panic!("{error}"));
+    assert!(bed.ringway().stop().success());
+}
+
+#[test]
+fn a_start_without_any_interface_that_can_be_attached_ends_and_names_who_is_in_the_way() {
+    let test = "a_start_without_any_interface_that_can_be_attached_ends_and_names_who_is_in_the_way";
+    if !can_run(test, &["ip"]) {
+        return;
+    }
+    let (bed, held) = bed(1);
+    list(&bed, &["x0"], true);
+    let mut process = run(&bed, &[]);
+    let status = process.wait(Duration::from_secs(20)).unwrap_or_else(|error| panic!("{error}"));
+    let log = process.output();
+    let error = log.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(error.starts_with("error: x0: queue 0 of x0 is held by another AF_XDP socket"), "{error}");
+    assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
+    drop(held);
+}
