@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, Tap, UmemLayout};
 use ringway_dataplane::config::port_share;
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) placement: Placement,
     /// The packet memory of each worker.
     pub(super) memory: UmemLayout,
+    /// The rings of a port, as a rule.
+    pub(super) rings: RingSizes,
     size: limits::Size,
 }
 
@@ -40,7 +42,7 @@ impl Plan {
         let workers = placement.workers() as u64;
         let packets = u64::from(memory.frames) * u64::from(memory.chunk_size) * workers;
         let size = limits::Size { workers, packets, ports: workers * u64::from(ports) };
-        Ok(Plan { placement, memory, size })
+        Ok(Plan { placement, memory, rings: packet_memory::usual(ports), size })
     }
 
     /// What this process may do.
@@ -58,8 +60,6 @@ impl Plan {
         }
     }
 
-    fn terms(&self, config: &Config) -> Terms<'_> {
-        Terms { placement: &self.placement, memory: self.memory, busy_poll: config.workers.poll == Poll::Busy }
     /// Looks at all devices before anything is done to one: a start that ends for one of them has touched none.
     pub(super) fn look(&self, config: &Config, network: &Network) -> Result<(), RunError> {
         let (terms, listing) = (self.terms(config), Listing::read().unwrap_or_default());
@@ -72,6 +72,8 @@ impl Plan {
         })
     }
 
+    fn terms(&self, config: &Config) -> Terms<'_> {
+        Terms { placement: &self.placement, memory: self.memory, busy_poll: config.workers.poll == Poll::Busy }
     }
 }
 

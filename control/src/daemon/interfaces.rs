@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ringway_dataplane::af_xdp::program::SteeringProgram;
-use ringway_dataplane::af_xdp::{Device as KernelDevice, Tap, UmemLayout};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, Tap, UmemLayout};
 use ringway_dataplane::io::port::Leftovers;
 use ringway_dataplane::worker::{Question, WorkerHandle};
 use ringway_shared::network::{Interface, Lowers};
@@ -92,6 +92,8 @@ pub(super) struct Interfaces {
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
     unattached: Unattached,
+    /// How large rings are where nothing else is to be reckoned with.
+    pub(super) usual: RingSizes,
     looks: Looks,
     links: LinkLog,
     watch: Watch,
@@ -134,6 +136,7 @@ impl Interfaces {
             reports: watch::channel(Arc::from([])).0,
             unattached: Unattached::default(),
             looks: Looks::new(Instant::now()),
+            usual: RingSizes::DEFAULT,
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
             offloads: Arc::new(Mutex::new(Offloads::new(changes))),

@@ -38,9 +38,9 @@ impl NicFacts {
         NicFacts { announces, zero_copy, native, hides_tags, descriptors }
     }
 
-    /// How large the rings of its ports should be. `wanted`: whether zero-copy is, by the configuration.
-    pub(super) fn rings(&self, wanted: bool) -> RingSizes {
-        if self.zero_copy && wanted { RingSizes::for_nic(self.descriptors) } else { RingSizes::DEFAULT }
+    /// How large the rings of its ports should be. `wanted`: whether zero-copy is, by the configuration. `usual`: those of others.
+    pub(super) fn rings(&self, wanted: bool, usual: RingSizes) -> RingSizes {
+        if self.zero_copy && wanted { RingSizes::for_nic(self.descriptors) } else { usual }
     }
 }
 
@@ -56,9 +56,10 @@ mod tests {
     #[test]
     fn rings_are_larger_where_zero_copy_comes_into_question() {
         let nic = NicFacts { announces: Some(true), zero_copy: true, descriptors: 4096, ..NicFacts::default() };
-        assert_eq!(nic.rings(true), RingSizes::for_nic(4096));
-        assert_eq!(nic.rings(false), RingSizes::DEFAULT);
-        assert_eq!(NicFacts { zero_copy: false, ..nic }.rings(true), RingSizes::DEFAULT);
+        let small = RingSizes::DEFAULT.halved().unwrap();
+        assert_eq!(nic.rings(true, small), RingSizes::for_nic(4096));
+        assert_eq!(nic.rings(false, small), small);
+        assert_eq!(NicFacts { zero_copy: false, ..nic }.rings(true, small), small);
     }
 
     #[test]

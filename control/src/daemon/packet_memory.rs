@@ -10,6 +10,24 @@ use crate::config::{Config, XdpMode, ZeroCopy};
 /// Frames of a worker besides those in rings: batches, held packets, packets it makes itself.
 pub(super) const SPARE_FRAMES: u32 = 2048;
 
+/// The most frames that the rings of a worker's ports hold together, as many as 32 ports have, unless these rings are as small as
+/// they get. For each port the kernel keeps notes of all frames of the memory, used by it or not: its own memory, and the time
+/// to open a port, would grow with the square of the number of ports.
+const MOST: u32 = 32 * 8192;
+/// The fewest packets of a ring: a few batches.
+const FEWEST: u32 = 256;
+
+/// How large the rings of ports are where a worker has so many: with more than 32 they are halved, with more than 64 again.
+pub(super) fn usual(ports: u32) -> RingSizes {
+    let mut sizes = RingSizes::DEFAULT;
+    while ports.saturating_mul(sizes.frames()) > MOST
+        && let Some(halved) = sizes.halved().filter(|halved| halved.receive >= FEWEST)
+    {
+        sizes = halved;
+    }
+    sizes
+}
+
 /// A device that a port will be at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Carrier {
@@ -21,20 +39,21 @@ struct Carrier {
 
 /// The memory of one worker with `ports` ports at the devices of these interfaces.
 pub(super) fn layout(config: &Config, network: &Network, ports: u32) -> UmemLayout {
+    let usual = usual(ports);
     let carriers: Vec<Carrier> =
-        network.interfaces().iter().flat_map(|interface| carriers(config, interface)).collect();
+        network.interfaces().iter().flat_map(|interface| carriers(config, interface, usual)).collect();
     of(ports, &carriers)
 }
 
-fn carriers(config: &Config, interface: &Interface) -> Vec<Carrier> {
+fn carriers(config: &Config, interface: &Interface, usual: RingSizes) -> Vec<Carrier> {
     let listed = config.interfaces.iter().find(|listed| listed.name.matches(&interface.name));
     let asked = listed.is_none_or(|listed| listed.zero_copy != ZeroCopy::Off && listed.xdp != XdpMode::Generic);
     let lower = |name: &str| {
         let device = KernelDevice::by_name(name).ok()?;
         let nic = NicFacts::of(&device);
-        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && nic.zero_copy, rings: nic.rings(asked) })
+        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && nic.zero_copy, rings: nic.rings(asked, usual) })
     };
-    let itself = Carrier { mtu: interface.mtu, zero_copy: false, rings: RingSizes::DEFAULT };
+    let itself = Carrier { mtu: interface.mtu, zero_copy: false, rings: usual };
     let devices = &interface.lowers.devices;
     // A configured network does not know what carries its interfaces: they do it themselves.
     let own = devices.is_empty().then(|| lower(&interface.name)).flatten();
@@ -43,7 +62,7 @@ fn carriers(config: &Config, interface: &Interface) -> Vec<Carrier> {
 
 fn of(ports: u32, carriers: &[Carrier]) -> UmemLayout {
     // Which device a later port is at is not known.
-    let of_a_port = carriers.iter().map(|carrier| carrier.rings.frames()).max().unwrap_or(RingSizes::DEFAULT.frames());
+    let of_a_port = carriers.iter().map(|carrier| carrier.rings.frames()).max().unwrap_or(usual(ports).frames());
     let frames = ports * of_a_port + SPARE_FRAMES;
     let largest = |direct: bool| {
         carriers.iter().filter(|carrier| carrier.zero_copy || !direct).map(|carrier| carrier.mtu).max().unwrap_or(0)
@@ -56,6 +75,13 @@ fn of(ports: u32, carriers: &[Carrier]) -> UmemLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_ports_have_smaller_rings_so_that_memory_is_bounded() {
+        let receive = [1, 32, 33, 64, 65, 104, 129, 600].map(|ports| usual(ports).receive);
+        assert_eq!(receive, [2048, 2048, 1024, 1024, 512, 512, 256, 256]);
+        assert!([32, 64, 104, 256].iter().all(|ports| of(*ports, &[]).frames <= MOST + SPARE_FRAMES));
+    }
 
     #[test]
     fn frames_are_large_where_a_driver_may_work_on_them_or_packets_are() {

@@ -132,7 +132,7 @@ impl Running {
         plan.check_privileges()?;
         plan.check_limits(config)?;
         plan.look(config, &first)?;
-        let Plan { placement, memory, .. } = plan;
+        let Plan { placement, memory, rings, .. } = plan;
         let Objects { cluster, health: source } =
             source.start(&config.node_name).map_err(RunError::start("watching the objects"))?;
         let mut steering = SteeringProgram::load()?;
@@ -153,6 +153,7 @@ impl Running {
         );
         interfaces.follow_meanwhile(latest.clone(), watch.drivers.clone());
         interfaces.tell_network(network.unattached.clone());
+        interfaces.usual = rings;
         tokio::task::block_in_place(|| interfaces.follow(&first));
         check_attached(config, &interfaces, watch.drivers.is_end())?;
         let options = PublishOptions {

@@ -165,9 +165,10 @@ impl Interfaces {
         let Fit { number, queues, nic } = fit.map_err(|unfit| unfit.why)?;
         let kept = self.kept_of(wanted);
         // Larger rings give way to these, and these to smaller ones.
-        if let Err(error) = self.rings(RingSizes::DEFAULT, &queues, &kept) {
-            return Err(self.no_room(wanted, &queues, &kept, error));
-        }
+        let usual = match self.rings(self.usual, &queues, &kept) {
+            Ok(rings) => rings,
+            Err(error) => return Err(self.no_room(wanted, &queues, &kept, error)),
+        };
         // Before XDP is there: some drivers reset the NIC for it.
         let offloads = self.offloads.clone();
         let blind = if is_virtual(&device) { None } else { self.aside(|| lock(&offloads).switch_off(&device).err()) };
@@ -185,11 +186,11 @@ impl Interfaces {
         let mut copies = self.watch.distrust(index).filter(|_| is_auto).cloned();
         let generic = mode == "generic";
         let may_zero_copy = !generic && wanted.zero_copy != ZeroCopy::Off && copies.is_none();
-        let mut ideal = nic.rings(may_zero_copy);
-        let mut rings = self.rings(ideal, &queues, &kept);
+        let mut ideal = nic.rings(may_zero_copy, self.usual);
+        let mut rings = if ideal == self.usual { Ok(usual) } else { self.rings(ideal, &queues, &kept) };
         if rings.as_ref().is_err_and(rings::is_out) && ideal.driver > 0 && is_auto {
             copies = Some(rings::cramped(ideal.driver));
-            ideal = nic.rings(false);
+            ideal = nic.rings(false, self.usual);
             rings = self.rings(ideal, &queues, &kept);
         }
         let rings = rings.map_err(|error| self.no_room(wanted, &queues, &kept, error))?;
