@@ -1,6 +1,7 @@
 //! Starts where others have a queue that Ringway wants: the other interfaces are served, and the queue is taken as soon as it can
 //! be had. Without any other interface there is no start.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use ringway_control::demo::netns::{End, veth};
@@ -108,5 +109,33 @@ fn a_start_without_any_interface_that_can_be_attached_ends_and_names_who_is_in_t
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(error.starts_with("error: x0: queue 0 of x0 is held by another AF_XDP socket"), "{error}");
     assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
+    drop(held);
+}
+
+#[test]
+fn a_supervisor_hears_that_a_long_start_goes_on() {
+    if !can_run("a_supervisor_hears_that_a_long_start_goes_on", &["ip"]) {
+        return;
+    }
+    // Each takes a second until it is given up.
+    let (bed, held) = bed(3);
+    list(&bed, &["x*"], false);
+    let path = bed.folder().join("notify");
+    let supervisor = UnixDatagram::bind(&path).expect("a socket");
+    supervisor.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let mut process = run(&bed, &[("NOTIFY_SOCKET", path.to_str().expect("a path"))]);
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last| last != "READY=1") {
+        let mut message = [0; 4096];
+        let length =
+            supervisor.recv(&mut message).unwrap_or_else(|error| panic!("{error}: {heard:?}\n{}", process.output()));
+        heard.push(String::from_utf8_lossy(&message[..length]).into_owned());
+    }
+    let goes_on = |tried: usize| format!("EXTEND_TIMEOUT_USEC=60000000\nSTATUS=attaching: {tried} of 5");
+    let started = heard.iter().filter(|message| message.starts_with("EXTEND_TIMEOUT_USEC")).collect::<Vec<_>>();
+    // Every second one, and there are two of these until the last device is tried.
+    assert!(started.len() >= 3 && *started[0] == goes_on(0), "{heard:?}");
+    assert!([goes_on(3), goes_on(4)].contains(started[started.len() - 1]), "{heard:?}");
+    assert!(process.terminate(Duration::from_secs(5)).expect("it ends").success());
     drop(held);
 }

@@ -16,6 +16,7 @@ mod ports;
 mod refused;
 mod rings;
 mod room;
+mod starting;
 mod steered;
 mod tags;
 mod taps;
@@ -38,15 +39,17 @@ use tokio::sync::watch;
 use super::nic_settings::Changes;
 use super::placement::Placement;
 use crate::config::{InterfaceConfig, Poll};
-use crate::report::interfaces::InterfaceReport;
 use crate::network::Unattached;
+use crate::report::interfaces::InterfaceReport;
 use crate::watch::thread::Drivers;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, Kept, log_mode};
 use links::{LinkLog, why_gone};
+use missing::Telling;
 use offload::Offloads;
 use refused::Refused;
 use room::Room;
+use starting::Starting;
 use steered::Steered;
 pub(super) use steered::Unsteered;
 use taps::Looks;
@@ -82,18 +85,19 @@ pub(super) struct Interfaces {
     /// Whether packets of ours are dropped on queues without a socket.
     drops: bool,
     refused: Refused,
-    untold: missing::Untold,
+    telling: Telling,
     /// That devices wait for the next turn.
     unfinished: bool,
+    starting: Option<Starting>,
     room: Room,
     steered: Steered,
     memory: UmemLayout,
+    /// How large rings are where nothing else is to be reckoned with.
+    pub(super) usual: RingSizes,
     failed: BTreeMap<InterfaceId, InterfaceReport>,
     gone: BTreeMap<InterfaceId, InterfaceReport>,
     reports: watch::Sender<Arc<[InterfaceReport]>>,
     unattached: Unattached,
-    /// How large rings are where nothing else is to be reckoned with.
-    pub(super) usual: RingSizes,
     looks: Looks,
     links: LinkLog,
     watch: Watch,
@@ -126,17 +130,18 @@ impl Interfaces {
             kept: BTreeMap::new(),
             drops: false,
             refused: Refused::default(),
-            untold: Vec::new(),
+            telling: Telling::default(),
             unfinished: false,
+            starting: None,
             room: Room::default(),
             steered: Steered::default(),
             memory,
+            usual: RingSizes::DEFAULT,
             failed: BTreeMap::new(),
             gone: BTreeMap::new(),
             reports: watch::channel(Arc::from([])).0,
             unattached: Unattached::default(),
             looks: Looks::new(Instant::now()),
-            usual: RingSizes::DEFAULT,
             links: LinkLog::default(),
             watch: Watch::new(memory.zero_copy_mtu()),
             offloads: Arc::new(Mutex::new(Offloads::new(changes))),
@@ -217,6 +222,8 @@ impl Interfaces {
     fn settle(&mut self, interface: &Interface) {
         let is_listed = self.listed.iter().any(|listed| listed.name.matches(&interface.name));
         if self.attached.contains_key(&interface.id) {
+            // What was in its way a moment ago was let go of.
+            self.failed.remove(&interface.id);
             return;
         }
         if !is_there(interface) {
@@ -232,6 +239,7 @@ impl Interfaces {
             self.failed.insert(interface.id, unattached(interface, why));
             return;
         }
+        self.failed.remove(&interface.id);
         if let Err(problem) = self.attach(interface) {
             let next_try = self.refused.next_try(&interface.lowers);
             let report = InterfaceReport { next_try, ..unattached(interface, problem) };

@@ -154,7 +154,9 @@ impl Running {
         interfaces.follow_meanwhile(latest.clone(), watch.drivers.clone());
         interfaces.tell_network(network.unattached.clone());
         interfaces.usual = rings;
+        interfaces.begin(reloader.supervisor.clone());
         tokio::task::block_in_place(|| interfaces.follow(&first));
+        interfaces.have_begun();
         check_attached(config, &interfaces, watch.drivers.is_end())?;
         let options = PublishOptions {
             compile: CompileOptions::from_config(config),

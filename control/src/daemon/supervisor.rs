@@ -2,8 +2,9 @@
 //!
 //! It names its socket in `NOTIFY_SOCKET`; without one nobody is told anything. `READY=1` says that workers run, interfaces
 //! are attached and doors are open, and waits for no API server: whether objects are in force is in `STATUS=`, as in
-//! `/healthz`. `WATCHDOG=1` is said as long as `/livez` answers 200 and no longer, so that a process in which something
-//! hangs is started anew. Nothing here ever waits for the supervisor.
+//! `/healthz`. A start that takes long says `EXTEND_TIMEOUT_USEC=` while it goes on, so that it is not cut off half done.
+//! `WATCHDOG=1` is said as long as `/livez` answers 200 and no longer, so that a process in which something hangs is started
+//! anew. Nothing here ever waits for the supervisor.
 
 use std::env::var_os;
 use std::ffi::OsStr;
@@ -27,6 +28,8 @@ const WAITING: usize = 16;
 const AGAIN: Duration = Duration::from_millis(100);
 /// The longest status, in bytes.
 const LONGEST: usize = 500;
+/// How long a start may go on without another word that it does: a driver may take its time.
+const START: Duration = Duration::from_secs(60);
 
 /// The way to the supervisor, if there is one.
 #[derive(Clone, Default)]
@@ -87,6 +90,13 @@ impl Supervisor {
     /// That it serves, after the start or a reload.
     pub(super) fn ready(&self) {
         self.tell("READY=1".into());
+    }
+
+    /// How far a start is that takes long. At once, and not again where there is no room: there is more to tell in a moment.
+    pub(super) fn starting(&self, status: &str) {
+        if let Some(line) = &self.0 {
+            let _ = line.say(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS={}", START.as_micros(), shown(status)));
+        }
     }
 
     /// That the end has begun. At once: nobody comes to say it later.

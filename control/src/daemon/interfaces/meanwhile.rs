@@ -43,6 +43,7 @@ impl Interfaces {
             // What never returns is to be told.
             if start.elapsed() < LONGEST {
                 self.heart.beat();
+                self.tell_of_start();
             }
             self.keep_up();
         }

@@ -1,7 +1,7 @@
 //! Attaching to the devices that interfaces need and that are not attached yet.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::Device as KernelDevice;
@@ -20,8 +20,16 @@ const ROUND: Duration = Duration::from_millis(500);
 /// How many devices of one refusal are named.
 const NAMED: usize = 3;
 
-/// Refusals that were not told of yet: the ifindex, the name, and why.
-pub(super) type Untold = Vec<(u32, String, String)>;
+/// What is to be told of refusals.
+#[derive(Default)]
+pub(super) struct Telling {
+    /// Refusals that were not told of yet: the ifindex, the name, and why.
+    untold: Vec<(u32, String, String)>,
+    /// Reasons that were told of the first device that was refused for them: the others come in one line.
+    said: BTreeSet<String>,
+    /// That something is about to be let go of, which may be what is in the way: it is tried again right after.
+    waits: bool,
+}
 
 impl Interfaces {
     /// Attaches to every device that an interface needs, unless it was refused a short while ago. Why one could not be
@@ -30,13 +38,15 @@ impl Interfaces {
         let all = fit::wanted(&self.listed, network);
         self.refused.retain(|index| all.contains_key(index));
         self.unfinished = false;
+        self.telling.waits = self.carriers.keys().any(|index| !all.contains_key(index));
         let listing = OnceCell::new();
         let has_program = |index| listing.get_or_init(|| Listing::read().unwrap_or_default()).has_program(index);
         let began = Instant::now();
         let mut ordered: Vec<_> = all.iter().collect();
         ordered.sort_by_key(|(_, wanted)| !wanted.named);
-        for (&index, wanted) in ordered {
+        for (place, (&index, wanted)) in ordered.into_iter().enumerate() {
             self.heart.beat();
+            self.tell_start(place, all.len());
             if self.carriers.contains_key(&index) {
                 continue;
             }
@@ -50,7 +60,9 @@ impl Interfaces {
                 self.refuse(index, &wanted.name, problem, signs);
                 continue;
             }
-            self.unfinished = !wanted.named && began.elapsed() > ROUND && self.is_outdated(network);
+            // A start has nothing else to do, and is over only when all were tried.
+            let may_wait = !wanted.named && self.starting.is_none();
+            self.unfinished = may_wait && began.elapsed() > ROUND && self.is_outdated(network);
             if self.unfinished || self.drivers.is_end() {
                 break;
             }
@@ -66,9 +78,11 @@ impl Interfaces {
                     }
                     self.carriers.insert(index, carrier);
                     self.steer();
+                    self.settle_those_on(index, network);
                 }
                 Err(problem) => {
                     self.refuse(index, &wanted.name, problem, signs);
+                    self.settle_those_on(index, network);
                     // What was done so far is undone.
                     self.close_ports(index, &wanted.name);
                     if !self.kept.contains_key(&index) {
@@ -97,15 +111,32 @@ impl Interfaces {
         self.attached.values().any(|attached| attached.lowers.devices.iter().any(|lower| lower.index == index))
     }
 
+    /// Attaches the interfaces that a device carries as soon as each of their devices was tried: they wait for no others.
+    fn settle_those_on(&mut self, index: u32, network: &Network) {
+        for interface in network.interfaces() {
+            let mut devices = interface.lowers.devices.iter();
+            let is_tried = |index: &u32| self.carriers.contains_key(index) || self.refused.problem(*index).is_some();
+            if devices.clone().any(|lower| lower.index == index) && devices.all(|lower| is_tried(&lower.index)) {
+                self.settle(interface);
+            }
+        }
+    }
+
+    /// Notes why a device could not be attached. The first for a reason is told of at once.
     fn refuse(&mut self, index: u32, name: &str, problem: String, signs: Signs) {
-        if self.refused.note(index, problem.clone(), signs, Instant::now()) {
-            self.untold.push((index, name.to_owned(), problem));
+        if !self.refused.note(index, problem.clone(), signs, Instant::now()) {
+            return;
+        }
+        if !self.telling.waits && self.telling.said.insert(problem.clone()) {
+            tracing::warn!("{}", line(&problem, &[name.to_owned()]));
+        } else {
+            self.telling.untold.push((index, name.to_owned(), problem));
         }
     }
 
     /// Says which devices could not be attached, unless they are by now: those with the same reason in one line.
     pub(super) fn tell_refusals(&mut self) {
-        let untold = std::mem::take(&mut self.untold);
+        let Telling { untold, .. } = std::mem::take(&mut self.telling);
         let still = untold.into_iter().filter(|(index, ..)| self.refused.problem(*index).is_some());
         lines(still).iter().for_each(|line| tracing::warn!("{line}"));
     }
@@ -119,15 +150,16 @@ fn lines(refusals: impl Iterator<Item = (u32, String, String)>) -> Vec<String> {
             names.push(name);
         }
     }
-    let line = |(problem, names): (String, Vec<String>)| {
-        let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("cannot attach to {first}{more}: {problem}")
+    by_problem.iter().map(|(problem, names)| line(problem, names)).collect()
+}
+
+fn line(problem: &str, names: &[String]) -> String {
+    let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    by_problem.into_iter().map(line).collect()
+    format!("cannot attach to {first}{more}: {problem}")
 }
 
 #[cfg(test)]
