@@ -272,9 +272,7 @@ fn folders_that_take_no_file_are_told_by_check_in_the_words_of_run_and_left_as_t
         ("pipe", "mkdir $at && mkfifo $at/lock", "/lock: Invalid argument"),
         (
             "left",
-            &format!(
-                "mkdir $at && mount -t tmpfs -o size=8k tmpfs $at && echo 4194304 >$at/lock && head -c 4096 /dev/zero >$at/fill"
-            ),
+            "mkdir $at && mount -t tmpfs -o size=8k tmpfs $at && echo 4194304 >$at/lock && head -c 4096 /dev/zero >$at/fill",
             "",
         ),
         (
