@@ -9,7 +9,7 @@ use super::departure::{Intent, depart, exceeded_mtu, leave, mtu};
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
-use crate::forward::{mss, nat, usual};
+use crate::forward::{mss, usual};
 use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
 
@@ -53,9 +53,7 @@ impl Core {
         }
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.go_on(id, direction, &Segment::of(bytes, packet), context.now)?;
-        if !usual::rewrite(bytes, packet, || flow.ends_v4(direction)) {
-            nat::rewrite(bytes, packet, &flow.rewrite(direction));
-        }
+        usual::rewrite(bytes, packet, || flow.ends_v4(direction), || flow.rewrite(direction));
         let verdict = leave(bytes, adjacency, Intent::Forward);
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
         // Ethernet padding is not carried along.
@@ -184,9 +182,7 @@ impl Core {
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
-        if !usual::rewrite(bytes, packet, || flow.ends_v4(direction)) {
-            nat::rewrite(bytes, packet, &flow.rewrite(direction));
-        }
+        usual::rewrite(bytes, packet, || flow.ends_v4(direction), || flow.rewrite(direction));
         if let Some(most) = most {
             mss::lower(bytes, packet, most);
         }

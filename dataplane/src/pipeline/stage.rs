@@ -23,11 +23,17 @@ impl Staged {
     /// The first stage. Each way to the end writes here by itself: a packet in between would be copied.
     #[inline(always)]
     fn read(&mut self, frame: &[u8], flows: &FlowTable) {
-        match Packet::parse_usual(frame) {
-            Some(packet) => {
-                self.hash = flows.hash(&packet.tuple);
-                self.parsed = Ok(packet);
-            }
+        match Packet::parse_usual_v4(frame) {
+            Some(packet) => self.keep(packet, flows),
+            None => self.read_v6(frame, flows),
+        }
+    }
+
+    /// As straight as over IPv4. Cold only where it is called: that loop keeps all registers for packets over IPv4.
+    #[cold]
+    fn read_v6(&mut self, frame: &[u8], flows: &FlowTable) {
+        match Packet::parse_usual_v6(frame) {
+            Some(packet) => self.keep(packet, flows),
             None => self.read_any(frame, flows),
         }
     }
@@ -36,6 +42,12 @@ impl Staged {
     fn read_any(&mut self, frame: &[u8], flows: &FlowTable) {
         self.parsed = Packet::parse_any(frame);
         self.hash = self.parsed.as_ref().map_or(0, |packet| flows.hash(&packet.tuple));
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, packet: Packet, flows: &FlowTable) {
+        self.hash = flows.hash(&packet.tuple);
+        self.parsed = Ok(packet);
     }
 }
 

@@ -202,16 +202,22 @@ impl Packet {
     /// Reads `frame`, an Ethernet frame without its check sequence.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Packet, Refusal> {
-        match usual::parse(frame) {
+        match Self::parse_usual_v4(frame) {
             Some(packet) => Ok(packet),
             None => Self::parse_any(frame),
         }
     }
 
-    /// Reads `frame` if it is a usual one (see `usual`).
+    /// Reads `frame` if it is a usual one over IPv4 (see `usual`).
     #[inline(always)]
-    pub(crate) fn parse_usual(frame: &[u8]) -> Option<Packet> {
-        usual::parse(frame)
+    pub(crate) fn parse_usual_v4(frame: &[u8]) -> Option<Packet> {
+        usual::parse_v4(frame)
+    }
+
+    /// Reads `frame` if it is a usual one over IPv6.
+    #[inline(always)]
+    pub(crate) fn parse_usual_v6(frame: &[u8]) -> Option<Packet> {
+        usual::parse_v6(frame)
     }
 
     /// Reads any frame, usual or not.
