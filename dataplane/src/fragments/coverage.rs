@@ -44,6 +44,15 @@ impl Coverage {
         }
     }
 
+    /// Forgets what came. No bit is set behind the end of that, so the words there, nearly all, are left alone.
+    pub fn clear(&mut self) {
+        let written = usize::from(self.reach.div_ceil(8)).div_ceil(64);
+        for bits in [&mut self.covered, &mut self.starts] {
+            bits.get_mut(..written).unwrap_or_default().fill(0);
+        }
+        (self.units, self.reach, self.end) = (0, 0, 0);
+    }
+
     /// Adds a fragment; the reason says why the datagram can be none.
     pub fn add(&mut self, piece: &Piece) -> Result<Added, DropReason> {
         let Range { start, end } = piece.bytes;
@@ -157,6 +166,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_cleared_is_as_new(pieces in proptest::collection::vec((0u16..8191, 1u16..300, any::<bool>()), 0..24)) {
+            let mut coverage = Coverage::NOTHING;
+            for (start, length, more) in pieces {
+                // What does not fit is refused, and sets nothing either.
+                let end = (start * 8).saturating_add(length * 8 - u16::from(!more));
+                let _ = coverage.add(&Piece { bytes: start * 8..end, more });
+            }
+            coverage.clear();
+            let Coverage { covered, starts, units, reach, end } = coverage;
+            prop_assert_eq!((covered, starts), ([0; WORDS], [0; WORDS]));
+            prop_assert_eq!((units, reach, end), (0, 0, 0));
+        }
+
         /// Against a list of bytes.
         #[test]
         fn bits_say_what_a_list_of_bytes_says(pieces in proptest::collection::vec((0u16..40, 1u16..9, any::<bool>(), 0u16..8), 1..24)) {

@@ -213,7 +213,7 @@ impl Datagrams {
         *record = Record { key, hash, fate, since: now, class, pair, next, older: NONE, newer: NONE };
         *head = number;
         if let Some(coverage) = self.coverages.get_mut(usize::from(number)) {
-            *coverage = Coverage::NOTHING;
+            coverage.clear();
         }
         self.link(number, class);
         if let Some((directory, worker)) = self.shared.as_ref().filter(|_| !matches!(fate, Fate::Drop(_))) {
