@@ -158,14 +158,19 @@ impl Lists {
         self.soonest = self.turn;
     }
 
-    /// Whether a packet now must move a flow that was last seen then to the back of its queue.
+    /// Whether a packet now, which led from one state to another or to none other, must move a flow that was last seen then: to
+    /// another list, or to the back of its queue once a new second has begun.
     #[inline]
-    pub(super) fn must_move(state: State, last_seen: u32, now: u32) -> bool {
-        Class::of(state).wheel().is_none() && is_later_second(last_seen, now)
+    pub(super) fn must_move(before: State, after: State, last_seen: u32, now: u32) -> bool {
+        let class = Class::of(after);
+        match class.wheel() {
+            Some(_) => before != after,
+            None => class != Class::of(before) || is_later_second(last_seen, now),
+        }
     }
 
     /// Puts the flow into the list that its state and last packet ask for; it is in none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn link(&mut self, flows: &mut [Flow], number: u32) {
         let Some(flow) = flows.get(number as usize) else { return };
         let class = Class::of(flow.state());

@@ -130,7 +130,7 @@ impl FlowTable {
         flow.count(super::Direction::Original);
         flow.last_seen = now;
         flow.state = after as u8;
-        if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
+        if Lists::must_move(before, after, last_seen, now) && before != State::Free {
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
         }

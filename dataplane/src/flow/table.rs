@@ -292,7 +292,7 @@ impl FlowTable {
         flow.last_seen = now;
         flow.state = after as u8;
         self.observer.changed(flow, before, direction, segment, idle, now);
-        if (before != after || Lists::must_move(after, last_seen, now)) && before != State::Free {
+        if Lists::must_move(before, after, last_seen, now) && before != State::Free {
             let pooled = flow.pooled();
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
