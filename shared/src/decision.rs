@@ -163,6 +163,7 @@ pub fn without_frontend(services: &Services, destination: IpAddr) -> Decision<'_
 }
 
 /// Rules 14–16: which set, and whether the source is rewritten. With DSR it never is.
+#[inline]
 pub fn policy(
     services: &Services,
     matched: Matched,
@@ -173,6 +174,7 @@ pub fn policy(
     (policy, if port.forwarding_of(matched).is_dsr() { Masquerade::KeptForDsr } else { masquerade })
 }
 
+#[inline]
 fn policy_of_nat(
     services: &Services,
     matched: Matched,

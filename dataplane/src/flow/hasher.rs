@@ -23,10 +23,31 @@ impl Hasher {
     /// zero, and with it the other one irrelevant.
     #[inline]
     pub(crate) fn hash(&self, tuple: &FiveTuple) -> u64 {
+        self.addresses(tuple).with_ports(tuple.ports)
+    }
+
+    /// What the hashes of all tuples between two addresses have in common.
+    #[inline]
+    pub(super) fn addresses(&self, tuple: &FiveTuple) -> Addresses {
         let [a, b, c, d, e, f] = self.0;
         let source = fold(tuple.source[0] ^ a, tuple.source[1] ^ b);
         let destination = fold(tuple.destination[0] ^ c, tuple.destination[1] ^ d);
-        fold(source ^ tuple.ports ^ e, destination ^ f)
+        Addresses { source: source ^ e, destination: destination ^ f }
+    }
+}
+
+/// The part of a hash that depends on addresses alone.
+#[derive(Clone, Copy)]
+pub(super) struct Addresses {
+    source: u64,
+    destination: u64,
+}
+
+impl Addresses {
+    /// The hash of the tuple with these [`FiveTuple::ports`].
+    #[inline]
+    pub(super) fn with_ports(self, ports: u64) -> u64 {
+        fold(self.source ^ ports, self.destination)
     }
 }
 

@@ -82,7 +82,7 @@ impl Holders {
     }
 
     /// A flow, which is in `state` and in no list yet, got a port of this pool.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hold(&mut self, flow: u32, pool: u32, state: State) {
         if let Some(entry) = self.entries.get_mut(flow as usize) {
             entry.pool = pool;
@@ -98,7 +98,7 @@ impl Holders {
     }
 
     /// Puts a flow at the end of the list for its state.
-    #[inline]
+    #[inline(always)]
     fn enlist(&mut self, flow: u32, state: State) {
         let Some(list) = list_of(self.pool(flow), state) else { return };
         let Some(ends) = self.ends.get_mut(list as usize) else { return };

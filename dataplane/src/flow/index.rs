@@ -99,7 +99,7 @@ impl Index {
         self.buckets.get((number & self.mask) as usize).unwrap_or(&Bucket::BLANK)
     }
 
-    #[inline]
+    #[inline(always)]
     fn change(&mut self, number: u32, change: impl FnOnce(&mut Bucket)) {
         if let Some(bucket) = self.buckets.get_mut((number & self.mask) as usize) {
             change(bucket);
@@ -121,7 +121,7 @@ impl Index {
 
     /// The first value whose tag fits `hash` and which `is_it` accepts. `is_it` may be asked about values that are not in
     /// the index, and has to say no.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         // The home bucket, and no entry there with this tag but the one, as nearly always.
         let bucket = self.bucket(tag(hash));
@@ -151,7 +151,7 @@ impl Index {
     }
 
     /// Adds an entry; the caller keeps the number of entries within what `new` was asked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, value: u32) {
         let (tag, value) = (tag(hash), value.wrapping_add(1));
         debug_assert_ne!(value, EMPTY);

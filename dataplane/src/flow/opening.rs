@@ -141,12 +141,13 @@ impl FlowTable {
             return Err(OpenError::TableFull);
         }
         let mut reclaimed = None;
-        let (reply, reply_hash, pool) = match self.reply(new, wishes, now) {
-            Some(found) => found,
-            None => {
+        // One place that asks, so that it is no call.
+        let (reply, reply_hash, pool) = loop {
+            match self.reply(new, wishes, now) {
+                Some(found) => break found,
+                None if reclaimed.is_some() => return Err(OpenError::PortsExhausted),
                 // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
-                reclaimed = Some(self.reclaim_port(new, effort, now).ok_or(OpenError::PortsExhausted)?);
-                self.reply(new, wishes, now).ok_or(OpenError::PortsExhausted)?
+                None => reclaimed = Some(self.reclaim_port(new, effort, now).ok_or(OpenError::PortsExhausted)?),
             }
         };
         let pooled = pool != NO_POOL;
@@ -296,11 +297,11 @@ impl FlowTable {
             // Nobody looks for it, so others may have the same.
             Source::OneWay(_) => Some((with_port(&reply, original.source_port()), 0, NO_POOL)),
             Source::Masquerade(_) => {
-                let (index, flows, hasher) = (&self.index, &self.flows, &self.hasher);
+                let (index, flows, addresses) = (&self.index, &self.flows, self.hasher.addresses(&reply));
                 let mut hash = 0;
                 let is_free = |port| {
                     let reply = with_port(&reply, port);
-                    hash = hasher.hash(&reply);
+                    hash = addresses.with_ports(reply.ports);
                     reply != *original && !is_taken(index, flows, hash, &reply)
                 };
                 let is_frontend = |port| {
@@ -309,9 +310,10 @@ impl FlowTable {
                     })
                 };
                 let preload = |port| {
-                    black_box(index.probe(hasher.hash(&with_port(&reply, port))));
+                    black_box(index.probe(addresses.with_ports(with_port(&reply, port).ports)));
                 };
-                let found = self.ports.allocate(&reply, replies, now, is_frontend, is_free, preload)?;
+                let pool = addresses.with_ports(reply.ports);
+                let found = self.ports.allocate((&reply, pool), replies, now, is_frontend, is_free, preload)?;
                 Some((with_port(&reply, found.port), hash, found.pool))
             }
         }
@@ -387,6 +389,7 @@ pub(super) fn with_port(reply: &FiveTuple, port: u16) -> FiveTuple {
     FiveTuple { ports: (reply.ports & 0xffff_0000_ffff_ffff) | u64::from(port) << 32, ..*reply }
 }
 
+#[inline]
 pub(super) fn is_taken(index: &Index, flows: &[Flow], hash: u64, tuple: &FiveTuple) -> bool {
     let hit = index.find(hash, |value| {
         let (number, direction) = number_of(value);

@@ -212,27 +212,28 @@ impl Ports {
         Some(PortUse { reply: key, used: pool.used, high_water: pool.high_water, total: self.total })
     }
 
+    #[inline(always)]
     fn find(&self, key: &FiveTuple, hash: u64) -> Option<u32> {
         self.index
             .find(hash, |number| self.pools.get(number as usize).is_some_and(|pool| pool.live && pool.key == *key))
     }
 
-    /// A free port for flows that `reply` answers; its destination port is not looked at. `replies` says which fit,
-    /// `is_frontend` which may not be given, `is_free` asks the index, and `preload` has it load what is asked for next.
+    /// A free port for flows that `reply` answers, which comes with its hash and has no destination port. `replies` says which
+    /// fit, `is_frontend` which may not be given, `is_free` asks the index, and `preload` has it load what is asked for next.
+    #[inline(always)]
     pub(super) fn allocate(
         &mut self,
-        reply: &FiveTuple,
+        (reply, hash): (&FiveTuple, u64),
         replies: Option<ReplyQueues<'_>>,
         now: Time,
         is_frontend: impl Fn(u16) -> bool,
         mut is_free: impl FnMut(u16) -> bool,
         preload: impl FnMut(u16),
     ) -> Option<Found> {
-        let key = key(reply);
-        let hash = self.hasher.hash(&key);
-        let number = match self.find(&key, hash) {
+        debug_assert_eq!(*reply, key(reply));
+        let number = match self.find(reply, hash) {
             Some(number) => Some(number),
-            None => self.make(&key, hash, now),
+            None => self.make(reply, hash, now),
         };
         if let Some(number) = number {
             let judge = self.judge(number, replies, now);

@@ -29,8 +29,8 @@ pub struct Flow {
     // By the direction whose bytes they number: see `tcp`. SCTP: tags, see `sctp`. UDP: since when an answer is waited
     // for, then when the first one came.
     pub(super) expected: [u32; 2],
-    original_adjacency: i16,
-    reply_adjacency: i16,
+    // By direction.
+    adjacencies: [i16; 2],
     /// For the caller: the generation of the network that the cached adjacencies are of.
     pub network_generation: u32,
     /// For the caller: the generation of the Services that last approved this flow's backend.
@@ -79,8 +79,7 @@ impl Flow {
         flags: 0,
         last_seen: 0,
         expected: [0; 2],
-        original_adjacency: -1,
-        reply_adjacency: -1,
+        adjacencies: [-1; 2],
         network_generation: 0,
         services_generation: 0,
         reply_source: [0; 2],
@@ -95,7 +94,7 @@ impl Flow {
     };
 
     /// A record of a flow that no packet has been counted for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         original: &FiveTuple,
         reply: &FiveTuple,
@@ -289,31 +288,20 @@ impl Flow {
     /// remembered, a number that no adjacency has.
     #[inline]
     pub fn adjacency(&self, direction: Direction) -> AdjacencyId {
-        let remembered = match direction {
-            Direction::Original => self.original_adjacency,
-            Direction::Reply => self.reply_adjacency,
-        };
-        AdjacencyId(i32::from(remembered) as u32)
+        AdjacencyId(i32::from(self.adjacencies[direction as usize]) as u32)
     }
 
     /// Remembers an adjacency, or none. Beyond the first 32,768 they are not remembered.
     #[inline]
     pub fn set_adjacency(&mut self, direction: Direction, adjacency: Option<AdjacencyId>) {
         let remembered = adjacency.and_then(|AdjacencyId(id)| i16::try_from(id).ok()).unwrap_or(-1);
-        match direction {
-            Direction::Original => self.original_adjacency = remembered,
-            Direction::Reply => self.reply_adjacency = remembered,
-        }
+        self.adjacencies[direction as usize] = remembered;
     }
 
     /// Counts a packet.
     #[inline]
     pub(super) fn count(&mut self, direction: Direction) {
-        let [original, reply] = &mut self.packets;
-        let counter = match direction {
-            Direction::Original => original,
-            Direction::Reply => reply,
-        };
+        let counter = &mut self.packets[direction as usize];
         *counter = counter.wrapping_add(1);
     }
 
@@ -340,11 +328,7 @@ impl Flow {
     /// How many packets of this direction were seen, modulo 2^32.
     #[inline]
     pub fn packets(&self, direction: Direction) -> u32 {
-        let [original, reply] = self.packets;
-        match direction {
-            Direction::Original => original,
-            Direction::Reply => reply,
-        }
+        self.packets[direction as usize]
     }
 
     /// Whether this is UDP, and an answer may be under way. `answer_time` says how many milliseconds that may take the

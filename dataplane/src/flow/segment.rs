@@ -36,7 +36,7 @@ impl Segment {
             Kind::Sctp => return Self::of_sctp(frame, packet),
             _ => return Segment::default(),
         };
-        let header = packet.transport(frame).and_then(|segment| segment.first_chunk::<{ tcp::HEADER }>());
+        let header = frame.get(usize::from(packet.l4)..).and_then(|segment| segment.first_chunk::<{ tcp::HEADER }>());
         let Some([_, _, _, _, a, b, c, d, e, f, g, h, ..]) = header else { return Segment::default() };
         Segment {
             flags,

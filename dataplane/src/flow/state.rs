@@ -211,6 +211,7 @@ impl Flow {
     }
 
     /// Sets the state that the first packet of a flow opens it in.
+    #[inline(always)]
     pub(super) fn begin(&mut self, tuple: &FiveTuple, segment: &Segment, now: u32) {
         let state = match tuple.protocol() {
             Protocol::Udp if segment.void => State::UdpUnanswered,

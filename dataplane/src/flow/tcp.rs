@@ -90,20 +90,12 @@ impl Flow {
 
     #[inline]
     fn mark(&self, direction: Direction) -> u32 {
-        let [original, reply] = self.expected;
-        match direction {
-            Direction::Original => original,
-            Direction::Reply => reply,
-        }
+        self.expected[direction as usize]
     }
 
     #[inline]
     fn set_mark(&mut self, direction: Direction, number: u32) {
-        let [original, reply] = &mut self.expected;
-        match direction {
-            Direction::Original => *original = number,
-            Direction::Reply => *reply = number,
-        }
+        self.expected[direction as usize] = number;
     }
 
     /// Reads what a segment of `direction` acknowledges of the other. False when that is nothing that can be.

@@ -41,7 +41,7 @@ impl Used {
     }
 
     /// This record holds a flow from now on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set(&mut self, number: u32) {
         let index = number >> SHIFT;
         let word = self.records.get_mut(index as usize);

@@ -56,7 +56,7 @@ impl Adjacencies {
     }
 
     /// The adjacency for a packet to an endpoint, which leaves by it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_endpoint(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
         match self.endpoints.remembered(network, heading) {
             Some(found) => Ok(found),
@@ -65,7 +65,7 @@ impl Adjacencies {
     }
 
     /// The adjacency for a packet to a client, which leaves by it. Such packets have their source.
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_client(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
         match self.clients.remembered(network, heading) {
             Some(found) => Ok(found),
@@ -88,7 +88,7 @@ impl Cache {
         Cache(vec![EMPTY; ENTRIES].into_boxed_slice())
     }
 
-    #[inline]
+    #[inline(always)]
     fn remembered(&self, network: &Network, heading: &Heading) -> Option<Resolved> {
         let destination = address_words(heading.destination);
         let entry = self.0.get(place(destination))?;

@@ -5,6 +5,7 @@ use ringway_shared::DropReason;
 use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::departure::exceeded_mtu;
+use super::open::way_back;
 use super::{Context, Core, Outcome, dropped, handed, pass};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
@@ -81,9 +82,9 @@ impl Core {
         let (source, arrived) = (Some(packet.tuple.source_address()), Some(received.interface));
         let heading = Heading { destination: endpoint, source, arrived, hash: packet.tuple.maglev_hash() };
         let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
-        let (adjacency, adjacency_id) = match found {
-            Ok(found) => (Ok(found.adjacency), Some(found.id)),
-            Err(none @ NoAdjacency::Unresolved { .. }) => (Err(none), None),
+        let (adjacency, adjacency_id, out) = match found {
+            Ok(found) => (Ok(found.adjacency), Some(found.id), found.adjacency.out),
+            Err(none @ NoAdjacency::Unresolved { interface, .. }) => (Err(none), None, interface),
             Err(_) => return pass(received),
         };
         let too_large = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet);
@@ -101,10 +102,10 @@ impl Core {
         };
         match self.flows.open(&new, context.now) {
             Ok(opened) => {
-                self.introduce(snapshot, opened.id, adjacency_id, &adjacency);
-                self.send_on(context, received, packet, opened.id, Direction::Original, adjacency)
+                self.introduce(snapshot, opened.id, adjacency_id, &way_back(packet, out, heading.hash));
+                self.send_on(context, received, packet, opened.id, Direction::Original, &adjacency)
             }
-            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
+            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, &adjacency),
             Err(OpenError::TableFull | OpenError::PortsExhausted) => {
                 let answer_hash = self.flows.hash(&packet.tuple.reversed());
                 self.note_direct(context, &received, packet, [hash, answer_hash]);

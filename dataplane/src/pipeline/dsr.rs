@@ -6,7 +6,7 @@
 //! their client's packets alone, and where it has no room for one, its packets go the same way without.
 
 use ringway_shared::counters::Counter;
-use ringway_shared::decision::{Decision, Masquerade, decide};
+use ringway_shared::decision::{Decision, Masquerade, decide, selection_hash};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::{ForwardingMode, ServicePort};
 use ringway_shared::{
@@ -74,7 +74,7 @@ impl Core {
             return None;
         };
         let port = &target.service_port;
-        let backend = self.first_choice(packet, port, set, context.now)?;
+        let backend = self.first_choice(packet, port, set, selection_hash(tuple, port), context.now)?;
         let (client, number) = (tuple.source_address(), tuple.source_port());
         Some(Follow {
             to: FiveTuple::from_parts(tuple.protocol(), client, number, backend.address, backend.port),

@@ -136,9 +136,9 @@ impl Core {
             flow.see_answer(&segment);
         }
         if shows_nothing || leaves {
-            return self.send_on(context, received, packet, id, direction, adjacency);
+            return self.send_on(context, received, packet, id, direction, &adjacency);
         }
-        self.forward(context, received, packet, id, direction, adjacency)
+        self.forward(context, received, packet, id, direction, &adjacency)
     }
 
     /// Advances the flow and sends the packet on.
@@ -149,7 +149,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        adjacency: Result<Adjacency, NoAdjacency>,
+        adjacency: &Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let frame = context.umem.packet(&received.frame);
         let before = self.flows.flow(id).state();
@@ -176,9 +176,9 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        adjacency: Result<Adjacency, NoAdjacency>,
+        adjacency: &Result<Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
-        let most = self.segment_size(context.snapshot, packet, id, direction, &adjacency);
+        let most = self.segment_size(context.snapshot, packet, id, direction, adjacency);
         let bytes = context.umem.packet_mut(&mut received.frame);
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());
@@ -190,8 +190,8 @@ impl Core {
         // Ethernet padding is not carried along.
         context.umem.resize(&mut received.frame, usize::from(packet.end));
         let none = match adjacency {
-            Ok(adjacency) => return depart(context, received, &adjacency, Intent::Forward, Some(service_port)),
-            Err(none) => none,
+            Ok(adjacency) => return depart(context, received, adjacency, Intent::Forward, Some(service_port)),
+            Err(none) => *none,
         };
         let heading = heading(flow, direction, Some(received.interface), &context.snapshot.network);
         self.send(context, received, Err(none), heading, Intent::Forward, Some(service_port))
@@ -319,7 +319,7 @@ fn keep_adjacencies(flow: &mut Flow, network: &Network, direction: Direction, ar
 }
 
 /// The adjacency for a direction, looked up, and remembered by the flow.
-pub(super) fn find_adjacency(
+fn find_adjacency(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,

@@ -352,7 +352,10 @@ fn put(context: &mut Context, outcome: Option<Outcome>, staged: &Staged, output:
 /// Why the packet must be dropped if it is ours, as far as the packet and the network tell.
 #[inline]
 fn objection(snapshot: &Snapshot, packet: &Packet, arrived: InterfaceId) -> Option<DropReason> {
-    packet.objection.or_else(|| snapshot.network.objection_to(packet.tuple.source_address(), arrived))
+    match packet.objection {
+        Some(objection) => Some(objection),
+        None => snapshot.network.objection_to(packet.tuple.source_address(), arrived),
+    }
 }
 
 #[inline]

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use ringway_shared::counters::Counter;
-use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for};
+use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
+use ringway_shared::{AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
 
 use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
-use super::established::{find_adjacency, path_hash};
+use super::established::path_hash;
 use super::owner::Owner;
 use super::rescue::Wanted;
 use super::{Context, Core, Outcome, dropped, handed, objection};
@@ -61,7 +61,8 @@ impl Core {
             return true;
         };
         let client = tuple.source_address();
-        let chosen = self.first_choice(packet, &target.service_port, set, context.now);
+        let selection = selection_hash(tuple, &target.service_port);
+        let chosen = self.first_choice(packet, &target.service_port, set, selection, context.now);
         chosen.is_some_and(|backend| {
             let (number, protocol) = (tuple.source_port(), tuple.protocol());
             let to = FiveTuple::from_parts(protocol, client, number, backend.address, backend.port);
@@ -187,11 +188,11 @@ impl Core {
                     }
                     (None, None) => {}
                 }
-                self.introduce(snapshot, id, adjacency_id, &adjacency);
-                self.send_on(context, received, packet, id, Direction::Original, adjacency)
+                self.introduce(snapshot, id, adjacency_id, &way_back(packet, out, heading.hash));
+                self.send_on(context, received, packet, id, Direction::Original, &adjacency)
             }
             // Cannot be: this packet's flow was looked for.
-            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, adjacency),
+            Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, &adjacency),
             Err(OpenError::PortsExhausted) => match wanted.moved.take().and_then(|moved| moved.instead_of) {
                 Some(backend) => {
                     let mut wanted = Wanted { port, masquerade, backend, moved: None, owed: false };
@@ -221,29 +222,23 @@ impl Core {
         }
     }
 
-    /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client.
+    /// What a new flow needs besides its record: the generation it was made under, and a known way `back` to the client.
+    #[inline(always)]
     pub(super) fn introduce(
         &mut self,
         snapshot: &Snapshot,
         id: FlowId,
         adjacency: Option<AdjacencyId>,
-        found: &Result<Adjacency, NoAdjacency>,
+        back: &Heading,
     ) {
-        // Answers come from where the packet goes.
-        let arrived = match found {
-            Ok(adjacency) => Some(adjacency.out),
-            Err(NoAdjacency::Unresolved { interface, .. }) => Some(*interface),
-            Err(_) => None,
-        };
+        let back = self.adjacencies.to_client(&snapshot.network, back);
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
         flow.set_adjacency(Direction::Original, adjacency);
-        flow.set_adjacency(Direction::Reply, None);
+        flow.set_adjacency(Direction::Reply, back.as_ref().ok().map(|back| back.id));
         // The client's neighbour is asked for now, so that the answer need not wait for it.
-        if let Err(NoAdjacency::Unresolved { interface, next_hop, .. }) =
-            find_adjacency(flow, Direction::Reply, arrived, snapshot, &mut self.adjacencies)
-        {
+        if let Err(NoAdjacency::Unresolved { interface, next_hop, .. }) = back {
             self.shared.resolver.ask(interface, next_hop);
         }
         if self.shared.directory.is_some() {
@@ -295,6 +290,13 @@ impl Core {
         };
         if fits(&address) { first } else { turn.find(fits).or(first) }
     }
+}
+
+/// The heading of answers to a packet that goes out by an interface: they come back by it.
+#[inline]
+pub(super) fn way_back(packet: &Packet, out: InterfaceId, hash: u64) -> Heading {
+    let (client, frontend) = (packet.tuple.source_address(), packet.tuple.destination_address());
+    Heading { destination: client, source: Some(frontend), arrived: Some(out), hash }
 }
 
 /// Whether a packet asks whether another path of an association works. Only its own endpoint knows the association, by addresses

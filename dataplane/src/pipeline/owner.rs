@@ -44,7 +44,7 @@ impl Core {
     }
 
     /// The other worker that this packet's flow belongs to, as far as that can be told.
-    #[inline]
+    #[inline(always)]
     pub(super) fn owner_elsewhere(
         &self,
         snapshot: &Snapshot,
@@ -55,6 +55,10 @@ impl Core {
         if self.config.workers == 1 || received.handed_over {
             return None;
         }
+        self.other_owner(snapshot, received, packet, hash)
+    }
+
+    fn other_owner(&self, snapshot: &Snapshot, received: &Received, packet: &Packet, hash: u64) -> Option<Owner> {
         let hinted = self.shared.directory.as_ref().and_then(|directory| directory.owner(hash));
         let owner = match hinted {
             Some(worker) => Owner { worker, doubted: false },

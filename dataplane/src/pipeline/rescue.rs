@@ -117,7 +117,7 @@ impl Core {
         set: &'s EndpointSet,
     ) -> Option<Wanted<'s>> {
         let selection = selection_hash(&packet.tuple, port);
-        let backend = self.first_choice(packet, port, set, context.now)?;
+        let backend = self.first_choice(packet, port, set, selection, context.now)?;
         let wanted = Wanted { port, masquerade, backend, moved: None, owed: false };
         if self.shared.suspects.is_noted(backend.id)
             && self.config.rescue
@@ -130,16 +130,16 @@ impl Core {
         Some(wanted)
     }
 
-    /// The same, whatever speaks against it.
+    /// The same, whatever speaks against it; `selection` is the packet's [`selection_hash`].
     #[inline]
     pub(super) fn first_choice<'s>(
         &self,
         packet: &Packet,
         port: &ServicePort,
         set: &'s EndpointSet,
+        selection: u64,
         now: Time,
     ) -> Option<&'s Backend> {
-        let selection = selection_hash(&packet.tuple, port);
         match &port.affinity {
             None => set.select(selection),
             Some(affinity) => {

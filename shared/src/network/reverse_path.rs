@@ -99,7 +99,7 @@ impl Network {
 
     /// Why a packet from `source` that arrived by this interface cannot be what it says, as far as addresses and routes
     /// tell.
-    #[inline]
+    #[inline(always)]
     pub fn objection_to(&self, source: IpAddr, arrived: InterfaceId) -> Option<DropReason> {
         if self.impossible_sources.contains(source) || self.host.is_in_network(source) {
             return Some(DropReason::ImpossibleSource);

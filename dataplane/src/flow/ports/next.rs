@@ -248,7 +248,7 @@ impl Ports {
 
     /// Which of a pool's next ports that were never used fit, beginning with the lowest bit; the highest one that is set is none
     /// of them. So each is judged once. `None` by another RSS than the pool's ports are sorted by.
-    #[inline]
+    #[inline(never)]
     fn window(&mut self, number: u32, judge: &Judge<'_>) -> Option<u32> {
         let pool = self.pools.get_mut(number as usize).filter(|pool| pool.stamp == judge.stamp())?;
         if pool.window <= 1 {
