@@ -34,10 +34,12 @@ row() {
 }
 # `cost` sends a tenth more first, to warm up.
 row udp4-packet "$(count udp4 1000 20000)" "$(count udp4 1000 60000)" 44000 565
-row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 630
+row tcp4-packet "$(count tcp4 1000 20000)" "$(count tcp4 1000 60000)" 44000 637
+row udp6-packet "$(count udp6 1000 20000)" "$(count udp6 1000 60000)" 44000 669
+row tcp6-packet "$(count tcp6 1000 20000)" "$(count tcp6 1000 60000)" 44000 704
 # The stages of one, as `Pipeline::process` has them; what is left is `dispatch()`, and has no number here.
 if [[ -n "${STAGES-}" ]]; then
-    for kind in udp4 tcp4; do
+    for kind in udp4 tcp4 udp6 tcp6; do
         for stage in stage::read stage::preload Core::handle_all; do
             less="$(of "$stage" cost --kind $kind --flows 1000 --packets 20000)"
             more="$(of "$stage" cost --kind $kind --flows 1000 --packets 60000)"
@@ -46,13 +48,12 @@ if [[ -n "${STAGES-}" ]]; then
     done
 fi
 # It opens each flow three times; TCP the third time with its whole handshake.
-row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8800
-row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 12500
+row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 8010
+row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11640
 row udp4-from-ring-to-ring "$(of 'turn_by_rings*' rings --packets 6400)" "$(of 'turn_by_rings*' rings --packets 25600)" 19200 773
 row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 6400)" "$(of 'turn_of_bare*' rings --bare --packets 25600)" 19200 213
-# UDP over IPv4 in two fragments each, in order. A third of the count is the zeroing of what is known of a datagram, one
-# instruction (`rep stos`) that callgrind counts for every byte.
-row udp4-fragment "$(of 'MemoryBed*carry*' fragments --packets 20480)" "$(of 'MemoryBed*carry*' fragments --packets 61440)" 40960 3063
+# UDP over IPv4 in two fragments each, in order.
+row udp4-fragment "$(of 'MemoryBed*carry*' fragments --packets 20480)" "$(of 'MemoryBed*carry*' fragments --packets 61440)" 40960 2050
 # From one worker's memory to another's, both on one CPU.
 row handover "$(of '*handed_over*' handover --packets 6400)" "$(of '*handed_over*' handover --packets 25600)" 19200 329
 # Forged packets, beside a thousand flows.
