@@ -252,6 +252,7 @@ struct {
 
 // Whether one more fragment from this source to the node's own addresses goes up in this moment. Half of the room is anybody's,
 // the other half is divided into shares by a hash of the source under a secret: who sends from few addresses takes half at most.
+// Of IPv6 the hash has the network alone: a host has as many addresses as it wants.
 static __always_inline int has_budget(const struct address *source)
 {
 	__u32 zero = 0;
@@ -268,8 +269,10 @@ static __always_inline int has_budget(const struct address *source)
 		budget->secret = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
 	__u64 hash = ((__u64)source->word[0] << 32 | source->word[1]) ^ budget->secret;
 	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
-	hash ^= ((__u64)source->word[2] << 32 | source->word[3]) + (budget->secret >> 7);
-	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+	if (!(source->word[0] | source->word[1])) {
+		hash ^= ((__u64)source->word[2] << 32 | source->word[3]) + (budget->secret >> 7);
+		hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+	}
 	__u16 *of = &budget->of[hash >> 58];
 	__u64 half = budget->most / 2;
 	if (budget->used >= budget->most || (budget->used >= half && *of >= (half + SHARES - 1) / SHARES)) {

@@ -6,7 +6,7 @@ use ringway_dataplane::af_xdp::program::{Capacities, SteeringEntry, SteeringProg
 use ringway_shared::Protocol;
 
 use crate::packets::{udp, with};
-use crate::steering::{coming_up, frontend};
+use crate::steering::{coming_up, extended, frontend};
 use crate::veth::{Bed, Worker, open_port, options, umem, until};
 
 /// Fragments are steered by what there is behind an address, whichever of it goes first.
@@ -74,7 +74,8 @@ fn so_many_fragments_to_a_node_address_go_up_in_a_moment_and_the_others_pass() {
     until("another moment", || came(&mut worker, &later("10.77.0.3:9", "10.77.0.9:9")) > 0);
 }
 
-/// Who sends from one address takes half of the room, and whatever there is for others with the same share.
+/// Who sends from one address, or from all that he has of an IPv6 network, takes half of the room, and whatever there is for others
+/// with the same share.
 #[test]
 fn a_flood_of_fragments_from_one_address_leaves_room_for_others() {
     const OTHERS: usize = 16;
@@ -82,6 +83,7 @@ fn a_flood_of_fragments_from_one_address_leaves_room_for_others() {
     let entries = [
         SteeringEntry::Vip("10.99.0.1".parse().unwrap()),
         SteeringEntry::Frontend(frontend(Protocol::Udp, "10.77.0.1", 53)),
+        SteeringEntry::Frontend(frontend(Protocol::Udp, "fd77:0::1", 53)),
     ];
     let mut worker = bed.gateway(|| {
         let program = SteeringProgram::load_with(Capacities { fragments: 64, ..Capacities::default() }).unwrap();
@@ -91,14 +93,16 @@ fn a_flood_of_fragments_from_one_address_leaves_room_for_others() {
     let mut umem = umem(1);
     let mut sender = bed.peer(|| open_port("c0", 0, options(true), &mut umem, &[]).unwrap());
     let later = |from: &str, to: &str| with(&udp(from, to, b"x"), 20, &[0, 10]);
-    let flood = later("10.77.0.3:9", "10.77.0.1:9");
+    let header = [17, 0, 0, 8, 0, 0, 0, 9];
+    let later6 = |host: u32| extended(&udp(&format!("[fd79::{host:x}]:9"), "[fd77:0::1]:9", b"x"), 44, &header);
+    let by_kind = [vec![later("10.77.0.3:9", "10.77.0.1:9"); 100], (1..=100).map(later6).collect()];
     let others: Vec<_> = (0..OTHERS).map(|last| later(&format!("10.78.0.{last}:9"), "10.77.0.1:9")).collect();
     let marker = later("10.77.0.3:1", "10.99.0.1:1");
     let mut floods = 0;
     until("some moments with more than they take", || {
         let before = left.count();
-        let flood = std::iter::repeat_n(flood.as_slice(), 100);
-        let packets: Vec<&[u8]> = flood.chain(others.iter().map(Vec::as_slice)).chain([marker.as_slice()]).collect();
+        let flood = by_kind[floods % 2].iter();
+        let packets: Vec<&[u8]> = flood.chain(&others).chain([&marker]).map(Vec::as_slice).collect();
         let came = coming_up(&mut worker, (&mut sender, &mut umem), &packets);
         let of_others = came.iter().filter(|packet| others.contains(packet)).count();
         // Some share the flood's share.
@@ -110,7 +114,7 @@ fn a_flood_of_fragments_from_one_address_leaves_room_for_others() {
         floods += usize::from(left.count() - before >= 50);
         // Each round has a moment of its own.
         std::thread::sleep(std::time::Duration::from_millis(20));
-        floods >= 5
+        floods >= 6
     });
 }
 
