@@ -23,6 +23,9 @@ const OF_ONE: u32 = OF_ALL / 4;
 const OF_ALL: u32 = 6_710;
 /// Sources are told apart by so many shares.
 const SHARES: usize = 256;
+/// Half of what passes is anybody's, of the other half each share has this: who sends from few addresses leaves others 97 a second.
+const HALF: u32 = OF_ALL / 2;
+const KEPT: u32 = HALF / SHARES as u32;
 
 /// How many passed in the moment that somebody looked at last.
 #[derive(Clone, Copy, Default)]
@@ -32,12 +35,12 @@ struct Share {
 }
 
 impl Share {
-    /// Whether one more fits into this moment.
-    fn has_room(&mut self, moment: u64, most: u32) -> bool {
+    /// How many passed in this moment.
+    fn passed_in(&mut self, moment: u64) -> u32 {
         if self.moment != moment {
             *self = Share { moment, passed: 0 };
         }
-        self.passed < most
+        self.passed
     }
 }
 
@@ -56,7 +59,8 @@ impl Strays {
     fn admit(&mut self, hash: u64, now: Time) -> bool {
         let moment = now.0 >> MOMENT_BITS;
         let Some(share) = self.shares.get_mut((hash >> 32) as usize % SHARES) else { return false };
-        let admitted = share.has_room(moment, OF_ONE) && self.all.has_room(moment, OF_ALL);
+        let (of_one, of_all) = (share.passed_in(moment), self.all.passed_in(moment));
+        let admitted = of_one < OF_ONE && of_all < OF_ALL && (of_all < HALF || of_one < KEPT);
         if admitted {
             share.passed += 1;
             self.all.passed += 1;
@@ -84,10 +88,12 @@ impl Core {
     }
 }
 
-/// Whether packets to the source of one that came by an interface leave by others only.
+/// Whether packets to the source of one that came by an interface leave by others only, listed or not.
 fn is_stray(network: &Network, source: IpAddr, arrived: InterfaceId) -> bool {
     let mut ways = network.next_hops(source).map(|(out, _)| out).peekable();
-    ways.peek().is_some() && !ways.any(|out| out == arrived)
+    // By an interface that is not listed packets to the node's own pods leave.
+    let is_known = ways.peek().is_some() || network.unlisted(source).is_some();
+    is_known && !ways.any(|out| out == arrived)
 }
 
 #[cfg(test)]
@@ -105,7 +111,11 @@ mod tests {
         assert_eq!(admitted(5, 10_000, NANOS), OF_ONE);
         assert_eq!(admitted(6, 10, NANOS), 10, "another source");
         assert_eq!(admitted(5, 10_000, NANOS + (1 << MOMENT_BITS)), OF_ONE, "the next moment");
-        let all: u32 = (0..SHARES as u64).map(|share| admitted(share, 1_000, 2 * NANOS)).sum();
-        assert_eq!(all, OF_ALL);
+        // Four use up what is anybody's, and all others have what is kept for them.
+        let four: u32 = (0..4).map(|share| admitted(share, 10_000, 2 * NANOS)).sum();
+        assert!((HALF..HALF + 4 * KEPT).contains(&four), "{four}");
+        let others: Vec<u32> = (4..SHARES as u64).map(|share| admitted(share, 10_000, 2 * NANOS)).collect();
+        assert!(others.iter().all(|passed| *passed == KEPT), "{others:?}");
+        assert!(four + others.iter().sum::<u32>() <= OF_ALL);
     }
 }
