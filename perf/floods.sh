@@ -24,6 +24,7 @@ done
 id="floods$$"
 client="$id-client" gateway="$id-gateway" backend="$id-backend"
 work="$(mktemp -d)"
+# What is ended in the end: started without a function, whose shell would be what has the number.
 pids=()
 finish() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -99,11 +100,11 @@ JSON
     echo ']}'
 } >"$work/objects/iperf.json"
 for port in 5201 5202; do
-    in_backend iperf3 -s -p "$port" >"$work/server$port" 2>&1 &
+    ip netns exec "$backend" iperf3 -s -p "$port" >"$work/server$port" 2>&1 &
     pids+=($!)
 done
 # As docs/tuning.md has it where something else wants the CPUs.
-in_gateway chrt -f 10 "$ringway" run --config "$work/ringway.yaml" >"$work/log" 2>&1 &
+ip netns exec "$gateway" chrt -f 10 "$ringway" run --config "$work/ringway.yaml" >"$work/log" 2>&1 &
 pids+=($!)
 in_gateway "$ringway" status --socket "$work/admin.sock" --wait=30 >"$work/status" 2>&1 || { cat "$work/log" "$work/status" >&2; exit 1; }
 # What was dropped or answered by name, one a line.
@@ -134,7 +135,7 @@ run() {
     client_port=$((20000 + runs % 20000))
     if [[ "$1" != none ]]; then
         # shellcheck disable=SC2046 # options
-        in_client "$perf" flood --interface eth0 --next-hop "$front_mac" $(aim "$1" "$2" "$client_port") --rate "$3" \
+        ip netns exec "$client" "$perf" flood --interface eth0 --next-hop "$front_mac" $(aim "$1" "$2" "$client_port") --rate "$3" \
             --seconds $((seconds + 2)) >"$work/flood" 2>&1 &
         flood=$!
         sleep 0.7
