@@ -9,6 +9,7 @@
 
 use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
+use ringway_shared::service::ForwardingMode;
 use ringway_shared::{Adjacency, DropReason, Family, ServicePortId};
 
 use super::adjacencies::Resolved;
@@ -26,6 +27,8 @@ use crate::wire::{Packet, ethernet, ipv4};
 pub(super) enum Intent {
     /// A packet on its way.
     Forward,
+    /// A packet for its next hop itself, which has to be the endpoint: nobody else could tell by its destination where it goes.
+    ToLink,
     /// Ringway's own answer.
     Reply(DropReason),
 }
@@ -35,7 +38,7 @@ pub(super) enum Intent {
 pub(super) fn leave(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -> Verdict {
     ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
     match intent {
-        Intent::Forward => Verdict::Forward { out: adjacency.out },
+        Intent::Forward | Intent::ToLink => Verdict::Forward { out: adjacency.out },
         Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
     }
 }
@@ -135,10 +138,13 @@ impl Core {
         };
         let umem = &mut *context.umem;
         self.held.take(network.generation, room, keep, |mut held| {
-            let verdict = match self.adjacencies.to_endpoint(network, &held.heading) {
-                Ok(Resolved { adjacency, .. }) => {
-                    leave_whole_or_not(umem.packet_mut(&mut held.frame), &adjacency, held.intent)
-                }
+            let found = self.adjacencies.to_endpoint(network, &held.heading).map(|Resolved { id, .. }| id);
+            let found = match held.intent {
+                Intent::ToLink => network.suits(held.heading.destination, ForwardingMode::DsrL2, found),
+                Intent::Forward | Intent::Reply(_) => found,
+            };
+            let verdict = match found.and_then(|id| network.adjacency(id).ok_or(NoAdjacency::NoRoute)) {
+                Ok(adjacency) => leave_whole_or_not(umem.packet_mut(&mut held.frame), adjacency, held.intent),
                 Err(none) => Verdict::Drop(none.reason()),
             };
             batch.output.push(outcome(held, verdict));

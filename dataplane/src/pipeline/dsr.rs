@@ -316,7 +316,8 @@ impl Core {
             return dropped(received, DropReason::TooBig, Some(service_port));
         }
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
-        self.send(context, received, way.adjacency, way.heading, Intent::Forward, Some(service_port))
+        let intent = if way.tunnel.is_some() { Intent::Forward } else { Intent::ToLink };
+        self.send(context, received, way.adjacency, way.heading, intent, Some(service_port))
     }
 }
 

@@ -140,6 +140,11 @@ impl Bed {
         self.push(name, |_, snapshot, number| snapshot.network = Arc::new(network(number, neighbors)))
     }
 
+    /// Then the same network, with [`network_behind`]'s routes.
+    pub fn then_behind(self, name: &'static str) -> Self {
+        self.push(name, |_, snapshot, number| snapshot.network = Arc::new(network_behind(number)))
+    }
+
     /// Changes the Services of the first snapshot.
     pub fn with(mut self, change: impl FnOnce(&mut Services)) -> Self {
         change(Arc::make_mut(&mut self.snapshots[0].1.services));

@@ -49,6 +49,21 @@ pub fn neighbor_mac(interface: InterfaceId, address: IpAddr) -> MacAddress {
     MacAddress([2, 0, 0, 1, interface.0 as u8, if routed { 254 } else { last }])
 }
 
+/// The network, in which 10.0.1.50 and fd00:10::50 are behind 10.0.1.1 and fd00:10::1.
+pub fn network_behind(generation: u32) -> Network {
+    let plain = network(generation, Neighbors::All);
+    let behind = |to: &str, via: &str| {
+        Route::new(to.parse().unwrap(), RouteTarget::Out { interface: INSIDE, via: Some(via.parse().unwrap()) })
+    };
+    let routes =
+        plain.routes().cloned().chain([behind("10.0.1.50/32", "10.0.1.1"), behind("fd00:10::50/128", "fd00:10::1")]);
+    let known = ["10.0.1.1", "fd00:10::1"].map(|address| {
+        let address = address.parse().unwrap();
+        (INSIDE, address, neighbor_mac(INSIDE, address))
+    });
+    Network::new(generation, plain.interfaces().to_vec(), routes.collect::<Vec<_>>(), known)
+}
+
 /// The network.
 pub fn network(generation: u32, neighbors: Neighbors) -> Network {
     let interface = |id: InterfaceId, addresses: &[&str], mtu| Interface {

@@ -11,6 +11,27 @@ const NONE: &str = "web tcp 172.30.0.41:80 dsr=l2 -> 10.0.1.1:80/unready 10.0.1.
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         Row {
+            name: "what waits for an endpoint on the link is not sent to a router that the endpoint is behind by then",
+            bed: Bed::of(&[
+                "web tcp 172.30.0.41:80 dsr=l2 -> 10.0.1.50:80",
+                "web tcp [fd00:172:30::41]:80 dsr=l2 -> [fd00:10::50]:80",
+                "nat tcp 172.30.0.42:80 -> 10.0.1.50:80",
+            ])
+            .then_behind("behind"),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80
+                -> held
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::41]:80
+                -> held
+                outside tcp S 203.0.113.9:40000 > 172.30.0.42:80
+                -> held
+                use behind
+                -> drop endpoint_off_link
+                -> drop endpoint_off_link
+                -> forward inside 10.0.255.254:A > 10.0.1.50:80 by=10.0.1.1",
+            ledger: "rx=3 forwarded=1 drop:endpoint_off_link=2 flowsOpened=3",
+        },
+        Row {
             name: "dsr: a SYN that nobody has gone on with goes to whoever is chosen now, another one at once and the same when repeated",
             bed: Bed::of(&[ONE]).then("two", &[TWO]).then("one", &[ONE]),
             script: "
