@@ -9,6 +9,8 @@ mod bed;
 mod change;
 #[path = "packets/crowd.rs"]
 mod crowd;
+#[path = "packets/deserted.rs"]
+mod deserted;
 #[path = "packets/direct.rs"]
 mod direct;
 #[path = "packets/dsr.rs"]

@@ -13,6 +13,7 @@
 
 mod direct;
 mod expiry;
+mod fast_open;
 mod fifo;
 mod hasher;
 mod hints;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use ringway_shared::PortSet;
 
 pub(crate) use hasher::Hasher;
+pub(crate) use observer::REPEATED;
 pub use opening::{Effort, NewFlow, OpenError, Opened, Source, Wishes};
 pub use ports::{PortUse, QUARANTINE};
 pub use prospect::Prospect;

@@ -13,7 +13,7 @@ use super::state::{PATIENCE, State};
 use crate::wire::sctp::chunk;
 
 /// A client repeats its SYN after a second; a copy that comes sooner is no sign that an answer is missing.
-pub(super) const REPEATED: u32 = 500;
+pub(crate) const REPEATED: u32 = 500;
 
 /// Who is told; nobody at first.
 #[derive(Default)]

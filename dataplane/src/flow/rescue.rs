@@ -28,6 +28,24 @@ impl Flow {
         is_same && !self.seen(Direction::Reply) && self.idle(now) >= REPEATED
     }
 
+    /// Whether this SYN asks for another connection than the flow's, which its endpoint has taken part in.
+    pub fn asks_beside(&self, segment: &Segment) -> bool {
+        let [asked, _] = self.expected;
+        let flags = segment.flags;
+        let is_other = match self.state() {
+            State::SynReceived => segment.sequence.wrapping_add(1) != asked,
+            State::Established
+            | State::Closing
+            | State::LastAckOriginal
+            | State::LastAckReply
+            | State::Doubted
+            | State::EndingOriginal
+            | State::EndingReply => true,
+            _ => false,
+        };
+        is_other && flags.syn() && !flags.ack() && !flags.rst() && !flags.fin() && !self.is_direct()
+    }
+
     /// Notes that the endpoint has to answer the SYN that has just opened the flow: where its mark will be, which it has none of
     /// yet, stands when that was. So it lasts as long as the flow itself, however many others open.
     #[cold]
@@ -41,7 +59,7 @@ impl Flow {
     /// Whether that was noted, and nothing has come since.
     pub fn is_owed(&self) -> bool {
         let [_, opened] = self.expected;
-        self.state() == State::SynSent && opened == self.last_seen().max(1)
+        self.state() == State::SynSent && opened == self.last_seen().max(1) && !self.brought_data()
     }
 }
 
@@ -53,7 +71,9 @@ impl Flow {
         let [asked, _] = self.expected;
         let flags = segment.flags;
         let answers = match self.state() {
-            State::SynSent => flags.syn() && flags.ack() && !flags.rst() && segment.acknowledgment == asked,
+            State::SynSent => {
+                flags.syn() && flags.ack() && !flags.rst() && self.is_syn_acknowledged(segment.acknowledgment)
+            }
             State::SctpUnreplied => segment.chunk == chunk::INIT_ACK && asked != 0 && segment.sequence == asked,
             _ => false,
         };

@@ -19,7 +19,7 @@ pub struct Segment {
     pub acknowledgment: u32,
     /// TCP: whether it carries data.
     pub payload: bool,
-    /// TCP: how many bytes of data. Only of a FIN that is believed, and where only the client is seen.
+    /// TCP: how many bytes of data. Only of a SYN that asks, of a SYN or FIN that is believed, and where only the client is seen.
     pub length: u16,
     /// SCTP: the type of the first chunk.
     pub chunk: u8,
@@ -63,9 +63,8 @@ impl Segment {
         if is_void {
             return Segment { void: true, ..Segment::default() };
         }
-        if segment.flags.fin() {
-            // A FIN takes one more.
-            segment.length = tcp::numbers(frame, packet).map_or(0, |numbers| numbers.length.saturating_sub(1) as u16);
+        if segment.flags.fin() || (segment.flags.syn() && segment.payload) {
+            segment.length = data(frame, packet, segment.flags);
         }
         segment
     }
@@ -73,9 +72,8 @@ impl Segment {
     /// As [`Self::believed`], with the length of all segments: of a client whose endpoint is not seen.
     pub fn one_way(frame: &[u8], packet: &Packet) -> Self {
         let mut segment = Self::believed(frame, packet);
-        if let Some(numbers) = tcp::numbers(frame, packet).filter(|_| !segment.void) {
-            let controls = u32::from(segment.flags.syn()) + u32::from(segment.flags.fin());
-            segment.length = numbers.length.saturating_sub(controls) as u16;
+        if !segment.void {
+            segment.length = data(frame, packet, segment.flags);
         }
         segment
     }
@@ -87,7 +85,11 @@ impl Segment {
             let void = checksum_state(frame, packet) == ChecksumState::Wrong;
             return Segment { void, ..Segment::default() };
         }
-        Self::of(frame, packet)
+        let mut segment = Self::of(frame, packet);
+        if segment.payload && segment.flags.syn() {
+            segment.length = data(frame, packet, segment.flags);
+        }
+        segment
     }
 
     /// The numbers of a packet that an ICMP error quotes, as far as they are quoted; nothing when not even the first is, which
@@ -115,4 +117,11 @@ impl Segment {
         let (verification_tag, chunk, initiate_tag) = sctp::tags(message);
         Segment { sequence: verification_tag, acknowledgment: initiate_tag, chunk, ..Segment::default() }
     }
+}
+
+/// How many bytes of data a TCP segment brings: what it takes of the sequence space beside its controls.
+#[cold]
+fn data(frame: &[u8], packet: &Packet, flags: Flags) -> u16 {
+    let controls = u32::from(flags.syn()) + u32::from(flags.fin());
+    tcp::numbers(frame, packet).map_or(0, |numbers| numbers.length.saturating_sub(controls) as u16)
 }

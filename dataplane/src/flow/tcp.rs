@@ -39,7 +39,7 @@ const STEP: u32 = 1 << 18;
 /// The flow was established.
 pub(super) const PROVEN: u8 = 0x02;
 pub(super) const FIN_ORIGINAL: u8 = 0x04;
-const FIN_REPLY: u8 = 0x08;
+pub(super) const FIN_REPLY: u8 = 0x08;
 pub(super) const RESET_BY_ORIGINAL: u8 = 0x10;
 pub(super) const RESET_BY_REPLY: u8 = 0x20;
 /// The connection went on after a RST that was not at the exact number: no such RST counts any more.
@@ -107,13 +107,6 @@ impl Flow {
             self.set_mark(of, segment.acknowledgment);
         }
         heard
-    }
-
-    /// The client asks for a connection.
-    fn ask(&mut self, segment: &Segment) -> State {
-        self.flags &= !(FIN_ORIGINAL | FIN_REPLY);
-        self.expected = [segment.sequence.wrapping_add(1), 0];
-        State::SynSent
     }
 
     /// The client speaks as if there were a connection. What it said last counts.
@@ -319,7 +312,7 @@ impl Flow {
             (State::SynSent | State::PickedUp, Direction::Original) => self.claim(segment),
             // The answer.
             (State::SynSent, Direction::Reply) if flags.ack() => {
-                if acknowledgment == self.mark(Direction::Original) {
+                if self.is_syn_acknowledged(acknowledgment) {
                     self.offer(acknowledgment, segment)
                 } else {
                     state
@@ -364,7 +357,7 @@ impl Flow {
         let ends = match (state, direction) {
             // The refusal of a SYN acknowledges it (RFC 9293 3.10.7.3); its own sequence number means nothing.
             (State::SynSent, Direction::Reply) => {
-                segment.flags.ack() && segment.acknowledgment == self.mark(Direction::Original)
+                segment.flags.ack() && self.is_syn_acknowledged(segment.acknowledgment)
             }
             // The endpoint knows no such connection. The number is the client's, which may have been any.
             (State::PickedUp, Direction::Reply) => true,

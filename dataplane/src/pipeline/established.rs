@@ -86,6 +86,10 @@ impl Core {
         // Whoever forges a client can forge its endpoint as well, and choose the numbers of both.
         let shows_nothing =
             direction == Direction::Reply && !leads_to_endpoint(flow, received.interface, &snapshot.network);
+        if shows_nothing {
+            self.again.forget(id);
+        }
+        let flow = self.flows.flow(id);
         if direction == Direction::Reply && !flow.is_answer(&segment) {
             if shows_nothing {
                 return self.pass_from(context, received, packet.tuple.source_address());
@@ -107,10 +111,16 @@ impl Core {
                 return self.open(context, received, packet, hash);
             }
             if flow.asks_again(&segment, context.now.millis()) {
-                match self.rescue(context, received, packet, hash, id) {
+                let owed = flow.is_owed();
+                match self.rescue(context, received, packet, hash, id, owed) {
                     Ok(outcome) => return outcome,
                     Err(kept) => received = kept,
                 }
+            } else if flow.asks_beside(&segment) && self.is_deserted(context, &received, packet, id, &segment) {
+                return self.rescue(context, received, packet, hash, id, true).unwrap_or_else(|received| {
+                    self.flows.remove(id, context.now);
+                    self.open(context, received, packet, hash)
+                });
             }
             let flow = self.flows.flow_mut(id);
             if flow.services_generation != snapshot.services.generation && revise(flow, snapshot) == Standing::Gone {

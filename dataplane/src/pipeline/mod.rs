@@ -8,6 +8,7 @@
 //! allocates, locks or logs.
 
 mod adjacencies;
+mod again;
 mod answer;
 mod broken;
 mod departure;
@@ -52,6 +53,7 @@ use crate::verdict::{Outcome, Verdict};
 use crate::wire::{Kind, Packet, Refusal};
 
 use adjacencies::Adjacencies;
+use again::Again;
 use errors::HandedErrors;
 use fragments::Fragments;
 use held::Held;
@@ -102,6 +104,7 @@ struct Core {
     loans: Limiter,
     rescues: Rescues,
     moves: Moves,
+    again: Again,
     adjacencies: Adjacencies,
     watches: Watches,
     shared: Shared,
@@ -147,6 +150,7 @@ impl Pipeline {
             loans,
             rescues,
             moves,
+            again: Again::default(),
             adjacencies,
             watches,
             shared,

@@ -176,8 +176,8 @@ impl Core {
         }
     }
 
-    /// Moves a flow whose client asks again to the next candidate. Where there is none, or none may be, the packet comes
-    /// back, and nothing is done.
+    /// Moves a flow whose client asks again to the next candidate; `was_owed`: it had to be answered before. Where there is none, or
+    /// none may be, the packet comes back, and nothing is done.
     #[cold]
     pub(super) fn rescue(
         &mut self,
@@ -186,6 +186,7 @@ impl Core {
         packet: &Packet,
         hash: u64,
         id: FlowId,
+        was_owed: bool,
     ) -> Result<Option<Outcome>, Received> {
         let snapshot = context.snapshot;
         let (flow, now) = (self.flows.flow(id), context.now);
@@ -202,7 +203,7 @@ impl Core {
         if masquerade == Masquerade::KeptForDsr {
             return Err(received);
         }
-        let (reply, asked, former, was_owed) = (flow.reply(), flow.last_seen(), flow.backend(), flow.is_owed());
+        let (reply, asked, former) = (flow.reply(), flow.last_seen(), flow.backend());
         let present = (reply.source_address(), reply.source_port());
         let selection = selection_hash(&packet.tuple, port);
         let trusted = |other: &Backend| self.shared.suspects.suspicion(other, now.millis()).is_none();

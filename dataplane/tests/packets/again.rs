@@ -53,6 +53,7 @@ static FLOODED: LazyLock<String> = LazyLock::new(|| {
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = unanswered();
     rows.extend(ports_used_before());
+    rows.extend(super::deserted::rows());
     rows
 }
 
