@@ -15,6 +15,7 @@ use ringway_shared::MacAddress;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
+use self::redirect::Filter;
 use super::device::{self, Device, DeviceError, Request};
 
 const TUN: &str = "/dev/net/tun";
@@ -76,6 +77,8 @@ pub enum TapError {
 pub struct Tap {
     fd: OwnedFd,
     device: Device,
+    /// What has its packets go on as the NIC's, where the kernel can do that.
+    filter: Option<Filter>,
     notes: Vec<String>,
 }
 
@@ -94,14 +97,15 @@ impl Tap {
         })?;
         let device = Device::by_name(&name)?;
         let mut notes = settings::make(nic, &device);
-        if let Err(errno) = redirect::redirect(&device, nic) {
+        let filter = Filter::make(&device, nic);
+        if let Err(errno) = filter {
             notes.push(format!(
                 "cannot have packets from {device} go on as {nic}'s: {errno}; firewall rules, policy rules and VRFs that name {nic} \
                  do not see them unless they name {device} as well. Load the modules sch_ingress, act_mirred and cls_matchall \
                  (or cls_u32), and start Ringway again"
             ));
         }
-        let tap = Tap { fd, device, notes };
+        let tap = Tap { fd, device, filter: filter.ok(), notes };
         tap.set_mac(nic.mac()?)?;
         tap.set_mtu(nic.mtu()?)?;
         tap.device.add_flags(IFF_UP | IFF_NOARP)?;
@@ -160,8 +164,7 @@ impl Tap {
         }
         if thorough || !mended.is_empty() {
             mended.extend(settings::mend(nic, &self.device));
-            // Where it could not be made, a note says so.
-            if redirect::redirect(&self.device, nic) == Ok(true) {
+            if self.filter.is_some_and(|filter| filter.keep(&self.device, nic) == Ok(true)) {
                 mended.push(format!("its packets did not go on as {nic}'s"));
             }
         }

@@ -224,8 +224,9 @@ machine_image() {
         cp -L "$file" "$root$file"
     done
     local modules
+    # The first three a host's kernel loads by itself, when a TAP device is made.
     # shellcheck disable=SC2046 # one word each
-    modules="$(machine_modules $(machine_needs modules "$@") "${machine_nic_modules[@]+"${machine_nic_modules[@]}"}")" || exit 1
+    modules="$(machine_modules sch_ingress act_mirred cls_matchall $(machine_needs modules "$@") "${machine_nic_modules[@]+"${machine_nic_modules[@]}"}")" || exit 1
     for file in $modules; do
         number=$((number + 1))
         name="$(printf '%s/modules/%03d-%s' "$root" "$number" "$(basename "$file")")"

@@ -42,22 +42,47 @@ const TO_INGRESS: u32 = 3;
 const MATCHALL_HANDLE: u32 = 1;
 const U32_HANDLE: u32 = 0x8000_0800;
 
-/// Has what comes in by `from` go on as if it had come in by `to`; whether it did not yet. An error says why that cannot be.
-pub(super) fn redirect(from: &Device, to: &Device) -> Result<bool, Errno> {
-    made(&message(NEW_QDISC, from, INGRESS_HANDLE, INGRESS, 0, |message| attribute(message, KIND, b"ingress\0")))?;
-    let by_matchall = message(NEW_FILTER, from, MATCHALL_HANDLE, INGRESS_FILTERS, FIRST_OF_ALL, |message| {
-        attribute(message, KIND, b"matchall\0");
-        nest(message, OPTIONS, |message| actions(message, MATCHALL_ACTIONS, to));
-    });
-    // Kernels that are built for little have one of the two.
-    let by_u32 = message(NEW_FILTER, from, U32_HANDLE, INGRESS_FILTERS, FIRST_OF_ALL, |message| {
-        attribute(message, KIND, b"u32\0");
-        nest(message, OPTIONS, |message| {
-            attribute(message, U32_SELECTOR, &every_packet());
-            actions(message, U32_ACTIONS, to);
-        });
-    });
-    made(&by_matchall).or_else(|errno| made(&by_u32).map_err(|_| errno))
+/// The kind of filter that redirects. Kernels that are built for little have one of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    Matchall,
+    U32,
+}
+
+impl Filter {
+    /// Has what comes in by `from` go on as if it had come in by `to`: with the first kind that the kernel has. An error says why it
+    /// has none.
+    pub(super) fn make(from: &Device, to: &Device) -> Result<Filter, Errno> {
+        let by = |filter: Filter| filter.keep(from, to).map(|_| filter);
+        by(Filter::Matchall).or_else(|errno| by(Filter::U32).map_err(|_| errno))
+    }
+
+    /// Makes this one where it is missing; whether it was. A kind that the kernel does not have is not to be asked for again and
+    /// again: each time it looks for a module.
+    pub(super) fn keep(self, from: &Device, to: &Device) -> Result<bool, Errno> {
+        made(&message(NEW_QDISC, from, INGRESS_HANDLE, INGRESS, 0, |message| attribute(message, KIND, b"ingress\0")))?;
+        made(&self.message(from, to))
+    }
+
+    fn message(self, from: &Device, to: &Device) -> Vec<u8> {
+        let handle = match self {
+            Filter::Matchall => MATCHALL_HANDLE,
+            Filter::U32 => U32_HANDLE,
+        };
+        message(NEW_FILTER, from, handle, INGRESS_FILTERS, FIRST_OF_ALL, |message| match self {
+            Filter::Matchall => {
+                attribute(message, KIND, b"matchall\0");
+                nest(message, OPTIONS, |message| actions(message, MATCHALL_ACTIONS, to));
+            }
+            Filter::U32 => {
+                attribute(message, KIND, b"u32\0");
+                nest(message, OPTIONS, |message| {
+                    attribute(message, U32_SELECTOR, &every_packet());
+                    actions(message, U32_ACTIONS, to);
+                });
+            }
+        })
+    }
 }
 
 /// `struct tc_u32_sel` with a key that all fit: one without bits.
