@@ -50,7 +50,7 @@ fn at_the_end_workers_let_go_of_ports_before_the_program_goes() {
         return;
     }
     let mut bed = Bed::prepare(Options { queues: 2, ..Options::default() });
-    bed.write_config("log: debug\n");
+    bed.write_config("log: ringway_control=debug,info\n");
     bed.start_ringway();
     let indexes: Vec<(String, u64)> = links(&bed.gateway)
         .iter()
