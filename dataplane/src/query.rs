@@ -155,7 +155,9 @@ pub struct Queries {
 impl Queries {
     /// Queues for one worker.
     pub fn new() -> Arc<Self> {
-        Arc::new(Queries { questions: ArrayQueue::new(4), answers: ArrayQueue::new(4) })
+        // Whoever asks takes the old answers first, so there are never more than one for each question that waited, and the new
+        // one: no worker ever frees what an answer holds.
+        Arc::new(Queries { questions: ArrayQueue::new(4), answers: ArrayQueue::new(8) })
     }
 
     /// Asks; the question comes back when too many are under way. Only one asker at a time gets the right answers.
@@ -178,7 +180,7 @@ impl Queries {
         if let Some(mut query) = self.questions.pop() {
             query.answer(flows, now);
             if let Err(unread) = self.answers.push(query) {
-                // Its asker gave up long ago; this path is no packet's, so the free is affordable.
+                // There is room, see `new`.
                 drop(unread);
             }
         }

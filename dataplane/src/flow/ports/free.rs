@@ -29,8 +29,9 @@ impl Ports {
         let ready = pool.ready.iter().flat_map(|queue| queue.entries(&self.arena));
         let may_be_had =
             |at: u16| reply.protocol() != Protocol::Udp || Seconds::floor(now).since(Seconds(at)) >= REST_OF_UDP;
+        // The oldest come first.
         let resting =
-            pool.resting.iter().flat_map(|queue| queue.entries(&self.arena)).filter(|entry| may_be_had(entry.at));
+            pool.resting.iter().flat_map(|queue| queue.entries(&self.arena).take_while(|entry| may_be_had(entry.at)));
         one_of(&mut never_used.chain(ready.chain(resting).map(|entry| entry.port)))
     }
 
