@@ -142,11 +142,12 @@ static __always_inline int is_mapped(const struct address *address)
 }
 
 // Follows the extension headers that begin at `at`: where L4 begins, and its protocol. Nothing, with the number of the
-// extension header that is there, when the packet ends before or has too many. Nothing, with the number that stands in the
-// fragment header, when it is a fragment (with `first` a later one only).
+// extension header that is there, when the packet ends before, has too many, or a second fragment header (RFC 8200 4.1). Nothing,
+// with the number that stands in the fragment header, when it is a fragment (with `first` a later one only).
 static __always_inline void *follow(__u8 *protocol, void *at, void *start, void *end, int first)
 {
 	__u8 next = *protocol;
+	int seen = 0;
 #pragma unroll
 	for (int i = 0; i <= EXTENSIONS; i++) {
 		*protocol = next;
@@ -157,8 +158,9 @@ static __always_inline void *follow(__u8 *protocol, void *at, void *start, void 
 			next = header[0];
 			at += (header[1] + 1) * 8;
 		} else if (next == IPPROTO_FRAGMENT) {
-			if ((void *)(header + 8) > end)
+			if ((void *)(header + 8) > end || seen)
 				return 0;
+			seen = 1;
 			// A fragment header on a whole packet is legal.
 			if (*(__u16 *)(header + 2) & bpf_htons(first ? IPV6_OFFSET : IPV6_FRAGMENT)) {
 				*protocol = header[0];

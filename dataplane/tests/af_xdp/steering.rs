@@ -54,6 +54,7 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
     // Eight empty destination options headers, the last of them followed by UDP.
     let eight = |next: u8| [[60, 0, 1, 4, 0, 0, 0, 0]; 7].concat().into_iter().chain([next, 0, 1, 4, 0, 0, 0, 0]);
     let fragment = |offset: u16, next: u8| [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 9]].concat();
+    let twice = |offset: u16| [fragment(0, 44), fragment(offset, 17)].concat();
     vec![
         ("a VIP, any port", vip.clone(), true),
         ("a VIP, TCP", syn("10.77.0.2:1", "10.99.0.1:443"), true),
@@ -169,6 +170,9 @@ fn rows() -> Vec<(&'static str, Vec<u8>, bool)> {
             false,
         ),
         ("an IPv6 NodePort, atomic fragment", extended(&node6, 44, &fragment(0, 17)), true),
+        ("an IPv6 NodePort, two fragment headers of a whole packet", extended(&node6, 44, &twice(0)), false),
+        ("an IPv6 NodePort, a fragment behind a fragment header", extended(&node6, 44, &twice(1)), false),
+        ("an IPv6 VIP, two fragment headers", extended(&vip6, 44, &twice(0)), true),
         ("an IPv6 NodePort, first fragment", extended(&node6, 44, &fragment(1, 17)), true),
         ("an IPv6 NodePort, later fragment", extended(&node6, 44, &fragment(8, 17)), true),
         ("an IPv6 NodePort's address, fragment of ICMP", extended(&node6, 44, &fragment(8, 58)), false),
