@@ -1,9 +1,9 @@
 //! Whose a packet is that this worker has no flow for, where there are several workers.
 //!
 //! A hint in the directory says that somebody has noted a flow. Without one, the port of a masqueraded flow's reply names its
-//! owner; whoever knows an endpoint can make such a packet up, for any port. So what comes by an interface that refuses its source is not
-//! handed over on that word alone, and what comes by one that packets to its source never leave by takes no more than a part
-//! of the room between workers.
+//! owner; whoever knows an endpoint can make such a packet up, for any port. So what comes by an interface that packets to its
+//! source never leave by takes no more than a part of the room between workers. Whether the interface refuses the source is the
+//! owner's to ask, who does not ask it of packets of a flow: an answer fares the same by whichever queue it comes.
 
 use std::net::IpAddr;
 
@@ -28,6 +28,9 @@ impl Core {
     #[cold]
     pub(super) fn set_snat_addresses(&mut self, addresses: Vec<IpAddr>) {
         for former in std::mem::replace(&mut self.config.snat_addresses, addresses) {
+            if self.config.snat_addresses.contains(&former) {
+                continue;
+            }
             self.former_snat_addresses.retain(|other| *other != former);
             if self.former_snat_addresses.is_full() {
                 self.former_snat_addresses.remove(0);
@@ -78,11 +81,8 @@ impl Core {
         if !continues(packet) && snapshot.services.find(&packet.tuple.frontend()).is_some() {
             return None;
         }
-        let source = packet.tuple.source_address();
-        if network.objection_to(source, received.interface).is_some() {
-            return None;
-        }
-        let doubted = !network.next_hops(source).any(|(out, _)| out == received.interface);
+        let mut ways = network.next_hops(packet.tuple.source_address());
+        let doubted = !ways.any(|(out, _)| out == received.interface);
         Some(Owner { worker, doubted })
     }
 }

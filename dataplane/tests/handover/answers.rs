@@ -114,3 +114,20 @@ fn answers_to_an_address_of_former_settings_find_their_owner() {
         team.sum();
     }
 }
+
+#[test]
+fn settings_that_change_no_address_forget_none_of_before() {
+    let mut team = Team::new(2);
+    reload(&mut team, &["198.51.100.50"], 0);
+    let (_, _, sent) = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
+    let reply = format!("inside udp 10.0.1.3:5353 > 198.51.100.50:{}", source_port(&sent.unwrap()));
+    // As many as are remembered.
+    let addresses: Vec<String> = (0..64).map(|number| format!("198.51.101.{number}")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        reload(&mut team, &addresses, 2);
+    }
+    let (at, verdict, _) = team.line(0, &reply, ms(3));
+    assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }));
+    team.sum();
+}

@@ -10,15 +10,22 @@ use crate::bed::{INSIDE, OUTSIDE, ms, text};
 use crate::{Team, snapshot, source_port};
 
 #[test]
-fn what_an_interface_refuses_is_handed_to_nobody_on_the_word_of_its_port() {
+fn what_an_interface_refuses_is_refused_by_whoever_owns_its_port() {
     let mut team = Team::new(2);
     let network = (*team.snapshot.network).clone();
     team.snapshot.network = Arc::new(network.with_reverse_paths(vec![ReversePath::Strict]));
     for forged in ["udp 10.0.1.3:5353 > 10.0.255.254:65000", "tcp SA 10.0.1.1:8080 > 10.0.255.254:65000"] {
         let (at, verdict, _) = team.line(0, &format!("outside {forged}"), ms(1));
-        assert_eq!((at, verdict), (0, Verdict::Drop(DropReason::ReversePath)), "{forged}");
+        assert_eq!((at, verdict), (1, Verdict::Drop(DropReason::ReversePath)), "{forged}");
         let (at, verdict, _) = team.line(0, &format!("inside {forged}"), ms(1));
         assert_eq!((at, verdict), (1, Verdict::Pass { arrived: INSIDE }), "{forged}");
+    }
+    // Answers of a flow go on, whichever queue they come to.
+    let (_, _, sent) = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
+    let reply = format!("outside udp 10.0.1.3:5353 > 10.0.255.254:{}", source_port(&sent.unwrap()));
+    for worker in [0, 1] {
+        let (at, verdict, _) = team.line(worker, &reply, ms(1));
+        assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }), "{worker}");
     }
     // Where somebody has noted a flow, its packets go there, as those do that its own worker gets.
     assert_eq!(team.line(1, "outside tcp S 203.0.113.9:40000 > 198.51.100.7:80", ms(1)).0, 1);
