@@ -103,7 +103,12 @@ pub fn flooded(kind: Forgery, to_vip: bool, is_v6: bool, packets: u64) -> Result
     let tally = bed.pipeline.tally();
     assert!(tally.closes(), "every packet has a verdict");
     let opened = tally.get(Counter::FlowsOpened) - before.get(Counter::FlowsOpened);
-    Ok(Flooded { took, became: became(&before, tally), opened })
+    let flooded = Flooded { took, became: became(&before, tally), opened };
+    // Frames are not dropped with the list that they wait in.
+    bed.pipeline.end_waiting();
+    bed.carry_forged();
+    bed.pipeline.drop_held(&mut bed.umem);
+    Ok(flooded)
 }
 
 fn strangers(is_v6: bool) -> IpAddr {
