@@ -104,10 +104,12 @@ fn a_reload_takes_what_it_can_and_cuts_no_flow() {
     let other = EchoClient::new(&bed.client, at(CLUSTER_IPS[0], ECHO.port));
     assert_eq!(other.ask(b"x").expect("an answer").client, "10.180.0.77", "new flows have the new address");
     ask(&bed.client, at(CLUSTER_IPS[0], HTTP.port));
-    let notes = bed.ringway().ask("/status")["snat"]["notes"].clone();
-    let notes = notes.as_array().map(|notes| notes.iter().filter_map(Value::as_str).collect::<Vec<_>>());
-    let [note] = notes.as_deref().unwrap_or_default() else { panic!("{notes:?}") };
-    assert!(note.starts_with("snat.addresses: 10.180.0.77 is listed twice"), "it is the node's: {note}");
+    eventually(SOON, "the address is known to be the node's", || {
+        let notes = bed.ringway().get("/status")?["snat"]["notes"].clone();
+        let all: Vec<&str> = notes.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let twice = "snat.addresses: 10.180.0.77 is listed twice";
+        if matches!(all[..], [note] if note.starts_with(twice)) { Ok(()) } else { Err(notes.to_string()) }
+    });
 
     // Timeouts hold for the flows there are, and what takes a restart is named.
     let text = config.replace("perWorker: 16384", "perWorker: 32768\n  timeouts: {udp: 1s}");

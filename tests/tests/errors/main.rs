@@ -154,10 +154,12 @@ fn large_transfers_complete_where_only_a_route_knows_that_a_link_is_narrow() {
         return;
     }
     for (outside, inside) in [(1280, 1500), (1500, 1280)] {
-        let mut journey = Journey::start(outside, inside);
+        let mut journey = Journey::prepare(outside, inside);
         journey.silence_routers();
         let narrow = if outside == 1280 { FAR } else { POD };
+        // Before Ringway reads its routes, so that no segment comes between.
         journey.narrow_routes(narrow, 1280);
+        journey.bed.start_ringway();
         for (_, vip) in vips() {
             let before = journey.bed.ledger();
             let port = BULK_TCP.port.to_string();
