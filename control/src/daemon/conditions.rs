@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, Tap, UmemLayout};
+use ringway_dataplane::af_xdp::{Device as KernelDevice, DeviceError, RingSizes, Tap, UmemLayout};
 use ringway_dataplane::config::port_share;
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
@@ -34,7 +34,7 @@ impl Plan {
         if let Some(error) = unlisted(config, network).next() {
             return Err(error);
         }
-        let devices = devices(network)?;
+        let devices = devices(config, network)?;
         let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
         let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
         let ports = ports_per_worker(config, &queues, placement.workers());
@@ -98,23 +98,33 @@ pub(super) fn unlisted<'a>(config: &'a Config, network: &'a Network) -> impl Ite
     })
 }
 
-/// The devices that carry the interfaces, each once: their queues are what workers poll.
-fn devices(network: &Network) -> Result<Vec<Device>, RunError> {
-    let mut names: Vec<&str> = Vec::new();
+/// The devices that carry the interfaces, each once: their queues are what workers poll. One that is gone meanwhile is left out where
+/// only globs mean what it carries.
+fn devices(config: &Config, network: &Network) -> Result<Vec<Device>, RunError> {
+    let mut names: Vec<(&str, bool)> = Vec::new();
     for interface in network.interfaces() {
+        let is_named = config.interfaces.iter().any(|listed| listed.name.as_str() == &*interface.name);
         let lowers = interface.lowers.devices.iter().map(|lower| &*lower.name);
         // Of a configured network nothing is known of what carries it.
         let itself = interface.lowers.devices.is_empty().then_some(&*interface.name);
-        names.extend(lowers.chain(itself));
+        names.extend(lowers.chain(itself).map(|name| (name, is_named)));
     }
-    names.sort_unstable();
-    names.dedup();
-    let read = |name: &&str| {
-        let device = KernelDevice::by_name(name)?;
-        let queues = device.queues()?;
-        Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
-    };
-    names.iter().map(read).collect()
+    // Of each device what names it comes first.
+    names.sort_unstable_by_key(|&(name, is_named)| (name, !is_named));
+    names.dedup_by_key(|(name, _)| *name);
+    let mut devices = Vec::new();
+    for (name, is_named) in names {
+        let read = || {
+            let device = KernelDevice::by_name(name)?;
+            let queues = device.queues()?;
+            Ok(Device::read("/sys".as_ref(), &device.name, device.index, queues))
+        };
+        match read() {
+            Err(DeviceError::Missing { .. }) if !is_named => {}
+            result => devices.push(result?),
+        }
+    }
+    Ok(devices)
 }
 
 /// An instance that runs already: what it has is no obstacle to one that takes its place.
