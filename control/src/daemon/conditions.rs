@@ -149,7 +149,7 @@ pub(crate) struct Outlook {
 const UNTESTED: [&str; 3] = [
     "whether the kernel takes the steering program",
     "whether drivers take native XDP and zero-copy as they are set now (an attempt alone shows that, and resets some NICs)",
-    "whether another process has an AF_XDP socket on a queue",
+    "whether another process has an AF_XDP socket on a queue, where the kernel does not tell (before Linux 6.15)",
 ];
 
 /// The links of this machine that are meant, and what is to be done with them; or everything that is in the way of that.
@@ -242,7 +242,8 @@ impl Outlook {
                 .is_some_and(|other| other.devices.as_ref().is_none_or(|devices| devices.contains(&device.name)));
             let found = terms.look_at(device, wanted, |index| !ours && listing.has_program(index))?;
             // An attempt shows it, and what an attempt shows ends no start while there is something else to attach to.
-            found.doubt(device, wanted).map_or(Ok(()), |why| Err(Unfit::for_now(why)))
+            let held = || if ours { None } else { found.held(device) };
+            found.doubt(device, wanted).or_else(held).map_or(Ok(()), |why| Err(Unfit::for_now(why)))
         });
         if predecessor.is_some_and(|other| other.devices.is_none()) {
             let text = "whether another XDP program is attached: the instance that runs does not say which are its own";

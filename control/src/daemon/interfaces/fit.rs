@@ -9,10 +9,12 @@ use ringway_shared::Network;
 use ringway_shared::network::Interface;
 use rustix::io::Errno;
 
+use super::ports::held_by_another;
 use super::{is_there, lowers_of, tags, unable};
 use crate::config::{InterfaceConfig, XdpMode, ZeroCopy};
 use crate::daemon::nics::NicFacts;
 use crate::daemon::placement::{Device, Placement};
+use crate::network::nic::Nic;
 
 /// A device that is needed: its name, and how it is to be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +169,12 @@ impl Terms<'_> {
 }
 
 impl Fit {
+    /// Who has one of its queues, where the kernel tells of that.
+    pub(in crate::daemon) fn held(&self, device: &KernelDevice) -> Option<String> {
+        let held = Nic::open().ok()?.held_queues(device.index, &device.name, self.number).ok()?;
+        held.first().map(|queue| held_by_another(&SocketError::Busy { interface: device.name.clone(), queue: *queue }))
+    }
+
     /// Why an attempt is sure to fail with a driver of Linux's own. One from elsewhere may not announce what it can.
     pub(in crate::daemon) fn doubt(&self, device: &KernelDevice, wanted: &Wanted) -> Option<String> {
         let lacks = wanted.xdp == XdpMode::Native && self.nic.native == Some(false);

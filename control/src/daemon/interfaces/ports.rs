@@ -29,12 +29,15 @@ pub(super) struct OpenPort {
 pub(super) fn refusal(queue: u32, error: &AttachError) -> String {
     match error {
         AttachError::Port(PortError::Socket(socket)) if socket.names_the_queue() => {
-            let busy = matches!(socket, SocketError::Busy { .. });
-            let holders = busy.then(holders::told).flatten();
-            holders.map_or_else(|| socket.to_string(), |holders| format!("{socket}; {holders}"))
+            if matches!(socket, SocketError::Busy { .. }) { held_by_another(socket) } else { socket.to_string() }
         }
         error => format!("queue {queue}: {error}"),
     }
+}
+
+/// That somebody else has a queue, with those who may be that.
+pub(super) fn held_by_another(busy: &SocketError) -> String {
+    holders::told().map_or_else(|| busy.to_string(), |holders| format!("{busy}; {holders}"))
 }
 
 impl Interfaces {
