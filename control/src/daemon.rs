@@ -146,8 +146,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     drop(tasks);
     let _ = stop.send(());
     let _ = publishing.await;
-    let (nics, queues) = running.interfaces.nics();
-    watch.drivers.have(nics, queues);
+    watch.drivers.have(running.interfaces.devices());
     tokio::task::block_in_place(|| {
         // Without the tags in their frames, those of any VLAN would be taken for untagged ones.
         let unsteered = running.interfaces.stop_steering();

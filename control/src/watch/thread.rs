@@ -22,6 +22,8 @@ const END: Duration = Duration::from_millis(4_500);
 const NIC: Duration = Duration::from_secs(5);
 /// And for each of their queues.
 const QUEUE: Duration = Duration::from_millis(500);
+/// And for each queue of a device without hardware, of which there may be hundreds.
+const BARE_QUEUE: Duration = Duration::from_millis(100);
 /// And in all. A supervisor has to wait for longer than that.
 const DRIVERS: Duration = Duration::from_secs(60);
 /// The status when it did.
@@ -44,9 +46,9 @@ pub(crate) struct Drivers {
 }
 
 impl Drivers {
-    /// They have so many NICs with so many queues to let go of.
-    pub(crate) fn have(&self, nics: u32, queues: u32) {
-        self.milliseconds.store(for_drivers(nics, queues).as_millis() as u64, Ordering::Relaxed);
+    /// They have so many to let go of.
+    pub(crate) fn have(&self, devices: Devices) {
+        self.milliseconds.store(for_drivers(devices).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Whether the end has begun: they are to get no more.
@@ -60,9 +62,20 @@ impl Drivers {
     }
 }
 
-/// What the drivers of so many NICs with so many queues are given.
-fn for_drivers(nics: u32, queues: u32) -> Duration {
-    (NIC * nics + QUEUE * queues).min(DRIVERS)
+/// How many devices there are to let go of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Devices {
+    /// NICs.
+    pub(crate) nics: u32,
+    /// Queues of theirs.
+    pub(crate) queues: u32,
+    /// Queues of devices without hardware.
+    pub(crate) bare_queues: u32,
+}
+
+/// What the drivers of so many are given.
+fn for_drivers(Devices { nics, queues, bare_queues }: Devices) -> Duration {
+    (NIC * nics + QUEUE * queues + BARE_QUEUE * bare_queues).min(DRIVERS)
 }
 
 impl Watch {
@@ -135,7 +148,7 @@ mod tests {
         let watch = Watch::start(Hearts::default()).unwrap();
         assert!(!watch.drivers.is_end());
         watch.end();
-        watch.drivers.have(nics, 0);
+        watch.drivers.have(Devices { nics, ..Devices::default() });
         let began = Instant::now();
         while nics == 0 || began.elapsed() < END + Duration::from_millis(500) {
             thread::sleep(TICK);
@@ -164,15 +177,16 @@ mod tests {
     fn what_is_still_being_attached_while_the_end_has_begun_is_waited_for() {
         let drivers = Drivers::default();
         assert_eq!(drivers.rest(END), Duration::ZERO);
-        drivers.have(2, 4);
-        assert_eq!(drivers.rest(END), Duration::from_secs(12));
-        assert_eq!(drivers.rest(END + Duration::from_secs(12)), Duration::ZERO);
+        drivers.have(Devices { nics: 2, queues: 4, bare_queues: 10 });
+        assert_eq!(drivers.rest(END), Duration::from_secs(13));
+        assert_eq!(drivers.rest(END + Duration::from_secs(13)), Duration::ZERO);
     }
 
     #[test]
     fn who_supervises_waits_for_longer_and_keeps_the_list_of_settings() {
-        assert_eq!(for_drivers(2, 4), Duration::from_secs(12));
-        assert_eq!(for_drivers(8, 512), DRIVERS);
+        assert_eq!(for_drivers(Devices { nics: 2, queues: 4, bare_queues: 0 }), Duration::from_secs(12));
+        assert_eq!(for_drivers(Devices { nics: 8, queues: 512, bare_queues: 0 }), DRIVERS);
+        assert_eq!(for_drivers(Devices { bare_queues: 100, ..Devices::default() }), Duration::from_secs(10));
         let unit = include_str!("../../../deploy/ringway.service");
         let pod = include_str!("../../../deploy/chart/templates/daemonset.yaml");
         let seconds = |text: &str, key: &str| -> u64 {

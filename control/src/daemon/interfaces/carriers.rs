@@ -13,6 +13,7 @@ use super::watched::Watched;
 use super::{Attached, Interfaces, fit, lock, ports, rings, tags};
 use crate::config::{XdpMode, ZeroCopy};
 use crate::report::interfaces::{InterfaceReport, LowerReport, PortReport, RingReport};
+use crate::watch::thread::Devices;
 
 /// A device that Ringway is attached to.
 pub(super) struct Carrier {
@@ -57,11 +58,16 @@ pub(super) struct Kept {
 }
 
 impl Interfaces {
-    /// How many NICs there are to let go of, and how many queues they have together.
-    pub(in crate::daemon) fn nics(&self) -> (u32, u32) {
+    /// How many there are to let go of.
+    pub(in crate::daemon) fn devices(&self) -> Devices {
         let nics = self.carriers.values().filter_map(Carrier::nic);
-        nics.chain(self.kept.values().filter_map(|kept| kept.nic))
-            .fold((0, 0), |(nics, all), its| (nics + 1, all + its))
+        let nics: Vec<u32> = nics.chain(self.kept.values().filter_map(|kept| kept.nic)).collect();
+        let bare = self.carriers.values().filter(|carrier| carrier.nic().is_none());
+        Devices {
+            nics: nics.len() as u32,
+            queues: nics.iter().sum(),
+            bare_queues: bare.map(|carrier| carrier.watched.ports.len() as u32).sum(),
+        }
     }
 
     /// Says what becomes of our packets on queues without a socket: the queues that somebody has just added, and all while ports

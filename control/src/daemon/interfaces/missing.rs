@@ -67,9 +67,12 @@ impl Interfaces {
                 break;
             }
             // Its driver may have to let go of it before it is counted among them.
-            let (nics, queues) = self.nics();
-            let is_nic = KernelDevice { name: wanted.name.clone(), index }.may_zero_copy();
-            self.drivers.have(nics + u32::from(is_nic), queues + if is_nic { signs.queues() } else { 0 });
+            let mut devices = self.devices();
+            match (KernelDevice { name: wanted.name.clone(), index }).may_zero_copy() {
+                true => (devices.nics, devices.queues) = (devices.nics + 1, devices.queues + signs.queues()),
+                false => devices.bare_queues += signs.queues(),
+            }
+            self.drivers.have(devices);
             match self.attach_device(index, wanted, has_program) {
                 Ok(carrier) => {
                     let again = self.refused.remove(index) && self.carries(index);
@@ -94,9 +97,8 @@ impl Interfaces {
         let is_over = |index: &u32, kept: &Kept| !all.contains_key(index) || kept.since.elapsed() > KEEP;
         let over = self.kept.iter().filter(|(index, kept)| is_over(index, kept)).map(|(index, _)| *index);
         over.collect::<Vec<_>>().into_iter().for_each(|index| self.forget(index));
-        let (nics, queues) = self.nics();
         if !self.drivers.is_end() {
-            self.drivers.have(nics, queues);
+            self.drivers.have(self.devices());
         }
         self.drop_meanwhile();
     }
