@@ -220,15 +220,15 @@ impl Interfaces {
 
     /// Attaches an interface whose devices are, or says why not.
     fn settle(&mut self, interface: &Interface) {
-        let is_listed = self.listed.iter().any(|listed| listed.name.matches(&interface.name));
         if self.attached.contains_key(&interface.id) {
             // What was in its way a moment ago was let go of.
             self.failed.remove(&interface.id);
             return;
         }
         if !is_there(interface) {
-            // An answer to those who ask; nothing to try again, since its return is an event of its own.
-            if is_listed {
+            // An answer to those who ask; nothing to try again, since its return is an event of its own. What only a glob means
+            // is gone for good as a rule: pods' links have a new name each, and would fill the list.
+            if self.listed.iter().any(|listed| listed.name.as_str() == &*interface.name) {
                 let gone = "it is gone; Ringway attaches to it again when it comes back";
                 self.gone.insert(interface.id, unattached(interface, gone.to_owned()));
             }
