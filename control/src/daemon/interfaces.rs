@@ -55,6 +55,9 @@ pub(super) use steered::Unsteered;
 use taps::Looks;
 use watched::Watch;
 
+/// How many links that went and that only a glob means `status` goes on to tell of.
+const MOST_GONE: usize = 16;
+
 /// One lock for a short moment; a holder that panicked left nothing half done that matters here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -212,6 +215,7 @@ impl Interfaces {
         for interface in network.interfaces() {
             self.settle(interface);
         }
+        self.bound_gone();
         // By now it may be others that carry what was attached.
         self.keep_up();
         self.tell();
@@ -220,15 +224,15 @@ impl Interfaces {
 
     /// Attaches an interface whose devices are, or says why not.
     fn settle(&mut self, interface: &Interface) {
+        let is_listed = self.listed.iter().any(|listed| listed.name.matches(&interface.name));
         if self.attached.contains_key(&interface.id) {
             // What was in its way a moment ago was let go of.
             self.failed.remove(&interface.id);
             return;
         }
         if !is_there(interface) {
-            // An answer to those who ask; nothing to try again, since its return is an event of its own. What only a glob means
-            // is gone for good as a rule: pods' links have a new name each, and would fill the list.
-            if self.listed.iter().any(|listed| listed.name.as_str() == &*interface.name) {
+            // An answer to those who ask; nothing to try again, since its return is an event of its own.
+            if is_listed {
                 let gone = "it is gone; Ringway attaches to it again when it comes back";
                 self.gone.insert(interface.id, unattached(interface, gone.to_owned()));
             }
@@ -244,6 +248,16 @@ impl Interfaces {
             let next_try = self.refused.next_try(&interface.lowers);
             let report = InterfaceReport { next_try, ..unattached(interface, problem) };
             self.failed.insert(interface.id, report);
+        }
+    }
+
+    /// Pods' links have a new name each: of those that only a glob means, the last ones to come are told of.
+    fn bound_gone(&mut self) {
+        let is_named = |name: &str| self.listed.iter().any(|listed| listed.name.as_str() == name);
+        let meant = self.gone.iter().filter(|(_, report)| !is_named(&report.name)).map(|(id, _)| *id);
+        let meant: Vec<InterfaceId> = meant.collect();
+        for id in meant.iter().rev().skip(MOST_GONE) {
+            self.gone.remove(id);
         }
     }
 
