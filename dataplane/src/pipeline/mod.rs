@@ -168,9 +168,9 @@ impl Pipeline {
     /// |---|---|---|---|---|
     /// | `read`: parse, hash | 139 | 144 | 171 | 177 |
     /// | `preload`: bucket, record | 52 | 52 | 52 | 52 |
-    /// | `handle_all`: find, advance, rewrite, leave, count | 312 | 377 | 382 | 410 |
-    /// | dispatch, to who frees it | 51 | 51 | 51 | 51 |
-    /// | in all | 554 | 624 | 656 | 690 |
+    /// | `handle_all`: find, advance, rewrite, leave, count | 328 | 398 | 397 | 429 |
+    /// | dispatch, to who frees it | 53 | 52 | 52 | 52 |
+    /// | in all | 572 | 646 | 672 | 710 |
     ///
     /// In CPU time (`ringway-perf cost`): 38 ns at 2.6 GHz, some 100 cycles, when it was 662 instructions on an idle machine.
     /// There are no cycles by stage: the virtual machine that this was measured in offers no counter of them (`perf_event_open`
