@@ -33,7 +33,7 @@ pub struct FloodOptions {
     /// The first of 65,535 sources, which count up from it.
     #[arg(long)]
     pub from: IpAddr,
-    /// The frontend, as ADDRESS:PORT; of IPv6 as [ADDRESS]:PORT. Of an error: who sent what it is about.
+    /// The frontend, as `ADDRESS:PORT`; of IPv6 as `[ADDRESS]:PORT`. Of an error: who sent what it is about.
     #[arg(long)]
     pub to: SocketAddr,
     /// Of an error: where the packet went that it is about.

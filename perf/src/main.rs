@@ -141,7 +141,7 @@ struct SendArguments {
     /// The first client address; with many flows they count up from it.
     #[arg(long)]
     client: IpAddr,
-    /// The frontend, as ADDRESS:PORT; of IPv6 as [ADDRESS]:PORT.
+    /// The frontend, as `ADDRESS:PORT`; of IPv6 as `[ADDRESS]:PORT`.
     #[arg(long)]
     to: SocketAddr,
     /// TCP sends one SYN a flow and then data, and waits for no answer.

@@ -1,7 +1,7 @@
 //! TAP: the way back into the kernel for packets that user space decides to pass.
 //!
 //! The steering program leaves to the kernel what it can tell. What still comes up and is not ours is written to a TAP
-//! device with the NIC's MAC address, whose packets go on as the NIC's ([`redirect`]); where the kernel cannot do that, it
+//! device with the NIC's MAC address, whose packets go on as the NIC's (`tap/redirect.rs`); where the kernel cannot do that, it
 //! receives them as if from a second NIC on the same link. The device sends nothing by itself, has no address of use, and is
 //! gone with the process.
 
