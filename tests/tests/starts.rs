@@ -139,3 +139,35 @@ fn a_supervisor_hears_that_a_long_start_goes_on() {
     assert!(process.terminate(Duration::from_secs(5)).expect("it ends").success());
     drop(held);
 }
+
+#[test]
+fn of_links_that_a_glob_meant_and_that_are_gone_the_last_few_are_told_of() {
+    if !can_run("of_links_that_a_glob_meant_and_that_are_gone_the_last_few_are_told_of", &["ip"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+    list(&bed, &["x*"], false);
+    bed.start_ringway();
+    let listed = |bed: &Bed| {
+        let status = bed.status()?;
+        let names = status["interfaces"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+        Ok::<_, String>(names.filter(|name| name.starts_with('x')).map(str::to_owned).collect::<Vec<_>>())
+    };
+    // As pods come and go, each with a name of its own.
+    for number in 0..20 {
+        let name = format!("x{number}");
+        let end = |link| End { namespace: &bed.gateway, link, mac: None };
+        veth(end(&name), end(&format!("end-{number}")), 1).expect("a veth");
+        eventually(SOON, "it is known", || match listed(&bed)? {
+            names if names.contains(&name) => Ok(()),
+            names => Err(format!("{names:?}")),
+        });
+        bed.gateway.ip(&["link", "delete", &name]).expect("it goes");
+    }
+    let last: Vec<String> = (4..20).map(|number| format!("x{number}")).collect();
+    eventually(SOON, "the last sixteen are told of", || match listed(&bed)? {
+        names if names == last => Ok(()),
+        names => Err(format!("{names:?}")),
+    });
+    assert!(bed.ringway().stop().success());
+}
