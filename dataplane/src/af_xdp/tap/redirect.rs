@@ -3,8 +3,7 @@
 //!
 //! A filter of traffic control at the device's ingress does it, with the action `mirred`. That marks packets, and generic XDP
 //! leaves alone what is marked (`skb_is_redirected` in net/core/dev.c, since Linux 4.18), so the steering program does not see them
-//! again; native XDP is long past. A BPF program that redirects to ingress would not mark them, and in generic mode they
-//! would go round.
+//! again; native XDP is long past.
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
