@@ -124,12 +124,18 @@ fn check_refuses_what_run_refuses_in_its_words() {
 #[test]
 fn an_interface_that_is_not_here_leaves_the_machine_untested() {
     let Some(bed) = Bed::new("elsewhere") else { return };
-    let file = bed.configure("missing", "}\ninterfaces: [{name: one0}, {name: nosuch0}]\nworkers: {cpus: [4095]}\n");
+    let file = bed.configure(
+        "missing",
+        "}\ninterfaces: [{name: one0}, {name: nosuch0}, {name: nosuch1}]\nworkers: {cpus: [4095]}\n",
+    );
     let check = bed.ringway("check", &file);
     let (out, notes) = (text(&check.stdout), text(&check.stderr));
     assert!(check.status.success(), "{out}{notes}");
-    assert!(out.contains("not tested   anything of this machine: nosuch0 does not exist here"), "{out}");
-    assert!(notes.contains("note: nosuch0 does not exist here; ringway run needs it"), "{notes}");
+    let said = "not tested   anything of this machine: nosuch0, nosuch1 do not exist here; ringway run needs them";
+    assert!(out.contains(said), "{out}");
+    for name in ["nosuch0", "nosuch1"] {
+        assert!(notes.contains(&format!("note: {name} does not exist here; ringway run needs it")), "{notes}");
+    }
 }
 
 #[test]

@@ -154,7 +154,8 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         }
         (None, []) => Start::here(config),
         (None, missing) => {
-            Start::untested(&format!("{} does not exist here; ringway run needs it", missing.join(", ")))
+            let (verb, them) = if missing.len() == 1 { ("does", "it") } else { ("do", "them") };
+            Start::untested(&format!("{} {verb} not exist here; ringway run needs {them}", missing.join(", ")))
         }
     };
     // Two interfaces may share a device.

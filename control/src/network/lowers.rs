@@ -97,6 +97,13 @@ fn carriage(link: &Link, all: &[Link], deepest: usize) -> Result<Carriage, Strin
 /// A VLAN device: what carries the device below, under its tag.
 fn vlan(link: &Link, id: u16, all: &[Link], deepest: usize) -> Result<Carriage, String> {
     let name = &link.name;
+    if id == 0 {
+        return Err(
+            "is a VLAN device of number 0, which is no VLAN: such a tag has a priority only, and counts as none; list the \
+             device below it"
+                .to_owned(),
+        );
+    }
     let Some(below) = link.layer.below.and_then(|index| find(all, index)) else {
         let why = format!(
             "is a VLAN device whose lower device is not in this network namespace, so Ringway is attached to {name} itself, where \

@@ -291,9 +291,12 @@ impl Watcher {
 
     /// Takes the marks of what packets left by: those next hops are kept confirmed.
     fn sweep(&mut self, now: Instant) {
+        // Networks are older than links, and a device that is gone is not to be looked for on again.
+        let is_here = |index| self.tables.links.iter().any(|link| link.index == index);
         for network in &self.recent {
             for (interface, address) in network.take_used() {
-                if let Some(interface) = network.interface(interface).filter(|interface| interface.up) {
+                let interface = network.interface(interface);
+                if let Some(interface) = interface.filter(|interface| interface.up && is_here(interface.index)) {
                     self.neighbors.note_use((interface.index, address), now);
                 }
             }

@@ -45,9 +45,10 @@ vlan b0 300 10.180.0.11 fd00:2::11 endpoint
 ways
 web
 
-# Refused by name: two tags, service tags.
+# Refused by name: two tags, service tags, and a priority that is no VLAN.
 ip link add link g0 name service type vlan protocol 802.1ad id 9
-for refused in 'g0.200.7:QinQ' 'service:802.1ad'; do
+ip link add link g0 name priority type vlan id 0
+for refused in 'g0.200.7:QinQ' 'service:802.1ad' 'priority:number 0'; do
     configure "{name: ${refused%:*}}"
     timeout 20 ringway run --config /tmp/ringway.yaml >/tmp/out 2>&1
     status=$?
@@ -56,6 +57,7 @@ for refused in 'g0.200.7:QinQ' 'service:802.1ad'; do
     grep -q "${refused#*:}" /tmp/out || { cat /tmp/out; fail "check says nothing of $refused"; }
 done
 ip link del service
+ip link del priority
 
 # A glob means the NIC, and not what stands on it.
 configure '{name: "g*"}'
@@ -131,6 +133,17 @@ works 'after a kill'
 parsed off || fail 'the NICs take tags off after a kill and another start'
 end
 parsed on || fail 'the NICs leave tags in the frames after a kill, another start and its end'
+# At once where the next instance has no use for a NIC.
+if [ $driver = igb ]; then
+    start
+    kill -9 "$ringway"
+    wait "$ringway"
+    configure '{name: g1.300}'
+    start
+    within 30 sh -c 'ethtool -k g0 | grep -q "^rx-vlan-offload: on\$"' || fail 'g0 leaves tags in the frames though nobody needs that'
+    ethtool -k g1 | grep -q '^rx-vlan-offload: off$' || fail 'g1 takes tags off'
+    end
+fi
 within 20 from_kernel 192.168.0.1 1400 || fail "the kernel's ping in VLAN 100 after the end"
 
 # With the NIC alone listed, its VLANs are the kernel's: a SYN for a VIP in one is not taken for an untagged one.

@@ -21,7 +21,8 @@ pub(super) fn notes(names: &[String], listing: &Listing, config: &Config) -> Vec
     for name in names {
         let lowers = listing.lowers(name).unwrap_or_default();
         let below = lowers.devices.iter().map(|lower| &*lower.name).filter(|lower| *lower != *name);
-        for device in [name.as_str()].into_iter().chain(below) {
+        // A device that is down has those above it down, too, and none of these can be set up before it.
+        for device in below.chain([name.as_str()]) {
             // One that went away just now is told of elsewhere.
             let Ok(report) = surveyor.report(device, &wish(name, Some(config))) else { continue };
             let worth = report.findings.iter().filter(|one| one.severity != Severity::Note);

@@ -206,6 +206,12 @@ fn what_a_configuration_asks_for_and_a_nic_cannot_do_is_wrong() {
     let unplugged = NicReport { enabled: true, ..down };
     let told = texts(&unplugged, &Wish::default(), "6.18.15");
     assert!(told[0].starts_with("it is up, but has no carrier") && !told[0].contains("ip link"), "{told:?}");
+    // What stands on others can be down by itself.
+    let vlan = |up, enabled| NicReport { name: "eth0.7".into(), up, enabled, lowers: vec!["eth0".into()], ..igb() };
+    let told = |nic: NicReport| texts(&nic, &Wish::default(), "6.18.15");
+    assert_eq!(told(vlan(false, false)), ["it is down > ip link set eth0.7 up"]);
+    // Without a carrier it is as what is below it, which says so.
+    assert!(told(vlan(true, true)).is_empty() && told(vlan(false, true)).is_empty());
 }
 
 /// A device whose queues a program makes by opening it.

@@ -46,6 +46,12 @@ impl Offloads {
         Ok(())
     }
 
+    /// The devices whose offload is off because of Ringway, by ifindex.
+    pub(super) fn switched_off(&self) -> Vec<u32> {
+        let all = self.changes.all().into_iter();
+        all.filter(|(_, setting)| *setting == Setting::VlanOffload).map(|(index, _)| index).collect()
+    }
+
     /// Has a device do again what it did before.
     pub(super) fn restore(&mut self, index: u32) {
         self.changes.restore(&mut self.nics, index, Setting::VlanOffload);
@@ -54,8 +60,18 @@ impl Offloads {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use ringway_dataplane::af_xdp::UmemLayout;
+    use ringway_dataplane::af_xdp::program::SteeringProgram;
+    use ringway_shared::network::{Interface, Lowers};
+    use ringway_shared::{InterfaceId, MacAddress, Network};
+    use tokio::sync::watch;
+
     use super::super::tags::is_virtual;
+    use super::super::{Interfaces, Placement};
     use super::*;
+    use crate::config::{InterfaceConfig, InterfacePattern, Poll, RssMode, XdpMode, ZeroCopy};
     use crate::daemon::nic_settings::LeaveAsFound;
     use crate::demo::netns::{End, Namespace, veth};
     use crate::network::nic::Nic;
@@ -154,6 +170,46 @@ mod tests {
             Offloads::new(changes).switch_off(&device).unwrap();
             assert!(!is_on());
             drop(guard);
+            assert!(is_on());
+        };
+        namespace.enter(test).unwrap();
+    }
+
+    /// Nothing attached, on the way to these interfaces.
+    fn instance(changes: Changes) -> Interfaces {
+        let name = InterfacePattern::parse("nic*").unwrap();
+        let (xdp, zero_copy) = (XdpMode::Auto, ZeroCopy::Auto);
+        let listed = vec![InterfaceConfig { name, xdp, zero_copy, rss: RssMode::Auto }];
+        let steering = Arc::new(Mutex::new(SteeringProgram::load().unwrap()));
+        let (placement, memory) = (Placement { cpus: Vec::new() }, UmemLayout::for_mtu(64, 1500));
+        Interfaces::new(changes, listed, placement, Poll::Adaptive, Arc::default(), steering, memory)
+    }
+
+    #[test]
+    fn what_a_killed_instance_left_off_is_on_again_at_once_where_the_next_needs_it_not() {
+        let Some(namespace) = bed("unneeded") else { return };
+        let state = tempfile::tempdir().unwrap();
+        let test = || {
+            let device = Device::by_name("nic0").unwrap();
+            Offloads::new(Changes::read(state.path())).switch_off(&device).unwrap();
+            // Killed.
+            let mut all = instance(Changes::read(state.path()));
+            let interface = Interface {
+                id: InterfaceId(0),
+                name: "nic0".into(),
+                index: device.index,
+                mac: MacAddress([2; 6]),
+                mtu: 1500,
+                addresses: Vec::new(),
+                up: true,
+                lowers: Lowers::itself(device.index, "nic0".into()),
+            };
+            let listed = watch::Sender::new(Arc::new(Network::new(1, vec![interface], [], [])));
+            all.follow_meanwhile(listed.subscribe(), Arc::default());
+            all.look_after_offloads();
+            assert!(!is_on(), "it is about to be attached");
+            listed.send_replace(Arc::default());
+            all.look_after_offloads();
             assert!(is_on());
         };
         namespace.enter(test).unwrap();

@@ -50,6 +50,20 @@ impl Interfaces {
             }
         }
         unfit.iter().for_each(|index| self.detach(*index));
+        self.put_back_offloads();
         changed || !unfit.is_empty()
+    }
+
+    /// Switches the offload on again where an instance before this one left it off, and nothing here needs that.
+    fn put_back_offloads(&mut self) {
+        let Some(network) = self.newest() else { return };
+        let is_free = |index: &u32| {
+            !self.carriers.contains_key(index) && !self.kept.contains_key(index) && !self.is_needed(*index, &network)
+        };
+        let free: Vec<u32> = lock(&self.offloads).switched_off().into_iter().filter(is_free).collect();
+        for index in free {
+            let offloads = self.offloads.clone();
+            self.aside(|| lock(&offloads).restore(index));
+        }
     }
 }

@@ -68,6 +68,14 @@ fn a_vlan_device_is_carried_by_the_nic_below_under_its_tag() {
 }
 
 #[test]
+fn a_vlan_device_of_a_priority_alone_is_refused() {
+    let links = [vlan(3, "eth0.0", 2, 0), plain(2, "eth0")];
+    assert!(told(&links).starts_with("no: is a VLAN device of number 0"), "{}", told(&links));
+    assert!(!is_meant(&links[0], &links, |name| name == "eth0.0"));
+    assert_eq!(told(&[vlan(3, "eth0.4094", 2, 4094), plain(2, "eth0")]), "eth0 rs@4094");
+}
+
+#[test]
 fn a_vlan_device_whose_nic_is_elsewhere_is_carried_by_itself() {
     let mut moved = vlan(3, "eth0.100", 2, 100);
     moved.layer.below = None;

@@ -64,6 +64,10 @@ fn of(nic: &NicReport, wish: &Wish, here: &Here<'_>) -> Vec<Finding> {
         findings.hash(nic, wish);
         findings.interrupts(nic);
     } else {
+        // Whatever is below it: nothing arrives by it.
+        if !nic.up && !nic.enabled {
+            findings.is_down(nic);
+        }
         let kind = nic.kind.as_deref().unwrap_or("device");
         let text = format!("a {kind}: what counts is below it, at {}", nic.lowers.join(", "));
         findings.note(text, Some(format!("ringway nic {}", nic.lowers.join(" "))));
@@ -126,14 +130,17 @@ impl Findings {
         self.add(Severity::Note, text, command);
     }
 
+    fn is_down(&mut self, nic: &NicReport) {
+        self.wrong("it is down".into(), Some(format!("ip link set {} up", nic.name)));
+    }
+
     fn link(&mut self, nic: &NicReport) {
-        let name = &nic.name;
         match (nic.up, nic.enabled) {
             (true, _) => {}
             (false, true) => {
                 self.wrong("it is up, but has no carrier: see to its cable and the other end".into(), None)
             }
-            (false, false) => self.wrong("it is down".into(), Some(format!("ip link set {name} up"))),
+            (false, false) => self.is_down(nic),
         }
         if nic.driver.as_deref() == Some("igb") {
             self.note("igb restarts its link for about 3 s whenever Ringway starts and ends".into(), None);

@@ -135,6 +135,8 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
+    use ringway_shared::MacAddress;
+    use ringway_shared::network::{Interface, Route, RouteTarget};
     use ringway_shared::sharing::ShardedMap;
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     use tokio::sync::mpsc;
@@ -245,6 +247,26 @@ mod tests {
             assert!(!watcher.look_at(&changed(eth0 + 1000)).await.unwrap() && watcher.interfaces[0].up);
             assert!(watcher.look_at(&changed(eth0)).await.unwrap() && !watcher.interfaces[0].up);
             assert!(!watcher.look_at(&changed(eth0)).await.unwrap(), "known");
+        });
+    }
+
+    /// Packets left by it until it went, and the networks that say so are older than the links.
+    #[test]
+    fn nobody_is_looked_for_on_a_device_that_is_gone() {
+        watching(async |mut watcher, networks, _host| {
+            let eth0 = networks.borrow().interfaces()[0].clone();
+            for (index, looked_for) in [(eth0.index + 1000, 0), (eth0.index, 1)] {
+                let (id, neighbor) = (eth0.id, "192.0.2.9".parse().unwrap());
+                let to = "192.0.2.0/24".parse().unwrap();
+                let route = Route::new(to, RouteTarget::Out { interface: id, via: None });
+                let known = [(id, neighbor, MacAddress([2; 6]))];
+                let network = Network::new(1, vec![Interface { index, ..eth0.clone() }], [route], known);
+                network.leave_by(network.resolve(neighbor).unwrap()).unwrap();
+                watcher.recent = vec![Arc::new(network)];
+                let now = Instant::now();
+                watcher.sweep(now);
+                assert_eq!(watcher.neighbors.errands(now + Duration::from_secs(1)).len(), looked_for, "{index}");
+            }
         });
     }
 }
