@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ringway_dataplane::af_xdp::{Tap, TapError};
 use ringway_dataplane::worker::Question;
-use ringway_shared::InterfaceId;
+use ringway_shared::{InterfaceId, MacAddress};
 
 use super::{Attached, Interfaces};
 
@@ -100,11 +100,10 @@ impl Interfaces {
 fn look(attached: &Attached, thorough: bool) -> Found {
     let device = &attached.device;
     // An interface that is going away is let go of elsewhere.
-    if device.mac().is_err() {
-        return Found::Right;
-    }
+    let Ok(mac) = device.mac() else { return Found::Right };
+    let follows = attached.tap.as_ref().is_some_and(|tap| is_behind(tap, attached, mac));
     let gone = match attached.tap.as_ref().map(|tap| tap.mend(device, thorough)) {
-        Some(Ok(mended)) if mended.is_empty() => return Found::Right,
+        Some(Ok(mended)) if mended.is_empty() || follows => return Found::Right,
         Some(Ok(mended)) => return Found::Mended(mended.join(", "), None),
         Some(Err(TapError::Gone { how, .. })) => how,
         Some(Err(error)) => return Found::Unmended(error.to_string()),
@@ -114,6 +113,13 @@ fn look(attached: &Attached, thorough: bool) -> Found {
         Ok(tap) => Found::Mended(gone, Some(Arc::new(tap))),
         Err(error) => Found::Problem(error.to_string()),
     }
+}
+
+/// Whether a TAP device is as its interface was before that changed just now, which the network has not told yet: nobody else
+/// changed anything about it. `mac`: the interface's now.
+fn is_behind(tap: &Tap, attached: &Attached, mac: MacAddress) -> bool {
+    let other_mtu = attached.device.mtu().is_ok_and(|mtu| mtu != attached.mtu);
+    mac != attached.mac && tap.device().mac() == Ok(attached.mac) || other_mtu && tap.device().mtu() == Ok(attached.mtu)
 }
 
 impl Attached {
@@ -162,7 +168,6 @@ impl Attached {
 #[cfg(test)]
 mod tests {
     use ringway_dataplane::af_xdp::Device;
-    use ringway_shared::MacAddress;
     use ringway_shared::network::Lowers;
 
     use super::*;
@@ -195,6 +200,34 @@ mod tests {
             attached.note_problem("cannot set the MTU".to_owned());
             assert_eq!(attached.report.tap.as_ref(), Some(&tap.device().name), "it is in use");
             assert!(attached.note_right() && attached.report.tap_problem.is_none() && !attached.note_right());
+        };
+        namespace.enter(test).unwrap();
+    }
+
+    #[test]
+    fn a_tap_device_that_follows_its_interface_was_changed_by_nobody() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "this test needs root");
+            return eprintln!("SKIPPED: needs root to make network namespaces");
+        }
+        let namespace = Namespace::create("taps", "follows").unwrap();
+        let end = |link| End { namespace: &namespace, link, mac: None };
+        veth(end("nic0"), end("peer0"), 1).unwrap();
+        let test = || {
+            let device = Device::by_name("nic0").unwrap();
+            let (tap, mac) = (Arc::new(Tap::open(&device).unwrap()), device.mac().unwrap());
+            let lowers = Lowers::itself(device.index, "nic0".into());
+            let report = InterfaceReport::default();
+            let mut attached = Attached { device, mac, mtu: 1500, lowers, tap: None, report };
+            attached.use_tap(&tap);
+            // Sooner than the network tells.
+            namespace.ip(&["link", "set", "nic0", "mtu", "1400", "address", "02:00:00:00:00:09"]).unwrap();
+            assert!(matches!(look(&attached, true), Found::Right));
+            assert_eq!((tap.device().mtu(), tap.device().mac()), (Ok(1400), Ok(MacAddress([2, 0, 0, 0, 0, 9]))));
+            (attached.mac, attached.mtu) = (MacAddress([2, 0, 0, 0, 0, 9]), 1400);
+            tap.device().set_mtu(1300).unwrap();
+            let found = look(&attached, true);
+            assert!(matches!(&found, Found::Mended(what, None) if what == "its MTU was 1300"));
         };
         namespace.enter(test).unwrap();
     }

@@ -55,7 +55,7 @@ pub(in crate::daemon) enum Whereabouts {
     Here(String),
     /// In another network namespace.
     Away,
-    /// Nowhere: it was deleted or unplugged.
+    /// Nowhere: it was deleted, unplugged, or taken from its driver.
     Gone,
     /// What would tell could not be asked.
     Unknown(String),
@@ -131,7 +131,7 @@ pub(super) fn among(
 fn is_plugged(sys: &Path, bus: &str) -> bool {
     let pci = sys.join("bus/pci/devices");
     if is_pci(bus) {
-        return !pci.exists() || pci.join(bus).exists();
+        return !pci.exists() || pci.join(bus).exists() && has_driver(&pci.join(bus));
     }
     // `usb-<controller>-<port>`, where /sys has `<number of the controller's bus>-<port>`.
     let usb = sys.join("bus/usb/devices");
@@ -146,6 +146,13 @@ fn is_plugged(sys: &Path, bus: &str) -> bool {
         let number = name.strip_prefix("usb").filter(|_| is_of_controller() == Some(true));
         number.is_some_and(|number| usb.join(format!("{number}-{port}")).exists())
     })
+}
+
+/// Whether a driver has this device that may make a network device of it. One that was taken from its driver, or given to a program
+/// or a guest, is none in any namespace, and its settings went with the one that it was.
+fn has_driver(device: &Path) -> bool {
+    let driver = device.join("driver").read_link();
+    driver.is_ok_and(|driver| !driver.ends_with("vfio-pci"))
 }
 
 /// Whether this is a place like `0000:01:00.0`, which the machine can be asked about.
@@ -235,6 +242,20 @@ mod tests {
         for (bus, mac) in [("0000:01:00.0", mac(1)), ("usb-0000:00:14.0-1", None), ("a,b", mac(2))] {
             let identity = known(bus, mac).unwrap();
             assert_eq!(Identity::read(&identity.to_string()), identity);
+        }
+    }
+
+    #[test]
+    fn a_device_without_its_driver_is_in_no_namespace() {
+        let sys = tempfile::tempdir().unwrap();
+        let device = sys.path().join("bus/pci/devices/0000:01:00.0");
+        std::fs::create_dir_all(&device).unwrap();
+        let is_plugged = || is_plugged(sys.path(), "0000:01:00.0");
+        assert!(!is_plugged());
+        for (driver, plugged) in [("igb", true), ("vfio-pci", false)] {
+            symlink(format!("../../../bus/pci/drivers/{driver}"), device.join("driver")).unwrap();
+            assert_eq!(is_plugged(), plugged, "{driver}");
+            std::fs::remove_file(device.join("driver")).unwrap();
         }
     }
 
