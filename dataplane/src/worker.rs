@@ -29,7 +29,7 @@ use crate::pipeline::Pipeline;
 use crate::query::Queries;
 use crate::verdict::Verdict;
 
-pub use aside::{Opening, aside};
+pub use aside::{Opening, Patience, aside};
 pub use asking::{Asked, Question, ask_all};
 use changes::{Answer, Change, Changes};
 pub use handle::{AttachError, WorkerHandle};

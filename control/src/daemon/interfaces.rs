@@ -12,6 +12,7 @@ mod links;
 mod meanwhile;
 mod missing;
 mod offload;
+mod patience;
 mod ports;
 mod refused;
 mod rings;
@@ -44,9 +45,10 @@ use crate::report::interfaces::InterfaceReport;
 use crate::watch::thread::Drivers;
 use crate::watch::{Heart, heart};
 use carriers::{Carrier, Kept, log_mode};
-use links::{LinkLog, why_gone};
+use links::{LinkLog, follow_link, why_gone};
 use missing::Telling;
 use offload::Offloads;
+use patience::Patiences;
 use refused::Refused;
 use room::Room;
 use starting::Starting;
@@ -106,6 +108,7 @@ pub(super) struct Interfaces {
     watch: Watch,
     offloads: Arc<Mutex<Offloads>>,
     leftovers: Leftovers,
+    patience: Patiences,
     latest: Option<watch::Receiver<Arc<Network>>>,
     drivers: Arc<Drivers>,
     pub(super) heart: Heart,
@@ -151,6 +154,7 @@ impl Interfaces {
             latest: None,
             drivers: Arc::default(),
             leftovers: Leftovers::default(),
+            patience: Patiences::default(),
             heart: heart("interfaces"),
         }
     }
@@ -378,21 +382,4 @@ fn unable(interface: &Interface) -> &[String] {
 /// Whether the device that was attached is not this interface any more.
 fn is_other(attached: &Attached, interface: &Interface) -> bool {
     if interface.index == 0 { !interface.up } else { interface.index != attached.device.index }
-}
-
-/// Follows a change of the interface's MAC address or MTU. What fails is tried again when the TAP devices are looked after.
-fn follow_link(attached: &mut Attached, interface: &Interface) {
-    let Interface { mac, mtu, .. } = *interface;
-    if attached.mac != mac {
-        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(mac)) {
-            tracing::warn!("{error}");
-        }
-        attached.mac = mac;
-    }
-    if attached.mtu != mtu && mtu != 0 {
-        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mtu(mtu)) {
-            tracing::warn!("{error}");
-        }
-        attached.mtu = mtu;
-    }
 }

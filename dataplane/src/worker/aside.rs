@@ -14,11 +14,33 @@ use crate::io::{Port, PortOptions};
 /// How often whoever waits is told that it goes on.
 const STEP: Duration = Duration::from_millis(50);
 
-/// How long a queue may stay busy after another socket left it, before we believe that somebody holds it.
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
-
 /// How often a busy queue is tried.
 const BUSY_STEP: Duration = Duration::from_millis(20);
+
+/// How long queues that are busy are waited for, all of them together. The kernel lets go of a socket a little after it was closed, and
+/// until then says the same as of one that somebody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Patience(Duration);
+
+impl Patience {
+    /// So long a queue may stay busy after its socket was closed, before we believe that somebody holds it.
+    pub const FULL: Patience = Patience(Duration::from_secs(1));
+
+    /// So much of it.
+    pub const fn of(limit: Duration) -> Self {
+        Patience(limit)
+    }
+
+    /// Waits with it while something is busy; whether it is not any more. `meanwhile` is called in between.
+    pub fn wait(&mut self, mut is_busy: impl FnMut() -> bool, meanwhile: impl FnMut()) -> bool {
+        patiently(self, (), |()| true, |()| if is_busy() { Err(((), ())) } else { Ok(()) }, meanwhile).is_ok()
+    }
+
+    /// How much of it there is.
+    pub const fn limit(self) -> Duration {
+        self.0
+    }
+}
 
 /// Does this in a thread of its own, never on the CPUs `at_work`, which workers poll on: on others of the NUMA node of `cpu`, so
 /// that what the kernel allocates for a worker is near to it; without `cpu` on any. Where none is left the kernel chooses.
@@ -90,34 +112,60 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Opens a port on a queue, in a thread of its own; while the queue is busy for at most 1 s. On failure there is something
+    /// Opens a port on a queue, in a thread of its own, with `patience` while the queue is busy. On failure there is something
     /// for the worker to reclaim. `at_work` and `meanwhile`: as [`aside`] has them.
     pub fn open(
         self,
         options: &PortOptions<'_>,
+        patience: &mut Patience,
         at_work: &[usize],
         meanwhile: impl FnMut(),
     ) -> Result<Port, (PortError, Box<Closed>)> {
-        aside(self.cpu, at_work, move || self.open_here(options, || ()), meanwhile)
+        aside(self.cpu, at_work, move || self.open_here(options, patience, || ()), meanwhile)
     }
 
     /// The same in this thread, for a device that nobody has to wait for. `meanwhile` is called while the queue is busy.
     pub fn open_here(
         self,
         options: &PortOptions<'_>,
-        mut meanwhile: impl FnMut(),
+        patience: &mut Patience,
+        meanwhile: impl FnMut(),
     ) -> Result<Port, (PortError, Box<Closed>)> {
         let Opening { loan, siblings, .. } = self;
-        let (start, mut loan) = (Instant::now(), Box::new(loan));
-        loop {
-            match loan.open(options, &siblings) {
-                Ok(port) => return Ok(port),
-                Err((PortError::Socket(SocketError::Busy { .. }), again)) if start.elapsed() < BUSY_PATIENCE => {
-                    loan = again;
-                    meanwhile();
-                    std::thread::sleep(BUSY_STEP);
+        let open = |loan: Box<Loan>| loan.open(options, &siblings);
+        let is_busy = |error: &PortError| matches!(error, PortError::Socket(SocketError::Busy { .. }));
+        let opened = patiently(patience, Box::new(loan), is_busy, open, meanwhile);
+        opened.map_err(|(error, loan)| (error, Box::new(loan.unused())))
+    }
+}
+
+/// Opens with what is lent, again and again while that is busy. Of the patience is left what was not needed; all of it where a queue
+/// came free, since whoever lets go of one may be about to let go of others.
+fn patiently<L, T, E>(
+    patience: &mut Patience,
+    lent: L,
+    is_busy: impl Fn(&E) -> bool,
+    mut open: impl FnMut(L) -> Result<T, (E, L)>,
+    mut meanwhile: impl FnMut(),
+) -> Result<T, (E, L)> {
+    let start = Instant::now();
+    let (mut lent, mut waited) = (lent, false);
+    loop {
+        match open(lent) {
+            Err((error, again)) if is_busy(&error) => {
+                if start.elapsed() >= patience.0 {
+                    patience.0 = Duration::ZERO;
+                    return Err((error, again));
                 }
-                Err((error, loan)) => return Err((error, Box::new(loan.unused()))),
+                (lent, waited) = (again, true);
+                meanwhile();
+                std::thread::sleep(BUSY_STEP);
+            }
+            opened => {
+                if waited {
+                    *patience = Patience::FULL;
+                }
+                return opened;
             }
         }
     }
@@ -126,6 +174,28 @@ impl Opening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queues_that_others_hold_are_waited_for_once_and_those_that_come_free_each() {
+        let limit = Duration::from_millis(50);
+        let mut patience = Patience::of(limit);
+        let tries = |patience: &mut Patience, busy_for: u32| {
+            let mut tried = 0;
+            let is_busy = || {
+                tried += 1;
+                tried <= busy_for
+            };
+            (patience.wait(is_busy, || ()), tried)
+        };
+        assert_eq!(tries(&mut patience, 0), (true, 1));
+        assert_eq!(patience, Patience::of(limit), "it was not needed");
+        let (is_open, tried) = tries(&mut patience, u32::MAX);
+        assert!(!is_open && tried > 1, "{tried}");
+        assert_eq!((tries(&mut patience, u32::MAX), patience.limit()), ((false, 1), Duration::ZERO));
+        let mut patience = Patience::of(limit);
+        assert_eq!(tries(&mut patience, 1), (true, 2));
+        assert_eq!(patience, Patience::FULL, "somebody lets go");
+    }
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]

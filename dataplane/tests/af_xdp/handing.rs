@@ -17,7 +17,7 @@ use ringway_dataplane::io::PortOptions;
 use ringway_dataplane::io::port::Leftovers;
 use ringway_dataplane::pipeline::{Pipeline, Shared};
 use ringway_dataplane::resolver::Resolver;
-use ringway_dataplane::worker::{WorkerHandle, WorkerParts, spawn};
+use ringway_dataplane::worker::{Patience, WorkerHandle, WorkerParts, spawn};
 use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::handoff::{Publisher, Reader};
 use ringway_shared::{MacAddress, PortSet, Snapshot};
@@ -57,7 +57,8 @@ fn start(ports: u32, snapshots: Reader<Snapshot>) -> WorkerHandle {
 fn attach(worker: &mut WorkerHandle, interface: &str, socket: SocketOptions, program: &mut SteeringProgram) {
     let device = Device::by_name(interface).unwrap();
     let opening = worker.lend(SIZES).unwrap();
-    let port = opening.open(&PortOptions { device: &device, queue: 0, socket }, &[], || {}).unwrap();
+    let options = PortOptions { device: &device, queue: 0, socket };
+    let port = opening.open(&options, &mut { Patience::FULL }, &[], || {}).unwrap();
     let socket = port.socket().cloned().unwrap();
     worker.take(port).unwrap();
     program.set_socket(device.index, 0, std::os::fd::AsFd::as_fd(&*socket)).unwrap();
@@ -100,7 +101,7 @@ fn traffic_of_other_ports_goes_on_while_a_bind_takes_long() {
                 inside(gateway, || {
                     let device = Device::by_name("l1").unwrap();
                     let options = PortOptions { device: &device, queue: 0, socket: options(false) };
-                    let port = opening.open(&options, &[], || {}).unwrap();
+                    let port = opening.open(&options, &mut { Patience::FULL }, &[], || {}).unwrap();
                     is_open.store(true, Ordering::Relaxed);
                     port
                 })

@@ -168,7 +168,11 @@ impl Interfaces {
         }
         let terms = Terms { placement: &self.placement, memory: self.memory, busy_poll: self.busy_poll };
         let fit = terms.look_at(&device, wanted, |index| !self.kept.contains_key(&index) && has_program(index));
-        let Fit { number, queues, nic } = fit.map_err(|unfit| unfit.why)?;
+        let fit = fit.map_err(|unfit| unfit.why)?;
+        if !self.kept.contains_key(&index) {
+            self.wait_for_queues(&device, &fit)?;
+        }
+        let Fit { number, queues, nic } = fit;
         let kept = self.kept_of(wanted);
         // Larger rings give way to these, and these to smaller ones.
         let usual = match self.rings(self.usual, &queues, &kept) {

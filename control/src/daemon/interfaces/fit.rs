@@ -171,8 +171,13 @@ impl Terms<'_> {
 impl Fit {
     /// Who has one of its queues, where the kernel tells of that.
     pub(in crate::daemon) fn held(&self, device: &KernelDevice) -> Option<String> {
-        let held = Nic::open().ok()?.held_queues(device.index, &device.name, self.number).ok()?;
-        held.first().map(|queue| held_by_another(&SocketError::Busy { interface: device.name.clone(), queue: *queue }))
+        let queue = self.held_queue(&mut Nic::open().ok()?, device)?;
+        Some(held_by_another(&SocketError::Busy { interface: device.name.clone(), queue }))
+    }
+
+    /// The first of its queues that somebody has.
+    pub(super) fn held_queue(&self, nic: &mut Nic, device: &KernelDevice) -> Option<u32> {
+        nic.held_queues(device.index, &device.name, self.number).ok()?.first().copied()
     }
 
     /// Why an attempt is sure to fail with a driver of Linux's own. One from elsewhere may not announce what it can.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ringway_dataplane::af_xdp::Device as KernelDevice;
 use ringway_shared::network::Interface;
 
-use super::Interfaces;
+use super::{Attached, Interfaces};
 use crate::network::listing::Listing;
 
 /// The kernel's IFF_UP and IFF_RUNNING.
@@ -130,6 +130,23 @@ impl Interfaces {
                 None => {}
             }
         }
+    }
+}
+
+/// Follows a change of the interface's MAC address or MTU. What fails is tried again when the TAP devices are looked after.
+pub(super) fn follow_link(attached: &mut Attached, interface: &Interface) {
+    let Interface { mac, mtu, .. } = *interface;
+    if attached.mac != mac {
+        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mac(mac)) {
+            tracing::warn!("{error}");
+        }
+        attached.mac = mac;
+    }
+    if attached.mtu != mtu && mtu != 0 {
+        if let Some(Err(error)) = attached.tap.as_ref().map(|tap| tap.set_mtu(mtu)) {
+            tracing::warn!("{error}");
+        }
+        attached.mtu = mtu;
     }
 }
 

@@ -9,7 +9,6 @@ use ringway_dataplane::io::port::{Closed, ProgressCell};
 use ringway_dataplane::io::{Port, PortError, PortOptions};
 use ringway_dataplane::worker::{AttachError, Question};
 
-use super::tags::is_virtual;
 use super::{Interfaces, holders, lock};
 
 /// How long an attempt waits for frames that closed ports still hold. Most drivers let go within 100 ms; one that takes longer
@@ -52,14 +51,7 @@ impl Interfaces {
         let (worker, opening) = self.with_room(place, || Question::lend(socket.rings))?;
         // A queue is busy as long as a port that came back late is open.
         self.gather();
-        let at_work = self.placement.cpus.clone();
-        let options = PortOptions { device, queue, socket };
-        // A device without hardware has no driver that anybody would have to wait for.
-        let opened = match is_virtual(device) {
-            true => opening.open_here(&options, self.meanwhile()),
-            false => opening.open(&options, &at_work, self.meanwhile()),
-        };
-        let port = match opened {
+        let port = match self.open_patiently(opening, &PortOptions { device, queue, socket }) {
             Ok(port) => port,
             Err((error, unused)) => {
                 self.leftovers.add(worker, *unused);
@@ -146,6 +138,7 @@ impl Interfaces {
         if ports.is_empty() {
             return;
         }
+        ports.iter().for_each(|(_, port)| self.patience.note_closed(port.device, Instant::now()));
         let close = || ports.into_iter().map(|(worker, port)| (worker, port.close())).collect::<Vec<_>>();
         for (worker, closed) in self.aside(close) {
             self.leftovers.add(worker, closed);
@@ -161,9 +154,13 @@ impl Interfaces {
         if self.leftovers.is_empty() {
             return;
         }
+        // Whoever asks has the queue for a moment.
+        let asked = self.leftovers.devices();
         let mut leftovers = std::mem::take(&mut self.leftovers);
         let (free, leftovers) = self.aside(move || (leftovers.take_free(), leftovers));
         self.leftovers = leftovers;
+        let free_now = asked.difference(&self.leftovers.devices()).copied().collect::<Vec<_>>();
+        free_now.into_iter().for_each(|index| self.patience.note_closed(index, Instant::now()));
         self.give_back(free);
     }
 

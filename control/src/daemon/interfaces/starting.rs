@@ -36,6 +36,7 @@ impl Interfaces {
     /// What is attached from now on is no part of the start.
     pub(in crate::daemon) fn have_begun(&mut self) {
         self.starting = None;
+        self.patience.end_of_start();
     }
 
     /// So many devices were tried, of so many.

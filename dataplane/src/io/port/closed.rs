@@ -21,6 +21,7 @@
 //! go, and some drivers (igc, ixgbe) say so as long as no XDP program is attached. A bind to a device that is deleted waits for
 //! the deletion, and finds no device: that is the proof.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -163,6 +164,18 @@ impl Leftovers {
     /// Whether some are a worker's.
     pub fn has(&self, worker: u16) -> bool {
         self.left.iter().any(|left| left.worker == worker)
+    }
+
+    /// When the last of those came that a device's driver may still use.
+    pub fn last_of(&self, device: u32) -> Option<Instant> {
+        let is_its =
+            |left: &&Leftover| left.closed.used_by.as_ref().is_some_and(|used_by| used_by.device.index == device);
+        self.left.iter().filter(is_its).map(|left| left.since).max()
+    }
+
+    /// The devices whose drivers may still use some.
+    pub fn devices(&self) -> BTreeSet<u32> {
+        self.left.iter().filter_map(|left| Some(left.closed.used_by.as_ref()?.device.index)).collect()
     }
 
     /// Whether there are none.
