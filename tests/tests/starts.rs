@@ -113,6 +113,33 @@ fn a_start_without_any_interface_that_can_be_attached_ends_and_names_who_is_in_t
 }
 
 #[test]
+fn a_reload_that_adds_a_glob_answers_when_all_that_it_means_were_tried() {
+    let test = "a_reload_that_adds_a_glob_answers_when_all_that_it_means_were_tried";
+    if !can_run(test, &["ip", "nginx", "curl"]) {
+        return;
+    }
+    let (mut bed, held) = bed(2);
+    let end = |link| End { namespace: &bed.gateway, link, mac: None };
+    veth(end("x2"), end("end-x2"), 1).expect("a veth");
+    bed.serve();
+    bed.start_ringway();
+    list(&bed, &["x*"], false);
+    let output = bed.ringway().command(&["reload"]);
+    let status = bed.status().expect("a status");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for name in ["x0", "x1"] {
+        let refused =
+            format!("not done: {name} is not attached, and is tried again: queue 0 of {name} is held by another");
+        assert!(told.contains(&refused), "{told}");
+    }
+    let x2 = status["interfaces"].as_array().into_iter().flatten().find(|one| one["name"] == "x2");
+    assert!(!told.contains("x2 is not attached") && x2.is_some_and(|x2| x2["mode"].is_string()), "{told}{status:#}");
+    drop(held);
+    assert!(bed.ringway().stop().success());
+}
+
+#[test]
 fn a_supervisor_hears_that_a_long_start_goes_on() {
     if !can_run("a_supervisor_hears_that_a_long_start_goes_on", &["ip"]) {
         return;

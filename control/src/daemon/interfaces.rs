@@ -93,6 +93,8 @@ pub(super) struct Interfaces {
     telling: Telling,
     /// That devices wait for the next turn.
     unfinished: bool,
+    /// When they do that whatever else.
+    until: Option<Instant>,
     starting: Option<Starting>,
     room: Room,
     steered: Steered,
@@ -138,6 +140,7 @@ impl Interfaces {
             refused: Refused::default(),
             telling: Telling::default(),
             unfinished: false,
+            until: None,
             starting: None,
             room: Room::default(),
             steered: Steered::default(),

@@ -62,7 +62,8 @@ impl Interfaces {
             }
             // A start has nothing else to do, and is over only when all were tried.
             let may_wait = !wanted.named && self.starting.is_none();
-            self.unfinished = may_wait && began.elapsed() > ROUND && self.is_outdated(network);
+            self.unfinished = may_wait && began.elapsed() > ROUND && self.is_outdated(network)
+                || self.until.is_some_and(|until| Instant::now() >= until);
             if self.unfinished || self.drivers.is_end() {
                 break;
             }
@@ -101,6 +102,18 @@ impl Interfaces {
             self.drivers.have(self.devices());
         }
         self.drop_meanwhile();
+    }
+
+    /// Follows the network, and has devices wait for the next turn that are not being attached at this moment.
+    pub(in crate::daemon) fn follow_until(&mut self, network: &Network, moment: Instant) {
+        self.until = Some(moment);
+        self.follow(network);
+        self.until = None;
+    }
+
+    /// Whether devices wait for the next turn.
+    pub(in crate::daemon) fn has_untried(&self) -> bool {
+        self.unfinished
     }
 
     /// Whether there is a newer network than this one.

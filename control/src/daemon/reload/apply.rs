@@ -1,21 +1,26 @@
 //! Putting a checked configuration in force.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ringway_dataplane::af_xdp::Device as KernelDevice;
 use ringway_dataplane::worker::{Question, ask_all};
 
 use super::{Loaded, Plan, Running};
 use crate::compile::CompileOptions;
 use crate::config::keys::Fate;
-use crate::config::{AdminConfig, Config};
+use crate::config::{AdminConfig, Config, InterfacePattern};
 use crate::daemon::doorway::{self, Move};
 use crate::daemon::logging;
+use crate::network::listing::Listing;
 use crate::publish::{PublishOptions, Resetting};
 use crate::report::configuration::{Over, ReloadReport};
 
 /// How long one step may take to be in force. A worker takes microseconds, a large cluster a second.
 const STEP: Duration = Duration::from_secs(5);
+/// How long interfaces may be tried, one after the other, until the answer says of the others that they wait for their turn.
+const TRIED: Duration = Duration::from_secs(5);
 
 /// What could not be done, each with when it is done all the same.
 #[derive(Default)]
@@ -124,22 +129,41 @@ impl Running {
         let patterns: Vec<_> = config.interfaces.iter().map(|listed| listed.name.clone()).collect();
         self.patterns.send_replace(patterns.clone());
         let meant = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        // What a glob means is asked here: whoever follows the kernel's links may show them a moment later.
+        let fixed = config.network.is_some();
+        let there = || if fixed { BTreeSet::new() } else { self::meant(&patterns) };
+        let expected = there();
         let mut network = self.network.clone();
         let followed = network.wait_for(|network| {
             let present = |name: &str| network.interfaces().iter().any(|i| i.index != 0 && &*i.name == name);
             let gone = network.interfaces().iter().all(|i| i.index == 0 || meant(&i.name));
-            gone && patterns.iter().filter(|p| !p.is_glob() && is_new(running, p)).all(|p| present(p.as_str()))
+            let named = patterns.iter().filter(|p| !p.is_glob() && is_new(running, p)).all(|p| present(p.as_str()));
+            // A link may be gone again by now.
+            gone && named && (expected.iter().all(|name| present(name)) || there().iter().all(|name| present(name)))
         });
         let followed = tokio::time::timeout(STEP, async { followed.await.map(|known| known.clone()) });
-        let known = match self.interfaces.wait_for(followed).await {
+        let mut known = match self.interfaces.wait_for(followed).await {
             Ok(Ok(known)) => known,
             _ => {
                 problems.push(format!("interfaces: the kernel did not show them within {} s", STEP.as_secs()));
                 return;
             }
         };
-        tokio::task::block_in_place(|| self.interfaces.follow(&known));
+        let until = Instant::now() + TRIED;
+        tokio::task::block_in_place(|| {
+            self.interfaces.follow_until(&known, until);
+            // Those that a glob means give way to what has changed meanwhile.
+            while self.interfaces.has_untried() && Instant::now() < until {
+                known = self.network.borrow().clone();
+                self.interfaces.follow_until(&known, until);
+            }
+        });
         for (name, why) in self.interfaces.failures() {
+            let named = patterns.iter().any(|pattern| pattern.as_str() == name);
+            // A link that went meanwhile is tried again by nobody.
+            if !named && KernelDevice::by_name(name).is_err() {
+                continue;
+            }
             problems.add(format!("{name} is not attached, and is tried again: {why}"), Over::Attached(name.to_owned()));
         }
     }
@@ -167,6 +191,14 @@ impl Running {
     }
 }
 
-fn is_new(running: &Config, pattern: &crate::config::InterfacePattern) -> bool {
+fn is_new(running: &Config, pattern: &InterfacePattern) -> bool {
     !running.interfaces.iter().any(|kept| kept.name == *pattern)
+}
+
+/// The interfaces that are meant and could be attached to, as the kernel has them now.
+fn meant(patterns: &[InterfacePattern]) -> BTreeSet<String> {
+    let network = Listing::read().map(|listing| listing.network(patterns.to_vec()));
+    // A kernel that cannot be asked is waited for by nobody.
+    let names = network.iter().flat_map(|network| network.interfaces()).map(|interface| interface.name.to_string());
+    names.collect()
 }
