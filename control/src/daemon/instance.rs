@@ -25,6 +25,17 @@ pub enum InstanceError {
         /// Why not.
         error: io::Error,
     },
+    /// Something else has the place of the lock.
+    #[error(
+        "state: {} {found}, and Ringway's lock has its place; remove it, or set state to another folder",
+        crate::plain::path(path)
+    )]
+    InTheWay {
+        /// Its path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// Another process has it.
     #[error(
         "state: {} is in use by another ringway ({}); stop it first, or give this one a state folder and an admin \
@@ -67,6 +78,9 @@ impl Instance {
         std::fs::create_dir_all(folder).map_err(unusable("make the folder", folder))?;
         let path = folder.join("lock");
         let mut lock = loop {
+            if let Some(found) = in_the_way(&path) {
+                return Err(InstanceError::InTheWay { path, found });
+            }
             let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut lock = open.map_err(unusable("open", &path))?;
             match lock.try_lock() {
@@ -98,26 +112,41 @@ impl Instance {
 pub(super) fn look(folder: &Path) -> Result<(), InstanceError> {
     let path = folder.join("lock");
     let unusable = |what, path: &Path, error| Err(InstanceError::Unusable { what, path: path.to_owned(), error });
+    if let Some(found) = in_the_way(&path) {
+        return Err(InstanceError::InTheWay { path, found });
+    }
     // What a killed process wrote makes room for the next one's.
     let mut has_room = false;
-    match std::fs::metadata(&path) {
-        Ok(found) if !found.is_file() && !found.is_dir() => {
-            return unusable("write to", &path, io::Error::from_raw_os_error(Errno::INVAL.raw_os_error()));
+    // Whatever else is in the way is in the way of the folder, too.
+    if let Ok(found) = std::fs::metadata(&path) {
+        if let Err(error) = File::options().read(true).write(true).open(&path) {
+            return unusable("open", &path, error);
         }
-        Ok(found) => {
-            if let Err(error) = File::options().read(true).write(true).open(&path) {
-                return unusable("open", &path, error);
-            }
-            has_room = found.len() > 0;
-        }
-        // Whatever else is in the way is in the way of the folder, too.
-        Err(_) => {}
+        has_room = found.len() > 0;
     }
     match writable::look(folder, true) {
         Err(Obstacle::Folder(error)) => unusable("make the folder", folder, error),
         Err(Obstacle::File(error)) if !path.exists() => unusable("open", &path, error),
         Err(Obstacle::Text(error)) if !has_room => unusable("write to", &path, error),
         _ => Ok(()),
+    }
+}
+
+/// The kernel's ELOOP.
+const LOOP: i32 = Errno::LOOP.raw_os_error();
+
+/// What has the place of the lock and can be none.
+fn in_the_way(path: &Path) -> Option<&'static str> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Some("is a folder"),
+        Ok(found) if !found.is_file() => Some("is no file"),
+        Ok(_) => None,
+        // To itself, or to nothing: a file would be made elsewhere, and stay there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(LOOP) => {
+            let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+            is_link.then_some("is a link that leads nowhere")
+        }
+        Err(_) => None,
     }
 }
 
@@ -210,5 +239,32 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Instance::take(&file.path().join("state")).unwrap_err().to_string();
         assert!(error.starts_with("state: cannot make the folder "), "{error}");
+    }
+
+    /// What `check` says is what `run` would say, and nothing changes.
+    #[test]
+    fn what_has_the_place_of_the_lock_is_told_alike_before_and_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let make: [(&str, &dyn Fn()); 5] = [
+            ("is a folder", &|| std::fs::create_dir(&path).unwrap()),
+            ("is a link that leads nowhere", &|| std::os::unix::fs::symlink("missing", &path).unwrap()),
+            ("is a link that leads nowhere", &|| std::os::unix::fs::symlink("missing/lock", &path).unwrap()),
+            ("is a link that leads nowhere", &|| std::os::unix::fs::symlink("lock", &path).unwrap()),
+            ("is no file", &|| drop(std::os::unix::net::UnixListener::bind(&path).unwrap())),
+        ];
+        for (what, make) in make {
+            make();
+            let told = look(folder.path()).unwrap_err().to_string();
+            assert_eq!(told, Instance::take(folder.path()).unwrap_err().to_string());
+            let begin = format!("state: {} {what}, and Ringway's lock has its place; remove it, ", path.display());
+            assert!(told.starts_with(&begin), "{told}");
+            assert!(!folder.path().join("missing").exists());
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        }
+        // A link to a file is as good as the file.
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", &path).unwrap();
+        assert!(look(folder.path()).is_ok() && Instance::take(folder.path()).is_ok());
     }
 }
