@@ -114,6 +114,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     // Whatever way this ends.
     let as_found = LeaveAsFound(Changes::read(&config.state));
     let listeners = Listeners::open(&config)?;
+    let meanwhile = listeners.answer_meanwhile(watch)?;
     // Once the listeners have their ports.
     if let Some(warning) = choose_ports(&mut config.snat) {
         tracing::warn!("{warning}");
@@ -135,6 +136,7 @@ async fn serve(mut config: Config, file: &Path, watch: &Watch) -> Result<(), Run
     // Half a cluster must not be served as if it were all of it.
     let complete = async move { health.complete().await };
     let publishing = publication.start(complete, stopped).map_err(RunError::start("the thread that publishes"))?;
+    meanwhile.end().await;
     let tasks = running.serve(listeners, &config, watch, news)?;
     let result = tokio::select! {
         () = end.wait() => Ok(()),

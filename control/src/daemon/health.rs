@@ -2,6 +2,7 @@
 //! healthCheckNodePorts of Services.
 
 pub(super) mod node_ports;
+pub(super) mod starting;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,6 +18,7 @@ use super::conditions::Plan;
 use super::descriptors::{self, Shares};
 use super::doorway;
 use super::error::RunError;
+use super::health::starting::Meanwhile;
 use super::health::{self, Health, Known, Tasks};
 use super::interfaces::{Interfaces, lock};
 use super::nic_settings::Changes;
@@ -56,13 +57,19 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens. Who comes before [`Running::serve`] waits.
+    /// Listens. Who comes to the socket before [`Running::serve`] waits.
     pub(super) fn open(config: &Config) -> Result<Self, RunError> {
         let listen = |address| health::listen("admin.healthz", address);
         let healthz = config.admin.healthz.map(listen).transpose()?;
         let (socket, socket_file) = admin::listen(&config.admin.socket)
             .map_err(|error| RunError::AdminSocket { path: config.admin.socket.clone(), error })?;
         Ok(Listeners { healthz, socket, socket_file })
+    }
+
+    /// Answers health checks until [`Running::serve`] does, from the thread that watches.
+    pub(super) fn answer_meanwhile(&self, watch: &Watch) -> Result<Meanwhile, RunError> {
+        let meanwhile = Meanwhile::answer(self.healthz.as_ref(), &watch.tasks, watch::hearts());
+        meanwhile.map_err(RunError::start("the health checks"))
     }
 
     /// Whether [`Listeners::open`] would find them free. Nobody is listened to.
