@@ -116,7 +116,7 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
     let here = network.as_ref().map_or_else(kernel_interfaces, names);
     let listing = if network.is_some() { Listing::default() } else { Listing::read().unwrap_or_default() };
     let (mut interfaces, mut missing) = (Vec::new(), Vec::new());
-    for (place, listed) in config.interfaces.iter().enumerate() {
+    for listed in &config.interfaces {
         let meant = |name: &&String| match &network {
             Some(_) => listed.name.matches(name),
             None => listing.is_meant(&listed.name, name),
@@ -131,11 +131,6 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         } else if matches.is_empty() && !listed.name.is_glob() {
             missing.push(listed.name.to_string());
             notes.push(format!("{} does not exist here; ringway run needs it", listed.name));
-        } else if network.is_none()
-            && !arguments.objects.is_empty()
-            && let Err(error) = check_name(place, &listed.name)
-        {
-            problems.push(format!("{}: {error}", plain::path(file)));
         }
         let (carried, noted) = carriage::of(&matches, &listing);
         notes.extend(noted);
@@ -144,6 +139,13 @@ fn report(arguments: &Arguments, config: &Config) -> Result<Report, Failure> {
         }
         let (xdp, zero_copy) = (listed.xdp.label(), listed.zero_copy.label());
         interfaces.push(ListedInterface { name: listed.name.to_string(), matches, carried, xdp, zero_copy });
+    }
+    // Where the start is not looked at as a whole, what no other machine would take either.
+    if network.is_none() && (!arguments.objects.is_empty() || !missing.is_empty()) {
+        let there =
+            config.interfaces.iter().enumerate().filter(|(_, listed)| !missing.contains(&listed.name.to_string()));
+        let unfit = there.filter_map(|(place, listed)| check_name(place, &listed.name).err());
+        problems.extend(unfit.map(|error| format!("{}: {error}", plain::path(file))));
     }
     let start = match (&network, &missing[..]) {
         // That the kernel is not asked is said of the network.

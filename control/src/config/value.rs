@@ -22,8 +22,12 @@ impl InterfacePattern {
         let odd = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '/';
         let open = text.matches('[').count() != text.matches(']').count();
         let pattern = InterfacePattern(text.to_owned());
-        if text.is_empty() || text.contains(odd) || open || matches!(text, "." | "..") {
+        if text.is_empty() || text.contains(odd) || open || matches!(text, "." | "..") || text.starts_with(':') {
             Err("is neither an interface name nor a glob; write eth0 or eth*".into())
+        } else if let Some((interface, _)) = text.split_once(':') {
+            Err(format!(
+                "is a label of addresses of {interface}, not an interface; write {interface}, whose addresses are all served"
+            ))
         } else if !pattern.is_glob() && text.len() > MAX_INTERFACE_NAME {
             Err(format!("is too long: interface names have at most {MAX_INTERFACE_NAME} characters"))
         } else {
@@ -343,9 +347,11 @@ mod tests {
         for (pattern, name, expected) in cases {
             assert_eq!(InterfacePattern::parse(pattern).unwrap().matches(name), expected, "{pattern} {name}");
         }
-        for wrong in ["", "a b", "a/b", "eth[0", "averyverylongname"] {
+        for wrong in ["", "a b", "a/b", "eth[0", "averyverylongname", ":1"] {
             assert!(InterfacePattern::parse(wrong).is_err(), "{wrong}");
         }
+        let label = InterfacePattern::parse("eth0:1").unwrap_err();
+        assert!(label.starts_with("is a label of addresses of eth0, not an interface; write eth0,"), "{label}");
     }
 
     #[test]

@@ -350,8 +350,14 @@ fn check_attached(config: &Config, interfaces: &Interfaces, is_end: bool) -> Res
             Err(RunError::Attach { interface: interface.to_owned(), reason: reason.into_owned() })
         }
         Some(_) => {
-            let names: Vec<&str> = interfaces.failures().map(|(name, _)| name).take(FEW).collect();
-            let more = match interfaces.failures().count() - names.len() {
+            // A link that went meanwhile is tried again by nobody, unless it is named.
+            let is_there = |name: &&str| named(name) || KernelDevice::by_name(name).is_ok();
+            let failed: Vec<&str> = interfaces.failures().map(|(name, _)| name).filter(is_there).collect();
+            let names: Vec<&str> = failed.iter().take(FEW).copied().collect();
+            if names.is_empty() {
+                return Ok(());
+            }
+            let more = match failed.len() - names.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };

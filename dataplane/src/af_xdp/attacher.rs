@@ -51,10 +51,10 @@ impl Attacher {
         match self.attach_as(interface, index, Hook::Driver) {
             Ok(attached) => Ok((AttachedMode::Native, attached)),
             Err(error) if how == XdpMode::Native => Err(error),
-            Err(SteeringError::Attach { source, .. }) => generic(match meaning(&*source) {
-                Some(meaning) => meaning.to_owned(),
-                None => format!("the driver refused native XDP: {}", reasons(&*source)),
-            }),
+            Err(SteeringError::Attach { source, .. }) => generic(
+                meaning(interface, &*source)
+                    .unwrap_or_else(|| format!("the driver refused native XDP: {}", reasons(&*source))),
+            ),
             Err(other) => Err(other),
         }
     }

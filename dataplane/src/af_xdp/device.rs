@@ -37,7 +37,7 @@ pub enum DeviceError {
         name: String,
     },
     /// A name that no interface can have.
-    #[error("{name:?} cannot be an interface's name: it has 1 to 15 bytes, no slash and no space")]
+    #[error("{name:?} cannot be an interface's name: it has 1 to 15 bytes, no slash, no colon and no space")]
     Name {
         /// The name asked for.
         name: String,
@@ -66,7 +66,9 @@ impl Request {
     /// The request about this interface.
     pub(super) fn new(name: &str) -> Result<Self, DeviceError> {
         let bytes = name.as_bytes();
-        let is_name = (1..16).contains(&bytes.len()) && !bytes.iter().any(|byte| matches!(byte, 0 | b'/' | b' '));
+        // What follows a colon the kernel leaves away: the answer would be about another name.
+        let is_name =
+            (1..16).contains(&bytes.len()) && !bytes.iter().any(|byte| matches!(byte, 0 | b'/' | b':' | b' '));
         if !is_name {
             return Err(DeviceError::Name { name: name.into() });
         }

@@ -89,10 +89,13 @@ fn brief(text: &str) -> String {
 }
 
 /// What the kernel's refusal of a native attachment means, when it is one of those that users meet.
-pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    Some(match errno(error)? {
+pub(super) fn meaning(interface: &str, error: &(dyn Error + 'static)) -> Option<String> {
+    let meaning = match errno(error)? {
         Errno::RANGE => {
-            "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set DEVICE mtu 3498"
+            return Some(format!(
+                "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set {interface} mtu 3498 (of \
+                 a veth: its other end)"
+            ));
         }
         Errno::NOSPC => "the peer of this veth has more transmit queues than this end has receive queues",
         Errno::OPNOTSUPP => {
@@ -107,7 +110,8 @@ pub(super) fn meaning(error: &(dyn Error + 'static)) -> Option<&'static str> {
              the way, and journalctl -k what the driver says"
         }
         _ => return None,
-    })
+    };
+    Some(meaning.to_owned())
 }
 
 impl SteeringError {
@@ -173,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_refusal_of_native_xdp_is_told_with_what_to_do() {
-        let told = |errno: Errno| meaning(&std::io::Error::from(errno)).unwrap_or_default();
+        let told = |errno: Errno| meaning("eth0", &std::io::Error::from(errno)).unwrap_or_default();
+        assert!(told(Errno::RANGE).contains(": ip link set eth0 mtu 3498 "));
         assert!(told(Errno::NOMEM).contains("ethtool -L"));
         assert!(told(Errno::INVAL).contains("ringway nic says what is in the way"));
         assert!(told(Errno::OPNOTSUPP).contains("no native XDP"));

@@ -383,8 +383,8 @@ fn a_driver_that_refuses_native_mode_gets_the_generic_one_with_the_reason() {
         let device = Device::by_name("l0").unwrap();
         let mut program = SteeringProgram::load().unwrap();
         let mode = program.attach("l0", device.index, XdpMode::Auto).unwrap();
-        let because = "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set DEVICE \
-                       mtu 3498";
+        let because = "the MTU (of a veth: its other end's) is larger than native XDP takes in one buffer: ip link set l0 \
+                       mtu 3498 (of a veth: its other end)";
         assert_eq!(mode, AttachedMode::Generic { because: because.to_owned() });
         program.detach(device.index);
         let error = program.attach("l0", device.index, XdpMode::Native).unwrap_err().to_string();

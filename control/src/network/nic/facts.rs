@@ -9,7 +9,10 @@ use super::findings::{Wish, judge};
 use super::links::{NicLink, links};
 use super::zero_copy::{Circumstances, verdict};
 use super::{HashFields, Hashed, Interrupt, Nic, NicError, driver, flow_hash, interrupts, numa_node, telling};
-use crate::report::nic::{HashReport, InterruptReport, NicReport, Offload, Queues, RingSizes, RssReport};
+use crate::network::listing::Listing;
+use crate::report::nic::{
+    Finding, HashReport, InterruptReport, NicReport, Offload, Queues, RingSizes, RssReport, Severity,
+};
 
 /// Features that matter to who takes packets before the kernel does.
 const OFFLOADS: [&str; 7] =
@@ -22,6 +25,7 @@ const HASHED: [Hashed; 4] = [Hashed::Tcp4, Hashed::Udp4, Hashed::Tcp6, Hashed::U
 pub struct Surveyor {
     nic: Nic,
     links: Vec<NicLink>,
+    listing: Listing,
     /// The CPUs that take queues' interrupts, by ifindex: asked once, however many interfaces are reported of.
     busy: OnceCell<BTreeMap<u32, Vec<u32>>>,
     cpus: Cpus,
@@ -33,7 +37,8 @@ impl Surveyor {
     pub fn open(allowed: Vec<u32>) -> Result<Self, NicError> {
         let links = links().map_err(NicError::Socket)?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        Ok(Surveyor { nic: Nic::open()?, links, busy: OnceCell::new(), cpus: Cpus::read(allowed), release })
+        let listing = Listing::read().map_err(NicError::Socket)?;
+        Ok(Surveyor { nic: Nic::open()?, links, listing, busy: OnceCell::new(), cpus: Cpus::read(allowed), release })
     }
 
     /// The Ethernet devices, but for Ringway's own.
@@ -152,7 +157,11 @@ impl Surveyor {
         let busy: BTreeSet<u32> = others.flat_map(|(_, cpus)| cpus).copied().collect();
         let queues = report.queues.map_or(1, |queues| queues.receive.min(queues.transmit).max(1));
         report.cpus = self.cpus.suggest(report.numa_node, &busy, queues as usize);
-        report.findings = judge(report, wish, &self.release, &self.cpus.near(report.numa_node));
+        report.findings = match self.listing.why_not(&report.name) {
+            // Nothing else matters of it then.
+            Some(why) => vec![Finding { severity: Severity::Wrong, text: format!("it {why}"), command: None }],
+            None => judge(report, wish, &self.release, &self.cpus.near(report.numa_node)),
+        };
     }
 }
 
