@@ -8,11 +8,13 @@
 //!
 //! A bucket is one pair of cache lines with eight entries of two words, each word with the client's tag, so that an entry
 //! that another worker is writing is seen as whole or as none: nobody locks. A full bucket forgets the client that was
-//! silent for longest, but none whose handshake was ever completed (of UDP: who held a conversation) for one that
-//! somebody may have made up; who is forgotten goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
+//! silent for longest, but none for one of whom less is known ([`Rank`]); of equals those first whose network has others in
+//! the bucket, so that whoever has an IPv6 network to himself, and proves each of its addresses, pushes out his own. Who is
+//! forgotten goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
 //! would share an endpoint that both may have. An endpoint is known by its address, since it keeps the client on every
 //! port: IPv4 as it is, IPv6 by 32 bits of a hash.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,15 +29,28 @@ use crate::flow::Hasher;
 
 /// Entries of a bucket.
 const WAYS: usize = 8;
-/// Nothing is kept of a nanosecond below this power of two: 134 ms. What is left of 31 bits lasts nine years.
+/// Nothing is kept of a nanosecond below this power of two: 134 ms. What is left of 30 bits lasts four years.
 const UNIT_BITS: u32 = 27;
-const UNITS: u32 = u32::MAX >> 1;
-/// The bit above the time: the client has heard its endpoint.
-const PROVEN: u32 = 1 << 31;
+/// Above the time stands the rank.
+const RANK_BIT: u32 = 30;
+const UNITS: u32 = u32::MAX >> (u32::BITS - RANK_BIT);
 /// No Service remembers a client for longer (86,400 s), in seconds.
 const LONGEST: u64 = 86_400;
 
-/// A client and its endpoint. Word one: tag, [`PROVEN`] and time of the last new connection; word two: tag and endpoint.
+/// What is known of a client. None is forgotten for one of a lower rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It opened a connection, as somebody says who may have made it up.
+    Named = 0,
+    /// It went on with one as if it had heard its endpoint, whose answers nobody sees here (direct server return). Whoever makes it up
+    /// has to send several packets for that, and pushes out no more than such clients.
+    WentOn = 1,
+    /// It has heard its endpoint: who makes clients up never gets that far.
+    Heard = 2,
+}
+
+/// A client and its endpoint. Word one: tag, [`Rank`] and time of the last new connection; word two: the tag's upper 24 bits, the
+/// client's network and the endpoint.
 #[derive(Default)]
 struct Entry([AtomicU64; 2]);
 
@@ -52,6 +67,11 @@ fn tagged(tag: u32, value: u32) -> u64 {
 
 fn value_of(word: u64, tag: u32) -> Option<u32> {
     ((word >> 32) as u32 == tag).then_some(word as u32)
+}
+
+/// The network that a second word has.
+fn network_of(word: u64) -> u8 {
+    (word >> 32) as u8
 }
 
 fn units(now: Time) -> u32 {
@@ -75,11 +95,21 @@ impl Affinities {
         Arc::new(Affinities { buckets: (0..buckets).map(|_| bucket()).collect(), hasher: Hasher::new(seed) })
     }
 
-    fn place(&self, affinity: &Affinity, client: IpAddr) -> Option<(&[Entry; WAYS], u32)> {
-        let key = FiveTuple { source: address_words(client), destination: [affinity.service, 0], ports: 0 };
+    fn client(&self, affinity: &Affinity, client: IpAddr) -> Option<Client<'_>> {
+        let source = address_words(client);
+        let key = FiveTuple { source, destination: [affinity.service, 0], ports: 0 };
         let hash = self.hasher.hash(&key);
         let bucket = ((hash >> 32) * self.buckets.len() as u64) >> 32;
-        Some((self.buckets.get(bucket as usize)?, hash as u32 | 1))
+        let network = match client {
+            IpAddr::V4(_) => 0,
+            IpAddr::V6(_) => {
+                let [high, _] = source;
+                let key = FiveTuple { source: [high, 0], destination: [0; 2], ports: 0 };
+                // None has 0, which stands for no network.
+                (self.hasher.hash(&key) % 255) as u8 + 1
+            }
+        };
+        Some(Client { bucket: self.buckets.get(bucket as usize)?, tag: hash as u32 | 1, network })
     }
 
     /// The backend of `set` that the client had last, if that is not too long ago and it still may have it. `choice` picks
@@ -92,66 +122,101 @@ impl Affinities {
         choice: u64,
         now: Time,
     ) -> Option<&'s Backend> {
-        let (bucket, tag) = self.place(affinity, client)?;
+        let Client { bucket, tag, network } = self.client(affinity, client)?;
         let endpoint = bucket.iter().find_map(|Entry([seen, endpoint])| {
             let seen = value_of(seen.load(Ordering::Acquire), tag)?;
             let idle = u128::from(age(units(now), seen & UNITS)) << UNIT_BITS;
-            let endpoint = value_of(endpoint.load(Ordering::Acquire), tag)?;
+            let endpoint = value_of(endpoint.load(Ordering::Acquire), second_tag(tag, network))?;
             (idle < affinity.timeout.as_nanos()).then_some(endpoint)
         })?;
         pick(on(set.backends(), client, endpoint, &self.hasher), choice)
     }
 
-    /// Notes that the client opened a connection to this endpoint, as somebody says who may have made the client up: of those who
-    /// have heard their endpoints none is forgotten for it.
+    /// Notes that the client opened a connection to this endpoint, as somebody says who may have made the client up.
     pub fn note(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, now: Time) {
-        let Some((bucket, tag)) = self.place(affinity, client) else { return };
-        let (now, endpoint) = (units(now), tagged(tag, short(endpoint, &self.hasher)));
-        if let Some((Entry([seen, place]), word)) = known(bucket, tag) {
+        let Some(client) = self.client(affinity, client) else { return };
+        let (now, endpoint) = (units(now), client.second_word(short(endpoint, &self.hasher)));
+        if let Some((Entry([seen, place]), word)) = client.known() {
             let same = place.load(Ordering::Relaxed) == endpoint;
             place.store(endpoint, Ordering::Release);
-            seen.store(tagged(tag, now | if same { word as u32 & PROVEN } else { 0 }), Ordering::Release);
+            seen.store(tagged(client.tag, now | if same { word as u32 & !UNITS } else { 0 }), Ordering::Release);
             return;
         }
-        if let Some((Entry([seen, place]), word)) = least(bucket, now)
-            && (word as u32 & PROVEN == 0 || age(now, word as u32) > units(Time(LONGEST * 1_000_000_000)))
-        {
+        client.take_place(Rank::Named, now, endpoint);
+    }
+
+    /// Notes that so much is known of the client, which has opened a connection to this endpoint.
+    pub fn raise(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, rank: Rank, now: Time) {
+        let Some(client) = self.client(affinity, client) else { return };
+        let (now, endpoint) = (units(now), client.second_word(short(endpoint, &self.hasher)));
+        match client.known() {
+            Some((Entry([seen, place]), word)) => {
+                // Else it went to another one meanwhile.
+                if place.load(Ordering::Relaxed) == endpoint && (word as u32) >> RANK_BIT < rank as u32 {
+                    // It is the connection that counts, not what follows.
+                    let then = word as u32 & UNITS;
+                    seen.store(tagged(client.tag, then | (rank as u32) << RANK_BIT), Ordering::Release);
+                }
+            }
+            None => client.take_place(rank, now, endpoint),
+        }
+    }
+}
+
+/// A client, and where it is remembered.
+struct Client<'b> {
+    bucket: &'b [Entry; WAYS],
+    tag: u32,
+    /// Of IPv6: a number that its /64 has, and one in 255 others. Of IPv4, where nobody has many addresses, 0.
+    network: u8,
+}
+
+/// What stands above the endpoint in the second word.
+fn second_tag(tag: u32, network: u8) -> u32 {
+    tag & !u32::from(u8::MAX) | u32::from(network)
+}
+
+impl Client<'_> {
+    fn second_word(&self, endpoint: u32) -> u64 {
+        tagged(second_tag(self.tag, self.network), endpoint)
+    }
+
+    /// Its entry, and the first word of that.
+    fn known(&self) -> Option<(&Entry, u64)> {
+        let mut words = self.bucket.iter().map(|entry| (entry, entry.0[0].load(Ordering::Relaxed)));
+        words.find(|(_, word)| value_of(*word, self.tag).is_some())
+    }
+
+    /// Writes it into a blank entry, or over the one that is of least use, unless more is known of all others.
+    fn take_place(&self, rank: Rank, now: u32, endpoint: u64) {
+        if let Some(Entry([seen, place])) = self.least(rank, now) {
             place.store(endpoint, Ordering::Release);
-            seen.store(tagged(tag, now), Ordering::Release);
+            seen.store(tagged(self.tag, now | (rank as u32) << RANK_BIT), Ordering::Release);
         }
     }
 
-    /// Notes that the client has heard the endpoint that it opened a connection to.
-    pub fn prove(&self, affinity: &Affinity, client: IpAddr, endpoint: IpAddr, now: Time) {
-        let Some((bucket, tag)) = self.place(affinity, client) else { return };
-        let (now, endpoint) = (units(now), tagged(tag, short(endpoint, &self.hasher)));
-        let (entry, then) = match known(bucket, tag) {
-            // It went to another one meanwhile.
-            Some((Entry([_, place]), _)) if place.load(Ordering::Relaxed) != endpoint => return,
-            // It is the connection that counts, not what follows.
-            Some((entry, word)) => (Some(entry), word as u32 & UNITS),
-            None => (least(bucket, now).map(|(entry, _)| entry), now),
+    /// The entry that is of least use, and none of a higher rank: a blank one, else one of the lowest rank, of the network with most, the
+    /// oldest.
+    fn least(&self, rank: Rank, now: u32) -> Option<&Entry> {
+        let words =
+            self.bucket.each_ref().map(|Entry(words)| words.each_ref().map(|word| word.load(Ordering::Relaxed)));
+        let crowd = |network: u8| match network {
+            0 => 1,
+            network => {
+                let others = words.iter().filter(|[_, place]| network_of(*place) == network).count();
+                others + usize::from(network == self.network)
+            }
         };
-        if let Some(Entry([seen, place])) = entry {
-            place.store(endpoint, Ordering::Release);
-            seen.store(tagged(tag, then | PROVEN), Ordering::Release);
-        }
+        let longest = units(Time(LONGEST * 1_000_000_000));
+        let useless = |[seen, place]: [u64; 2]| match (seen, age(now, seen as u32 & UNITS)) {
+            (0, _) => (Reverse(0), usize::MAX, u32::MAX),
+            (_, age) if age > longest => (Reverse(0), usize::MAX, age),
+            (seen, age) => (Reverse(seen as u32 >> RANK_BIT), crowd(network_of(place)), age),
+        };
+        let entries = self.bucket.iter().zip(words).map(|(entry, words)| (entry, useless(words)));
+        let (entry, (Reverse(least), ..)) = entries.max_by_key(|(_, useless)| *useless)?;
+        (least <= rank as u32).then_some(entry)
     }
-}
-
-/// The entry of the client with this tag, and its first word.
-fn known(bucket: &[Entry; WAYS], tag: u32) -> Option<(&Entry, u64)> {
-    let mut words = bucket.iter().map(|entry| (entry, entry.0[0].load(Ordering::Relaxed)));
-    words.find(|(_, word)| value_of(*word, tag).is_some())
-}
-
-/// The entry that is of least use, and its first word: a blank one, else one of somebody who may be made up, else the oldest.
-fn least(bucket: &[Entry; WAYS], now: u32) -> Option<(&Entry, u64)> {
-    let words = bucket.iter().map(|entry| (entry, entry.0[0].load(Ordering::Relaxed)));
-    words.max_by_key(|(_, word)| match *word {
-        0 => (true, u32::MAX),
-        word => (word as u32 & PROVEN == 0, age(now, word as u32)),
-    })
 }
 
 /// An endpoint's address in 32 bits.

@@ -72,6 +72,69 @@ fn a_full_bucket_forgets_who_was_silent_for_longest() {
     assert_eq!(known, [0, 2, 3, 4, 5, 6, 7, 100]);
 }
 
+/// Who is known of these after all, in a bucket that they fill, each a second after the one before.
+fn known_after(steps: &[(IpAddr, Rank)]) -> Vec<IpAddr> {
+    let (affinities, affinity) = (Affinities::new(WAYS, 1), affinity(1, 3600));
+    let v6 = |client: &IpAddr| client.is_ipv6();
+    for (n, (client, rank)) in steps.iter().enumerate() {
+        let (endpoint, now) = (address(v6(client), 9, 1), seconds(n as u64));
+        affinities.note(&affinity, *client, endpoint, now);
+        affinities.raise(&affinity, *client, endpoint, *rank, now);
+    }
+    let is_known = |client: &&IpAddr| {
+        affinities.find(&affinity, **client, &set(v6(client), &[(1, 80)]), 0, seconds(steps.len() as u64)).is_some()
+    };
+    steps.iter().map(|(client, _)| client).filter(is_known).copied().collect()
+}
+
+#[test]
+fn none_is_forgotten_for_one_of_a_lower_rank() {
+    use Rank::{Heard, Named, WentOn};
+    let client = |n: u8| address(false, 1, n);
+    let first = [Named, WentOn, Heard, Named, WentOn, Heard, Named, WentOn];
+    let filled: Vec<_> = (0..).map(client).zip(first).collect();
+    let after =
+        |more: &[Rank]| known_after(&[filled.clone(), (8..).map(client).zip(more.iter().copied()).collect()].concat());
+    let clients = |numbers: &[u8]| numbers.iter().map(|n| client(*n)).collect::<Vec<_>>();
+    assert_eq!(after(&[Named; 5]), clients(&[1, 2, 4, 5, 7, 10, 11, 12]));
+    assert_eq!(after(&[WentOn; 5]), clients(&[2, 5, 7, 8, 9, 10, 11, 12]));
+    assert_eq!(after(&[WentOn; 20])[..2], clients(&[2, 5]));
+    assert_eq!(after(&[Heard; 6]), clients(&[2, 5, 8, 9, 10, 11, 12, 13]));
+    assert_eq!(after(&[Heard; 7]), clients(&[5, 8, 9, 10, 11, 12, 13, 14]));
+    assert_eq!(after(&[Heard, Heard, Heard, Heard, Heard, Heard, Named, WentOn]), after(&[Heard; 6]));
+}
+
+#[test]
+fn who_has_an_ipv6_network_to_himself_pushes_out_his_own() {
+    for rank in [Rank::Named, Rank::WentOn, Rank::Heard] {
+        let one = |n: u8| (format!("2001:db8::{n:x}").parse().unwrap(), rank);
+        let other = |n: u8| (format!("2001:db8:{n:x}::1").parse().unwrap(), rank);
+        let v4 = |n: u8| (address(false, 1, n), rank);
+        let honest = [other(1), v4(1), other(2), v4(2), other(3), v4(3), other(4)];
+        let flood: Vec<_> = (1..100).map(one).collect();
+        let expected: Vec<IpAddr> = honest.iter().chain(flood.last()).map(|(client, _)| *client).collect();
+        assert_eq!(known_after(&[&honest[..], &flood[..]].concat()), expected);
+        // While nobody else asks, it has all the room.
+        assert_eq!(known_after(&flood).len(), WAYS);
+        assert_eq!(known_after(&[&flood[..], &honest[..]].concat()).len(), WAYS);
+        assert!(known_after(&[&flood[..], &honest[..]].concat()).ends_with(&honest.map(|(client, _)| client)));
+    }
+}
+
+#[test]
+fn a_client_that_goes_elsewhere_has_to_show_itself_anew() {
+    let (affinities, affinity, client) = (Affinities::new(WAYS, 1), affinity(1, 3600), address(false, 1, 1));
+    let (one, other) = (address(false, 9, 1), address(false, 9, 2));
+    affinities.note(&affinity, client, one, seconds(0));
+    affinities.raise(&affinity, client, one, Rank::Heard, seconds(0));
+    affinities.note(&affinity, client, other, seconds(1));
+    affinities.raise(&affinity, client, one, Rank::Heard, seconds(1));
+    for n in 0..WAYS as u8 {
+        affinities.note(&affinity, address(false, 2, n), one, seconds(2));
+    }
+    assert_eq!(affinities.find(&affinity, client, &set(false, &[(1, 80), (2, 80)]), 0, seconds(3)), None);
+}
+
 /// Writers race on one bucket; whoever reads gets an endpoint that this client really had, or none.
 #[test]
 fn a_reader_never_sees_a_mixture_of_two_clients() {

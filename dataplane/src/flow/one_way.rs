@@ -11,21 +11,30 @@
 //! a flow at exactly that number, a FIN counts near both, and until the client goes on from where its FIN ends, or before it.
 //! What fits neither is the word of another connection if it comes after silence ([`QUIET`]), and nothing otherwise.
 //! UDP and SCTP have a single state, of what is never seen to be answered. Nothing is counted of the endpoint's answers.
+//!
+//! Session affinity is told when a client has gone on for a while ([`ENOUGH`]). That is no evidence either, but whoever makes
+//! clients up has to send several packets for each, of UDP and SCTP in several seconds, and to have a flow there meanwhile.
 
 use ringway_shared::Protocol;
 
 use super::observer::REPEATED;
 use super::record::Flow;
 use super::segment::Segment;
-use super::state::State;
+use super::state::{State, is_later_second};
 use super::table::FlowTable;
-use super::tcp::{FIN_ORIGINAL, WINDOW, is_ahead, is_near};
+use super::tcp::{FIN_ORIGINAL, RESET_BY_ORIGINAL, RESET_BY_REPLY, WINDOW, is_ahead, is_near};
 use super::{FlowId, expiry::Lists};
 use crate::clock::Time;
 
 /// Milliseconds for which the client of a connection that it went on with has to be silent before a SYN means that it has left
 /// it. Who forges one ends none that is in use.
 const QUIET: u32 = 10_000;
+
+/// Packets that have to follow the first one for its client to have gone on: of TCP those that fit the flow's numbers, of all else one in
+/// each later second.
+const ENOUGH: u8 = 3;
+/// How many have, in two bits of `Flow::flags` that nothing else uses while only one side is seen.
+const FOLLOWED: u8 = RESET_BY_ORIGINAL | RESET_BY_REPLY;
 
 /// Where a segment ends in the sequence space.
 fn end(segment: &Segment) -> u32 {
@@ -45,16 +54,27 @@ impl Flow {
     }
 
     fn ask_one_way(&mut self, segment: &Segment) -> State {
-        self.flags &= !FIN_ORIGINAL;
+        self.flags &= !(FIN_ORIGINAL | FOLLOWED);
         self.expected = [end(segment), 0];
         State::SynSent
     }
 
     /// The client speaks as if there were a connection. What it said last counts.
     fn claim_one_way(&mut self, segment: &Segment) -> State {
-        self.flags &= !FIN_ORIGINAL;
+        self.flags &= !(FIN_ORIGINAL | FOLLOWED);
         self.expected = [end(segment), if segment.flags.ack() { segment.acknowledgment } else { 0 }];
         State::PickedUp
+    }
+
+    fn followed(&self) -> u8 {
+        (self.flags & FOLLOWED) / RESET_BY_ORIGINAL
+    }
+
+    /// Counts a packet that goes on with what the client began.
+    fn follow(&mut self) {
+        if self.followed() < ENOUGH {
+            self.flags += RESET_BY_ORIGINAL;
+        }
     }
 
     /// Whether its connection has ended or is about to, so that a SYN asks for another one.
@@ -82,7 +102,13 @@ impl Flow {
     /// The state after this packet of the client.
     fn step_one_way(&mut self, segment: &Segment, now: u32) -> State {
         let (state, flags) = (self.state(), segment.flags);
-        if self.original().protocol() != Protocol::Tcp || segment.void {
+        if segment.void {
+            return state;
+        }
+        if self.original().protocol() != Protocol::Tcp {
+            if is_later_second(self.last_seen, now) {
+                self.follow();
+            }
             return state;
         }
         let [next, heard] = self.expected;
@@ -114,6 +140,7 @@ impl Flow {
             self.flags |= FIN_ORIGINAL;
         }
         self.expected = [if goes_past { end } else { next }, segment.acknowledgment];
+        self.follow();
         // From before its FIN speaks who repeats something, or has sent none: the next packet tells.
         let after_fin = flags.fin() || (had_ended && !goes_past && segment.sequence == next);
         if self.flags & FIN_ORIGINAL != 0 && after_fin { State::OneWayClosing } else { State::OneWay }
@@ -121,18 +148,21 @@ impl Flow {
 }
 
 impl FlowTable {
-    /// Counts a packet of the client of such a flow, and lets it change the flow's state.
-    pub fn advance_one_way(&mut self, id: FlowId, segment: &Segment, now: Time) {
+    /// Counts a packet of the client of such a flow, and lets it change the flow's state. Whether with this one the client has gone on
+    /// for long enough to be told from one of a single packet.
+    pub fn advance_one_way(&mut self, id: FlowId, segment: &Segment, now: Time) -> bool {
         let now = now.millis();
-        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return };
-        let (before, last_seen) = (flow.state(), flow.last_seen);
+        let Some(flow) = self.flows.get_mut(id.0 as usize) else { return false };
+        let (before, last_seen, followed) = (flow.state(), flow.last_seen, flow.followed());
         let after = flow.step_one_way(segment, now);
         flow.count(super::Direction::Original);
         flow.last_seen = now;
         flow.state = after as u8;
+        let went_on = flow.followed() == ENOUGH && followed < ENOUGH;
         if Lists::must_move(before, after, last_seen, now) && before != State::Free {
             self.lists.unlink(&mut self.flows, id.0, before);
             self.lists.link(&mut self.flows, id.0);
         }
+        went_on
     }
 }

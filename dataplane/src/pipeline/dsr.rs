@@ -16,6 +16,7 @@ use ringway_shared::{
 use super::departure::{Intent, mtu, must_not_fragment};
 use super::established::{Standing, revise};
 use super::{Context, Core, Outcome, dropped};
+use crate::affinity::Rank;
 use crate::batch::Received;
 use crate::flow::{Direction, Effort, Flow, FlowId, NewFlow, OpenError, Opened, Segment, Source, Wishes};
 use crate::forward::dsr::{self, Tunnel};
@@ -192,8 +193,8 @@ impl Core {
             return self.answer_too_big(context, received, packet, mtu, service_port);
         }
         // A SYN keeps none alive that it may replace.
-        if !is_stale {
-            self.flows.advance_one_way(id, &segment, context.now);
+        if !is_stale && self.flows.advance_one_way(id, &segment, context.now) {
+            self.rank_client(snapshot, id, Rank::WentOn, context.now);
         }
         let flow = self.flows.flow(id);
         let (service_port, backend) = (flow.service_port(), flow.backend());

@@ -26,7 +26,7 @@ use ringway_shared::{AdjacencyId, Backend, EndpointSet, Family, FiveTuple, Netwo
 use super::direct::begins;
 use super::owed::is_owed_an_answer;
 use super::{Context, Core, Outcome};
-use crate::affinity;
+use crate::affinity::{self, Rank};
 use crate::batch::Received;
 use crate::clock::Time;
 use crate::flow::{FlowId, Segment};
@@ -248,6 +248,12 @@ impl Core {
     /// Both sides of a flow hear each other now: its client is none that somebody made up.
     #[cold]
     pub(super) fn prove_client(&mut self, snapshot: &Snapshot, id: FlowId, now: Time) {
+        self.rank_client(snapshot, id, Rank::Heard, now);
+    }
+
+    /// So much is known of a flow's client now.
+    #[cold]
+    pub(super) fn rank_client(&mut self, snapshot: &Snapshot, id: FlowId, rank: Rank, now: Time) {
         let flow = self.flows.flow(id);
         if flow.is_direct() {
             return;
@@ -255,7 +261,7 @@ impl Core {
         let port = snapshot.services.service_port(flow.service_port());
         if let Some(affinity) = port.and_then(|port| port.affinity.as_ref()) {
             let (client, endpoint) = (flow.original().source_address(), flow.reply().source_address());
-            self.shared.affinities.prove(affinity, client, endpoint, now);
+            self.shared.affinities.raise(affinity, client, endpoint, rank, now);
         }
     }
 }
