@@ -7,6 +7,8 @@
 //! What an adjacency asks of a frame is written in [`leave`] and nowhere else. Frames have the whole headroom of their chunk
 //! before them, for headers that are put in front ([`Umem::grow_head`]).
 
+use std::net::IpAddr;
+
 use ringway_shared::counters::Counter;
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ForwardingMode;
@@ -105,13 +107,13 @@ impl Core {
             Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
                 let ahead = self.held.waiting_for(interface, next_hop);
                 let Received { frame, tag, .. } = received;
-                let since = context.now;
+                let (since, client) = (context.now, client_of(context, &heading, intent));
                 let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
                 if ahead == 0 {
                     // Also when too many wait for others: the next packet finds its neighbour then.
                     self.shared.resolver.ask(interface, next_hop);
                 }
-                match self.held.push(held, ahead) {
+                match self.held.push(held, client, ahead) {
                     Ok(()) => None,
                     Err(held) => Some(outcome(held, Verdict::Drop(DropReason::NeighborUnresolved))),
                 }
@@ -171,6 +173,20 @@ impl Core {
         }
         tally.set(Counter::Held, 0);
         tally.set(Counter::FragmentsWaiting, 0);
+    }
+}
+
+/// For whom a packet is sent: who answers get, and who sends to endpoints.
+#[cold]
+fn client_of(context: &Context, heading: &Heading, intent: Intent) -> IpAddr {
+    let services = &context.snapshot.services;
+    // What comes from a VIP or a NodePort is an answer.
+    let is_frontend = |source: &IpAddr| services.vips.get(source).is_some() || services.node.is_own(*source);
+    match intent {
+        Intent::Reply(_) => heading.destination,
+        Intent::Forward | Intent::ToLink => {
+            heading.source.filter(|source| !is_frontend(source)).unwrap_or(heading.destination)
+        }
     }
 }
 

@@ -1,4 +1,10 @@
 //! Packets that wait for a neighbour's MAC address.
+//!
+//! Whoever forges sources can have packets wait for as many neighbours as the link has addresses: for clients there, each for
+//! itself. Routers and endpoints are few, and many clients share them. So what waits for its client itself has one half of the
+//! room, and all else the other; what one of them leaves is anybody's. When there is no room, the neighbour that most wait for
+//! gives one up: the oldest of the client that has most there, of IPv6 of its /64 network. And where so many wait for one
+//! neighbour as may, a client with fewer takes a place of one with more.
 
 use std::net::IpAddr;
 
@@ -48,9 +54,13 @@ struct Place {
     slot: u8,
     /// How many wait for the same neighbour since before.
     ahead: u8,
+    /// Of its client's network. Others may have the same.
+    client: u32,
+    /// Whether it waits for its client itself.
+    is_for_client: bool,
 }
 
-/// The packets that wait. When there is room for no more, the oldest of the neighbour that most of them wait for is given up.
+/// The packets that wait.
 pub(super) struct Held {
     /// Oldest first. Apart from the packets, so that little has to be looked at and moved.
     order: ArrayVec<Place, CAPACITY>,
@@ -73,11 +83,20 @@ impl Default for Held {
     }
 }
 
+fn mix(word: u64) -> u32 {
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
 /// A number that a neighbour has, and few others.
 fn key_of(interface: InterfaceId, next_hop: IpAddr) -> u32 {
     let [high, low] = address_words(next_hop);
-    let mixed = high ^ low.rotate_left(29) ^ u64::from(interface.0);
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    mix(high ^ low.rotate_left(29) ^ u64::from(interface.0))
+}
+
+/// A number that a client has, and few others: of IPv6, that its network has.
+fn key_of_client(client: IpAddr) -> u32 {
+    let [high, low] = address_words(client);
+    mix(if client.is_ipv4() { low } else { high })
 }
 
 impl Held {
@@ -100,34 +119,66 @@ impl Held {
         self.order.iter().filter(|place| self.is_for(place, key, (interface, next_hop))).count()
     }
 
-    /// Adds a packet, of whose neighbour so many wait already; gives it back when those are too many.
-    pub(super) fn push(&mut self, packet: HeldPacket, ahead: usize) -> Result<(), HeldPacket> {
-        if ahead >= PER_NEIGHBOR || self.given_up.is_full() {
+    /// Adds a packet that this client sent, or that goes to it, and of whose neighbour so many wait already; gives it back when those are
+    /// too many.
+    pub(super) fn push(&mut self, packet: HeldPacket, client: IpAddr, ahead: usize) -> Result<(), HeldPacket> {
+        let neighbor = (packet.interface, packet.next_hop);
+        let is_for_client = packet.next_hop == client;
+        let (key, client) = (key_of(packet.interface, packet.next_hop), key_of_client(client));
+        if self.given_up.is_full() {
             return Err(packet);
         }
+        let gives_way = if ahead >= PER_NEIGHBOR {
+            match self.has_more(key, neighbor, client) {
+                None => return Err(packet),
+                greedy => greedy,
+            }
+        } else if self.order.is_full() {
+            self.least_needed(is_for_client)
+        } else {
+            None
+        };
         let mut ahead = ahead as u8;
-        if self.order.is_full()
-            && let Some(given_up) = self.least_needed().and_then(|at| self.remove(at))
-        {
-            let same = (given_up.interface, given_up.next_hop) == (packet.interface, packet.next_hop);
-            ahead = ahead.saturating_sub(u8::from(same));
+        if let Some(given_up) = gives_way.and_then(|at| self.remove(at)) {
+            ahead = ahead.saturating_sub(u8::from((given_up.interface, given_up.next_hop) == neighbor));
             self.given_up.push(given_up);
         }
         let Some(slot) = self.free.pop() else { return Err(packet) };
-        let key = key_of(packet.interface, packet.next_hop);
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
             *place = Some(packet);
-            self.order.push(Place { key, slot, ahead });
+            self.order.push(Place { key, slot, ahead, client, is_for_client });
         }
         Ok(())
     }
 
-    /// The oldest packet of the neighbour that most wait for.
-    fn least_needed(&self) -> Option<usize> {
-        let most = self.order.iter().map(|place| place.ahead).max()?;
-        let last = self.order.iter().find(|place| place.ahead == most)?;
+    /// Which packet makes room for one that waits for its client itself, or for somebody else.
+    fn least_needed(&self, is_for_client: bool) -> Option<usize> {
+        let for_clients = self.order.iter().filter(|place| place.is_for_client).count() + usize::from(is_for_client);
+        let kind = for_clients > CAPACITY / 2;
+        let of_kind = || self.order.iter().filter(|place| place.is_for_client == kind);
+        let most = of_kind().map(|place| place.ahead).max()?;
+        let last = of_kind().find(|place| place.ahead == most)?;
         let HeldPacket { interface, next_hop, .. } = *self.packet(last)?;
-        self.order.iter().position(|place| self.is_for(place, last.key, (interface, next_hop)))
+        self.greediest(last.key, (interface, next_hop)).map(|(at, _)| at)
+    }
+
+    /// Of the client that has most waiting for this neighbour the oldest packet, and how many those are.
+    fn greediest(&self, key: u32, neighbor: (InterfaceId, IpAddr)) -> Option<(usize, usize)> {
+        let waiting: ArrayVec<(usize, u32), PER_NEIGHBOR> = (0..)
+            .zip(&self.order)
+            .filter(|(_, place)| self.is_for(place, key, neighbor))
+            .map(|(at, place)| (at, place.client))
+            .take(PER_NEIGHBOR)
+            .collect();
+        let of = |client: u32| waiting.iter().filter(|(_, other)| *other == client).count();
+        waiting.iter().map(|(at, client)| (*at, of(*client))).rev().max_by_key(|(_, count)| *count)
+    }
+
+    /// The packet whose place a client takes where the room for this neighbour is full: of one that has more there than this one will
+    /// have then.
+    fn has_more(&self, key: u32, neighbor: (InterfaceId, IpAddr), client: u32) -> Option<usize> {
+        let own = self.order.iter().filter(|place| place.client == client && self.is_for(place, key, neighbor)).count();
+        self.greediest(key, neighbor).filter(|(_, most)| *most > own + 1).map(|(at, _)| at)
     }
 
     fn remove(&mut self, at: usize) -> Option<HeldPacket> {
@@ -185,5 +236,87 @@ impl Held {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::af_xdp::{Umem, UmemLayout};
+
+    /// Has a packet wait for this neighbour that goes to or comes from this client; what makes room for it ends.
+    fn push(held: &mut Held, umem: &mut Umem, next_hop: [u8; 4], client: [u8; 4]) {
+        let (interface, next_hop, client) = (InterfaceId(0), IpAddr::from(next_hop), IpAddr::from(client));
+        let packet = HeldPacket {
+            frame: umem.allocate().unwrap(),
+            tag: 0,
+            service_port: None,
+            intent: Intent::Forward,
+            heading: Heading::to(next_hop),
+            interface,
+            next_hop,
+            since: Time(0),
+        };
+        let refused = held.push(packet, client, held.waiting_for(interface, next_hop)).err();
+        let ended: Vec<_> = held.take_given_up().chain(refused).collect();
+        ended.into_iter().for_each(|packet| umem.free(packet.frame));
+    }
+
+    /// How many wait for their clients, and how many for others.
+    fn counts(held: &Held) -> (usize, usize) {
+        let for_clients = held.order.iter().filter(|place| place.is_for_client).count();
+        (for_clients, held.order.len() - for_clients)
+    }
+
+    #[test]
+    fn clients_on_the_link_have_half_of_the_room_and_all_others_the_other() {
+        let mut umem = Umem::new(UmemLayout::of_frames(512)).unwrap();
+        let mut held = Held::default();
+        let client = |n: u8| [192, 168, 0, n];
+        for n in 0..=255 {
+            push(&mut held, &mut umem, client(n), client(n));
+        }
+        assert_eq!(counts(&held), (256, 0), "all of it while nobody else wants it");
+        for n in 0..=255 {
+            push(&mut held, &mut umem, [10, 0, 0, n], client(n));
+            assert_eq!(counts(&held), (256 - (usize::from(n) + 1).min(128), (usize::from(n) + 1).min(128)));
+        }
+        for n in 0..=255 {
+            push(&mut held, &mut umem, client(n), client(n));
+            assert_eq!(counts(&held), (128, 128));
+        }
+        let mut held_by_others = Held::default();
+        std::mem::swap(&mut held, &mut held_by_others);
+        held_by_others.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        for n in 0..=255 {
+            push(&mut held, &mut umem, [10, 0, 0, n / 16], client(n));
+        }
+        assert_eq!(counts(&held), (0, 256));
+        for n in 0..=255 {
+            push(&mut held, &mut umem, client(n), client(n));
+        }
+        assert_eq!(counts(&held), (128, 128));
+        held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        assert_eq!(umem.free_frames(), umem.total());
+    }
+
+    /// Whatever comes and goes, each packet knows how many wait before it.
+    #[test]
+    fn the_order_is_kept_whoever_gives_way() {
+        let mut umem = Umem::new(UmemLayout::of_frames(512)).unwrap();
+        let mut held = Held::default();
+        let mut random = 1u64;
+        for _ in 0..4_000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let [neighbor, client, behind, ..] = (random >> 32).to_le_bytes();
+            let client = [192, 168, 0, client / 16];
+            push(&mut held, &mut umem, if behind < 128 { client } else { [10, 0, 0, neighbor / 8] }, client);
+            for (at, place) in held.order.iter().enumerate() {
+                let before = held.order.iter().take(at).filter(|other| other.key == place.key).count();
+                assert_eq!((usize::from(place.ahead), before < PER_NEIGHBOR), (before, true));
+            }
+        }
+        held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        assert_eq!(umem.free_frames(), umem.total());
     }
 }

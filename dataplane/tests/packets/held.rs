@@ -31,8 +31,72 @@ static CROWD: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// 240 packets that wait each for the client that it answers, then 16 for clients behind the router; and 14 more of the former.
+static SINGLES: LazyLock<String> = LazyLock::new(|| {
+    let v4 = |last: u32| format!("outside tcp S 192.168.0.{last}:40000 > 172.30.0.44:80\n-> held\n");
+    let v6 = |last: u32| format!("outside tcp S [2001:db8::1:{last}]:40000 > [fd00:172:30::44]:80\n-> held\n");
+    let routed = |last: u32| format!("outside tcp S 203.0.113.{last}:40000 > 172.30.0.44:80\n-> held\n");
+    let reset = |last: u32| {
+        format!("-> reply no_endpoint outside rst 172.30.0.44:80 > 203.0.113.{last}:40000 seq=0 ack=1001\n")
+    };
+    let [first, more] =
+        [100..220, 220..227].map(|range| range.flat_map(|last| [v4(last), v6(last)]).collect::<Vec<String>>());
+    let (routed, resets): (String, String) = ((1..17).map(routed).collect(), (1..17).map(reset).collect());
+    let (first, more) = (first.concat(), more.join("-> drop neighbor_unresolved\n"));
+    format!(
+        "{first}{routed}@2
+        {more}-> drop neighbor_unresolved
+        use known
+        -> held times=226
+        {resets}"
+    )
+});
+
 pub(crate) fn rows() -> Vec<Row> {
     vec![
+        Row {
+            name: "what waits for the router of many is not given up for what waits each for its own client",
+            bed: town()
+                .neighbors(Neighbors::None)
+                .then_neighbors("known", Neighbors::Outside)
+                .set(|settings| settings.frames = 512),
+            script: SINGLES.as_str(),
+            ledger: "rx=270 held=240 drop:neighbor_unresolved=14 replied=16 reply:no_endpoint=16",
+        },
+        Row {
+            name: "a client with fewer packets takes the place of one with more, where as many wait for one neighbour as may",
+            bed: town().neighbors(Neighbors::None),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.44:80 times=15
+                -> held
+                outside tcp S 203.0.113.7:40000 > 172.30.0.44:80
+                -> held
+                @2
+                outside tcp S 203.0.113.8:40000 > 172.30.0.44:80
+                -> held
+                -> drop neighbor_unresolved
+                @3
+                outside tcp S 203.0.113.9:50000 > 172.30.0.44:80
+                -> drop neighbor_unresolved
+                outside tcp S 203.0.113.8:40001 > 172.30.0.44:80
+                -> held
+                -> drop neighbor_unresolved",
+            ledger: "rx=19 held=16 drop:neighbor_unresolved=3",
+        },
+        Row {
+            name: "over IPv6 those of one network are one client in this",
+            bed: town().neighbors(Neighbors::None),
+            script: "
+                outside tcp S [2001:db8:c::9]:40000 > [fd00:172:30::44]:80 times=16
+                -> held
+                @2
+                outside tcp S [2001:db8:c::8]:40000 > [fd00:172:30::44]:80
+                -> drop neighbor_unresolved
+                outside tcp S [2001:db8:c:1::9]:40000 > [fd00:172:30::44]:80
+                -> held
+                -> drop neighbor_unresolved",
+            ledger: "rx=18 held=16 drop:neighbor_unresolved=2",
+        },
         Row {
             name: "a packet waits for its endpoint's neighbour and leaves when it is known",
             bed: town().neighbors(Neighbors::Outside).then_neighbors("known", Neighbors::All),
