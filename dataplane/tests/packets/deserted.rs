@@ -73,6 +73,34 @@ static LIVE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// Somebody who knows the tuple sends three SYNs. The endpoint answers the first, and the second not, which comes within half a
+/// second after it (as Linux does).
+static FORGED: LazyLock<String> = LazyLock::new(|| {
+    connected(
+        "@60000
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=76000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        inside tcp A 10.0.1.1:8080 > 10.0.255.254:A seq=5001 ack=1001
+        -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+        @60001
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        @60501
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        inside tcp A 10.0.1.1:8080 > 10.0.255.254:A seq=5001 ack=1001
+        -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+        @61501
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        @7260000
+        outside tcp PA 203.0.113.9:40000 > 172.30.0.41:80 seq=1001 ack=5001 data=x
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        inside tcp A 10.0.1.1:8080 > 10.0.255.254:A seq=5001 ack=1002
+        -> forward outside 172.30.0.41:80 > 203.0.113.9:40000",
+    )
+});
+
 /// The client sent a FIN that nobody acknowledged.
 static UNREADY_AND_LEFT: LazyLock<String> = LazyLock::new(|| {
     connected(
@@ -134,6 +162,12 @@ pub(crate) fn rows() -> Vec<Row> {
             bed: Bed::of(&[TWO]),
             script: LIVE.as_str(),
             ledger: "rx=13 forwarded=13 flowsOpened=1",
+        },
+        Row {
+            name: "three SYNs that somebody forges end no connection that is silent, since its endpoint answers the last at the latest",
+            bed: Bed::of(&[TWO]),
+            script: FORGED.as_str(),
+            ledger: "rx=11 forwarded=11 flowsOpened=1",
         },
         Row {
             name: "without rescue as well, where the endpoint is no choice any more",
