@@ -13,7 +13,7 @@ use super::error::RunError;
 use super::interfaces::fit::{Looked, Terms, Unfit};
 use super::placement::{Device, Placement, allowed_cpus};
 use super::start::{Listeners, check_name};
-use super::workers::ports_per_worker;
+use super::workers::{ports_per_worker, share_of};
 use super::{choose_ports, instance, limits, logging, packet_memory, pod, privileges};
 use crate::config::{Config, Poll};
 use crate::network::listing::Listing;
@@ -38,7 +38,8 @@ impl Plan {
         let placement = Placement::new(&devices, config.workers.cpus.as_deref(), &allowed_cpus())?;
         let queues: Vec<u32> = devices.iter().map(|device| device.rx).collect();
         let ports = ports_per_worker(config, &queues, placement.workers());
-        let memory = packet_memory::layout(config, network, ports);
+        let shares = devices.iter().map(|device| (&*device.name, share_of(device.rx, placement.workers())));
+        let memory = packet_memory::layout(config, network, ports, &shares.collect());
         let workers = placement.workers() as u64;
         let packets = u64::from(memory.frames) * u64::from(memory.chunk_size) * workers;
         let size = limits::Size { workers, packets, ports: workers * u64::from(ports) };

@@ -1,5 +1,7 @@
 //! The packet memory of a worker: how many frames, and how large, so that every port it will have finds enough.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ringway_dataplane::af_xdp::{Device as KernelDevice, RingSizes, UmemLayout};
 use ringway_shared::Network;
 use ringway_shared::network::Interface;
@@ -34,36 +36,51 @@ struct Carrier {
     mtu: u32,
     /// Whether its driver may work on the memory directly.
     zero_copy: bool,
+    /// So many ports of the worker are at it at the start, with these rings.
+    ports: u32,
     rings: RingSizes,
 }
 
-/// The memory of one worker with `ports` ports at the devices of these interfaces.
-pub(super) fn layout(config: &Config, network: &Network, ports: u32) -> UmemLayout {
+/// The memory of one worker with `ports` ports at the devices of these interfaces. `at_start`: how many of them are at which device.
+pub(super) fn layout(config: &Config, network: &Network, ports: u32, at_start: &BTreeMap<&str, u32>) -> UmemLayout {
     let usual = usual(ports);
-    let carriers: Vec<Carrier> =
-        network.interfaces().iter().flat_map(|interface| carriers(config, interface, usual)).collect();
-    of(ports, &carriers)
+    let mut counted = BTreeSet::new();
+    let mut all = Vec::new();
+    for interface in network.interfaces() {
+        for (name, carrier) in carriers(config, interface, usual) {
+            // Several interfaces may share a device.
+            let is_new = counted.insert(name.clone());
+            let ports = at_start.get(&*name).copied().filter(|_| is_new).unwrap_or_default();
+            all.push(Carrier { ports, ..carrier });
+        }
+    }
+    of(ports, &all)
 }
 
-fn carriers(config: &Config, interface: &Interface, usual: RingSizes) -> Vec<Carrier> {
+/// What carries an interface, by the names of devices, and what is known of it itself.
+fn carriers(config: &Config, interface: &Interface, usual: RingSizes) -> Vec<(String, Carrier)> {
     let listed = config.interfaces.iter().find(|listed| listed.name.matches(&interface.name));
     let asked = listed.is_none_or(|listed| listed.zero_copy != ZeroCopy::Off && listed.xdp != XdpMode::Generic);
     let lower = |name: &str| {
         let device = KernelDevice::by_name(name).ok()?;
         let nic = NicFacts::of(&device);
-        Some(Carrier { mtu: device.mtu().ok()?, zero_copy: asked && nic.zero_copy, rings: nic.rings(asked, usual) })
+        let (mtu, zero_copy) = (device.mtu().ok()?, asked && nic.zero_copy);
+        Some((name.to_owned(), Carrier { mtu, zero_copy, ports: 0, rings: nic.rings(asked, usual) }))
     };
-    let itself = Carrier { mtu: interface.mtu, zero_copy: false, rings: usual };
+    let itself = Carrier { mtu: interface.mtu, zero_copy: false, ports: 0, rings: usual };
     let devices = &interface.lowers.devices;
     // A configured network does not know what carries its interfaces: they do it themselves.
     let own = devices.is_empty().then(|| lower(&interface.name)).flatten();
-    devices.iter().filter_map(|device| lower(&device.name)).chain(own).chain([itself]).collect()
+    let lowers = devices.iter().filter_map(|device| lower(&device.name));
+    lowers.chain(own).chain([(interface.name.to_string(), itself)]).collect()
 }
 
 fn of(ports: u32, carriers: &[Carrier]) -> UmemLayout {
+    let known: u32 = carriers.iter().map(|carrier| carrier.ports).sum();
+    let held: u32 = carriers.iter().map(|carrier| carrier.ports * carrier.rings.frames()).sum();
     // Which device a later port is at is not known.
     let of_a_port = carriers.iter().map(|carrier| carrier.rings.frames()).max().unwrap_or(usual(ports).frames());
-    let frames = ports * of_a_port + SPARE_FRAMES;
+    let frames = held + ports.saturating_sub(known) * of_a_port + SPARE_FRAMES;
     let largest = |direct: bool| {
         carriers.iter().filter(|carrier| carrier.zero_copy || !direct).map(|carrier| carrier.mtu).max().unwrap_or(0)
     };
@@ -88,7 +105,7 @@ mod tests {
         let size = |carriers: &[(u32, bool)]| {
             let carriers: Vec<Carrier> = carriers
                 .iter()
-                .map(|&(mtu, zero_copy)| Carrier { mtu, zero_copy, rings: RingSizes::DEFAULT })
+                .map(|&(mtu, zero_copy)| Carrier { mtu, zero_copy, ports: 0, rings: RingSizes::DEFAULT })
                 .collect();
             of(2, &carriers).chunk_size
         };
@@ -98,7 +115,17 @@ mod tests {
         assert_eq!(size(&[(1500, false), (1000, true)]), 2048);
         assert_eq!(size(&[]), 2048);
         assert_eq!(of(2, &[]).frames, 2 * 8192 + 2048);
-        let nic = Carrier { mtu: 1500, zero_copy: true, rings: RingSizes::for_nic(4096) };
+        let nic = Carrier { mtu: 1500, zero_copy: true, ports: 0, rings: RingSizes::for_nic(4096) };
         assert_eq!(of(2, &[nic]).frames, 2 * (8192 + 2048 + 4096) + 2048);
+    }
+
+    #[test]
+    fn links_beside_a_nic_have_no_memory_for_rings_like_its_own() {
+        let large = RingSizes::for_nic(4096);
+        let nic = Carrier { mtu: 1500, zero_copy: true, ports: 1, rings: large };
+        let link = Carrier { mtu: 1500, zero_copy: false, ports: 20, rings: RingSizes::DEFAULT };
+        let frames = of(23, &[nic, link]).frames;
+        // Of two more it is not known which they are.
+        assert_eq!(frames, 3 * large.frames() + 20 * RingSizes::DEFAULT.frames() + SPARE_FRAMES);
     }
 }

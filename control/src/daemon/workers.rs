@@ -48,9 +48,14 @@ pub struct Workers {
     pub left_fragments: Option<Arc<LeftFragments>>,
 }
 
+/// The most ports that one worker has at a device with so many queues.
+pub(super) fn share_of(queues: u32, workers: usize) -> u32 {
+    queues.div_ceil(workers as u32)
+}
+
 /// The most ports that one worker will have. `queues`: of each interface at the start.
 pub(super) fn ports_per_worker(config: &Config, queues: &[u32], workers: usize) -> u32 {
-    let share = |queues: &u32| queues.div_ceil(workers as u32);
+    let share = |queues: &u32| share_of(*queues, workers);
     let largest = queues.iter().map(share).max().unwrap_or(1);
     let [with_glob, without] = LATER_INTERFACES;
     let later = if config.interfaces.iter().any(|interface| interface.name.is_glob()) { with_glob } else { without };
