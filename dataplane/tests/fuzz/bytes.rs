@@ -12,10 +12,15 @@ use crate::bed::random::Random;
 use crate::bed::sums;
 use crate::vary;
 
-/// A frame says the same whatever stands behind the packet, and nothing when its end is missing.
+/// [`parsed`], of a frame made up.
 pub(crate) fn parse(random: &mut Random) {
     let (_, mut frame) = vary::frame(random);
     frame.truncate(4096);
+    parsed(frame, random);
+}
+
+/// A frame says the same whatever stands behind the packet, and nothing when its end is missing.
+pub(crate) fn parsed(frame: Vec<u8>, random: &mut Random) {
     let Ok(packet) = Packet::parse(&frame) else { return };
     let [l3, l4, end] = [packet.l3, packet.l4, packet.end].map(usize::from);
     assert!(l3 < l4 && l4 <= end && end <= frame.len(), "{packet:?}");

@@ -28,9 +28,10 @@ use std::time::{Duration, Instant};
 use bed::random::Random;
 use hunt::{Hunter, Wanted, attempt};
 use play::{SNAPSHOTS, Stage};
+use ringway_dataplane::wire::{Packet, Refusal};
 use ringway_shared::DropReason;
 use ringway_shared::counters::Counter;
-use story::Story;
+use story::{Event, Story};
 use vary::Theme;
 
 /// How many stories the same two workers are played in a hunt.
@@ -78,6 +79,49 @@ fn every_story_of_the_corpus_holds() {
         assert_eq!(first, second, "played twice, it comes out otherwise: {file}\n{text}");
     }
 }
+
+/// What the corpus has as packets that come, not as answers to others.
+#[test]
+fn every_frame_of_the_corpus_is_read_as_it_stands() {
+    let (mut read, mut foreign, mut refused) = (0, 0, HashSet::new());
+    for (file, story) in stories() {
+        for event in &story.events {
+            let Event::Packet(arrival) = event else { continue };
+            for (_, frame) in frames::of(arrival, &[]) {
+                match Packet::parse(&frame) {
+                    Ok(_) => read += 1,
+                    Err(Refusal::Invalid(invalid)) => drop(refused.insert(invalid.reason)),
+                    Err(Refusal::Foreign) => foreign += 1,
+                }
+                let parsed = std::panic::catch_unwind(|| bytes::parsed(frame.clone(), &mut Random::new(7)));
+                assert!(
+                    parsed.is_ok(),
+                    "{file} has a frame that is read otherwise than it stands: {frame:02x?}\n{story}"
+                );
+            }
+        }
+    }
+    assert!(read > 60 && foreign > 5, "the corpus has but {read} good frames and {foreign} that are no IP");
+    let missing: Vec<_> = REFUSED.iter().filter(|reason| !refused.contains(reason)).collect();
+    assert!(missing.is_empty(), "the corpus has no frame that is {missing:?}");
+}
+
+/// Why the parser refuses frames of the corpus.
+const REFUSED: &[DropReason] = &[
+    DropReason::TruncatedIpv4,
+    DropReason::InvalidIpv4Header,
+    DropReason::Ipv4HeaderChecksum,
+    DropReason::TruncatedIpv6,
+    DropReason::InvalidIpv6Header,
+    DropReason::ExtensionChainTooLong,
+    DropReason::TruncatedTcp,
+    DropReason::InvalidTcpHeader,
+    DropReason::TruncatedUdp,
+    DropReason::InvalidUdpLength,
+    DropReason::TruncatedSctp,
+    DropReason::TruncatedIcmp,
+    DropReason::TinyFragment,
+];
 
 /// What is hunted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
