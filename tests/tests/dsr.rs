@@ -2,7 +2,8 @@
 
 use ringway_control::demo::process::Process;
 use ringway_tests::echo::{EchoClient, EchoServer};
-use ringway_tests::netns::Namespace;
+use ringway_tests::journey::{self, FAR, NEAR, addresses, known_mtu};
+use ringway_tests::netns::{self, Namespace};
 use ringway_tests::objects::{self, Addresses, Port};
 use ringway_tests::process::{nginx, run, try_ask};
 use ringway_tests::topology::{Bed, CLUSTER_IPS, LOAD_BALANCER_IPS, Options, at};
@@ -93,14 +94,14 @@ fn serves(bed: &mut Bed, mode: &str) {
 }
 
 /// A download of a few megabytes, whose acknowledgments are all that the gateway sees.
-fn downloads(bed: &Bed) {
+fn downloads(bed: &Bed, from: &Namespace) {
     let content: Vec<u8> = (0..1_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     std::fs::write(bed.folder().join("content"), &content).expect("the file to serve");
     let target = bed.folder().join("received");
     for ip in LOAD_BALANCER_IPS {
         let url = format!("http://{}/files/content", at(ip, HTTP.port));
         let arguments = ["-gsS", "--fail", "--max-time", "30", "-o", target.to_str().expect("a path"), &url];
-        run(&bed.client, "curl", &arguments, Duration::from_secs(35)).unwrap_or_else(|error| panic!("{error}"));
+        run(from, "curl", &arguments, Duration::from_secs(35)).unwrap_or_else(|error| panic!("{error}"));
         assert!(std::fs::read(&target).expect("what curl wrote") == content, "{ip}: other bytes than were sent");
     }
 }
@@ -113,7 +114,7 @@ fn backends_on_the_link_answer_by_themselves() {
     let (mut bed, _servers, _echoes) = bed("dsr-l2");
     bed.start_ringway();
     serves(&mut bed, "dsr-l2");
-    downloads(&bed);
+    downloads(&bed, &bed.client);
     // Requests go through the gateway: without it nobody answers.
     bed.ringway().stop();
     let refused = try_ask(&bed.client, at(LOAD_BALANCER_IPS[0], HTTP.port));
@@ -141,6 +142,43 @@ fn backends_behind_a_tunnel_answer_by_themselves() {
     }
     bed.start_ringway();
     serves(&mut bed, "dsr-ipip");
-    downloads(&bed);
+    downloads(&bed, &bed.client);
     drop(tunnels);
+}
+
+/// A client far away, behind a link that carries less than the backends': what the router before it says of their answers goes to
+/// the VIP, and so to the gateway, which has seen none of them.
+#[test]
+fn what_a_router_says_of_answers_reaches_the_backend_that_sent_them() {
+    let programs = ["ip", "nginx", "curl", "sysctl"];
+    if !can_run("what_a_router_says_of_answers_reaches_the_backend_that_sent_them", &programs) {
+        return;
+    }
+    let (mut bed, _servers, _echoes) = bed("dsr-l2");
+    let number = netns::next_bed();
+    let [far, middle] = ["far", "middle"].map(|role| netns::namespace(number, role));
+    journey::connect((&middle, "far"), (&far, "eth0"), FAR, 1500);
+    journey::connect((&bed.client, "near"), (&middle, "near"), NEAR, 1300);
+    for router in [&middle, &bed.client] {
+        router.forward_packets().expect("a router");
+        router.sysctl("net/ipv4/icmp_ratelimit", "0").expect("no limit");
+        router.sysctl("net/ipv6/icmp/ratelimit", "0").expect("no limit");
+    }
+    for (namespace, link) in [(&far, FAR), (&middle, NEAR)] {
+        addresses(link, 1).iter().for_each(|via| namespace.route("default", via).expect("a route"));
+    }
+    journey::route(&bed.client, FAR, addresses(NEAR, 2));
+    let by_the_client = || ["192.168.0.1".to_owned(), "fd00:168::1".to_owned()];
+    for namespace in bed.backends.iter().chain([&bed.gateway]) {
+        journey::route(namespace, FAR, by_the_client());
+    }
+    bed.start_ringway();
+    let before = bed.ledger();
+    downloads(&bed, &far);
+    for client in addresses(FAR, 2) {
+        let known: Vec<String> = bed.backends.iter().map(|backend| known_mtu(backend, &client)).collect();
+        assert!(known.iter().any(|route| route.contains("mtu 1300")), "no backend was told: {known:?}");
+    }
+    let ledger = bed.ledger().since(&before);
+    assert_eq!((ledger.dropped(), ledger.replied), (0, 0), "{ledger:?}");
 }
