@@ -14,6 +14,7 @@ use ringway_shared::{
 };
 
 use super::departure::{Intent, mtu, must_not_fragment};
+use super::direct::begins;
 use super::established::{Standing, revise};
 use super::{Context, Core, Outcome, dropped};
 use crate::affinity::Rank;
@@ -122,17 +123,19 @@ impl Core {
         match self.flows.open_with(hash, &new, Wishes::default(), Effort::Any, context.now) {
             Ok(Opened { id, .. }) => {
                 self.shared.counters.backend_flow(backend.id);
-                if let Some(affinity) = &port.affinity {
-                    let client = packet.tuple.source_address();
-                    self.shared.affinities.note(affinity, client, backend.address, context.now);
-                }
+                self.note_client(packet, port, backend, context.now);
                 let flow = self.flows.flow_mut(id);
                 flow.services_generation = snapshot.services.generation;
                 flow.network_generation = snapshot.network.generation;
             }
             Err(OpenError::Exists(_)) => {}
             // The choice is the same for its next packet, and no answer has to find back.
-            Err(OpenError::TableFull | OpenError::PortsExhausted) => self.tally.add(Counter::Stateless, 1),
+            Err(OpenError::TableFull | OpenError::PortsExhausted) => {
+                self.tally.add(Counter::Stateless, 1);
+                if begins(context.umem.packet(&received.frame), packet) {
+                    self.note_client(packet, port, backend, context.now);
+                }
+            }
         }
         self.send_dsr(context, received, packet, way, port.id, backend.id)
     }

@@ -206,6 +206,7 @@ impl Core {
             }
             Err(OpenError::TableFull) => {
                 self.tally.add(Counter::Stateless, 1);
+                self.note_client(packet, port, backend, context.now);
                 let mut received = received;
                 let bytes = context.umem.packet_mut(&mut received.frame);
                 let to = FiveTuple::from_parts(

@@ -245,6 +245,14 @@ impl Core {
         }
     }
 
+    /// A client has a connection to this backend of the Service, for all that is known.
+    #[cold]
+    pub(super) fn note_client(&self, packet: &Packet, port: &ServicePort, backend: &Backend, now: Time) {
+        if let Some(affinity) = &port.affinity {
+            self.shared.affinities.note(affinity, packet.tuple.source_address(), backend.address, now);
+        }
+    }
+
     /// Both sides of a flow hear each other now: its client is none that somebody made up.
     #[cold]
     pub(super) fn prove_client(&mut self, snapshot: &Snapshot, id: FlowId, now: Time) {

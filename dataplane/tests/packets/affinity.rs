@@ -193,6 +193,46 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=12 forwarded=12 flowsOpened=10",
         },
         Row {
+            name: "session affinity: also of connections that have no flow, since the table is full",
+            bed: Bed::of(&[
+                "nat tcp 172.30.0.50:80 -> 10.0.1.2:80",
+                "web tcp 172.30.0.41:80 affinity=60 dsr=l2 -> 10.0.1.1:80",
+                "dns udp 172.30.0.53:53 affinity=60 -> 10.0.1.1:80",
+            ])
+            .then(
+                "five",
+                &[
+                    "web tcp 172.30.0.41:80 affinity=60 dsr=l2 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80 10.0.1.5:80",
+                    "dns udp 172.30.0.53:53 affinity=60 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80 10.0.1.4:80 10.0.1.5:80",
+                ],
+            )
+            .flows(1),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.50:80
+                -> forward inside 10.0.255.254:A > 10.0.1.2:80
+                inside tcp SA 10.0.1.2:80 > 10.0.255.254:A seq=5000 ack=1001
+                -> forward outside 172.30.0.50:80 > 203.0.113.9:40000
+                outside tcp A 203.0.113.9:40000 > 172.30.0.50:80 seq=1001 ack=5001
+                -> forward inside 10.0.255.254:A > 10.0.1.2:80
+                @9000
+                inside tcp S 10.0.1.9:40000 > 172.30.0.41:80
+                -> forward inside by=10.0.1.1
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.1:80
+                use five
+                @60000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001
+                -> forward inside by=10.0.1.1
+                inside udp 10.0.1.9:5001 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5001 > 10.0.1.1:80
+                @70000
+                inside tcp A 10.0.1.9:40000 > 172.30.0.41:80 seq=1001
+                -> forward inside by=10.0.1.5
+                inside udp 10.0.1.9:5002 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5002 > 10.0.1.1:80",
+            ledger: "rx=9 forwarded=9 stateless=6 flowsOpened=1",
+        },
+        Row {
             name: "session affinity: Services do not share their clients",
             bed: Bed::of(ONE).then(
                 "five",
