@@ -149,7 +149,8 @@ impl Lists {
     /// Whether the flow has been idle for too long.
     #[inline]
     pub(super) fn is_over(&self, flow: &Flow, now: u32) -> bool {
-        flow.idle(now) >= self.timeout(flow.state)
+        // Half of the circle of milliseconds is the future; no timeout is as long.
+        now.wrapping_sub(flow.last_seen) as i32 >= self.timeout(flow.state) as i32
     }
 
     /// Starts the wheel here; nothing is on it.

@@ -11,6 +11,7 @@
 //! between makes it slower at worst. The stages are short on purpose: the fewer instructions stand between two loads, the
 //! more loads the processor has under way at once. At a million flows that is worth 25 ns a packet.
 
+mod candidate;
 mod direct;
 mod expiry;
 mod fast_open;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use ringway_shared::PortSet;
 
+pub use candidate::Candidate;
 pub(crate) use hasher::Hasher;
 pub(crate) use observer::REPEATED;
 pub use opening::{Effort, NewFlow, OpenError, Opened, Source, Wishes};
@@ -49,7 +51,7 @@ pub use replies::ReplyQueues;
 pub use segment::Segment;
 use state::STATES;
 pub use state::State;
-pub use table::{Candidate, FlowTable};
+pub use table::FlowTable;
 pub use tcp::WINDOW;
 
 /// The number of a record. It names a flow until that flow ends, and then perhaps another one: do not keep it.

@@ -155,8 +155,7 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(id.0 as usize) else { return false };
         let (before, last_seen, followed) = (flow.state(), flow.last_seen, flow.followed());
         let after = flow.step_one_way(segment, now);
-        flow.count(super::Direction::Original);
-        flow.last_seen = now;
+        flow.count(super::Direction::Original, now);
         flow.state = after as u8;
         let went_on = flow.followed() == ENOUGH && followed < ENOUGH;
         if Lists::must_move(before, after, last_seen, now) && before != State::Free {

@@ -300,9 +300,10 @@ impl Flow {
 
     /// Counts a packet.
     #[inline]
-    pub(super) fn count(&mut self, direction: Direction) {
+    pub(crate) fn count(&mut self, direction: Direction, now: u32) {
         let counter = &mut self.packets[direction as usize];
         *counter = counter.wrapping_add(1);
+        self.last_seen = now;
     }
 
     /// Notes that the Services of `generation` still have this flow's endpoint, and under which numbers.

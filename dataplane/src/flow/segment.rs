@@ -49,6 +49,13 @@ impl Segment {
         }
     }
 
+    /// The acknowledgment number alone, of a TCP segment.
+    #[inline(always)]
+    pub(crate) fn acknowledgment_of(frame: &[u8], packet: &Packet) -> Option<u32> {
+        let number = frame.get(usize::from(packet.l4) + tcp::ACKNOWLEDGMENT..)?.first_chunk()?;
+        Some(u32::from_be_bytes(*number))
+    }
+
     /// As [`Self::of`], but what could open, end or reset something counts only with a right checksum: its receiver
     /// throws it away otherwise. Reads the whole packet then.
     pub fn believed(frame: &[u8], packet: &Packet) -> Self {

@@ -223,26 +223,46 @@ impl Flow {
     }
 
     /// Whether the flow just goes on with this packet, as with nearly every packet of its life; marks are moved then.
-    #[inline]
     pub(super) fn goes_on(&mut self, direction: Direction, segment: &Segment, now: u32) -> bool {
-        const ESTABLISHED: u8 = State::Established as u8;
-        const UDP_REPLIED: u8 = State::UdpReplied as u8;
-        const SCTP_REPLIED: u8 = State::SctpReplied as u8;
-        const UDP_UNREPLIED: u8 = State::UdpUnreplied as u8;
-        const UDP_ANSWERED: u8 = State::UdpAnswered as u8;
+        match self.original().protocol() {
+            Protocol::Tcp => self.goes_on_by_segment(direction, segment.flags, segment.acknowledgment),
+            Protocol::Udp => self.goes_on_by_datagram(direction, now),
+            Protocol::Sctp => self.goes_on_by_chunk(segment.chunk),
+        }
+    }
+
+    /// [`Self::goes_on`] of TCP.
+    #[inline(always)]
+    pub(crate) fn goes_on_by_segment(&mut self, direction: Direction, flags: Flags, acknowledgment: u32) -> bool {
+        // Without ACK it means nothing, and need not be quick.
+        let goes_on = flags.0 & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK) == Flags::ACK;
+        if self.state != State::Established as u8 || !goes_on {
+            return false;
+        }
+        self.hear(direction, acknowledgment);
+        true
+    }
+
+    /// [`Self::goes_on`] of UDP.
+    #[inline(always)]
+    pub(crate) fn goes_on_by_datagram(&mut self, direction: Direction, now: u32) -> bool {
+        const REPLIED: u8 = State::UdpReplied as u8;
+        const UNREPLIED: u8 = State::UdpUnreplied as u8;
+        const ANSWERED: u8 = State::UdpAnswered as u8;
         match self.state {
-            ESTABLISHED if segment.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST) == 0 => {
-                self.hear(direction, segment);
-                true
-            }
-            UDP_REPLIED => true,
-            // An INIT may be another association's.
-            SCTP_REPLIED => segment.chunk != chunk::INIT,
+            REPLIED => true,
             // Who only sends (syslog, metrics) moves up in its queue once a second.
-            UDP_UNREPLIED if direction == Direction::Original => !is_later_second(self.last_seen, now),
-            UDP_ANSWERED => !is_later_second(self.last_seen, now) && !self.converses(direction, now),
+            UNREPLIED if direction == Direction::Original => !is_later_second(self.last_seen, now),
+            ANSWERED => !is_later_second(self.last_seen, now) && !self.converses(direction, now),
             _ => false,
         }
+    }
+
+    /// [`Self::goes_on`] of SCTP.
+    #[inline]
+    pub(crate) fn goes_on_by_chunk(&self, first: u8) -> bool {
+        // An INIT may be another association's.
+        self.state == State::SctpReplied as u8 && first != chunk::INIT
     }
 
     /// The state after this packet, with the marks and flags that lead there. The caller stores it.

@@ -8,6 +8,7 @@ use ringway_shared::FiveTuple;
 use ringway_shared::counters::WorkerCounters;
 use ringway_shared::suspects::Suspects;
 
+use super::candidate::Candidate;
 use super::expiry::{HALF_OPEN, Lists};
 use super::hasher::Hasher;
 use super::index::Index;
@@ -25,10 +26,6 @@ use crate::directory::FlowDirectory;
 
 /// The most flows that one table can have: a value of the index is a record's number and a direction in 31 bits.
 const MOST_FLOWS: u32 = 1 << 28;
-
-/// What the early stages of a lookup found. Only a hint: [`FlowTable::find`] believes nothing of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Candidate(u32);
 
 /// The end of the list of free records.
 pub(super) const NONE: u32 = u32::MAX;
@@ -237,7 +234,7 @@ impl FlowTable {
     #[inline]
     pub fn lookup(&self, tuple: &FiveTuple, now: Time) -> Option<(FlowId, Direction)> {
         let hash = self.hash(tuple);
-        self.find(hash, Candidate(NONE), tuple, now).ok()
+        self.find(hash, Candidate::NONE, tuple, now).ok()
     }
 
     pub(super) fn search(&self, hash: u64, tuple: &FiveTuple) -> Option<(&Flow, u32, Direction)> {
@@ -264,23 +261,14 @@ impl FlowTable {
     /// Counts a packet of a flow and lets it change the flow's state, which is returned.
     #[inline]
     pub fn advance(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> State {
-        if let Some(flow) = self.go_on(id, direction, segment, now) {
+        let millis = now.millis();
+        if let Some(flow) = self.flows.get_mut(id.0 as usize)
+            && flow.goes_on(direction, segment, millis)
+        {
+            flow.count(direction, millis);
             return flow.state();
         }
-        self.step(id, direction, segment, now.millis())
-    }
-
-    /// As [`Self::advance`] when the flow, which is given back, just goes on with the packet, as with nearly every packet of
-    /// its life; else none, and nothing is done.
-    #[inline]
-    pub fn go_on(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: Time) -> Option<&Flow> {
-        let flow = self.flows.get_mut(id.0 as usize)?;
-        if !flow.goes_on(direction, segment, now.millis()) {
-            return None;
-        }
-        flow.count(direction);
-        flow.last_seen = now.millis();
-        Some(flow)
+        self.step(id, direction, segment, millis)
     }
 
     fn step(&mut self, id: FlowId, direction: Direction, segment: &Segment, now: u32) -> State {
@@ -288,8 +276,7 @@ impl FlowTable {
         let (before, last_seen, waited) = (flow.state(), flow.last_seen, flow.waits(now));
         let after = flow.step(direction, segment, now);
         let idle = flow.idle(now);
-        flow.count(direction);
-        flow.last_seen = now;
+        flow.count(direction, now);
         flow.state = after as u8;
         self.observer.changed(flow, before, direction, segment, idle, now);
         if Lists::must_move(before, after, last_seen, now) && before != State::Free {

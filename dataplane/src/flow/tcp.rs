@@ -99,14 +99,19 @@ impl Flow {
     }
 
     /// Reads what a segment of `direction` acknowledges of the other. False when that is nothing that can be.
-    #[inline]
-    pub(super) fn hear(&mut self, direction: Direction, segment: &Segment) -> bool {
-        let of = direction.opposite();
-        let heard = segment.flags.ack() && is_near(self.mark(of), segment.acknowledgment);
+    #[inline(always)]
+    pub(super) fn hear(&mut self, direction: Direction, acknowledgment: u32) -> bool {
+        let mark = &mut self.expected[direction as usize ^ 1];
+        let heard = is_near(*mark, acknowledgment);
         if heard {
-            self.set_mark(of, segment.acknowledgment);
+            *mark = acknowledgment;
         }
         heard
+    }
+
+    /// [`Self::hear`] of a segment that may acknowledge nothing.
+    fn hear_segment(&mut self, direction: Direction, segment: &Segment) -> bool {
+        segment.flags.ack() && self.hear(direction, segment.acknowledgment)
     }
 
     /// The client speaks as if there were a connection. What it said last counts.
@@ -169,7 +174,7 @@ impl Flow {
             (State::SynSent | State::SynReceived, _) => state,
             (State::Answered, Direction::Original) => self.step_acknowledgment(segment),
             (State::Answered, Direction::Reply) => {
-                self.hear(direction, segment);
+                self.hear_segment(direction, segment);
                 state
             }
             _ => self.step_established(state, direction, segment),
@@ -212,7 +217,7 @@ impl Flow {
             State::EndingReply => return self.step_ending(state, Direction::Reply, direction, segment),
             _ => {}
         }
-        let heard = self.hear(direction, segment);
+        let heard = self.hear_segment(direction, segment);
         if segment.flags.fin() && heard && is_ahead(self.mark(direction), segment.sequence, WINDOW) {
             // While nobody else has ended the connection, one ahead of what was acknowledged is no evidence yet.
             if segment.sequence != self.mark(direction) && self.flags & (FIN_ORIGINAL | FIN_REPLY) == 0 {
@@ -292,7 +297,7 @@ impl Flow {
         self.flags &= !reset;
         if self.flags & PROVEN != 0 {
             // One that came late does not tell; the next one does.
-            self.hear(direction, segment);
+            self.hear_segment(direction, segment);
             return State::Doubted;
         }
         self.step_tcp(State::PickedUp, direction, segment)

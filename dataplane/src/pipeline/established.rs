@@ -2,15 +2,14 @@
 
 use ringway_shared::decision::{Decision, decide};
 use ringway_shared::network::{Heading, NoAdjacency};
-use ringway_shared::{Adjacency, AdjacencyId, DropReason, FiveTuple, InterfaceId, Network, ServicePortId, Snapshot};
+use ringway_shared::{Adjacency, AdjacencyId, DropReason, FiveTuple, InterfaceId, Network, Snapshot};
 
 use super::adjacencies::{Adjacencies, Resolved};
-use super::departure::{Intent, depart, exceeded_mtu, leave, mtu};
+use super::departure::{Intent, depart, exceeded_mtu, mtu};
 use super::{Context, Core, Outcome, dropped};
 use crate::batch::Received;
 use crate::flow::{Direction, Flow, FlowId, Segment, State};
 use crate::forward::{mss, usual};
-use crate::verdict::Verdict;
 use crate::wire::{Kind, Packet};
 
 /// What a changed set of Services means for a flow.
@@ -23,46 +22,6 @@ pub(super) enum Standing {
 }
 
 impl Core {
-    /// The usual packet of a flow: nothing has changed since the last one, and nothing is wrong. `None`, with nothing
-    /// done, for any other packet: [`Core::established`] knows what to do.
-    #[inline]
-    pub(super) fn usual(
-        &mut self,
-        context: &mut Context,
-        received: &mut Received,
-        packet: &Packet,
-        id: FlowId,
-        direction: Direction,
-    ) -> Option<(Verdict, ServicePortId)> {
-        let (services, network) = (&context.snapshot.services, &context.snapshot.network);
-        let flow = self.flows.flow(id);
-        // Of another generation, the number would mark another next hop as used.
-        if flow.network_generation != network.generation {
-            return None;
-        }
-        let adjacency = network.leave_by(flow.adjacency(direction))?;
-        if packet.objection.is_some() || packet.ttl <= 1 || u32::from(packet.ip_length()) > adjacency.mtu {
-            return None;
-        }
-        let (backend, service_port) = (flow.backend(), flow.service_port());
-        if flow.services_generation != services.generation && direction == Direction::Original {
-            if services.changed_since(service_port, flow.services_generation) {
-                return None;
-            }
-            self.flows.flow_mut(id).services_generation = services.generation;
-        }
-        let bytes = context.umem.packet_mut(&mut received.frame);
-        let flow = self.flows.go_on(id, direction, &Segment::of(bytes, packet), context.now)?;
-        usual::rewrite(bytes, packet, || flow.ends_v4(direction), || flow.rewrite(direction));
-        let verdict = leave(bytes, adjacency, Intent::Forward);
-        self.shared.counters.backend_packet(backend, u64::from(packet.end));
-        // Ethernet padding is not carried along.
-        if received.frame.len() != usize::from(packet.end) {
-            context.umem.resize(&mut received.frame, usize::from(packet.end));
-        }
-        Some((verdict, service_port))
-    }
-
     #[cold]
     pub(super) fn established(
         &mut self,

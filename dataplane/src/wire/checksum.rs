@@ -9,7 +9,12 @@ use ringway_shared::FiveTuple;
 /// sum, with its end-around carry, in the upper half.
 #[inline]
 pub fn fold(sum: u64) -> u16 {
-    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    fold_short((sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32)
+}
+
+/// [`fold`] of a sum of few words.
+#[inline]
+pub(crate) fn fold_short(sum: u32) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
@@ -106,7 +111,7 @@ impl Delta {
 /// `checksum` after its data changed by `delta`: RFC 1624 equation 3.
 #[inline]
 pub fn adjust(checksum: u16, delta: u16) -> u16 {
-    !fold(u64::from(!checksum) + u64::from(delta))
+    !fold_short(u32::from(!checksum) + u32::from(delta))
 }
 
 const CRC32C_POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -274,7 +274,7 @@ impl Packet {
     /// The length of the IP packet, to compare with an MTU.
     #[inline]
     pub fn ip_length(&self) -> u16 {
-        self.end.saturating_sub(self.l3)
+        self.end.wrapping_sub(self.l3)
     }
 
     /// The IP header with its options or extension headers, out of the frame that was parsed.

@@ -10,6 +10,7 @@ pub(crate) const PROTOCOL: u8 = 6;
 pub const HEADER: usize = 20;
 /// The offsets of its fields.
 pub(crate) const SEQUENCE: usize = 4;
+pub(crate) const ACKNOWLEDGMENT: usize = 8;
 const DATA_OFFSET: usize = 12;
 const FLAGS: usize = 13;
 pub(crate) const CHECKSUM: usize = 16;
