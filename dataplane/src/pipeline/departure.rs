@@ -15,7 +15,7 @@ use ringway_shared::service::ForwardingMode;
 use ringway_shared::{Adjacency, DropReason, Family, ServicePortId};
 
 use super::adjacencies::Resolved;
-use super::held::HeldPacket;
+use super::held::{HeldPacket, key_of_client};
 use super::{Context, Core, Outcome, dropped};
 use crate::af_xdp::Umem;
 use crate::batch::{BATCH, Batch, Outcomes, Received};
@@ -31,6 +31,8 @@ pub(super) enum Intent {
     Forward,
     /// A packet for its next hop itself, which has to be the endpoint: nobody else could tell by its destination where it goes.
     ToLink,
+    /// A packet of the client with this [`key_of_client`], inside another one, which is Ringway's own.
+    Inside { client: u32 },
     /// Ringway's own answer.
     Reply(DropReason),
 }
@@ -40,7 +42,7 @@ pub(super) enum Intent {
 pub(super) fn leave(bytes: &mut [u8], adjacency: &Adjacency, intent: Intent) -> Verdict {
     ethernet::set_macs(bytes, adjacency.destination_mac, adjacency.source_mac);
     match intent {
-        Intent::Forward | Intent::ToLink => Verdict::Forward { out: adjacency.out },
+        Intent::Forward | Intent::ToLink | Intent::Inside { .. } => Verdict::Forward { out: adjacency.out },
         Intent::Reply(reason) => Verdict::Reply { out: adjacency.out, reason },
     }
 }
@@ -107,7 +109,7 @@ impl Core {
             Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
                 let ahead = self.held.waiting_for(interface, next_hop);
                 let Received { frame, tag, .. } = received;
-                let (since, client) = (context.now, client_of(context, &heading, intent));
+                let (since, client) = (context.now, client_of(context, &heading, next_hop, intent));
                 let held = HeldPacket { frame, tag, service_port, intent, heading, interface, next_hop, since };
                 if ahead == 0 {
                     // Also when too many wait for others: the next packet finds its neighbour then.
@@ -143,7 +145,7 @@ impl Core {
             let found = self.adjacencies.to_endpoint(network, &held.heading).map(|Resolved { id, .. }| id);
             let found = match held.intent {
                 Intent::ToLink => network.suits(held.heading.destination, ForwardingMode::DsrL2, found),
-                Intent::Forward | Intent::Reply(_) => found,
+                Intent::Forward | Intent::Inside { .. } | Intent::Reply(_) => found,
             };
             let verdict = match found.and_then(|id| network.adjacency(id).ok_or(NoAdjacency::NoRoute)) {
                 Ok(adjacency) => leave_whole_or_not(umem.packet_mut(&mut held.frame), adjacency, held.intent),
@@ -176,18 +178,20 @@ impl Core {
     }
 }
 
-/// For whom a packet is sent: who answers get, and who sends to endpoints.
+/// For whom a packet is sent, who answers get or who sends to endpoints, as a number; and whether it waits for that client itself.
 #[cold]
-fn client_of(context: &Context, heading: &Heading, intent: Intent) -> IpAddr {
+fn client_of(context: &Context, heading: &Heading, next_hop: IpAddr, intent: Intent) -> (u32, bool) {
     let services = &context.snapshot.services;
     // What comes from a VIP or a NodePort is an answer.
     let is_frontend = |source: &IpAddr| services.vips.get(source).is_some() || services.node.is_own(*source);
-    match intent {
+    let client = match intent {
+        Intent::Inside { client } => return (client, false),
         Intent::Reply(_) => heading.destination,
         Intent::Forward | Intent::ToLink => {
             heading.source.filter(|source| !is_frontend(source)).unwrap_or(heading.destination)
         }
-    }
+    };
+    (key_of_client(client), client == next_hop)
 }
 
 fn outcome(held: HeldPacket, verdict: Verdict) -> Outcome {

@@ -16,6 +16,7 @@ use ringway_shared::{
 use super::departure::{Intent, mtu, must_not_fragment};
 use super::direct::begins;
 use super::established::{Standing, revise};
+use super::held::key_of_client;
 use super::{Context, Core, Outcome, dropped};
 use crate::affinity::Rank;
 use crate::batch::Received;
@@ -320,7 +321,8 @@ impl Core {
             return dropped(received, DropReason::TooBig, Some(service_port));
         }
         self.shared.counters.backend_packet(backend, u64::from(packet.end));
-        let intent = if way.tunnel.is_some() { Intent::Forward } else { Intent::ToLink };
+        let client = key_of_client(packet.tuple.source_address());
+        let intent = if way.tunnel.is_some() { Intent::Inside { client } } else { Intent::ToLink };
         self.send(context, received, way.adjacency, way.heading, intent, Some(service_port))
     }
 }

@@ -94,7 +94,7 @@ fn key_of(interface: InterfaceId, next_hop: IpAddr) -> u32 {
 }
 
 /// A number that a client has, and few others: of IPv6, that its network has.
-fn key_of_client(client: IpAddr) -> u32 {
+pub(super) fn key_of_client(client: IpAddr) -> u32 {
     let [high, low] = address_words(client);
     mix(if client.is_ipv4() { low } else { high })
 }
@@ -119,12 +119,16 @@ impl Held {
         self.order.iter().filter(|place| self.is_for(place, key, (interface, next_hop))).count()
     }
 
-    /// Adds a packet that this client sent, or that goes to it, and of whose neighbour so many wait already; gives it back when those are
-    /// too many.
-    pub(super) fn push(&mut self, packet: HeldPacket, client: IpAddr, ahead: usize) -> Result<(), HeldPacket> {
+    /// Adds a packet that the client with this number sent, or that goes to it, and of whose neighbour so many wait already; gives it
+    /// back when those are too many.
+    pub(super) fn push(
+        &mut self,
+        packet: HeldPacket,
+        (client, is_for_client): (u32, bool),
+        ahead: usize,
+    ) -> Result<(), HeldPacket> {
         let neighbor = (packet.interface, packet.next_hop);
-        let is_for_client = packet.next_hop == client;
-        let (key, client) = (key_of(packet.interface, packet.next_hop), key_of_client(client));
+        let key = key_of(packet.interface, packet.next_hop);
         if self.given_up.is_full() {
             return Err(packet);
         }
@@ -257,6 +261,7 @@ mod tests {
             next_hop,
             since: Time(0),
         };
+        let client = (key_of_client(client), client == next_hop);
         let refused = held.push(packet, client, held.waiting_for(interface, next_hop)).err();
         let ended: Vec<_> = held.take_given_up().chain(refused).collect();
         ended.into_iter().for_each(|packet| umem.free(packet.frame));

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use crate::bed::Neighbors;
+use super::dsr;
 use crate::bed::row::Row;
-use crate::town::town;
+use crate::bed::{Bed, Neighbors};
+use crate::town::{EMPTY, EMPTY6, town};
 
 /// Somebody twice, and 254 others on the link, so that there is no room left; then two more, and one behind the router.
 static CROWD: LazyLock<String> = LazyLock::new(|| {
@@ -52,8 +53,56 @@ static SINGLES: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// 255 packets that wait each for the client that it answers, then two for an endpoint that gets them inside others; and two more of the
+/// former.
+static INSIDE: LazyLock<String> = LazyLock::new(|| {
+    let single = |n: u32| match n % 2 {
+        0 => format!("outside tcp S 192.168.0.{}:40000 > 172.30.0.44:80\n-> held\n", 100 + n / 2),
+        _ => format!("outside tcp S [2001:db8::1:{}]:40000 > [fd00:172:30::44]:80\n-> held\n", 100 + n / 2),
+    };
+    let many: String = (0..255).map(single).collect();
+    format!(
+        "{many}outside tcp S 203.0.113.1:40000 > 172.30.0.41:80
+        -> held
+        @2
+        outside tcp S 203.0.113.2:40000 > 172.30.0.41:80
+        -> held
+        -> drop neighbor_unresolved
+        {}-> drop neighbor_unresolved
+        {}-> drop neighbor_unresolved
+        use known
+        -> held times=252
+        -> forward inside 203.0.113.1:40000 > 172.30.0.41:80 by=10.0.1.1 within=10.0.255.254>10.0.1.1
+        -> forward inside 203.0.113.2:40000 > 172.30.0.41:80 by=10.0.1.1 within=10.0.255.254>10.0.1.1
+        -> held times=2",
+        single(255),
+        single(256),
+    )
+});
+
 pub(crate) fn rows() -> Vec<Row> {
     vec![
+        Row {
+            name: "dsr-ipip: what waits for an endpoint is not given up for what waits each for its own client",
+            bed: Bed::of(&[dsr::IPIP, EMPTY, EMPTY6])
+                .neighbors(Neighbors::None)
+                .then_neighbors("known", Neighbors::All)
+                .set(|settings| settings.frames = 512),
+            script: INSIDE.as_str(),
+            ledger: "rx=259 held=254 drop:neighbor_unresolved=3 forwarded=2 flowsOpened=2",
+        },
+        Row {
+            name: "dsr-ipip: a client with fewer packets takes the place of one with more",
+            bed: Bed::of(&[dsr::IPIP]).neighbors(Neighbors::None),
+            script: "
+                outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 times=16
+                -> held
+                @2
+                outside tcp S 203.0.113.8:40000 > 172.30.0.41:80
+                -> held
+                -> drop neighbor_unresolved",
+            ledger: "rx=17 held=16 drop:neighbor_unresolved=1 flowsOpened=17",
+        },
         Row {
             name: "what waits for the router of many is not given up for what waits each for its own client",
             bed: town()
