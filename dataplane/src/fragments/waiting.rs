@@ -52,11 +52,18 @@ struct Datagram {
     hash: u64,
     key: Key,
     since: Time,
-    /// Which one it was.
+    /// Which one it was; 0: there is none.
     turn: u64,
     pieces: List,
     /// 0: there is no datagram here.
     count: u16,
+}
+
+impl Datagram {
+    #[inline]
+    fn is(&self, hash: u64, key: &Key) -> bool {
+        self.hash == hash && self.count > 0 && self.key == *key
+    }
 }
 
 /// What waits.
@@ -126,17 +133,14 @@ impl<T> Waiting<T> {
 
     /// Has a fragment wait; gives it back when there is no room.
     pub fn push(&mut self, hash: u64, key: Key, piece: T, now: Time) -> Result<(), T> {
-        let known = self.place_of(hash, &key);
-        let slot = match known {
-            Some(slot) => slot,
-            None => match self.make_room() {
-                Some(slot) => slot,
-                None => return Err(piece),
-            },
-        };
-        let full = self.datagrams.get(slot).is_none_or(|datagram| datagram.count >= MOST_OF_ONE);
-        if full {
-            return Err(piece);
+        let slot = self.place_for(hash, &key);
+        match self.datagrams.get(slot) {
+            Some(datagram) if datagram.is(hash, &key) => {
+                if datagram.count >= MOST_OF_ONE {
+                    return Err(piece);
+                }
+            }
+            _ => self.let_go(slot, Why::TooLate),
         }
         if self.free == NONE {
             // There is room when those have left that wait no more.
@@ -218,16 +222,21 @@ impl<T> Waiting<T> {
     }
 
     fn place_of(&self, hash: u64, key: &Key) -> Option<usize> {
-        let is_it = |datagram: &Datagram| datagram.hash == hash && datagram.count > 0 && datagram.key == *key;
-        self.datagrams.iter().position(is_it)
+        self.datagrams.iter().position(|datagram| datagram.is(hash, key))
     }
 
-    /// A place for another datagram.
-    fn make_room(&mut self) -> Option<usize> {
-        if usize::from(self.open) == MOST_WAITING {
-            self.give_up_oldest();
+    /// The place of a datagram; if it has none, a free one, or else that of the one that has waited for longest. One look at each.
+    fn place_for(&self, hash: u64, key: &Key) -> usize {
+        let (mut place, mut turn) = (0, u64::MAX);
+        for (slot, datagram) in self.datagrams.iter().enumerate() {
+            if datagram.is(hash, key) {
+                return slot;
+            }
+            if datagram.turn < turn {
+                (place, turn) = (slot, datagram.turn);
+            }
         }
-        self.datagrams.iter().position(|datagram| datagram.count == 0)
+        place
     }
 
     fn give_up_oldest(&mut self) {
@@ -239,7 +248,7 @@ impl<T> Waiting<T> {
 
     fn let_go(&mut self, slot: usize, why: Why) {
         let Some(datagram) = self.datagrams.get_mut(slot).filter(|datagram| datagram.count > 0) else { return };
-        datagram.count = 0;
+        (datagram.count, datagram.turn) = (0, 0);
         let pieces = std::mem::replace(&mut datagram.pieces, List::EMPTY);
         self.open -= 1;
         let mut at = pieces.first;
