@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ringway_shared::address::address_words;
 use ringway_shared::network::{Heading, NoAdjacency, RouteTarget};
-use ringway_shared::{Adjacency, AdjacencyId, Network};
+use ringway_shared::{Adjacency, AdjacencyId, InterfaceId, Network};
 
 use crate::resolver::Resolver;
 
@@ -64,6 +64,14 @@ impl Adjacencies {
         }
     }
 
+    /// Whether packets to an endpoint, by the words of its address, are remembered to leave by this interface. They may do so, too,
+    /// when none is remembered.
+    pub(super) fn leads_out_by(&self, network: &Network, endpoint: [u64; 2], interface: InterfaceId) -> bool {
+        let entry = self.endpoints.0.get(place(endpoint));
+        let known = entry.filter(|entry| entry.destination == endpoint && entry.generation == network.generation);
+        known.and_then(|entry| network.adjacency(entry.adjacency)).is_some_and(|adjacency| adjacency.out == interface)
+    }
+
     /// The adjacency for a packet to a client, which leaves by it. Such packets have their source.
     #[inline(always)]
     pub(super) fn to_client(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
@@ -89,15 +97,18 @@ impl Cache {
     }
 
     #[inline(always)]
-    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Resolved> {
+    fn entry(&self, network: &Network, heading: &Heading) -> Option<&Entry> {
         let destination = address_words(heading.destination);
         let entry = self.0.get(place(destination))?;
         let is_it = entry.destination == destination
             && entry.generation == network.generation
             && entry.table == network.table(heading);
-        if !is_it {
-            return None;
-        }
+        is_it.then_some(entry)
+    }
+
+    #[inline(always)]
+    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Resolved> {
+        let entry = self.entry(network, heading)?;
         let adjacency = network.leave_by(entry.adjacency)?;
         Some(Resolved { id: entry.adjacency, adjacency: *adjacency, source: entry.source })
     }
@@ -136,8 +147,8 @@ impl Cache {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use ringway_shared::MacAddress;
     use ringway_shared::network::{Interface, Lowers, Path, Route};
-    use ringway_shared::{InterfaceId, MacAddress};
 
     fn adjacencies() -> Adjacencies {
         Adjacencies::new(Resolver::new().unwrap())
@@ -224,6 +235,15 @@ mod tests {
                 }
                 let back = adjacencies.to_client(network, &Heading::to(destination));
                 prop_assert_eq!(back.map(|found| found.id), network.resolve(destination));
+                // What was found in another network counts for nothing.
+                for network in &networks {
+                    let leads = adjacencies.leads_out_by(network, address_words(destination), InterfaceId(0));
+                    let may_lead = network.next_hops(destination).any(|(out, _)| out == InterfaceId(0));
+                    prop_assert!(may_lead || !leads);
+                    prop_assert!(!adjacencies.leads_out_by(network, address_words(destination), InterfaceId(1)));
+                }
+                let leads = adjacencies.leads_out_by(network, address_words(destination), InterfaceId(0));
+                prop_assert_eq!(leads, found.is_ok());
             }
         }
     }

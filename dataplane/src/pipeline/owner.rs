@@ -78,13 +78,22 @@ impl Core {
             return None;
         }
         // A frontend may have the same address and port: what begins is for that, and so is what need not begin anything.
-        if !continues(packet) && snapshot.services.find(&packet.tuple.frontend()).is_some() {
+        if !continues(packet) && is_frontend(snapshot, packet) {
             return None;
         }
-        let mut ways = network.next_hops(packet.tuple.source_address());
-        let doubted = !ways.any(|(out, _)| out == received.interface);
-        Some(Owner { worker, doubted })
+        let source = packet.tuple.source_address();
+        // Who has flows to an endpoint knows the way to it.
+        let comes_back = self.adjacencies.leads_out_by(network, packet.tuple.source, received.interface)
+            || network.next_hops(source).any(|(out, _)| out == received.interface);
+        Some(Owner { worker, doubted: !comes_back })
     }
+}
+
+/// Whether a packet asks for a frontend. Of UDP the port alone nearly always tells that it does not.
+fn is_frontend(snapshot: &Snapshot, packet: &Packet) -> bool {
+    let services = &snapshot.services;
+    (packet.kind != Kind::Udp || services.has_udp_port(packet.tuple.destination_port()))
+        && services.find(&packet.tuple.frontend()).is_some()
 }
 
 /// Whether a packet belongs to a connection that has begun, as far as it tells.
