@@ -20,6 +20,7 @@ mod hasher;
 mod hints;
 mod holders;
 mod index;
+mod kept;
 mod observer;
 mod one_way;
 mod opening;

@@ -12,6 +12,7 @@ use ringway_shared::{BackendId, FiveTuple, Protocol, ServicePortId};
 
 use super::holders::NO_POOL;
 use super::index::Index;
+use super::kept::kept_ports;
 use super::record::Flow;
 use super::replies::ReplyQueues;
 use super::segment::Segment;
@@ -22,9 +23,6 @@ use crate::clock::Time;
 
 /// Flows that the table gets ready to evict at once.
 const LOOK_AHEAD: u32 = 8;
-
-/// Ports tried for a source-kept flow whose own is taken.
-const PORT_ATTEMPTS: u32 = 128;
 
 /// What becomes of the source of a new flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,23 +138,31 @@ impl FlowTable {
         if self.free == NONE && !self.lists.can_evict() {
             return Err(OpenError::TableFull);
         }
-        let mut reclaimed = None;
-        // One place that asks, so that it is no call.
-        let (reply, reply_hash, pool) = loop {
-            match self.reply(new, wishes, now) {
-                Some(found) => break found,
-                None if reclaimed.is_some() => return Err(OpenError::PortsExhausted),
-                // Nothing else is free, so the port of a flow that is over, or may never be answered, must do.
-                None => reclaimed = Some(self.reclaim_port(new, effort, now).ok_or(OpenError::PortsExhausted)?),
-            }
+        let ((reply, reply_hash, pool), reclaimed) = match self.reply(new, wishes, now) {
+            Some(found) => (found, None),
+            None => self.reply_instead(new, wishes, effort, now).ok_or(OpenError::PortsExhausted)?,
         };
-        let pooled = pool != NO_POOL;
         let evicted = if self.free == NONE { self.evict(now) } else { None };
+        let id = self.enter(hash, new, &reply, (reply_hash, pool), now).ok_or(OpenError::TableFull)?;
+        Ok(Opened { id, evicted, reclaimed })
+    }
+
+    /// Takes a free record for a new flow that has its reply tuple. A function of its own: it needs nothing of how that was found.
+    #[inline(never)]
+    fn enter(
+        &mut self,
+        hash: u64,
+        new: &NewFlow,
+        reply: &FiveTuple,
+        (reply_hash, pool): (u64, u32),
+        now: Time,
+    ) -> Option<FlowId> {
+        let pooled = pool != NO_POOL;
         let number = self.free;
         let masquerade = matches!(new.source, Source::Masquerade(_));
-        let Some(flow) = self.flows.get_mut(number as usize) else { return Err(OpenError::TableFull) };
+        let flow = self.flows.get_mut(number as usize)?;
         self.free = flow.next;
-        *flow = Flow::new(&new.original, &reply, new.service_port, new.backend, masquerade, pooled);
+        *flow = Flow::new(&new.original, reply, new.service_port, new.backend, masquerade, pooled);
         if let Source::OneWay(forwarding) = new.source {
             flow.mark_one_way(forwarding);
             flow.state = flow.begin_one_way(&new.segment) as u8;
@@ -194,7 +200,22 @@ impl FlowTable {
                 directory.note(reply_hash, *worker);
             }
         }
-        Ok(Opened { id: FlowId(number), evicted, reclaimed })
+        Some(FlowId(number))
+    }
+
+    /// [`Self::reply`] with the port of a flow that ends for it, since nothing else is free: one that is over, or may never be
+    /// answered. And what state that was in.
+    #[cold]
+    #[inline(never)]
+    fn reply_instead(
+        &mut self,
+        new: &NewFlow,
+        wishes: Wishes<'_>,
+        effort: Effort,
+        now: Time,
+    ) -> Option<((FiveTuple, u64, u32), Option<State>)> {
+        let reclaimed = self.reclaim_port(new, effort, now)?;
+        Some((self.reply(new, wishes, now)?, Some(reclaimed)))
     }
 
     /// Ends a flow whose port `new` can use: by [`State::eviction_rank`], then the oldest. Says what state it was in; nothing
@@ -282,18 +303,12 @@ impl FlowTable {
     }
 
     /// The reply tuple of a new flow, its hash, and the pool that its port is from.
+    #[inline(always)]
     fn reply(&mut self, new: &NewFlow, wishes: Wishes<'_>, now: Time) -> Option<(FiveTuple, u64, u32)> {
         let (reply, original) = (reply_without_port(new), &new.original);
         let Wishes { replies, frontends } = wishes;
         match new.source {
-            Source::Kept | Source::Moved => {
-                let own = with_port(&reply, original.source_port());
-                let (reply, over) = self.kept_reply(own, new, replies, now)?;
-                if let Some(over) = over {
-                    self.remove(over, now);
-                }
-                Some((reply, self.hash(&reply), NO_POOL))
-            }
+            Source::Kept | Source::Moved => self.keep_reply(&reply, new, replies, now),
             // Nobody looks for it, so others may have the same.
             Source::OneWay(_) => Some((with_port(&reply, original.source_port()), 0, NO_POOL)),
             Source::Masquerade(_) => {
@@ -318,46 +333,6 @@ impl FlowTable {
             }
         }
     }
-
-    /// The reply tuple of a source-kept flow: the client's own port, or another one where that is taken. And the flow that has
-    /// it, and whose time is up.
-    pub(super) fn kept_reply(
-        &self,
-        reply: FiveTuple,
-        new: &NewFlow,
-        replies: Option<ReplyQueues<'_>>,
-        now: Time,
-    ) -> Option<(FiveTuple, Option<FlowId>)> {
-        let original = &new.original;
-        let hash = self.hash(&reply);
-        // A connection that is picked up has the port that the endpoint knows it by.
-        let begins = original.protocol() != Protocol::Tcp || new.segment.flags.syn();
-        if new.source == Source::Kept && !(begins && self.is_direct(hash, &reply, now)) {
-            match self.search(hash, &reply) {
-                None if reply != *original && !self.is_elsewhere(hash) => return Some((reply, None)),
-                Some((flow, number, _)) if self.lists.is_over(flow, now.millis()) => {
-                    return Some((reply, Some(FlowId(number))));
-                }
-                _ => {}
-            }
-        }
-        let judge = replies.and_then(|replies| replies.judge(&reply));
-        let fits = |other: &FiveTuple| judge.is_some_and(|judge| judge.fits(other.destination_port()));
-        let others = kept_ports(reply, hash, now).filter(fits).chain(kept_ports(reply, hash, now));
-        let other = others.filter(|other| *other != reply && other != original).find(|reply| {
-            let hash = self.hash(reply);
-            let taken = is_taken(&self.index, &self.flows, hash, reply) || self.is_elsewhere(hash);
-            !taken && !self.is_direct(hash, reply, now)
-        });
-        other.map(|other| (other, None))
-    }
-
-    /// Whether another worker has a flow with a tuple of this hash.
-    fn is_elsewhere(&self, hash: u64) -> bool {
-        self.shared
-            .as_ref()
-            .is_some_and(|(directory, worker)| directory.owner(hash).is_some_and(|owner| owner != *worker))
-    }
 }
 
 /// The reply tuple of a new flow, with 0 for the port that its packets will come from.
@@ -369,19 +344,6 @@ pub(super) fn reply_without_port(new: &NewFlow) -> FiveTuple {
     };
     let ports = u64::from(new.endpoint_port) << 48 | (new.original.ports & 0xffff_ffff);
     FiveTuple { source: address_words(new.endpoint), destination, ports }
-}
-
-/// The reply tuples that are tried for a source-kept flow whose own, with `hash`, is taken. As Linux does: a port of the
-/// same kind, since some servers trust low ones.
-pub(super) fn kept_ports(reply: FiveTuple, hash: u64, now: Time) -> impl Iterator<Item = FiveTuple> {
-    let (first, last) = match reply.destination_port() {
-        0..512 => (1, 511),
-        512..1024 => (600, 1023),
-        _ => (1024, u16::MAX),
-    };
-    let count = u32::from(last - first) + 1;
-    let start = (hash as u32).wrapping_add(now.millis()) % count;
-    (0..PORT_ATTEMPTS.min(count)).map(move |step| with_port(&reply, first + ((start + step) % count) as u16))
 }
 
 #[inline]

@@ -271,11 +271,8 @@ impl Ports {
                 return None;
             }
         }
-        // No memory for a pool, or for more ports in it.
-        let judge = replies.and_then(|replies| replies.judge(reply));
-        let fitting = self.attempts(hash, now).filter(|port| judge.is_some_and(|judge| judge.fits(*port)));
-        let mut tried = fitting.chain(self.attempts(hash, now));
-        tried.find(|port| !is_frontend(*port) && is_free(*port)).map(|port| Found { port, pool: NO_POOL })
+        let port = self.find_without_pool((reply, hash), replies, now, |port| !is_frontend(*port) && is_free(*port))?;
+        Some(Found { port, pool: NO_POOL })
     }
 
     /// Whose port a new flow that `reply` answers may have, when `allocate` found none: the flow's number.

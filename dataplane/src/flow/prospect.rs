@@ -6,7 +6,8 @@ use ringway_shared::snapshot::Services;
 
 use super::FlowId;
 use super::expiry::Class;
-use super::opening::{NewFlow, OpenError, Source, is_taken, kept_ports, reply_without_port, with_port};
+use super::kept::kept_ports;
+use super::opening::{NewFlow, OpenError, Source, is_taken, reply_without_port, with_port};
 use super::table::{FlowTable, NONE};
 use crate::clock::Time;
 

@@ -72,6 +72,19 @@ impl Adjacencies {
         known.and_then(|entry| network.adjacency(entry.adjacency)).is_some_and(|adjacency| adjacency.out == interface)
     }
 
+    /// The number of the adjacency for packets to a client, which leave by it.
+    #[inline(always)]
+    pub(super) fn number_to_client(
+        &mut self,
+        network: &Network,
+        heading: &Heading,
+    ) -> Result<AdjacencyId, NoAdjacency> {
+        match self.clients.entry(network, heading) {
+            Some(entry) if network.leave_by(entry.adjacency).is_some() => Ok(entry.adjacency),
+            _ => self.clients.learn(network, heading, false, &self.resolver).map(|found| found.id),
+        }
+    }
+
     /// The adjacency for a packet to a client, which leaves by it. Such packets have their source.
     #[inline(always)]
     pub(super) fn to_client(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
@@ -235,6 +248,8 @@ mod tests {
                 }
                 let back = adjacencies.to_client(network, &Heading::to(destination));
                 prop_assert_eq!(back.map(|found| found.id), network.resolve(destination));
+                let number = adjacencies.number_to_client(network, &Heading::to(destination));
+                prop_assert_eq!(number, network.resolve(destination));
                 // What was found in another network counts for nothing.
                 for network in &networks {
                     let leads = adjacencies.leads_out_by(network, address_words(destination), InterfaceId(0));

@@ -232,12 +232,12 @@ impl Core {
         adjacency: Option<AdjacencyId>,
         back: &Heading,
     ) {
-        let back = self.adjacencies.to_client(&snapshot.network, back);
+        let back = self.adjacencies.number_to_client(&snapshot.network, back);
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
         flow.set_adjacency(Direction::Original, adjacency);
-        flow.set_adjacency(Direction::Reply, back.as_ref().ok().map(|back| back.id));
+        flow.set_adjacency(Direction::Reply, back.ok());
         // The client's neighbour is asked for now, so that the answer need not wait for it.
         if let Err(NoAdjacency::Unresolved { interface, next_hop, .. }) = back {
             self.shared.resolver.ask(interface, next_hop);

@@ -13,6 +13,8 @@
 //! Ports that are found not to fit move to queues of their own, each once for every time it is given back. When the NIC's
 //! RSS changes, all are sorted anew: once a second at most, since the next hops of a pool may differ in theirs.
 
+use ringway_shared::FiveTuple;
+
 use super::{ATTEMPTS, FITTING, OTHER, Pool, Ports, REST_OF_UDP, SPARE_CHUNKS};
 use crate::clock::Time;
 use crate::flow::fifo::{Arena, Entry, Fifo, Seconds};
@@ -167,6 +169,21 @@ impl Ports {
         if let Some(pool) = self.pools.get_mut(number as usize) {
             pool.resting[FITTING].push(&mut self.arena, Entry { port, at: Seconds::ceiling(now).0 });
         }
+    }
+
+    /// A port where there is no memory for a pool, or for more ports in it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn find_without_pool(
+        &self,
+        (reply, hash): (&FiveTuple, u64),
+        replies: Option<ReplyQueues<'_>>,
+        now: Time,
+        is_free: impl FnMut(&u16) -> bool,
+    ) -> Option<u16> {
+        let judge = replies.and_then(|replies| replies.judge(reply));
+        let fitting = self.attempts(hash, now).filter(|port| judge.is_some_and(|judge| judge.fits(*port)));
+        fitting.chain(self.attempts(hash, now)).find(is_free)
     }
 
     /// The ports that are tried without a pool.
