@@ -184,4 +184,23 @@ mod tests {
         assert!(told(Errno::OPNOTSUPP).contains("no native XDP"));
         assert_eq!(told(Errno::IO), "");
     }
+
+    #[test]
+    fn another_program_is_told_apart_from_what_a_driver_refuses_and_nothing_is_said_twice() {
+        let told =
+            |errno: Errno| SteeringError::attach("eth0", "native", "hint", Box::new(std::io::Error::from(errno)));
+        for errno in [Errno::BUSY, Errno::EXIST] {
+            assert!(matches!(told(errno), SteeringError::Taken { .. }), "{errno}");
+        }
+        assert_eq!(
+            told(Errno::NODEV).to_string(),
+            "cannot attach the steering program to eth0 in native mode: No such device (os error 19); hint"
+        );
+        #[derive(Debug, thiserror::Error)]
+        #[error("the call failed: {source}")]
+        struct Call {
+            source: std::io::Error,
+        }
+        assert_eq!(reasons(&Call { source: Errno::NODEV.into() }), "the call failed: No such device (os error 19)");
+    }
 }

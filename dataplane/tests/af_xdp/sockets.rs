@@ -1,7 +1,8 @@
 //! What becomes of packets of ours while a queue has no socket.
 
 use ringway_dataplane::af_xdp::Device;
-use ringway_dataplane::af_xdp::program::XdpMode;
+use ringway_dataplane::af_xdp::program::{SteeringProgram, XdpMode};
+use ringway_shared::MacAddress;
 
 use crate::steering::entries;
 use crate::veth::{Bed, Worker, open_port, options, umem, until};
@@ -45,4 +46,22 @@ fn ports_are_opened_anew_while_the_program_stays_and_nothing_of_ours_reaches_the
     assert!(!bed.peer_pings("10.99.0.1"), "the new socket has it");
     let packets = worker.poll();
     assert!(!packets.is_empty());
+}
+
+/// Pods' links come and go, and queues are opened anew, for as long as an instance runs.
+#[test]
+fn what_a_device_had_in_the_maps_is_free_again() {
+    let Some(bed) = Bed::new(1, 1) else { return };
+    let mut memory = umem(1);
+    let port = bed.gateway(|| open_port("l0", 0, options(false), &mut memory, &[])).unwrap();
+    let mut program = SteeringProgram::load().unwrap();
+    // More than there is room for at once: first of sockets, then of both them and addresses.
+    for _ in 0..1_100 {
+        program.set_socket(1, 0, port.fd().unwrap()).unwrap();
+    }
+    for index in 1..4_200 {
+        program.set_link(index, Some(7), MacAddress([2; 6])).unwrap();
+        program.set_socket(index, 0, port.fd().unwrap()).unwrap();
+        program.detach(index);
+    }
 }
