@@ -220,6 +220,28 @@ fn what_belongs_to_nobody_is_dealt_with_by_its_owner_once() {
 }
 
 #[test]
+fn what_was_handed_over_is_not_handed_on() {
+    let mut team = Team::new(2);
+    let udp = "udp 203.0.113.9:5000 > 172.30.0.53:53";
+    let line = format!("outside {udp}");
+    assert_eq!(team.line(1, &line, ms(1)).0, 1);
+    let first = &mut team.workers[0];
+    assert!(first.run(&text::frame(OUTSIDE, udp), OUTSIDE, 1, &team.snapshot, ms(2)));
+    let handed = first.collector.handed.pop().expect("a packet is handed over");
+    first.collector.fates.clear();
+    // Before the other one gets it, its flow is over, and this worker has the next one.
+    for worker in &mut team.workers {
+        worker.tick(&team.snapshot, ms(100_000));
+    }
+    assert_eq!(team.line(0, &line, ms(100_000)).0, 0);
+    let second = &mut team.workers[1];
+    assert!(second.take_over(&handed, &team.snapshot, ms(100_001)));
+    let fate = second.collector.fates.pop().expect("not held");
+    assert_eq!(fate.verdict, Verdict::Forward { out: INSIDE });
+    team.sum();
+}
+
+#[test]
 fn one_client_port_to_two_vips_with_one_backend_at_two_workers_gets_two_source_ports() {
     let mut team = Team::new(2);
     let first = team.line(0, "outside tcp S 203.0.113.9:40000 > 198.51.100.7:80", ms(1));

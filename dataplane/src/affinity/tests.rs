@@ -135,6 +135,26 @@ fn a_client_that_goes_elsewhere_has_to_show_itself_anew() {
     assert_eq!(affinities.find(&affinity, client, &set(false, &[(1, 80), (2, 80)]), 0, seconds(3)), None);
 }
 
+#[test]
+fn a_rank_is_never_lowered_and_protects_nobody_after_the_longest_timeout() {
+    let (affinities, affinity) = (Affinities::new(WAYS, 1), affinity(1, 3 * LONGEST));
+    let (endpoint, set) = (address(false, 9, 1), set(false, &[(1, 80)]));
+    let rise = |client: u8, rank, at| {
+        affinities.note(&affinity, address(false, 1, client), endpoint, seconds(at));
+        affinities.raise(&affinity, address(false, 1, client), endpoint, rank, seconds(at));
+    };
+    let is_known = |client| affinities.find(&affinity, address(false, 1, client), &set, 0, seconds(LONGEST)).is_some();
+    rise(0, Rank::Heard, 0);
+    rise(0, Rank::WentOn, 0);
+    (1..20).for_each(|client| rise(client, Rank::WentOn, 1));
+    assert!(is_known(0));
+    (20..28).for_each(|client| rise(client, Rank::Heard, 2));
+    rise(100, Rank::Named, LONGEST);
+    assert!(!is_known(100));
+    rise(100, Rank::Named, LONGEST + 10);
+    assert!(is_known(100));
+}
+
 /// Writers race on one bucket; whoever reads gets an endpoint that this client really had, or none.
 #[test]
 fn a_reader_never_sees_a_mixture_of_two_clients() {

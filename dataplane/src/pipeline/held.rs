@@ -324,4 +324,32 @@ mod tests {
         held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
         assert_eq!(umem.free_frames(), umem.total());
     }
+
+    #[test]
+    fn who_has_most_gives_way_and_nobody_to_one_who_has_as_many() {
+        let mut umem = Umem::new(UmemLayout::of_frames(512)).unwrap();
+        let (router, other, client) = ([10, 0, 0, 1], [10, 0, 0, 2], |n: u8| [192, 168, 0, n]);
+        let of = |held: &Held, n: u8| {
+            held.order.iter().filter(|place| place.client == key_of_client(client(n).into())).count()
+        };
+        // Who came first has one, and who came next all others.
+        let mut held = Held::default();
+        push(&mut held, &mut umem, router, client(0));
+        (0..15).for_each(|_| push(&mut held, &mut umem, router, client(1)));
+        push(&mut held, &mut umem, router, client(2));
+        assert_eq!([0, 1, 2].map(|n| of(&held, n)), [1, 14, 1]);
+        held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        // One each.
+        (0..20).for_each(|n| push(&mut held, &mut umem, router, client(n)));
+        assert_eq!([0, 15, 16, 19].map(|n| of(&held, n)), [1, 1, 0, 0]);
+        held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        // Of many neighbours the one gives way that most wait for.
+        push(&mut held, &mut umem, router, client(0));
+        (0..4).for_each(|_| push(&mut held, &mut umem, other, client(1)));
+        (0..252).for_each(|n| push(&mut held, &mut umem, [10, 0, 1, n], client(2)));
+        let waiting = |next_hop: [u8; 4]| held.waiting_for(InterfaceId(0), next_hop.into());
+        assert_eq!((waiting(router), waiting(other), held.len()), (1, 3, CAPACITY));
+        held.take(0, usize::MAX, |_| false, |packet| umem.free(packet.frame));
+        assert_eq!(umem.free_frames(), umem.total());
+    }
 }

@@ -131,3 +131,17 @@ fn settings_that_change_no_address_forget_none_of_before() {
     assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }));
     team.sum();
 }
+
+#[test]
+fn an_address_that_comes_and_goes_is_remembered_once() {
+    let mut team = Team::new(2);
+    reload(&mut team, &["198.51.100.50"], 0);
+    let (_, _, sent) = team.line(1, "outside udp 203.0.113.9:5000 > 172.30.0.53:53", ms(1));
+    let reply = format!("inside udp 10.0.1.3:5353 > 198.51.100.50:{}", source_port(&sent.unwrap()));
+    // More often than addresses are remembered.
+    for address in ["198.51.101.1", "198.51.101.2"].iter().cycle().take(200) {
+        reload(&mut team, &[address], 2);
+    }
+    let (at, verdict, _) = team.line(0, &reply, ms(3));
+    assert_eq!((at, verdict), (1, Verdict::Forward { out: OUTSIDE }));
+}

@@ -57,7 +57,14 @@ static LIVE: LazyLock<String> = LazyLock::new(|| {
         @63000
         outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
         -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        bare tcp SA 10.0.1.1:8080 > 10.0.255.254:A seq=5000 ack=1001
+        -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+        @63500
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
         @64000
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
         outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=78000
         -> forward inside 10.0.255.254:A > 10.0.1.1:8080
         @65000
@@ -118,8 +125,47 @@ static UNREADY_AND_LEFT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// Two clients that both have to leave the same endpoint, and a new connection that would go to it.
+static BOTH_LEAVE: LazyLock<String> = LazyLock::new(|| {
+    let other = connected("").replace("203.0.113.9:", "203.0.113.8:").replace("254:A", "254:C");
+    connected(&format!(
+        "{other}
+        @60000
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+        @61000
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:A > 10.0.1.1:8080
+        outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:C > 10.0.1.1:8080
+        @63000
+        outside tcp S 203.0.113.9:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:B > 10.0.1.2:8080
+        inside tcp SA 10.0.1.2:8080 > 10.0.255.254:B seq=9000 ack=77001
+        -> forward outside 172.30.0.41:80 > 203.0.113.9:40000
+        outside tcp A 203.0.113.9:40000 > 172.30.0.41:80 seq=77001 ack=9001
+        -> forward inside 10.0.255.254:B > 10.0.1.2:8080
+        outside tcp S 203.0.113.8:40000 > 172.30.0.41:80 seq=77000
+        -> forward inside 10.0.255.254:D > 10.0.1.2:8080
+        inside tcp SA 10.0.1.2:8080 > 10.0.255.254:D seq=9000 ack=77001
+        -> forward outside 172.30.0.41:80 > 203.0.113.8:40000
+        outside tcp A 203.0.113.8:40000 > 172.30.0.41:80 seq=77001 ack=9001
+        -> forward inside 10.0.255.254:D > 10.0.1.2:8080
+        outside tcp S 203.0.113.7:40016 > 172.30.0.41:80 seq=1000
+        -> forward inside 10.0.255.254:E > 10.0.1.2:8080"
+    ))
+});
+
 pub(crate) fn rows() -> Vec<Row> {
     vec![
+        Row {
+            name: "who is left by two clients that begin anew is a suspect, and a new connection goes elsewhere",
+            bed: Bed::of(&[TWO]),
+            script: BOTH_LEAVE.as_str(),
+            ledger: "rx=17 forwarded=17 flowsOpened=5 flowsClosed=2 flowsRescued=2",
+        },
         Row {
             name: "a SYN that comes again on a connection whose endpoint says nothing any more goes to another one",
             bed: Bed::of(&[TWO]),
@@ -161,7 +207,7 @@ pub(crate) fn rows() -> Vec<Row> {
             name: "whatever the endpoint says in between keeps the connection, and a SYN that its receiver may throw away moves none",
             bed: Bed::of(&[TWO]),
             script: LIVE.as_str(),
-            ledger: "rx=13 forwarded=13 flowsOpened=1",
+            ledger: "rx=16 forwarded=16 flowsOpened=1",
         },
         Row {
             name: "three SYNs that somebody forges end no connection that is silent, since its endpoint answers the last at the latest",

@@ -214,11 +214,15 @@ pub(crate) fn rows() -> Vec<Row> {
                 -> drop icmp_fragment
                 outside echo [2001:db8:c::9] > [fd00:172:30::41] bytes=72 frag=0+ id=7
                 -> drop icmp_fragment
+                outside udp 203.0.113.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.255.254:A > 10.0.1.3:5353
+                outside icmp 3/3 203.0.113.9 > 172.30.0.53 frag=0+ id=9 about udp 172.30.0.53:53 > 203.0.113.9:5000
+                -> drop icmp_fragment
                 outside proto 1 203.0.113.9 > 192.168.0.2 bytes=8 frag=80 id=7
                 -> pass
                 outside proto 58 [2001:db8:c::9] > [2001:db8::2] bytes=8 frag=80 id=7
                 -> pass",
-            ledger: "rx=6 passed=2 drop:icmp_fragment=4",
+            ledger: "rx=8 forwarded=1 passed=2 drop:icmp_fragment=5 flowsOpened=1",
         },
     ]
 }

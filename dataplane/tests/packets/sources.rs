@@ -86,6 +86,18 @@ pub(crate) fn rows() -> Vec<Row> {
             ledger: "rx=11 forwarded=4 passed=1 flowsOpened=3 drop:reverse_path=6",
         },
         Row {
+            name: "what an interface refuses is no direct connection beside a flow",
+            bed: town().reverse_paths(&[ReversePath::Strict]),
+            script: "
+                inside udp 10.0.1.9:5000 > 172.30.0.53:53
+                -> forward inside 10.0.1.9:5000 > 10.0.1.3:5353
+                outside udp 10.0.1.9:5000 > 10.0.1.3:5353
+                -> drop reverse_path
+                inside udp 10.0.1.9:5000 > 10.0.1.3:5353
+                -> forward inside 10.0.1.9:A > 10.0.1.3:5353",
+            ledger: "rx=3 forwarded=2 flowsOpened=2 drop:reverse_path=1",
+        },
+        Row {
             name: "what an interface refuses ends no datagram that comes by another one",
             bed: town().reverse_paths(&[ReversePath::Strict]),
             script: "
