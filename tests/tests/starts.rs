@@ -2,9 +2,12 @@
 //! be had. Without any other interface there is no start.
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ringway_control::demo::netns::{End, veth};
+use ringway_control::demo::netns::{End, ip, veth};
 use ringway_control::demo::process::Process;
 use ringway_dataplane::af_xdp::{Device, RingSizes, SocketOptions, Umem, UmemLayout, ZeroCopy};
 use ringway_dataplane::io::{Port, PortOptions};
@@ -173,12 +176,17 @@ fn of_links_that_a_glob_meant_and_that_are_gone_the_last_few_are_told_of() {
         return;
     }
     let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
-    list(&bed, &["x*"], false);
+    let end = |link| End { namespace: &bed.gateway, link, mac: None };
+    veth(end("named"), end("end-named"), 1).expect("a veth");
+    list(&bed, &["named", "x*"], false);
     bed.start_ringway();
+    bed.gateway.ip(&["link", "delete", "named"]).expect("it goes");
     let listed = |bed: &Bed| {
         let status = bed.status()?;
         let names = status["interfaces"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
-        Ok::<_, String>(names.filter(|name| name.starts_with('x')).map(str::to_owned).collect::<Vec<_>>())
+        Ok::<_, String>(
+            names.filter(|name| name.starts_with('x') || *name == "named").map(str::to_owned).collect::<Vec<_>>(),
+        )
     };
     // As pods come and go, each with a name of its own.
     for number in 0..20 {
@@ -191,10 +199,64 @@ fn of_links_that_a_glob_meant_and_that_are_gone_the_last_few_are_told_of() {
         });
         bed.gateway.ip(&["link", "delete", &name]).expect("it goes");
     }
-    let last: Vec<String> = (4..20).map(|number| format!("x{number}")).collect();
+    // One that is named is told of for as long as it is away.
+    let mut last = vec!["named".to_owned()];
+    last.extend((4..20).map(|number| format!("x{number}")));
     eventually(SOON, "the last sixteen are told of", || match listed(&bed)? {
         names if names == last => Ok(()),
         names => Err(format!("{names:?}")),
     });
     assert!(bed.ringway().stop().success());
+}
+
+/// Links of pods that come and go, each of its own accord, until this is dropped.
+struct Pods {
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pods {
+    /// `x0`, `x1` and so on.
+    fn come_and_go(bed: &Bed, count: u32) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let come_and_go = |number: u32| {
+            let (namespace, ends) = (bed.gateway.name().to_owned(), ends.clone());
+            let (link, other) = (format!("x{number}"), format!("end-{number}"));
+            thread::spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    let add =
+                        ["-netns", &namespace, "link", "add", &link, "up", "type", "veth", "peer", "name", &other];
+                    ip(&add).expect("a veth");
+                    thread::sleep(Duration::from_millis(50));
+                    ip(&["-netns", &namespace, "link", "delete", &link]).expect("it goes");
+                }
+            })
+        };
+        let threads = (0..count).map(come_and_go).collect();
+        Pods { ends, threads }
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        let failed = self.threads.drain(..).filter_map(|thread| thread.join().err()).count();
+        assert!(failed == 0 || thread::panicking(), "{failed} links could not come and go");
+    }
+}
+
+#[test]
+fn links_that_come_and_go_while_it_starts_end_no_start() {
+    if !can_run("links_that_come_and_go_while_it_starts_end_no_start", &["ip"]) {
+        return;
+    }
+    let mut bed = Bed::prepare(Options { backends: 1, ..Options::default() });
+    list(&bed, &["x*"], false);
+    let pods = Pods::come_and_go(&bed, 4);
+    // Each start looks at the links once, so that one alone need not meet a link that has just gone.
+    for _ in 0..8 {
+        bed.start_ringway();
+        assert!(bed.ringway().stop().success());
+    }
+    drop(pods);
 }

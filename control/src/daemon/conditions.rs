@@ -258,3 +258,44 @@ impl Outlook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ringway_shared::network::Lowers;
+    use ringway_shared::{InterfaceId, MacAddress};
+
+    use super::*;
+    use crate::config::{InterfaceConfig, InterfacePattern, RssMode, XdpMode, ZeroCopy};
+
+    #[test]
+    fn a_device_that_went_away_ends_a_start_only_where_it_is_named() {
+        let interface = |id, name: &str, index, carrier: &str| Interface {
+            id: InterfaceId(id),
+            name: name.into(),
+            index,
+            mac: MacAddress([2; 6]),
+            mtu: 1500,
+            addresses: Vec::new(),
+            up: true,
+            lowers: Lowers::itself(index, carrier.into()),
+        };
+        let read = |names: &[&str]| {
+            let listed = |name: &&str| InterfaceConfig {
+                name: InterfacePattern::parse(name).unwrap(),
+                xdp: XdpMode::Auto,
+                zero_copy: ZeroCopy::Auto,
+                rss: RssMode::Auto,
+            };
+            let config = Config { interfaces: names.iter().map(listed).collect(), ..Config::default() };
+            let network =
+                Network::new(1, vec![interface(0, "lo", 1, "lo"), interface(1, "rwgone7", 7, "rwgone7")], [], []);
+            let found = devices(&config, &network);
+            found.map(|found| found.into_iter().map(|device| device.name).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&["rwgone*"]).unwrap(), ["lo"]);
+        for named in [&["rwgone7"] as &[&str], &["rwgone*", "rwgone7"]] {
+            let error = read(named).unwrap_err().to_string();
+            assert!(error.contains("rwgone7"), "{error}");
+        }
+    }
+}
