@@ -139,6 +139,10 @@ mod tests {
              workers: raise or remove it (ulimit -v unlimited, LimitAS=infinity), or lower flows.perWorker"
         );
         assert_eq!(fits_memory(Some(1086656 << 10), 100 << 20, 1 << 20, size), Ok(()));
+        // One worker has nobody to share flows with, or to hand packets to.
+        let alone = Size { workers: 1, ..size };
+        let needed = (100 << 20) + MEMORY + alone.packets + (1 << 20) * BYTES_A_FLOW + BYTES_A_WORKER;
+        assert_eq!(fits_memory(Some(needed), 100 << 20, 1 << 20, alone), Ok(()));
         assert_eq!(fits_descriptors(None, size), Ok(()));
         assert_eq!(fits_descriptors(Some(160), size), Ok(()));
         let told = fits_descriptors(Some(159), size).unwrap_err().to_string();

@@ -164,6 +164,9 @@ mod tests {
         assert_eq!(place(&[nic("eth0", 1, &[9])], None).unwrap().cpus, [0], "no CPU of the node is allowed");
         assert_eq!(place(std::slice::from_ref(&four), Some(&[5, 3])).unwrap().cpus, [5, 3]);
         assert_eq!(place(&[], None), Err(PlacementError::NoInterface));
+        // Each has to send by a queue of its own, too.
+        assert_eq!(place(&[Device { tx: 2, ..four.clone() }], None).unwrap().cpus, [2, 3]);
+        assert!(place(&[nic("eth0", 0, &[])], None).is_err());
         let error = place(std::slice::from_ref(&four), Some(&[0, 1, 2, 3, 4, 5])).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -184,6 +187,8 @@ mod tests {
     fn every_queue_has_one_worker_and_every_worker_one_queue_at_least() {
         let placement = Placement { cpus: vec![0, 1] };
         assert_eq!(placement.queues(&nic("eth0", 5, &[])).unwrap(), [vec![0, 2, 4], vec![1, 3]]);
+        let fewer_to_send_by = Device { tx: 2, ..nic("eth0", 5, &[]) };
+        assert_eq!(placement.queues(&fewer_to_send_by).unwrap(), [vec![0, 2, 4], vec![1, 3]]);
         assert!(placement.queues(&nic("eth0", 1, &[])).is_err());
     }
 

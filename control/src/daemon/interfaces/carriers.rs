@@ -342,3 +342,54 @@ pub(super) fn log_mode(report: &InterfaceReport) {
         tracing::warn!("{}: {note}", report.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ringway_shared::InterfaceId;
+
+    use super::super::meanwhile::tests::interfaces;
+    use super::super::refused::Signs;
+    use super::*;
+
+    #[test]
+    fn an_interface_is_lost_when_nothing_carries_it_and_what_should_was_refused() {
+        let Some((mut all, _latest)) = interfaces(&[1]) else { return };
+        let told = |all: &Interfaces| {
+            let attached = &all.attached[&InterfaceId(0)];
+            (all.without_carrier(attached), all.is_lost(attached))
+        };
+        let wanted =
+            Wanted { name: "m1".into(), xdp: XdpMode::Auto, zero_copy: ZeroCopy::Auto, tagged: false, named: true };
+        all.refused.note(1, "busy".into(), Signs::of(1, &wanted), Instant::now());
+        assert_eq!(told(&all), (None, false), "it is carried");
+        all.refused.remove(1);
+        all.drop_meanwhile();
+        assert!(all.drops, "nor does it on a queue that somebody has just added");
+        all.release(1);
+        assert!(all.drops, "what is ours does not reach the kernel while queues are opened anew");
+        assert_eq!(told(&all), (Some("its queues are being opened anew".to_owned()), false));
+        all.kept.get_mut(&1).unwrap().nic = Some(4);
+        assert_eq!(all.devices(), Devices { nics: 1, queues: 4, bare_queues: 0 });
+        all.refused.note(1, "busy".into(), Signs::of(1, &wanted), Instant::now());
+        assert_eq!(told(&all), (Some("m1: busy".to_owned()), true));
+        all.forget(1);
+        all.drop_meanwhile();
+        assert!(!all.drops, "Ringway is attached to nothing");
+        assert_eq!(all.devices(), Devices::default());
+    }
+
+    #[test]
+    fn a_device_that_is_gone_or_whose_name_another_has_is_lost() {
+        let Some((mut all, _latest)) = interfaces(&[]) else { return };
+        let there = KernelDevice::by_name("lo").unwrap();
+        for device in
+            [there.clone(), KernelDevice { index: 77, ..there.clone() }, KernelDevice { name: "m5".into(), index: 5 }]
+        {
+            all.carriers.insert(device.index, Carrier::bare(device));
+        }
+        all.detach_lost();
+        assert_eq!(all.carriers.keys().copied().collect::<Vec<_>>(), [there.index]);
+    }
+}

@@ -180,7 +180,7 @@ fn told(lowers: &Lowers) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use ringway_dataplane::af_xdp::program::SteeringProgram;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     /// Attached to the bond, which member 1 carries, and to these members.
-    fn interfaces(members: &[u32]) -> Option<(Interfaces, watch::Sender<Arc<Network>>)> {
+    pub(crate) fn interfaces(members: &[u32]) -> Option<(Interfaces, watch::Sender<Arc<Network>>)> {
         if !rustix::process::geteuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "this test needs root");
             eprintln!("SKIPPED: needs root to load a BPF program");
@@ -252,6 +252,8 @@ mod tests {
         assert!(all.is_needed(2, &followed) && !all.is_needed(1, &followed));
         // Member 2's link drops as it is attached, and the bond goes back.
         all.carriers.insert(2, Carrier::bare(KernelDevice { name: "m2".into(), index: 2 }));
+        all.keep_up();
+        assert_eq!(carried(&all), 2, "while the driver is at work still");
         latest.send_replace(network(1));
         all.keep_up();
         all.go_on_all_the_same(&followed.interfaces()[0]);

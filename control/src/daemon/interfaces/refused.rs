@@ -119,6 +119,8 @@ impl Refused {
 
 #[cfg(test)]
 mod tests {
+    use ringway_shared::network::Lower;
+
     use super::*;
     use crate::config::{XdpMode, ZeroCopy};
 
@@ -149,5 +151,24 @@ mod tests {
         assert!(!refused.is_waiting(2, &signs(1500), now));
         refused.note(2, "again".into(), signs(1500), now);
         assert!(!refused.is_waiting(2, &signs(1500), now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_changed_begins_with_the_shortest_pause_and_all_is_told_of_those_that_carry_an_interface() {
+        let (mut refused, start) = (Refused::default(), Instant::now());
+        for _ in 0..5 {
+            refused.note(2, "busy".into(), signs(1500), start);
+        }
+        refused.note(3, "too few queues".into(), signs(1500), start + Duration::from_secs(3));
+        let lower = |index, name: &str| Lower { index, name: name.into(), receives: true, sends: true };
+        let of = |devices: &[Lower]| Lowers { devices: devices.into(), ..Lowers::default() };
+        let all = of(&[lower(2, "nic0"), lower(3, "nic1"), lower(4, "nic2")]);
+        assert_eq!(refused.why("bond0", &all), "nic0: busy; nic1: too few queues");
+        assert_eq!(refused.why("nic0", &of(&[lower(2, "nic0")])), "busy");
+        assert_eq!(refused.next_try(&all), Some(start + Duration::from_secs(4)), "the first of them");
+        refused.note(2, "busy".into(), signs(1400), start);
+        assert_eq!(refused.next_try(&all), Some(start + SHORTEST), "another MTU is another matter");
+        refused.retain(|index| *index == 3);
+        assert_eq!((refused.problem(2), refused.is_empty()), (None, false));
     }
 }

@@ -132,4 +132,18 @@ mod tests {
                 .starts_with("each of its 8 queues has rings of 1024 packets instead of 2048")
         );
     }
+
+    #[test]
+    fn no_room_is_told_with_what_is_to_be_had() {
+        let told = |kept: &[u32]| {
+            let error = PortError::Frames { needed: 5120, free: 4096 };
+            no_room(&[vec![0], vec![1, 2]], kept, error.into())
+        };
+        let begins = "the smallest rings at 2 queues for one worker hold up to 3072 frames, and its packet memory has 2048 that no \
+                      other port may need: restart Ringway";
+        assert!(told(&[]).starts_with(begins), "{}", told(&[]));
+        let begins = "the smallest rings at 2 queues for one worker hold up to 2072 frames, and its packet memory has 1048 that no \
+                      other port may need (1000 are kept for interfaces that are named and away): restart";
+        assert!(told(&[0, 1000]).starts_with(begins), "{}", told(&[0, 1000]));
+    }
 }

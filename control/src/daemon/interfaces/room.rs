@@ -81,5 +81,12 @@ mod tests {
         assert_eq!((room.is_out(1), room.is_out(2).is_some(), room.is_out(8).is_some()), (None, true, true));
         room.note_given_back();
         assert_eq!(room.is_out(8), None);
+        // What is kept for others changes, and with it what was said.
+        room.note_out(2, "no room");
+        room.share("eth0", vec![100]);
+        assert_eq!(room.is_out(8), None);
+        room.note_out(2, "no room");
+        room.begin_anew(|_| true);
+        assert_eq!(room.is_out(8), None);
     }
 }

@@ -270,6 +270,10 @@ fn look(carrier: &mut Carrier, used: &Use, counters: Option<InterfaceCounters>, 
 
 #[cfg(test)]
 mod tests {
+    use ringway_shared::InterfaceId;
+    use ringway_shared::network::Lower;
+
+    use super::super::meanwhile::tests::interfaces;
     use super::*;
 
     #[test]
@@ -301,5 +305,40 @@ mod tests {
             let is_refused = mtu > UmemLayout::for_mtu(8, mtu).mtu();
             assert_eq!(said.contains("could not be attached"), is_refused, "{said}");
         }
+    }
+
+    #[test]
+    fn a_device_with_other_queues_or_an_mtu_beyond_zero_copy_is_attached_anew() {
+        let device = KernelDevice::by_name("lo").unwrap();
+        let (queues, mtu) = (device.queues().unwrap(), device.mtu().unwrap());
+        let with = |queues, copy: &str| {
+            let port = PortReport { copy: copy.to_owned(), ..PortReport::default() };
+            let mut carrier = Carrier::bare(device.clone());
+            carrier.watched = Watched::new(&device, queues, vec![(port, Arc::default())], false);
+            carrier
+        };
+        assert_eq!(changed(&with(queues, "zero-copy"), mtu), None);
+        assert_eq!(changed(&with(queues, "copy"), mtu - 1), None);
+        let told = format!("its MTU is {mtu} now, and packet memory carries {} in zero-copy mode", mtu - 1);
+        assert_eq!(changed(&with(queues, "zero-copy"), mtu - 1), Some(told));
+        let told = format!("it has {queues} queues, and had {}", queues + 1);
+        assert_eq!(changed(&with(queues + 1, "copy"), mtu), Some(told));
+    }
+
+    #[test]
+    fn a_backup_member_is_no_port_that_ought_to_do_something() {
+        let Some((mut all, _latest)) = interfaces(&[1]) else { return };
+        let mut uses = |up, receives, sends| {
+            let attached = all.attached.get_mut(&InterfaceId(0)).unwrap();
+            attached.report.up = up;
+            let lower = Lower { receives, sends, ..attached.lowers.devices[0].clone() };
+            attached.lowers.devices = Arc::from([lower]);
+            all.use_of(1).map(|used| (used.up, used.sends))
+        };
+        assert_eq!(uses(true, true, true), Some((true, true)));
+        assert_eq!(uses(true, true, false), Some((true, false)));
+        assert_eq!(uses(true, false, false), Some((false, false)));
+        assert_eq!(uses(false, true, true), Some((false, false)));
+        assert!(all.use_of(2).is_none());
     }
 }
