@@ -17,7 +17,7 @@ trap 'machine_end "$work"' EXIT
 required=(6.1 6.12 7)
 # As long as the archive has it.
 wanted=(6.18)
-all=(demo errors dsr sctp sctp-direct sctp-errors vrf overlays bond)
+all=(demo errors passed dsr sctp sctp-direct sctp-errors vrf overlays bond)
 
 series=() scenarios=()
 for argument in "$@"; do
