@@ -119,12 +119,14 @@ pub(crate) fn forwarded(before: &[u8], out: InterfaceId, sent: &[Sent]) {
         return told_of_the_tunnel(before, sent);
     }
     // One that is tunnelled already may be wrapped once more.
-    let after = unwrapped(&whole).filter(|_| !matches!(was.kind, Kind::Other(_))).unwrap_or(whole);
+    let inside = unwrapped(&whole).filter(|_| !matches!(was.kind, Kind::Other(_)));
+    let cut = sent.len() > 1 && inside.is_none();
+    let after = inside.unwrap_or(whole);
     let before = &before[..usize::from(was.end)];
     assert_eq!(after.len(), before.len(), "its length");
     let mut expected = before.to_vec();
-    if sent.len() > 1 && was.family() == Family::V4 {
-        // The reserved flag is not kept by pieces.
+    if cut && was.family() == Family::V4 {
+        // The reserved flag is not kept by pieces. Of a packet in a tunnel it is the outer one that they are of.
         expected[20] &= 0x7f;
     }
     let mut may_change = |from: usize, length: usize| {
