@@ -56,6 +56,8 @@ row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 640
 row udp4-fragment "$(of 'MemoryBed*carry*' fragments --packets 20480)" "$(of 'MemoryBed*carry*' fragments --packets 61440)" 40960 2094
 # From one worker's memory to another's, both on one CPU.
 row handover "$(of '*handed_over*' handover --packets 6400)" "$(of '*handed_over*' handover --packets 25600)" 19200 329
+# What comes before that: a UDP reply to a port of another worker, up to the mesh.
+row udp4-reply-of-another "$(of 'MemoryBed*carry*' handover --replies --packets 6400)" "$(of 'MemoryBed*carry*' handover --replies --packets 25600)" 19200 877
 # Forged packets, beside a thousand flows.
 # forged WHAT LIMIT OPTION ...
 forged() {

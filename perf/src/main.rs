@@ -15,7 +15,7 @@ use ringway_perf::failure::{Failure, failed};
 use ringway_perf::flood::FloodOptions;
 use ringway_perf::forwarder::{Way, forward};
 use ringway_perf::generator::{By, Load, send};
-use ringway_perf::memory_bed::{Company, ForgedCost, MOST_FRAGMENTS, MemoryBed, hand_over};
+use ringway_perf::memory_bed::{Company, ForgedCost, MOST_FRAGMENTS, MemoryBed, hand_over, replies_of_another};
 use ringway_perf::recorder::{record, tap};
 use ringway_perf::traffic::{Kind, MOST_FLOWS, Mix, SizeList};
 use ringway_perf::ways;
@@ -81,6 +81,9 @@ enum Command {
         /// Bytes a packet.
         #[arg(long, default_value_t = 60, value_parser = between(14, 4096))]
         size: u32,
+        /// Instead, what it costs to know that they are another worker's: UDP replies to its ports, from the frame to the mesh.
+        #[arg(long, conflicts_with = "size")]
+        replies: bool,
     },
     /// What changes of a large cluster cost: compile, publish, memory.
     Control(control_cost::Options),
@@ -224,7 +227,11 @@ fn main() -> ExitCode {
         }
         Command::Forged(options) => options.run(),
         Command::Flood(options) => options.run(),
-        Command::Handover { packets, size } => {
+        Command::Handover { packets, replies: true, .. } => {
+            let took = replies_of_another(packets);
+            Ok(json!({"packets": packets, "replyNanos": took.as_nanos() as f64 / packets as f64}))
+        }
+        Command::Handover { packets, size, .. } => {
             let took = hand_over(packets, size as usize);
             Ok(json!({"packets": packets, "size": size, "handoverNanos": took.as_nanos() as f64 / packets as f64}))
         }

@@ -24,7 +24,7 @@ use ringway_shared::counters::{Counter, WorkerCounters};
 use ringway_shared::{DropReason, Family, InterfaceId, PortSet, Protocol, Snapshot};
 
 pub use forged::{Flooded, ForgedCost, flooded};
-pub use fragments::{MOST_FRAGMENTS, hand_over};
+pub use fragments::{MOST_FRAGMENTS, hand_over, replies_of_another};
 
 use cluster::{CLIENT_MAC, INSIDE, MAC, NODE_PORT, OUTSIDE, Plan};
 

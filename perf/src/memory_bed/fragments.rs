@@ -8,9 +8,9 @@ use ringway_dataplane::wire::checksum;
 use ringway_shared::InterfaceId;
 use ringway_shared::counters::Counter;
 
-use super::cluster::{OUTSIDE, Plan};
-use super::{MemoryBed, Sink, Time};
-use crate::traffic::{Kind, Stamp};
+use super::cluster::{INSIDE, OUTSIDE, Plan};
+use super::{Company, Kept, MemoryBed, Sink, Time, swap};
+use crate::traffic::{Kind, Mix, Stamp};
 
 /// Bytes of the IPv4 payload of each fragment: the first has the UDP header and 24 bytes.
 const PIECE: usize = 32;
@@ -73,6 +73,32 @@ impl MemoryBed {
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 
+/// Ports that each of two workers has.
+const PORTS_OF_ONE: u16 = (65_535 - 1_023) / 2;
+
+/// Gives the first of two workers `packets` replies of UDP over IPv4 to ports of the other; what it took to know whose they are.
+pub fn replies_of_another(packets: u64) -> Duration {
+    let company = Company { workers: 2, ..Company::default() };
+    let mut bed = MemoryBed::among(&company, Kind::Udp4, 1024, BATCH as u32, 100);
+    let (mut sent, mut next) = (Kept::default(), 0..);
+    bed.batch(Mix::flags(true), &mut sent, |_, _| next.next().unwrap_or_default());
+    for frame in &mut sent.0 {
+        let turned = [(0, 6), (IP + 12, 4), (IP + 20, 2)].map(|(at, length)| swap(frame, at, length));
+        assert!(turned.iter().all(Option::is_some), "what Ringway sends on has a UDP header");
+        let port = u16::from_be_bytes([frame[IP + 22], frame[IP + 23]]) + PORTS_OF_ONE;
+        frame[IP + 22..IP + 24].copy_from_slice(&port.to_be_bytes());
+    }
+    let batches = packets.div_ceil(BATCH as u64);
+    let mut total = Duration::ZERO;
+    for _ in 0..batches {
+        sent.0.iter().for_each(|frame| bed.push(frame, INSIDE));
+        total += bed.process(&mut Sink);
+    }
+    let handed_over = bed.pipeline.tally().get(Counter::HandedOver);
+    assert_eq!(handed_over, batches * BATCH as u64, "every reply is the other worker's");
+    total
+}
+
 /// Hands over `packets` packets of `size` bytes from one worker to another, a batch at a time, both on this CPU; what that took.
 pub fn hand_over(packets: u64, size: usize) -> Duration {
     let (_mesh, mut ends) = Mesh::new(2).expect("an eventfd can be made");
@@ -111,6 +137,12 @@ mod tests {
         let tally = bed.pipeline.tally();
         assert!(tally.closes());
         assert_eq!((tally.dropped(), tally.get(Counter::FlowsOpened)), (0, 200));
+    }
+
+    /// It panics where a reply is not handed over.
+    #[test]
+    fn every_reply_of_another_worker_is_known() {
+        replies_of_another(1_000);
     }
 
     #[test]
