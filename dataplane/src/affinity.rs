@@ -8,8 +8,8 @@
 //!
 //! A bucket is one pair of cache lines with eight entries of two words, each word with the client's tag, so that an entry
 //! that another worker is writing is seen as whole or as none: nobody locks. A full bucket forgets the client that was
-//! silent for longest, but none for one of whom less is known ([`Rank`]); of equals those first whose network has others in
-//! the bucket, so that whoever has an IPv6 network to himself, and proves each of its addresses, pushes out his own. Who is
+//! silent for longest, but none for one of whom less is known ([`Rank`]); of equals those first that are of the newcomer's own
+//! network, so that whoever has an IPv6 network to himself, and proves each of its addresses, pushes out his own. Who is
 //! forgotten goes back to its Maglev slot. Two clients of a bucket with the same tag (32 bits, under a secret)
 //! would share an endpoint that both may have. An endpoint is known by its address, since it keeps the client on every
 //! port: IPv4 as it is, IPv6 by 32 bits of a hash.
@@ -195,23 +195,17 @@ impl Client<'_> {
         }
     }
 
-    /// The entry that is of least use, and none of a higher rank: a blank one, else one of the lowest rank, of the network with most, the
-    /// oldest.
+    /// The entry that is of least use, and none of a higher rank: a blank one, else one of the lowest rank, of its own network, the
+    /// oldest. How many another network has is no matter: whoever has many networks would push out those who share one.
     fn least(&self, rank: Rank, now: u32) -> Option<&Entry> {
         let words =
             self.bucket.each_ref().map(|Entry(words)| words.each_ref().map(|word| word.load(Ordering::Relaxed)));
-        let crowd = |network: u8| match network {
-            0 => 1,
-            network => {
-                let others = words.iter().filter(|[_, place]| network_of(*place) == network).count();
-                others + usize::from(network == self.network)
-            }
-        };
+        let is_own = |place: u64| self.network != 0 && network_of(place) == self.network;
         let longest = units(Time(LONGEST * 1_000_000_000));
         let useless = |[seen, place]: [u64; 2]| match (seen, age(now, seen as u32 & UNITS)) {
-            (0, _) => (Reverse(0), usize::MAX, u32::MAX),
-            (_, age) if age > longest => (Reverse(0), usize::MAX, age),
-            (seen, age) => (Reverse(seen as u32 >> RANK_BIT), crowd(network_of(place)), age),
+            (0, _) => (Reverse(0), true, u32::MAX),
+            (_, age) if age > longest => (Reverse(0), true, age),
+            (seen, age) => (Reverse(seen as u32 >> RANK_BIT), is_own(place), age),
         };
         let entries = self.bucket.iter().zip(words).map(|(entry, words)| (entry, useless(words)));
         let (entry, (Reverse(least), ..)) = entries.max_by_key(|(_, useless)| *useless)?;

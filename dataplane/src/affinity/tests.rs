@@ -121,6 +121,16 @@ fn who_has_an_ipv6_network_to_himself_pushes_out_his_own() {
     }
 }
 
+/// Clients who share a network are no easier to push out for who has many: the one that was silent for longest goes.
+#[test]
+fn who_has_many_ipv6_networks_pushes_out_by_age_alone() {
+    let share = |n: u8| (format!("2001:db8::{n:x}").parse().unwrap(), Rank::WentOn);
+    let forged = |n: u8| (format!("2001:db9:{n:x}::1").parse().unwrap(), Rank::WentOn);
+    let steps: Vec<_> = (1..5).map(forged).chain((1..5).map(share)).chain((5..9).map(forged)).collect();
+    let expected: Vec<IpAddr> = steps[4..].iter().map(|(client, _)| *client).collect();
+    assert_eq!(known_after(&steps), expected);
+}
+
 #[test]
 fn a_client_that_goes_elsewhere_has_to_show_itself_anew() {
     let (affinities, affinity, client) = (Affinities::new(WAYS, 1), affinity(1, 3600), address(false, 1, 1));
