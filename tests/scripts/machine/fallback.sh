@@ -26,9 +26,16 @@ within 5 ledger || fail 'the ledger is not closed'
 kill "$ringway"
 wait "$ringway" || fail "ringway run ended with exit status $?"
 
-# Who insists is told the same.
-configure '{name: g0, zeroCopy: "on"}, {name: g1}'
+# Who insists is told the same. Alone it ends the start; another interface is served all the same.
+configure '{name: g0, zeroCopy: "on"}'
 ringway run --config /tmp/ringway.yaml >/tmp/log 2>&1 && fail 'zeroCopy: on was taken'
 cat /tmp/log
 grep -q "$remedy" /tmp/log || fail "the error does not say $remedy"
+configure '{name: g0, zeroCopy: "on"}, {name: g1}'
+start
+[ "$(frames copy)" = 1 ] || fail "$(frames copy) ports are in copy mode beside the one that is refused"
+ringway status >/tmp/status
+grep -q "$remedy" /tmp/status || { cat /tmp/status; fail "status does not say $remedy of what is refused"; }
+kill "$ringway"
+wait "$ringway" || fail "ringway run ended with exit status $?"
 exit $failures
