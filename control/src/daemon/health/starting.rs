@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::header::CONNECTION;
 use axum::response::IntoResponse;
 use axum::routing::any;
 use k8s_openapi::jiff::Timestamp;
@@ -70,7 +71,7 @@ impl Drop for Meanwhile {
 
 async fn healthz(State(hearts): State<Arc<Hearts>>) -> impl IntoResponse {
     let stuck: Vec<String> = stuck(&hearts.silent()).collect();
-    reply(false, answer(false, [STARTING.to_owned()].into_iter().chain(stuck).collect()))
+    last(reply(false, answer(false, [STARTING.to_owned()].into_iter().chain(stuck).collect())))
 }
 
 async fn livez(State(hearts): State<Arc<Hearts>>) -> impl IntoResponse {
@@ -78,7 +79,12 @@ async fn livez(State(hearts): State<Arc<Hearts>>) -> impl IntoResponse {
     let alive = stuck.is_empty();
     let mut answer = answer(alive, stuck);
     answer["watched"] = hearts.names().into();
-    reply(alive, answer)
+    last(reply(alive, answer))
+}
+
+/// The connection ends with the answer: others may take what is asked next.
+fn last(answer: impl IntoResponse) -> impl IntoResponse {
+    ([(CONNECTION, "close")], answer)
 }
 
 /// kube-proxy's fields, before anything is in force.
@@ -102,10 +108,12 @@ mod tests {
 
     async fn ask(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
+        // To its end, since the connection is for this question only: who kept it would be cut when the start is over.
         stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("connection: close"), "{answer}");
         answer
     }
 
