@@ -48,8 +48,8 @@ if [[ -n "${STAGES-}" ]]; then
     done
 fi
 # It opens each flow three times; TCP the third time with its whole handshake.
-row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 7618
-row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11402
+row udp4-three-openings "$(count udp4 10000 1000)" "$(count udp4 30000 1000)" 20000 7244
+row tcp4-three-openings "$(count tcp4 10000 1000)" "$(count tcp4 30000 1000)" 20000 11281
 row udp4-from-ring-to-ring "$(of 'turn_by_rings*' rings --packets 6400)" "$(of 'turn_by_rings*' rings --packets 25600)" 19200 739
 row udp4-bare-from-ring-to-ring "$(of 'turn_of_bare*' rings --bare --packets 6400)" "$(of 'turn_of_bare*' rings --bare --packets 25600)" 19200 218
 # UDP over IPv4 in two fragments each, in order.

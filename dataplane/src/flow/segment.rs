@@ -5,7 +5,7 @@ use ringway_shared::Protocol;
 use crate::wire::quote::Quote;
 use crate::wire::sctp;
 use crate::wire::tcp::{self, Flags};
-use crate::wire::transport::{ChecksumState, checksum_state};
+use crate::wire::transport::{ChecksumState, checksum_state, has_no_checksum};
 use crate::wire::{Kind, Packet};
 
 /// The numbers of a TCP segment or SCTP packet. All zeros for anything else.
@@ -87,9 +87,10 @@ impl Segment {
 
     /// As [`Self::of`], and a datagram counts only with a right checksum: for one that asks for an answer. Of a SYN it is not
     /// looked at, which would make every new connection an eighth dearer; its repetition is judged by [`Self::believed`].
+    #[inline(always)]
     pub fn asking(frame: &[u8], packet: &Packet) -> Self {
         if packet.kind == Kind::Udp {
-            let void = checksum_state(frame, packet) == ChecksumState::Wrong;
+            let void = !has_no_checksum(frame, packet) && checksum_state(frame, packet) == ChecksumState::Wrong;
             return Segment { void, ..Segment::default() };
         }
         let mut segment = Self::of(frame, packet);

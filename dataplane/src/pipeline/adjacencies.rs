@@ -33,11 +33,11 @@ const EMPTY: Entry =
 
 /// What a destination leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resolved {
+pub(super) struct Resolved<'n> {
     /// The adjacency's number, valid in the network's generation.
     pub(super) id: AdjacencyId,
     /// Where frames leave, and with which addresses.
-    pub(super) adjacency: Adjacency,
+    pub(super) adjacency: &'n Adjacency,
     /// The source address that Linux would choose.
     pub(super) source: Option<IpAddr>,
 }
@@ -56,11 +56,26 @@ impl Adjacencies {
     }
 
     /// The adjacency for a packet to an endpoint, which leaves by it.
+    #[inline]
+    pub(super) fn to_endpoint<'n>(
+        &mut self,
+        network: &'n Network,
+        heading: &Heading,
+    ) -> Result<Resolved<'n>, NoAdjacency> {
+        self.to_endpoint_at(network, address_words(heading.destination), || *heading)
+    }
+
+    /// The same by the words of the endpoint's address. The heading is needed where nothing is remembered, or policy rules count.
     #[inline(always)]
-    pub(super) fn to_endpoint(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
-        match self.endpoints.remembered(network, heading) {
+    pub(super) fn to_endpoint_at<'n>(
+        &mut self,
+        network: &'n Network,
+        endpoint: [u64; 2],
+        heading: impl Fn() -> Heading,
+    ) -> Result<Resolved<'n>, NoAdjacency> {
+        match self.endpoints.remembered(network, endpoint, &heading) {
             Some(found) => Ok(found),
-            None => self.endpoints.learn(network, heading, true, &self.resolver),
+            None => self.endpoints.learn(network, &heading(), true, &self.resolver),
         }
     }
 
@@ -72,23 +87,28 @@ impl Adjacencies {
         known.and_then(|entry| network.adjacency(entry.adjacency)).is_some_and(|adjacency| adjacency.out == interface)
     }
 
-    /// The number of the adjacency for packets to a client, which leave by it.
+    /// The number of the adjacency for packets to a client, by the words of its address, which leave by it.
     #[inline(always)]
     pub(super) fn number_to_client(
         &mut self,
         network: &Network,
-        heading: &Heading,
+        client: [u64; 2],
+        heading: impl Fn() -> Heading,
     ) -> Result<AdjacencyId, NoAdjacency> {
-        match self.clients.entry(network, heading) {
+        match self.clients.entry(network, client, &heading) {
             Some(entry) if network.leave_by(entry.adjacency).is_some() => Ok(entry.adjacency),
-            _ => self.clients.learn(network, heading, false, &self.resolver).map(|found| found.id),
+            _ => self.clients.learn(network, &heading(), false, &self.resolver).map(|found| found.id),
         }
     }
 
     /// The adjacency for a packet to a client, which leaves by it. Such packets have their source.
-    #[inline(always)]
-    pub(super) fn to_client(&mut self, network: &Network, heading: &Heading) -> Result<Resolved, NoAdjacency> {
-        match self.clients.remembered(network, heading) {
+    #[inline]
+    pub(super) fn to_client<'n>(
+        &mut self,
+        network: &'n Network,
+        heading: &Heading,
+    ) -> Result<Resolved<'n>, NoAdjacency> {
+        match self.clients.remembered(network, address_words(heading.destination), || *heading) {
             Some(found) => Ok(found),
             None => self.clients.learn(network, heading, false, &self.resolver),
         }
@@ -110,31 +130,34 @@ impl Cache {
     }
 
     #[inline(always)]
-    fn entry(&self, network: &Network, heading: &Heading) -> Option<&Entry> {
-        let destination = address_words(heading.destination);
+    fn entry(&self, network: &Network, destination: [u64; 2], heading: impl Fn() -> Heading) -> Option<&Entry> {
         let entry = self.0.get(place(destination))?;
-        let is_it = entry.destination == destination
-            && entry.generation == network.generation
-            && entry.table == network.table(heading);
+        let table = if network.has_one_table() { 0 } else { network.table(&heading()) };
+        let is_it = entry.destination == destination && entry.generation == network.generation && entry.table == table;
         is_it.then_some(entry)
     }
 
     #[inline(always)]
-    fn remembered(&self, network: &Network, heading: &Heading) -> Option<Resolved> {
-        let entry = self.entry(network, heading)?;
+    fn remembered<'n>(
+        &self,
+        network: &'n Network,
+        destination: [u64; 2],
+        heading: impl Fn() -> Heading,
+    ) -> Option<Resolved<'n>> {
+        let entry = self.entry(network, destination, heading)?;
         let adjacency = network.leave_by(entry.adjacency)?;
-        Some(Resolved { id: entry.adjacency, adjacency: *adjacency, source: entry.source })
+        Some(Resolved { id: entry.adjacency, adjacency, source: entry.source })
     }
 
     /// Asks the network, for the source address as well if that is wanted: always by one cache, never by the other.
     #[cold]
-    fn learn(
+    fn learn<'n>(
         &mut self,
-        network: &Network,
+        network: &'n Network,
         heading: &Heading,
         with_source: bool,
         resolver: &Resolver,
-    ) -> Result<Resolved, NoAdjacency> {
+    ) -> Result<Resolved<'n>, NoAdjacency> {
         let id = network.resolve_for(heading).or_else(|none| {
             let other = network.resolve_beside(heading);
             // Nobody would ask for it again if no packet waited for it.
@@ -143,7 +166,7 @@ impl Cache {
             }
             other.ok_or(none)
         })?;
-        let adjacency = *network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
+        let adjacency = network.leave_by(id).ok_or(NoAdjacency::NoRoute)?;
         let source = if with_source { network.source_address_for(heading) } else { None };
         let has_several =
             || matches!(network.route_of(heading).map(|route| &route.target), Some(RouteTarget::Paths(_)));
@@ -243,12 +266,13 @@ mod tests {
                 let found = adjacencies.to_endpoint(network, &Heading::to(destination));
                 prop_assert_eq!(found.map(|found| found.id), network.resolve(destination));
                 if let Ok(found) = found {
-                    prop_assert_eq!(Some(&found.adjacency), network.adjacency(found.id));
+                    prop_assert_eq!(Some(found.adjacency), network.adjacency(found.id));
                     prop_assert_eq!(found.source, network.source_address(destination));
                 }
                 let back = adjacencies.to_client(network, &Heading::to(destination));
                 prop_assert_eq!(back.map(|found| found.id), network.resolve(destination));
-                let number = adjacencies.number_to_client(network, &Heading::to(destination));
+                let heading = || Heading::to(destination);
+                let number = adjacencies.number_to_client(network, address_words(destination), heading);
                 prop_assert_eq!(number, network.resolve(destination));
                 // What was found in another network counts for nothing.
                 for network in &networks {

@@ -73,7 +73,7 @@ pub(super) fn depart(
 
 /// The largest IP packet that the way out carries, known neighbour or not.
 #[inline]
-pub(super) fn mtu(adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
+pub(super) fn mtu(adjacency: &Result<&Adjacency, NoAdjacency>) -> Option<u32> {
     match adjacency {
         Ok(Adjacency { mtu, .. }) | Err(NoAdjacency::Unresolved { mtu, .. }) => Some(*mtu),
         Err(_) => None,
@@ -82,7 +82,7 @@ pub(super) fn mtu(adjacency: &Result<Adjacency, NoAdjacency>) -> Option<u32> {
 
 /// The MTU of the way out when `packet`, which was parsed from `frame`, is larger and must not be fragmented.
 #[inline]
-pub(super) fn exceeded_mtu(adjacency: &Result<Adjacency, NoAdjacency>, frame: &[u8], packet: &Packet) -> Option<u32> {
+pub(super) fn exceeded_mtu(adjacency: &Result<&Adjacency, NoAdjacency>, frame: &[u8], packet: &Packet) -> Option<u32> {
     let mtu = mtu(adjacency)?;
     (u32::from(packet.ip_length()) > mtu && must_not_fragment(frame, packet)).then_some(mtu)
 }
@@ -99,13 +99,13 @@ impl Core {
         &mut self,
         context: &mut Context,
         received: Received,
-        adjacency: Result<Adjacency, NoAdjacency>,
+        adjacency: Result<&Adjacency, NoAdjacency>,
         heading: Heading,
         intent: Intent,
         service_port: Option<ServicePortId>,
     ) -> Option<Outcome> {
         match adjacency {
-            Ok(adjacency) => depart(context, received, &adjacency, intent, service_port),
+            Ok(adjacency) => depart(context, received, adjacency, intent, service_port),
             Err(NoAdjacency::Unresolved { interface, next_hop, .. }) => {
                 let ahead = self.held.waiting_for(interface, next_hop);
                 let Received { frame, tag, .. } = received;

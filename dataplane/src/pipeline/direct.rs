@@ -5,7 +5,6 @@ use ringway_shared::DropReason;
 use ringway_shared::network::{Heading, NoAdjacency};
 
 use super::departure::exceeded_mtu;
-use super::open::way_back;
 use super::{Context, Core, Outcome, dropped, handed, pass};
 use crate::batch::Received;
 use crate::direct::{Noted, Passed};
@@ -102,7 +101,7 @@ impl Core {
         };
         match self.flows.open(&new, context.now) {
             Ok(opened) => {
-                self.introduce(snapshot, opened.id, adjacency_id, &way_back(packet, out, heading.hash));
+                self.introduce(snapshot, opened.id, adjacency_id, packet, out);
                 self.send_on(context, received, packet, opened.id, Direction::Original, &adjacency)
             }
             Err(OpenError::Exists(id)) => self.forward(context, received, packet, id, Direction::Original, &adjacency),

@@ -26,14 +26,14 @@ use crate::fragments::Follow;
 use crate::wire::{Kind, Packet};
 
 /// How a packet gets to its endpoint.
-pub(super) struct Way {
-    adjacency: Result<Adjacency, NoAdjacency>,
+pub(super) struct Way<'n> {
+    adjacency: Result<&'n Adjacency, NoAdjacency>,
     heading: Heading,
     /// What it goes inside.
     tunnel: Option<Tunnel>,
 }
 
-impl Way {
+impl Way<'_> {
     /// The largest packet that it carries, its outer header taken off.
     fn mtu(&self) -> Option<u32> {
         let outer = self.tunnel.map_or(0, |tunnel| dsr::overhead(tunnel.destination));
@@ -255,13 +255,13 @@ impl Core {
     }
 
     /// The way of a packet of a known flow.
-    fn dsr_way_of(
+    fn dsr_way_of<'n>(
         &mut self,
-        network: &Network,
+        network: &'n Network,
         packet: &Packet,
         arrived: InterfaceId,
         id: FlowId,
-    ) -> Result<Way, DropReason> {
+    ) -> Result<Way<'n>, DropReason> {
         let flow = self.flows.flow(id);
         let reply = flow.reply();
         let (address, port) = (reply.source_address(), reply.source_port());
@@ -271,13 +271,13 @@ impl Core {
     }
 
     /// The way of a packet to a backend, its neighbour known or not.
-    fn dsr_way(
+    fn dsr_way<'n>(
         &mut self,
-        network: &Network,
+        network: &'n Network,
         packet: &Packet,
         (arrived, hash): (InterfaceId, u64),
         (forwarding, backend): (ForwardingMode, &Backend),
-    ) -> Result<Way, DropReason> {
+    ) -> Result<Way<'n>, DropReason> {
         let destination = backend.address;
         let tunnelled = forwarding == ForwardingMode::DsrIpip;
         let heading = if tunnelled {
@@ -289,7 +289,7 @@ impl Core {
         };
         let found = self.adjacencies.to_endpoint(network, &heading);
         let id = network.suits(destination, forwarding, found.map(|resolved| resolved.id));
-        let adjacency = id.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
+        let adjacency = id.and_then(|id| network.adjacency(id).ok_or(NoAdjacency::NoRoute));
         unresolved(&adjacency)?;
         if !tunnelled {
             return Ok(Way { adjacency, heading, tunnel: None });
@@ -308,7 +308,7 @@ impl Core {
         context: &mut Context,
         mut received: Received,
         packet: &Packet,
-        way: Way,
+        way: Way<'_>,
         service_port: ServicePortId,
         backend: BackendId,
     ) -> Option<Outcome> {
@@ -328,7 +328,7 @@ impl Core {
 }
 
 /// Nothing but a neighbour that is not known yet can be waited for.
-fn unresolved(adjacency: &Result<Adjacency, NoAdjacency>) -> Result<(), DropReason> {
+fn unresolved(adjacency: &Result<&Adjacency, NoAdjacency>) -> Result<(), DropReason> {
     match adjacency {
         Ok(_) | Err(NoAdjacency::Unresolved { .. }) => Ok(()),
         Err(none) => Err(none.reason()),

@@ -220,17 +220,17 @@ impl Core {
 }
 
 /// The adjacency that packets of a flow leave by. The flow remembers nothing of what an error makes it look for.
-fn adjacency_for(
+fn adjacency_for<'s>(
     flow: &Flow,
     direction: Direction,
     heading: &Heading,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     adjacencies: &mut Adjacencies,
-) -> Result<Adjacency, NoAdjacency> {
+) -> Result<&'s Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     let known = network.leave_by(flow.adjacency(direction));
     if let Some(adjacency) = known.filter(|_| flow.network_generation == network.generation) {
-        return Ok(*adjacency);
+        return Ok(adjacency);
     }
     let resolved = match direction {
         Direction::Original => adjacencies.to_endpoint(network, heading),

@@ -118,7 +118,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        adjacency: &Result<Adjacency, NoAdjacency>,
+        adjacency: &Result<&Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let frame = context.umem.packet(&received.frame);
         let before = self.flows.flow(id).state();
@@ -145,7 +145,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        adjacency: &Result<Adjacency, NoAdjacency>,
+        adjacency: &Result<&Adjacency, NoAdjacency>,
     ) -> Option<Outcome> {
         let most = self.segment_size(context.snapshot, packet, id, direction, adjacency);
         let bytes = context.umem.packet_mut(&mut received.frame);
@@ -177,7 +177,7 @@ impl Core {
         packet: &Packet,
         id: FlowId,
         direction: Direction,
-        adjacency: &Result<Adjacency, NoAdjacency>,
+        adjacency: &Result<&Adjacency, NoAdjacency>,
     ) -> Option<u16> {
         match packet.kind {
             Kind::Tcp { flags, .. } if flags.syn() => {}
@@ -212,7 +212,7 @@ fn mtu_back(
     flow: &Flow,
     direction: Direction,
     network: &Network,
-    adjacency: &Result<Adjacency, NoAdjacency>,
+    adjacency: &Result<&Adjacency, NoAdjacency>,
 ) -> Option<u32> {
     let out = match adjacency {
         Ok(adjacency) => adjacency.out,
@@ -221,7 +221,7 @@ fn mtu_back(
     };
     // What comes back arrives by where this leaves.
     let found = network.resolve_for(&heading(flow, direction.opposite(), Some(out), network));
-    let back = found.and_then(|id| network.adjacency(id).copied().ok_or(NoAdjacency::NoRoute));
+    let back = found.and_then(|id| network.adjacency(id).ok_or(NoAdjacency::NoRoute));
     mtu(&back)
 }
 
@@ -254,20 +254,20 @@ pub(super) fn heading(flow: &Flow, direction: Direction, arrived: Option<Interfa
 /// The adjacency for a direction: the one the flow remembers, when the network has not changed since. `arrived` is the
 /// interface that packets of this direction arrive by.
 #[inline]
-pub(super) fn known_adjacency(
+pub(super) fn known_adjacency<'s>(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     adjacencies: &mut Adjacencies,
-) -> Result<Adjacency, NoAdjacency> {
+) -> Result<&'s Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     if flow.network_generation != network.generation {
         flow.network_generation = network.generation;
         keep_adjacencies(flow, network, direction, arrived);
     }
     match network.leave_by(flow.adjacency(direction)) {
-        Some(adjacency) => Ok(*adjacency),
+        Some(adjacency) => Ok(adjacency),
         None => find_adjacency(flow, direction, arrived, snapshot, adjacencies),
     }
 }
@@ -288,13 +288,13 @@ fn keep_adjacencies(flow: &mut Flow, network: &Network, direction: Direction, ar
 }
 
 /// The adjacency for a direction, looked up, and remembered by the flow.
-fn find_adjacency(
+fn find_adjacency<'s>(
     flow: &mut Flow,
     direction: Direction,
     arrived: Option<InterfaceId>,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     adjacencies: &mut Adjacencies,
-) -> Result<Adjacency, NoAdjacency> {
+) -> Result<&'s Adjacency, NoAdjacency> {
     let network = &snapshot.network;
     let heading = heading(flow, direction, arrived, network);
     let Resolved { id, adjacency, .. } = match direction {

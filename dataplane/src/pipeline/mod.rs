@@ -340,7 +340,7 @@ impl Core {
                 if let Some(flow) = over {
                     self.flows.remove(flow, context.now);
                 }
-                self.open(context, received, packet, staged.hash)
+                self.open_unknown(context, received, packet, staged.hash)
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
+use ringway_shared::address::address_words;
 use ringway_shared::counters::Counter;
 use ringway_shared::decision::{Decision, Masquerade, decide, masquerade_for, selection_hash};
 use ringway_shared::network::{Heading, NoAdjacency};
 use ringway_shared::service::ServicePort;
-use ringway_shared::{AdjacencyId, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
+use ringway_shared::{AdjacencyId, Backend, DropReason, EndpointSet, FiveTuple, InterfaceId, Protocol, Snapshot};
 
-use super::adjacencies::Resolved;
 use super::departure::{Intent, exceeded_mtu};
 use super::established::path_hash;
 use super::owner::Owner;
@@ -20,7 +20,21 @@ use crate::forward::nat::{self, Rewrite};
 use crate::wire::{Kind, Packet, sctp};
 
 impl Core {
+    /// A packet of a flow that has just ended.
+    #[cold]
     pub(super) fn open(
+        &mut self,
+        context: &mut Context,
+        received: Received,
+        packet: &Packet,
+        hash: u64,
+    ) -> Option<Outcome> {
+        self.open_unknown(context, received, packet, hash)
+    }
+
+    /// A packet that belongs to no flow here. A part of its only caller, and of [`Self::open`], which is seldom needed.
+    #[inline(always)]
+    pub(super) fn open_unknown(
         &mut self,
         context: &mut Context,
         received: Received,
@@ -121,18 +135,19 @@ impl Core {
     ) -> Option<Outcome> {
         let snapshot = context.snapshot;
         let Wanted { port, masquerade, backend, owed, .. } = *wanted;
-        let (service_port, client) = (Some(port.id), packet.tuple.source_address());
-        let arrived = Some(received.interface);
-        let heading = Heading {
+        let (service_port, tuple, arrived) = (Some(port.id), &packet.tuple, received.interface);
+        // Addresses are kept as words in what nearly every flow needs: this is for the others.
+        let client = || tuple.source_address();
+        let heading = || Heading {
             destination: backend.address,
-            source: Some(client),
-            arrived,
-            hash: path_hash(&snapshot.network, &packet.tuple),
+            source: Some(client()),
+            arrived: Some(arrived),
+            hash: path_hash(&snapshot.network, tuple),
         };
-        let found = self.adjacencies.to_endpoint(&snapshot.network, &heading);
-        let (adjacency, adjacency_id, source) = match found {
-            Ok(Resolved { id, adjacency, source }) => (Ok(adjacency), Some(id), source),
-            Err(none) => (Err(none), None, snapshot.network.source_address_for(&heading)),
+        let found = self.adjacencies.to_endpoint_at(&snapshot.network, address_words(backend.address), heading);
+        let (adjacency, adjacency_id) = match &found {
+            Ok(found) => (Ok(found.adjacency), Some(found.id)),
+            Err(none) => (Err(*none), None),
         };
         if let Some(mtu) = exceeded_mtu(&adjacency, context.umem.packet(&received.frame), packet) {
             return self.answer_too_big(context, received, packet, mtu, service_port);
@@ -144,9 +159,13 @@ impl Core {
             Err(none) => return dropped(received, none.reason(), service_port),
         };
         let replies = self.reply_queues(snapshot, out);
-        let source = if masquerade_for(masquerade, client, backend).is_due() {
-            let endpoint = (port.protocol, backend.address, backend.port);
-            let Some(address) = self.snat_address(endpoint, hash, replies).or(source) else {
+        let source = if masquerade.is_due() || masquerade_for(masquerade, client(), backend).is_due() {
+            let by_route = || match &found {
+                Ok(found) => found.source,
+                Err(_) => snapshot.network.source_address_for(&heading()),
+            };
+            let endpoint = (port.protocol, backend);
+            let Some(address) = self.snat_address(endpoint, hash, replies).or_else(by_route) else {
                 return dropped(received, DropReason::NoSourceAddress, service_port);
             };
             Source::Masquerade(address)
@@ -184,11 +203,11 @@ impl Core {
                 match (wanted.moved.take(), &port.affinity) {
                     (Some(moved), _) => self.note_move(id, moved),
                     (None, Some(affinity)) => {
-                        self.shared.affinities.note(affinity, client, backend.address, context.now);
+                        self.shared.affinities.note(affinity, client(), backend.address, context.now);
                     }
                     (None, None) => {}
                 }
-                self.introduce(snapshot, id, adjacency_id, &way_back(packet, out, heading.hash));
+                self.introduce(snapshot, id, adjacency_id, packet, out);
                 self.send_on(context, received, packet, id, Direction::Original, &adjacency)
             }
             // Cannot be: this packet's flow was looked for.
@@ -211,28 +230,31 @@ impl Core {
                 let bytes = context.umem.packet_mut(&mut received.frame);
                 let to = FiveTuple::from_parts(
                     port.protocol,
-                    client,
+                    client(),
                     packet.tuple.source_port(),
                     backend.address,
                     backend.port,
                 );
                 nat::rewrite(bytes, packet, &Rewrite::new(&packet.tuple, to));
                 context.umem.resize(&mut received.frame, usize::from(packet.end));
-                self.send(context, received, adjacency, heading, Intent::Forward, service_port)
+                self.send(context, received, adjacency, heading(), Intent::Forward, service_port)
             }
         }
     }
 
-    /// What a new flow needs besides its record: the generation it was made under, and a known way `back` to the client.
+    /// What a new flow needs besides its record: the generation it was made under, and a known way back to the client, whose
+    /// packet goes out by an interface.
     #[inline(always)]
     pub(super) fn introduce(
         &mut self,
         snapshot: &Snapshot,
         id: FlowId,
         adjacency: Option<AdjacencyId>,
-        back: &Heading,
+        packet: &Packet,
+        out: InterfaceId,
     ) {
-        let back = self.adjacencies.number_to_client(&snapshot.network, back);
+        let way_back = || way_back(packet, out, path_hash(&snapshot.network, &packet.tuple));
+        let back = self.adjacencies.number_to_client(&snapshot.network, packet.tuple.source, way_back);
         let flow = self.flows.flow_mut(id);
         flow.services_generation = snapshot.services.generation;
         flow.network_generation = snapshot.network.generation;
@@ -276,18 +298,18 @@ impl Core {
     /// choose is the one.
     fn snat_address(
         &self,
-        (protocol, endpoint, port): (Protocol, IpAddr, u16),
+        (protocol, Backend { address: endpoint, port, .. }): (Protocol, &Backend),
         hash: u64,
         replies: Option<ReplyQueues<'_>>,
     ) -> Option<IpAddr> {
         if self.config.snat_addresses.is_empty() {
             return None;
         }
-        let mut turn = self.snat_addresses(endpoint, hash);
+        let mut turn = self.snat_addresses(*endpoint, hash);
         let first = turn.next();
         let (Some(replies), Some(address)) = (replies, first) else { return first };
         let fits = |address: &IpAddr| {
-            replies.fits_by_addresses(&FiveTuple::from_parts(protocol, endpoint, port, *address, 0)) != Some(false)
+            replies.fits_by_addresses(&FiveTuple::from_parts(protocol, *endpoint, *port, *address, 0)) != Some(false)
         };
         if fits(&address) { first } else { turn.find(fits).or(first) }
     }
@@ -295,7 +317,7 @@ impl Core {
 
 /// The heading of answers to a packet that goes out by an interface: they come back by it.
 #[inline]
-pub(super) fn way_back(packet: &Packet, out: InterfaceId, hash: u64) -> Heading {
+fn way_back(packet: &Packet, out: InterfaceId, hash: u64) -> Heading {
     let (client, frontend) = (packet.tuple.source_address(), packet.tuple.destination_address());
     Heading { destination: client, source: Some(frontend), arrived: Some(out), hash }
 }

@@ -25,6 +25,12 @@ fn pseudo_header(tuple: &FiveTuple, length: usize) -> u16 {
     checksum::pseudo_header(tuple, tuple.ports as u8, length as u16)
 }
 
+/// Whether a datagram of UDP, which was parsed from `frame`, has no checksum, as it may over IPv4.
+#[inline]
+pub(crate) fn has_no_checksum(frame: &[u8], packet: &Packet) -> bool {
+    packet.family() == Family::V4 && read_u16(frame, usize::from(packet.l4) + udp::CHECKSUM) == 0
+}
+
 /// Judges the L4 checksum of `packet`, which was parsed from `frame`, by reading all of it.
 pub fn checksum_state(frame: &[u8], packet: &Packet) -> ChecksumState {
     let Some(segment) = packet.transport(frame).filter(|_| packet.fragment.is_none()) else {

@@ -23,6 +23,12 @@ impl Network {
         self.tables(heading.destination).number(heading)
     }
 
+    /// Whether the one table counts for every packet, with number 0.
+    #[inline]
+    pub fn has_one_table(&self) -> bool {
+        self.v4.is_one() && self.v6.is_one()
+    }
+
     /// The longest matching route, for a packet of which nothing but the destination is known.
     pub fn route(&self, destination: IpAddr) -> Option<&Route> {
         self.route_of(&Heading::to(destination))

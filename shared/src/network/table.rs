@@ -123,10 +123,16 @@ impl Tables {
         }
     }
 
+    /// Whether it is the same for every packet.
+    #[inline]
+    pub(super) fn is_one(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// The number of the table that counts.
     #[inline]
     pub(super) fn number(&self, heading: &Heading) -> u16 {
-        if self.seen.is_empty() { 0 } else { self.look_up(heading) }
+        if self.is_one() { 0 } else { self.look_up(heading) }
     }
 
     fn look_up(&self, heading: &Heading) -> u16 {

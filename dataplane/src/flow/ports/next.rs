@@ -307,9 +307,11 @@ impl Ports {
         }
         let left = self.total - pool.known;
         if left > 0 && !self.arena.is_short() {
-            let window = judge.and_then(|judge| self.window(number, judge));
-            let mut ahead = window.unwrap_or(1 << LOOK_AHEAD | ((1 << LOOK_AHEAD) - 1));
-            let (mut loaded, mut step, most) = (0, 0, left.min(WINDOW));
+            let Some(window) = judge.and_then(|judge| self.window(number, judge)) else {
+                self.look_ahead_at_all(number, left.min(LOOK_AHEAD), preload);
+                return;
+            };
+            let (mut ahead, mut loaded, mut step, most) = (window, 0, 0, left.min(WINDOW));
             while ahead > 1 && loaded < LOOK_AHEAD as u8 {
                 let unfit = ahead.trailing_zeros();
                 (ahead, step) = (ahead >> unfit, step + unfit);
@@ -333,5 +335,15 @@ impl Ports {
         let entries = entries.get(..LOOK_AHEAD as usize).unwrap_or(entries);
         pool.loaded = (entries.len() as u8).saturating_sub(1);
         entries.iter().for_each(|entry| preload(entry.port));
+    }
+
+    /// The same for the next `count` ports that were never used, of which none is told from others.
+    #[inline]
+    fn look_ahead_at_all(&mut self, number: u32, count: u32, preload: impl FnMut(u16)) {
+        let Some(pool) = self.pools.get_mut(number as usize) else { return };
+        pool.loaded = (count as u8).saturating_sub(1);
+        let first = pool.next_rank(0, self.total);
+        let ranks = std::iter::successors(Some(first), |rank| Some(following(*rank, self.total)));
+        ranks.take(count as usize).map(|rank| self.set.nth(rank)).for_each(preload);
     }
 }
