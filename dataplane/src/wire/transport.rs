@@ -132,3 +132,25 @@ pub(crate) fn read_u16(from: &[u8], at: usize) -> u16 {
 pub(crate) fn read_u32_le(from: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(read(from, at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::sample::{L4, Sample, samples};
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Also where the field is 0 over IPv6, and behind options and extension headers.
+        #[test]
+        fn a_datagram_without_a_checksum_is_known_by_the_field_alone(sample in samples(), is_zero in any::<bool>()) {
+            let mut frame = Sample { l4: L4::Udp, ..sample }.frame();
+            let packet = Packet::parse(&frame).unwrap();
+            if is_zero {
+                write(packet.transport_mut(&mut frame).unwrap(), udp::CHECKSUM, [0, 0]);
+            }
+            let is_absent = checksum_state(&frame, &packet) == ChecksumState::Absent;
+            prop_assert_eq!(has_no_checksum(&frame, &packet), is_absent);
+            prop_assert_eq!(is_absent, is_zero && packet.family() == Family::V4);
+        }
+    }
+}
