@@ -274,8 +274,9 @@ fn folders_that_take_no_file_are_told_by_check_in_the_words_of_run_and_left_as_t
             "state=$at/deep/state; mkdir $at && mount -t tmpfs -o ro tmpfs $at",
             "/deep/state: Read-only",
         ),
-        ("folder", "mkdir -p $at/lock", "state: cannot open "),
-        ("pipe", "mkdir $at && mkfifo $at/lock", "/lock: Invalid argument"),
+        ("folder", "mkdir -p $at/lock", "/lock is a folder, and Ringway's lock has its place; remove it"),
+        ("pipe", "mkdir $at && mkfifo $at/lock", "/lock is no file, and Ringway's lock has its place; remove it"),
+        ("link", "mkdir $at && ln -s nowhere $at/lock", "/lock is a link that leads nowhere, and"),
         (
             "left",
             "mkdir $at && mount -t tmpfs -o size=8k tmpfs $at && echo 4194304 >$at/lock && head -c 4096 /dev/zero >$at/fill",

@@ -95,6 +95,11 @@ impl Listing {
         self.find(name).and_then(|link| lowers::of(link, &self.links).err())
     }
 
+    /// Whether frames of another link come by this one: a member of a bond, a port of a bridge, and the like.
+    pub fn is_member(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|link| link.layer.member.is_some())
+    }
+
     /// Whether an entry of the configuration means this link: a plain name is taken at its word, of a glob not all that it
     /// matches is meant.
     pub fn is_meant(&self, pattern: &InterfacePattern, name: &str) -> bool {

@@ -114,6 +114,8 @@ fn the_command_tells_of_a_device_of_all_of_those_listed_and_of_what_is_below() {
     ] {
         assert!(out.contains(part), "{part:?}:\n{out}");
     }
+    let (_, out, _) = told(&["lo"]);
+    assert!(out.contains("\nWRONG  it ") && !out.contains("SLOW"), "{out}");
     let (_, out, _) = told(&["br0"]);
     assert!(out.contains("below       eth0\n") && out.contains("ringway nic eth0\n"), "{out}");
 

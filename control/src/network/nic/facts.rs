@@ -157,7 +157,9 @@ impl Surveyor {
         let busy: BTreeSet<u32> = others.flat_map(|(_, cpus)| cpus).copied().collect();
         let queues = report.queues.map_or(1, |queues| queues.receive.min(queues.transmit).max(1));
         report.cpus = self.cpus.suggest(report.numa_node, &busy, queues as usize);
-        report.findings = match self.listing.why_not(&report.name) {
+        // What carries a bond or a bridge is attached to all the same.
+        let why_not = self.listing.why_not(&report.name).filter(|_| !self.listing.is_member(&report.name));
+        report.findings = match why_not {
             // Nothing else matters of it then.
             Some(why) => vec![Finding { severity: Severity::Wrong, text: format!("it {why}"), command: None }],
             None => judge(report, wish, &self.release, &self.cpus.near(report.numa_node)),
